@@ -1,0 +1,1 @@
+"""recam: from image labels to segmentation masks."""

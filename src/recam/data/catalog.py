@@ -1,0 +1,92 @@
+"""A catalog: a data set as classes and splits of samples, whatever its layout on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recam.errors import DataError, Problem, RecipeError, near_matches
+from recam.labels import ClassSet
+from recam.registry import Registry
+from recam.types import Sample
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which split of a data set does what, where the recipe does not say.
+
+    Attributes:
+        train: image labels are read from here, seeds and pseudo masks are made for it.
+        score: seeds and masks are scored here against the truth (a subset of `train` in VOC); None where there is no truth.
+        val: held-out images on which segmentation models are scored; None where there are none.
+    """
+
+    train: str
+    score: str | None
+    val: str | None
+
+
+class Catalog(ABC):
+    """A data set. Opening one reads lists and labels, never a picture.
+
+    A subclass is a new file in `recam.data` with ``@catalogs.register("name")`` and an ``__init__(self, location, *, classes=None, **its options)``;
+    ``name:location`` on the command line then opens it. Rows that cannot be used (an image that is not there, an unknown class name)
+    are left out of `samples` and told by `problems`, so that one look finds all of them.
+    """
+
+    classes: ClassSet
+    roles: Roles
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The names that `samples` takes (a catalog may take more, such as a path to a list)."""
+
+    @abstractmethod
+    def samples(self, split: str) -> Sequence[Sample]:
+        """The usable samples of a split, in a fixed order. Raises `DataError` with near matches for an unknown split."""
+
+    @abstractmethod
+    def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
+        """What is wrong with lists, labels and file names of the given splits (default: all), without decoding pictures."""
+
+
+catalogs: Registry[type[Catalog]] = Registry("data set")
+
+
+def open_catalog(location: str, classes: Sequence[str] | None = None, **options: Any) -> Catalog:
+    """Open the data set named ``KIND:PATH``, e.g. ``voc:VOCdevkit/VOC2012``, ``folder:photos``, ``scenes:``.
+
+    Args:
+        location: kind and place, separated by the first colon.
+        classes: keep just these classes; the others become ignore in masks and no label.
+        options: what the kind of data set takes besides, e.g. ``protocol="recam"`` for COCO.
+
+    Raises:
+        RecipeError: unknown kind or option, with near matches.
+        DataError: nothing at that place that can be read as such a data set.
+    """
+    import recam.data.builtin  # noqa: F401  (enters the built-in kinds)
+
+    kind, colon, place = location.partition(":")
+    if not colon:
+        raise DataError(f"a data set is named KIND:PATH, got {location!r}. Kinds: {', '.join(sorted(catalogs))}, e.g. folder:{location}")
+    catalog = catalogs[kind]
+    known = [n for n, p in inspect.signature(catalog).parameters.items() if p.kind is p.KEYWORD_ONLY and n != "classes"]
+    for name in options:
+        if name not in known:
+            raise RecipeError(f"the data set kind {kind!r} has no option {name!r}.{near_matches(name, known)}")
+    return catalog(place, classes=classes, **options)  # type: ignore[call-arg]
+
+
+def fingerprint(samples: Iterable[Sample]) -> str:
+    """A hash that changes when any id, label, image or mask of `samples` changes (by file size and time, nothing is decoded)."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        mask = sample.mask.fingerprint() if sample.mask else "-"
+        digest.update(repr((sample.id, sample.labels, sample.image.fingerprint(), mask)).encode())
+    return digest.hexdigest()

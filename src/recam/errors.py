@@ -1,0 +1,68 @@
+"""The errors a user can meet. Each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+
+class RecamError(Exception):
+    """Base of every error raised on purpose; the command line prints its text without a traceback."""
+
+
+class DataError(RecamError):
+    """A data set, an image or a mask that cannot be used as it is."""
+
+
+class RecipeError(RecamError):
+    """A setting, or a combination of settings, that makes no sense."""
+
+
+class StoreError(RecamError):
+    """A run folder that cannot be read or written: locked, full, damaged, or not ours."""
+
+
+class WeightsError(RecamError):
+    """Network weights that are missing, unsafe to load, or do not fit the network."""
+
+
+class DependencyError(RecamError):
+    """An optional package that is not installed; the message names the extra that brings it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a data set.
+
+    Attributes:
+        kind: short machine-readable name, e.g. ``"missing-image"``.
+        where: the file, the row or the id concerned.
+        message: what is wrong and what to do, one sentence for a person.
+    """
+
+    kind: str
+    where: str
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The problem as a JSON-ready dictionary."""
+        return asdict(self)
+
+
+def data_error(problems: Sequence[Problem], limit: int = 20) -> DataError:
+    """One `DataError` that tells all problems at once, the first `limit` of them in full."""
+    lines = [f"{len(problems)} problem{'s' * (len(problems) != 1)}:"]
+    lines += [f"  [{p.kind}] {p.where}: {p.message}" for p in problems[:limit]]
+    if len(problems) > limit:
+        lines.append(f"  … and {len(problems) - limit} more; `recam check` lists them all.")
+    return DataError("\n".join(lines))
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` where a known name is close, else the list of what is known."""
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
+    if close:
+        return f" Did you mean {' or '.join(repr(c) for c in close)}?"
+    return f" Known: {', '.join(options)}." if options else ""
