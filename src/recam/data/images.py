@@ -1,0 +1,221 @@
+"""Decoding images to what a viewer shows, decoding masks to class values, and writing both."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageOps, UnidentifiedImageError
+
+from recam.errors import DataError
+from recam.files import write_bytes
+from recam.labels import voc_palette
+from recam.types import Image, Mask
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Lower-case endings of the files that are taken for images."""
+
+_REPLACE = "Replace it by an intact copy, or take it out of the data set."
+
+
+def read_image(path: Path | str) -> Image:
+    """The (H, W, 3) uint8 RGB picture that a viewer shows: turned upright by its EXIF orientation, alpha laid on white.
+
+    16-bit grey values are divided by 257; 32-bit integers and floats outside [0, 1] are stretched from their own least to their
+    own greatest value. Of several frames the first is read. Embedded colour profiles are not applied.
+
+    Raises:
+        DataError: there is no such file, or it is no image, truncated or damaged; names the path.
+    """
+    path = Path(path)
+    picture = _decode(path)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = _eight_bit(picture)
+        return np.repeat(grey[:, :, None], 3, axis=2)  # (H, W, 3)
+    try:
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
+        return np.array(picture.convert("RGB"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
+
+
+def read_mask(path: Path | str) -> Mask:
+    """The (H, W) uint8 class values of a mask: 0 background, 1…K classes, 255 ignore.
+
+    Palette files give their indices, grey and 16-bit files their values, colour files the index of each colour in the VOC palette.
+
+    Raises:
+        DataError: as `read_image`; or values above 255, colours that are not in the VOC palette (told by the message), or a JPEG, which
+            changes the values it is given.
+    """
+    path = Path(path)
+    picture = _decode(path)
+    if picture.format in ("JPEG", "MPO"):
+        raise DataError(f"{path} is a JPEG, whose compression changes class values. Save the mask as PNG.")
+    if picture.mode in ("P", "L", "1"):
+        return np.array(picture).astype(np.uint8, copy=False)
+    if picture.mode in ("PA", "LA"):
+        return np.array(picture.getchannel(0))
+    if picture.mode.startswith("I"):
+        values = np.array(picture)
+        if values.min() < 0 or values.max() > 255:
+            raise DataError(f"{path} holds mask values from {values.min()} to {values.max()}; 0 to 255 can be used. Renumber its classes.")
+        return values.astype(np.uint8)
+    if picture.mode in ("RGB", "RGBA"):
+        return _palette_indices(np.array(picture.convert("RGB")), path)
+    raise DataError(
+        f"{path} has the colour mode {picture.mode}, which holds no class values. Save the mask as an 8-bit palette or grey PNG."
+    )
+
+
+def write_mask(path: Path | str, mask: Mask) -> None:
+    """Write the (H, W) `mask` as a PNG with the VOC palette, whole or not at all. Raises `StoreError` for a full disk."""
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(f"a mask is uint8 (H, W), got {mask.dtype} {mask.shape}")
+    picture = PIL.Image.fromarray(mask)
+    picture.putpalette(voc_palette().tobytes())
+    _write(path, picture)
+
+
+def write_png(path: Path | str, image: Image) -> None:
+    """Write the (H, W, 3) uint8 RGB `image` as a PNG, whole or not at all. Raises `StoreError` for a full disk."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    _write(path, PIL.Image.fromarray(image))
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image on disk, as the source of a `Sample`."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    def read(self) -> Image:
+        """As `read_image`."""
+        return read_image(self.path)
+
+    def fingerprint(self) -> str:
+        """Size and time of last change. Raises `DataError` where the file is gone."""
+        return _stamp(self.path)
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask on disk, as the source of a `Sample`.
+
+    Attributes:
+        table: (256,) uint8, old mask value → new one, as `ClassSet.select` gives it (kept as bytes, so that the source is hashable);
+            None leaves the values as they are.
+    """
+
+    path: Path
+    table: bytes | NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        if self.table is not None:
+            object.__setattr__(self, "table", bytes(self.table))
+            if len(self.table) != 256:
+                raise ValueError(f"a table maps 256 mask values, got {len(self.table)}")
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    def read(self) -> Mask:
+        """As `read_mask`, with `table` applied."""
+        mask = read_mask(self.path)
+        return mask if self.table is None else np.frombuffer(bytes(self.table), np.uint8)[mask]
+
+    def fingerprint(self) -> str:
+        """Size and time of last change, and the table. Raises `DataError` where the file is gone."""
+        stamp = _stamp(self.path)
+        return stamp if self.table is None else f"{stamp}-{hashlib.sha256(bytes(self.table)).hexdigest()[:16]}"
+
+
+def _decode(path: Path) -> PIL.Image.Image:
+    try:
+        with PIL.Image.open(path) as picture:
+            picture.load()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist. Put the file there, or take it out of the lists.") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read. Give read permission.") from error
+    except UnidentifiedImageError as error:
+        empty = path.stat().st_size == 0
+        raise DataError(f"{path} {'is an empty file' if empty else 'is no image that can be read'}. {_REPLACE}") from error
+    except PIL.Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large: {error}. Make it smaller.") from error
+    except Exception as error:  # a damaged file can make a decoder fail in any way
+        raise DataError(f"{path} is truncated or damaged ({error}). {_REPLACE}") from error
+    with suppress(Exception):  # a damaged EXIF block says nothing of the picture; viewers show it as stored
+        ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def _eight_bit(picture: PIL.Image.Image) -> NDArray[np.uint8]:
+    """(H, W) uint8 of a picture with 16- or 32-bit integers or floats."""
+    values = np.nan_to_num(np.array(picture).astype(np.float64), posinf=0, neginf=0)  # (H, W)
+    low, high = float(values.min()), float(values.max())
+    sixteen_bit = picture.mode != "I" or picture.format in ("PNG", "PPM")  # Pillow opens 16 bits of these as 32
+    if picture.mode == "F":
+        low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    elif sixteen_bit:
+        low, high = 0.0, 65535.0
+    return np.rint((values - low) * (255 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
+
+
+@cache
+def _palette_by_code() -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The VOC colours as 24-bit codes, ascending, and the (256,) index of each."""
+    codes = _codes(voc_palette())
+    order = np.argsort(codes)
+    return codes[order], order.astype(np.uint8)
+
+
+def _codes(colours: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(…, 3) RGB → (…) 24-bit codes."""
+    codes: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return codes
+
+
+def _palette_indices(colours: Image, path: Path) -> Mask:
+    sorted_codes, indices = _palette_by_code()
+    codes = _codes(colours)  # (H, W)
+    places = np.searchsorted(sorted_codes, codes).clip(max=255)
+    foreign = np.unique(codes[sorted_codes[places] != codes])
+    if len(foreign):
+        first = ", ".join(str((int(c) >> 16, int(c) >> 8 & 255, int(c) & 255)) for c in foreign[:5])
+        raise DataError(
+            f"{path} is painted in {len(foreign)} colour{'s' * (len(foreign) != 1)} that the VOC palette does not hold: {first}"
+            f"{', …' * (len(foreign) > 5)}. Save it as an 8-bit PNG of class values (0 background, 1… classes, 255 ignore)."
+        )
+    mask: Mask = indices[places]
+    return mask
+
+
+def _write(path: Path | str, picture: PIL.Image.Image) -> None:
+    # Encoded in memory first: Pillow's own errors would hide that the disk is full.
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG")
+    write_bytes(path, encoded.getvalue())
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be found any more ({error.strerror}). Put it back, or take it out of the lists.") from error
+    return f"{status.st_size}-{status.st_mtime_ns}"
