@@ -1,0 +1,187 @@
+"""From class maps to seed masks, and the thresholds to do it with.
+
+A mask is the argmax over [threshold, maps…]: a pixel is background unless its largest map exceeds the threshold. The threshold that papers
+report is searched on true masks; `ThresholdSweep` finds that **oracle** among all candidates in one pass over the seeds. `OtsuThreshold`
+(ours) needs no mask: it splits the pooled histogram of the maps in two (Otsu, IEEE SMC 1979).
+
+Letters: K classes, n maps of one image, H×W its size, T thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recam.errors import DataError, RecipeError
+from recam.labels import BACKGROUND, IGNORE, mask_value, mask_values
+from recam.types import Maps, Mask
+
+DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
+
+
+def apply_threshold(maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], threshold: float) -> Mask:
+    """Seed mask (H, W) of the maps (n, H, W) in [0, 1] of the classes `class_indices` (n,).
+
+    A pixel is background unless a map exceeds the threshold; ties go to the background, then to the class that comes first.
+    """
+    plane = np.full((1, *maps.shape[1:]), threshold, np.float32)  # (1, H, W)
+    mask: Mask = mask_values(class_indices)[np.concatenate([plane, maps]).argmax(0)]  # (H, W)
+    return mask
+
+
+def class_ious(confusion: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Intersection over union (…, C) of confusion matrices (…, C, C) with rows = truth; NaN for a class in neither truth nor prediction."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (…, C)
+    union = confusion.sum(-1) + confusion.sum(-2) - hits  # (…, C)
+    ious: NDArray[np.float64] = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
+    return ious
+
+
+def mean_iou(ious: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean (…,) of (…, C) over the classes that occur in truth or prediction; NaN where none does."""
+    occurs = ~np.isnan(ious)
+    number = occurs.sum(-1)
+    mean: NDArray[np.float64] = np.divide(np.where(occurs, ious, 0.0).sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0)
+    return mean
+
+
+@dataclass(frozen=True)
+class OracleThreshold:
+    """The threshold that scores best against true masks, and the whole curve.
+
+    Attributes:
+        threshold: the best one; the lowest of them where several are equally good.
+        miou: its mean IoU, in [0, 1].
+        thresholds: (T,) all that were tried, ascending.
+        curve: (T,) the mean IoU of each.
+    """
+
+    threshold: float
+    miou: float
+    thresholds: tuple[float, ...]
+    curve: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"oracle threshold {self.threshold:.2f}: mIoU {100 * self.miou:.2f}"
+
+
+class ThresholdSweep:
+    """Confusion matrices of all thresholds, from one pass over the seeds; memory does not grow with the number of images.
+
+    A pixel is background at the thresholds from its largest map's value on, and its argmax class below. So one histogram over (truth,
+    argmax class, number of thresholds below the largest map) holds everything.
+
+    Args:
+        n_classes: K.
+        thresholds: the candidates; they are sorted, and compared with the maps as float32.
+    """
+
+    def __init__(self, n_classes: int, thresholds: Iterable[float] = DEFAULT_THRESHOLDS) -> None:
+        self.thresholds = tuple(sorted(thresholds))
+        if not self.thresholds:
+            raise RecipeError("no threshold to try: give at least one in [0, 1].")
+        self.n_classes = n_classes
+        self.histogram = np.zeros((n_classes + 1, n_classes, len(self.thresholds) + 1), np.int64)
+        """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be added."""
+        self._edges = np.asarray(self.thresholds, np.float32)
+
+    def update(self, maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], truth: Mask) -> None:
+        """Count one image.
+
+        Args:
+            maps: (n, H, W) in [0, 1]; n = 0 is an image where nothing but background is predicted.
+            class_indices: (n,) the class of each map, 0…K−1.
+            truth: (H, W) true mask; 255 is not counted.
+
+        Raises:
+            DataError: maps and mask of different sizes, or mask values that are no class.
+        """
+        if maps.shape[1:] != truth.shape:
+            raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
+        _check_truth(truth, self.n_classes)
+        counted = truth != IGNORE
+        rows = truth[counted].astype(np.int64)  # (pixels,)
+        if not len(maps):
+            # Nothing is exceeded, so the class does not matter.
+            self.histogram[:, 0, 0] += np.bincount(rows, minlength=self.n_classes + 1)
+            return
+        planes, levels = len(maps), len(self.thresholds) + 1
+        winner = maps.argmax(0)  # (H, W)
+        largest = np.take_along_axis(maps, winner[None], 0)[0][counted]  # (pixels,)
+        exceeded = np.searchsorted(self._edges, largest.astype(np.float32, copy=False), side="left")  # (pixels,): thresholds < largest
+        code = (rows * planes + winner[counted]) * levels + exceeded
+        counts = np.bincount(code, minlength=(self.n_classes + 1) * planes * levels).reshape(-1, planes, levels)
+        for plane, class_index in enumerate(class_indices):
+            self.histogram[:, class_index] += counts[:, plane]
+
+    def confusion(self) -> NDArray[np.int64]:
+        """(T, K+1, K+1) int64, rows = truth, columns = prediction, 0 = background."""
+        below = self.histogram.cumsum(2)[:, :, :-1]  # (K+1, K, T): pixels whose largest map does not exceed threshold t
+        confusion = np.zeros((len(self.thresholds), self.n_classes + 1, self.n_classes + 1), np.int64)
+        confusion[:, :, BACKGROUND] = below.sum(1).T
+        confusion[:, :, mask_value(0) :] = (self.histogram.sum(2, keepdims=True) - below).transpose(2, 0, 1)
+        return confusion
+
+    def best(self) -> OracleThreshold:
+        """The oracle threshold. Raises `DataError` before any pixel has been counted."""
+        if not self.histogram.any():
+            raise DataError(
+                "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
+            )
+        curve = mean_iou(class_ious(self.confusion()))  # (T,)
+        index = int(curve.argmax())
+        return OracleThreshold(self.thresholds[index], float(curve[index]), self.thresholds, tuple(curve.tolist()))
+
+
+class OtsuThreshold:
+    """A threshold from the maps alone, by no mask (ours): Otsu's split of the pixels' largest map values, pooled over all images.
+
+    The value that parts the pooled histogram with the largest variance between the two sides. One pass, whatever the order of images.
+    Compare it with the oracle before you trust it on a new kind of data.
+
+    Args:
+        bins: equal bins over [0, 1].
+    """
+
+    def __init__(self, bins: int = 256) -> None:
+        self.histogram = np.zeros(bins, np.int64)
+        """(bins,) pixel counts; those of several processes or shards may be added."""
+
+    def update(self, maps: ArrayLike) -> None:
+        """Count one image's maps (n, h, w) in [0, 1], at any resolution; an image without maps adds nothing."""
+        planes = np.asarray(maps, np.float32)
+        if len(planes):
+            bins = len(self.histogram)
+            index = (planes.max(0) * bins).astype(np.int64).clip(0, bins - 1)  # (h, w)
+            self.histogram += np.bincount(index.ravel(), minlength=bins)
+
+    def threshold(self) -> float:
+        """The border between two bins that parts the pixels best; the middle of all equally good ones.
+
+        Raises:
+            DataError: fewer than two bins are filled, so nothing can be parted.
+        """
+        if np.count_nonzero(self.histogram) < 2:
+            raise DataError(
+                "the class maps hold fewer than two different values, so no threshold parts them: are they normalised and not empty?"
+            )
+        bins = len(self.histogram)
+        centres = (np.arange(bins) + 0.5) / bins
+        share = self.histogram / self.histogram.sum()
+        low = share.cumsum()[:-1]  # (bins − 1,): share of pixels left of each border
+        sums = (share * centres).cumsum()
+        mean, below = sums[-1], sums[:-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            between = (mean * low - below) ** 2 / (low * (1 - low))
+        between = np.where((low > 0) & (low < 1), between, 0.0)
+        best = np.flatnonzero(np.isclose(between, between.max(), rtol=1e-9))
+        return float((best[0] + best[-1]) / 2 + 1) / bins
+
+
+def _check_truth(truth: Mask, n_classes: int) -> None:
+    wrong = np.flatnonzero(np.bincount(truth.ravel(), minlength=IGNORE + 1)[n_classes + 1 : IGNORE]) + n_classes + 1
+    if len(wrong):
+        raise DataError(f"the true mask holds {wrong.tolist()}, but with {n_classes} classes a value is 0…{n_classes} or 255.")
