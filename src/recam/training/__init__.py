@@ -1,1 +1,1 @@
-
+"""Training: one loop over Accelerate, optimizers and schedules, checkpoints."""

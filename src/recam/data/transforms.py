@@ -1,0 +1,90 @@
+"""Augmentation of an image and its mask together, as a pure function of a random generator.
+
+Source: spec of the published training (IRN's loader): long side drawn from a range, ImageNet normalisation, mirror, random crop
+that is padded with zeros after normalising; segmentation draws a factor instead of a long side. One class does both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+
+from recam.labels import IGNORE
+from recam.types import Image, Mask
+
+Triple = tuple[float, float, float]
+
+
+def normalise_image(image: Image, mean: Triple, std: Triple) -> Tensor:
+    """(H, W, 3) uint8 → (3, H, W) float32, scaled to [0, 1], minus `mean`, over `std`."""
+    scaled = (image.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))  # (H, W, 3) → (3, H, W)
+
+
+def resize_image(image: Image, size: tuple[int, int]) -> Image:
+    """(H, W, 3) uint8 → (*size, 3), bicubic (antialiased when it shrinks, as Pillow does)."""
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BICUBIC))
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Resize by chance, mirror by chance, crop by chance.
+
+    Attributes:
+        crop: side of the square that comes out, pixels.
+        mean, std: normalisation of images scaled to [0, 1].
+        long_side: (least, most) pixels that the longer side is resized to, drawn evenly; None where `scale` is used.
+        scale: (least, most) factor the image is resized by, drawn evenly; None where `long_side` is used.
+        flip: probability of the mirror image.
+    """
+
+    crop: int
+    mean: Triple
+    std: Triple
+    long_side: tuple[int, int] | None = None
+    scale: tuple[float, float] | None = None
+    flip: float = 0.5
+
+    def __call__(self, image: Image, rng: np.random.Generator, mask: Mask | None = None) -> tuple[Tensor, Tensor | None]:
+        """Augment an image (H, W, 3) and its mask (H, W) alike.
+
+        Returns:
+            image (3, crop, crop) float32, normalised, zeros where the picture did not reach; mask (crop, crop) int64, 255 there.
+        """
+        factor = self._draw_factor(image, rng)
+        size = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
+        flipped = rng.random() < self.flip
+        inside, outside = zip(*(_crop_span(side, self.crop, rng) for side in size), strict=True)
+        resized = resize_image(image, size)
+        if flipped:
+            resized = resized[:, ::-1]
+        canvas = torch.zeros(3, self.crop, self.crop)
+        canvas[:, outside[0], outside[1]] = normalise_image(np.ascontiguousarray(resized[inside]), self.mean, self.std)
+        if mask is None:
+            return canvas, None
+        resized_mask = np.asarray(PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST))
+        if flipped:
+            resized_mask = resized_mask[:, ::-1]
+        target = torch.full((self.crop, self.crop), IGNORE, dtype=torch.int64)
+        target[outside[0], outside[1]] = torch.from_numpy(np.ascontiguousarray(resized_mask[inside])).long()
+        return canvas, target
+
+    def _draw_factor(self, image: Image, rng: np.random.Generator) -> float:
+        if self.long_side:
+            return float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / max(image.shape[:2])
+        if self.scale:
+            return float(rng.uniform(self.scale[0], self.scale[1]))
+        return 1.0
+
+
+def _crop_span(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Where to cut from a side of the picture, and where to put it in the crop; by chance both when it is shorter and longer."""
+    length = min(side, crop)
+    cut, put = int(rng.integers(side - length + 1)), int(rng.integers(crop - length + 1))
+    return slice(cut, cut + length), slice(put, put + length)
