@@ -5,8 +5,9 @@ that class's own map, classified by softmax over the K classes.
 
 Followed: the published code. Nothing is detached, so that the softmax loss reaches the backbone through the features and through the masks,
 and FC1 through the masks; f_k is the mean over all positions of M_k · f. Ours, as settings: pooling ``"area"``, detached masks, a
-background logit. Departures: the published code builds M_k · f for every class, a tensor of B×K×D×h×w; here f_k is a matrix product, for the classes
-in the image only (the same numbers). It also fails on a batch without labels; here the softmax loss of such a batch is 0, its gradient 0.
+background logit. Departures: the published code builds M_k · f for every class, a tensor of B×K×D×h×w; here f_k is a matrix product, for
+the classes in the image only (the same numbers). It also fails on a batch without labels; here that batch's softmax loss is 0, its
+gradient 0.
 
 Letters: B images, K classes, P the most positive classes any image of the batch has, D channels, h×w the feature map.
 """

@@ -33,19 +33,32 @@ def apply_threshold(maps: Maps, class_indices: Sequence[int] | NDArray[np.intege
 
 
 def class_ious(confusion: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Intersection over union (…, C) of confusion matrices (…, C, C) with rows = truth; NaN for a class in neither truth nor prediction."""
+    """Intersection over union (…, C) of confusion matrices (…, C, C), rows = truth; NaN for a class in neither truth nor prediction.
+
+    A further column (…, C, C + 1) counts pixels of a known truth without a prediction: they are missing from their class.
+    """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (…, C)
-    union = confusion.sum(-1) + confusion.sum(-2) - hits  # (…, C)
+    union = confusion.sum(-1) + confusion.sum(-2)[..., : hits.shape[-1]] - hits  # (…, C)
     ious: NDArray[np.float64] = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
     return ious
 
 
-def mean_iou(ious: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean (…,) of (…, C) over the classes that occur in truth or prediction; NaN where none does."""
-    occurs = ~np.isnan(ious)
-    number = occurs.sum(-1)
-    mean: NDArray[np.float64] = np.divide(np.where(occurs, ious, 0.0).sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0)
+def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean (…,) of (…, C) over the classes that occur, those that are not NaN; NaN where none does. Of IoUs: the mIoU."""
+    present = ~np.isnan(values)
+    number = present.sum(-1)
+    mean: NDArray[np.float64] = np.divide(
+        np.where(present, values, 0.0).sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0
+    )
     return mean
+
+
+def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
+    """Raises `DataError` naming `what` where a mask holds a value that is neither 0…K nor 255."""
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    wrong = [value for value in np.flatnonzero(counts).tolist() if n_classes < value < IGNORE]
+    if wrong:
+        raise DataError(f"{what} holds {wrong}, but with {n_classes} classes a value is 0…{n_classes} or 255.")
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ class ThresholdSweep:
         """
         if maps.shape[1:] != truth.shape:
             raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
-        _check_truth(truth, self.n_classes)
+        check_mask_values(truth, self.n_classes, "the true mask")
         counted = truth != IGNORE
         rows = truth[counted].astype(np.int64)  # (pixels,)
         if not len(maps):
@@ -131,7 +144,7 @@ class ThresholdSweep:
             raise DataError(
                 "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
             )
-        curve = mean_iou(class_ious(self.confusion()))  # (T,)
+        curve = mean_over_present(class_ious(self.confusion()))  # (T,)
         index = int(curve.argmax())
         return OracleThreshold(self.thresholds[index], float(curve[index]), self.thresholds, tuple(curve.tolist()))
 
@@ -179,9 +192,3 @@ class OtsuThreshold:
         between = np.where((low > 0) & (low < 1), between, 0.0)
         best = np.flatnonzero(np.isclose(between, between.max(), rtol=1e-9))
         return float((best[0] + best[-1]) / 2 + 1) / bins
-
-
-def _check_truth(truth: Mask, n_classes: int) -> None:
-    wrong = np.flatnonzero(np.bincount(truth.ravel(), minlength=IGNORE + 1)[n_classes + 1 : IGNORE]) + n_classes + 1
-    if len(wrong):
-        raise DataError(f"the true mask holds {wrong.tolist()}, but with {n_classes} classes a value is 0…{n_classes} or 255.")

@@ -1,0 +1,41 @@
+"""The golden cases: `RECAM_GOLDEN=<folder> pytest tests/conformance`."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RTOL, ATOL = 1e-4, 1e-5
+
+
+class GoldenCase:
+    """One golden file: its arrays by name, and a comparison that names file and array."""
+
+    def __init__(self, path):
+        self.name = path.stem
+        with np.load(path, allow_pickle=False) as archive:
+            self.arrays = dict(archive)
+
+    def __getitem__(self, key):
+        return self.arrays[key]
+
+    def matches(self, key, value, rtol=RTOL, atol=ATOL):
+        np.testing.assert_allclose(np.asarray(value), self.arrays[key], rtol=rtol, atol=atol, err_msg=f"{self.name}: {key}", strict=False)
+        assert np.asarray(value).shape == self.arrays[key].shape, f"{self.name}: {key}"
+
+
+@pytest.fixture
+def golden():
+    """All cases of a kind, e.g. ``golden("recam_loss")``; a folder with none of the kind fails the test."""
+    folder = os.environ.get("RECAM_GOLDEN")
+    if not folder:
+        pytest.skip("set RECAM_GOLDEN to the folder of golden cases")
+
+    def load(kind):
+        paths = sorted(Path(folder).glob(f"{kind}_*.npz")) + sorted(Path(folder).glob(f"{kind}.npz"))
+        if not paths:
+            pytest.fail(f"RECAM_GOLDEN={folder} holds no {kind}_*.npz")
+        return [GoldenCase(path) for path in paths]
+
+    return load
