@@ -89,6 +89,7 @@ def test_everything_wrong_at_once(photos):
         table.write("\na,cat;dog,train\nb,cat,train\nc,caat,train\nd,,val\nd,cat,val\nnone,dog,train")
     (photos / "classes.txt").write_text("cat\ndog\nox\n")
     cut = photos / "images" / "e7.png"
+    write_png(cut, np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8))
     cut.write_bytes(cut.read_bytes()[:-35])
     write_mask(photos / "masks" / "e8.png", np.zeros((6, 4), np.uint8))
     write_mask(photos / "masks" / "a.png", plain(4))
