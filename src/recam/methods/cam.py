@@ -135,6 +135,8 @@ def make_cams(
         float maps in [0, 1), in the order of `class_indices`.
     """
     chosen = torch.as_tensor(class_indices, dtype=torch.long, device=weight.device)  # (n,)
+    if not len(chosen):
+        return weight.new_zeros(0, *(strided_size(size) if resolution == "strided" else size))
     rows = weight_rows(weight)[chosen]  # (n, D)
     views = [class_maps(scale, rows) for scale in features]  # (2, n, h_i, w_i) each
     if resolution == "strided":

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from recam.errors import DataError, RecipeError
+from recam.methods.thresholds import OtsuThreshold, ThresholdSweep, apply_threshold, class_ious, mean_over_present
+
+THRESHOLDS = (0.1, 0.25, 0.3, 0.5, 0.9)
+
+
+def random_image(rng, classes, size=(9, 11)):
+    present = np.sort(rng.choice(classes, rng.integers(0, 4), replace=False))
+    # Coarse values, so that ties between maps and with thresholds occur.
+    maps = (rng.integers(0, 21, (len(present), *size)) / 20).astype(np.float32)
+    truth = rng.integers(0, classes + 1, size).astype(np.uint8)
+    truth[rng.random(size) < 0.1] = 255
+    return maps, present, truth
+
+
+def test_mask_by_hand():
+    maps = np.array([[[0.2, 0.5, 0.6, 0.3]], [[0.1, 0.6, 0.6, 0.1]]], np.float32)
+    # Below the threshold, second map larger, maps tie, equal to the threshold.
+    mask = apply_threshold(maps, [2, 6], 0.3)
+    assert mask.tolist() == [[0, 7, 3, 0]]
+    assert mask.dtype == np.uint8
+
+
+def test_mask_without_maps_is_background():
+    assert apply_threshold(np.zeros((0, 2, 3), np.float32), [], 0.3).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_sweep_equals_thresholding_one_by_one():
+    rng = np.random.default_rng(0)
+    images = [random_image(rng, classes=6) for _ in range(8)]
+    assert {len(present) for _, present, _ in images} >= {0, 1, 3}
+    sweep = ThresholdSweep(6, THRESHOLDS)
+    for image in images:
+        sweep.update(*image)
+
+    expected = np.zeros((len(THRESHOLDS), 7, 7), np.int64)
+    for index, threshold in enumerate(THRESHOLDS):
+        for maps, present, truth in images:
+            mask = apply_threshold(maps, present, threshold)
+            np.add.at(expected[index], (truth[truth != 255], mask[truth != 255]), 1)
+    np.testing.assert_array_equal(sweep.confusion(), expected)
+    assert sweep.confusion().dtype == np.int64
+
+
+def test_sweeps_of_shards_add_up():
+    rng = np.random.default_rng(1)
+    images = [random_image(rng, classes=4) for _ in range(6)]
+    whole, *shards = [ThresholdSweep(4, THRESHOLDS) for _ in range(3)]
+    for index, image in enumerate(images):
+        whole.update(*image)
+        shards[index % 2].update(*image)
+    shards[0].histogram += shards[1].histogram
+    np.testing.assert_array_equal(shards[0].confusion(), whole.confusion())
+
+
+def test_best_threshold_by_hand():
+    # Class 0 where the map is 0.6 or more: thresholds below 0.2 swallow background, those from 0.6 on lose the class.
+    sweep = ThresholdSweep(1, [0.7, 0.1, 0.4, 0.3])
+    sweep.update(np.array([[[0.2, 0.2, 0.6, 0.8]]], np.float32), [0], np.array([[0, 0, 1, 1]], np.uint8))
+    best = sweep.best()
+    assert best.thresholds == (0.1, 0.3, 0.4, 0.7)
+    assert best.curve == pytest.approx((0.25, 1.0, 1.0, (1 / 2 + 2 / 3) / 2))
+    assert (best.threshold, best.miou) == (0.3, 1.0)
+    assert str(best) == "oracle threshold 0.30: mIoU 100.00"
+
+
+def test_sweep_refuses_what_it_cannot_count():
+    with pytest.raises(RecipeError, match="no threshold to try"):
+        ThresholdSweep(3, [])
+    sweep = ThresholdSweep(3)
+    with pytest.raises(DataError, match="no labelled pixel"):
+        sweep.best()
+    with pytest.raises(DataError, match=r"maps of \(2, 2\) and a true mask of \(4, 4\)"):
+        sweep.update(np.zeros((1, 2, 2), np.float32), [0], np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match=r"the true mask holds \[4, 7\], but with 3 classes a value is 0…3 or 255"):
+        sweep.update(np.zeros((1, 2, 2), np.float32), [0], np.array([[4, 7], [255, 3]], np.uint8))
+
+
+def test_ious_by_hand():
+    confusion = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
+    ious = class_ious(confusion)
+    np.testing.assert_allclose(ious, [3 / 6, 4 / 7, np.nan])
+    assert mean_over_present(ious) == pytest.approx((3 / 6 + 4 / 7) / 2)
+    assert np.isnan(mean_over_present(np.array([np.nan, np.nan])))
+
+
+def test_otsu_parts_two_groups():
+    otsu = OtsuThreshold()
+    otsu.update(np.array([[[0.1, 0.1, 0.12], [0.7, 0.8, 0.1]]], np.float32))
+    otsu.update(np.array([[[0.1, 0.05]], [[0.05, 0.72]]], np.float32))
+    # The middle of the empty bins between 0.12 and 0.7.
+    assert otsu.threshold() == pytest.approx((0.12 + 0.7) / 2, abs=1 / 256)
+
+
+def test_otsu_equals_the_search_over_all_borders():
+    values = np.random.default_rng(0).beta(1, 3, (1, 50, 60)).astype(np.float32)
+    otsu = OtsuThreshold(bins=64)
+    otsu.update(values)
+    binned = (np.floor(values.ravel() * 64) + 0.5) / 64
+
+    def within(border):
+        sides = binned[binned < border], binned[binned >= border]
+        return sum(len(side) * side.var() for side in sides if len(side))
+
+    assert otsu.threshold() == min((border / 64 for border in range(1, 64)), key=within)
+
+
+def test_otsu_needs_two_groups():
+    otsu = OtsuThreshold()
+    otsu.update(np.zeros((0, 4, 4), np.float32))
+    otsu.update(np.zeros((2, 4, 4), np.float32))
+    with pytest.raises(DataError, match="fewer than two different values"):
+        otsu.threshold()
