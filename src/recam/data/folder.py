@@ -18,7 +18,6 @@ does.
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from recam.data.catalog import Catalog, Roles, catalogs
 from recam.data.images import IMAGE_ENDINGS, ImageFile, MaskFile
+from recam.data.splits import stable_split
 from recam.errors import DataError, Problem, RecipeError, near_matches
 from recam.labels import ClassSet
 from recam.types import Sample
@@ -164,13 +164,14 @@ class Folder(Catalog):
         found = {row.split for row in rows if row.split}
         order = ["train", "val"] if not found else sorted(found, key=lambda name: (name != "train", name != "val", name))
         self._splits: dict[str, list[Sample]] = {name: [] for name in order}
+        in_val = frozenset(stable_split(self._path_by_id, self._val_share, self._split_seed)[1])
         first_row: dict[str, _Row] = {}
         for row in rows:
             image_id = self._resolve(row.entry)
             if image_id is None:
                 self._tell("missing-image", row.where, self._missing(row.entry), row.split or None)
                 continue
-            split = self._hash_split(image_id) if row.split is None else row.split
+            split = ("val" if image_id in in_val else "train") if row.split is None else row.split
             unknown = sorted(name for name in row.names if name not in self._all_classes)
             if image_id in first_row:
                 message = f"{row.entry!r} stands already on {first_row[image_id].where}. Delete one of the rows; the first is used."
@@ -204,10 +205,6 @@ class Folder(Catalog):
         near = self._path_by_lower_id.get(_id(entry).lower())
         hint = f" Did you mean {near!r}?" if near else ""
         return f"{entry!r} is no image in {self._base}.{hint} Correct the name, or delete the row; it is not used."
-
-    def _hash_split(self, image_id: str) -> str:
-        digest = hashlib.sha256(f"{self._split_seed}/{image_id}".encode()).digest()
-        return "val" if int.from_bytes(digest[:8], "big") / 2**64 < self._val_share else "train"
 
 
 def _walk(base: Path, endings: tuple[str, ...], without: Path | None = None) -> list[str]:
