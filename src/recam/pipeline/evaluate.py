@@ -1,0 +1,162 @@
+"""Scoring any two folders of masks against each other, whoever made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recam.data.images import read_mask
+from recam.errors import DataError, Problem, data_error
+from recam.labels import IGNORE, MAX_CLASSES, ClassSet
+from recam.metrics import ConfusionMatrix, Scores
+
+MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
+"""Lower-case endings of the files that are taken for masks: formats that keep values as they are."""
+_TOLD = 5
+
+
+def evaluate(
+    masks: Path | str,
+    truth: Path | str,
+    classes: Sequence[str] | Path | None = None,
+    *,
+    partial: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Score the masks of one folder against those of another; pairs have the same path without ending, sub-folders included.
+
+    Args:
+        masks: folder of predictions, values 0…K, or 255 for unsure (counted as wrong).
+        truth: folder of true masks, values 0…K, or 255 for pixels that are not counted.
+        classes: names of the classes 1…K, or the path of a list, see `read_classes`; None names them by number up to the largest found.
+        partial: score the pairs that are there instead of refusing masks or truths without counterpart.
+        progress: called with (pairs done, pairs in all) after each pair.
+
+    Raises:
+        DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be read, pairs of
+            different size, values outside the classes, names that occur with two endings.
+    """
+    named = _as_class_set(classes)
+    n_classes = len(named) if named else MAX_CLASSES
+    problems = _Problems()
+    predicted, true = _find_masks(Path(masks), problems), _find_masks(Path(truth), problems)
+    pairs = sorted(predicted.keys() & true.keys())
+    if not partial or not pairs:
+        problems.add("missing-truth", truth, "masks have no true mask", sorted(predicted.keys() - true.keys()))
+        problems.add("missing-mask", masks, "true masks have no mask", sorted(true.keys() - predicted.keys()))
+    matrix = ConfusionMatrix(named if named else n_classes)
+    sizes, values, unreadable = [], [], []
+    for done, name in enumerate(pairs, start=1):
+        try:
+            mask, wanted = read_mask(predicted[name]), read_mask(true[name])
+        except DataError as error:
+            unreadable.append(str(error))
+        else:
+            strange = [
+                f"{where / name}: {outside}"
+                for where, one in ((Path(masks), mask), (Path(truth), wanted))
+                if (outside := _outside(one, n_classes))
+            ]
+            values += strange
+            if mask.shape != wanted.shape:
+                sizes.append(f"{name} {mask.shape[0]}×{mask.shape[1]}, truth {wanted.shape[0]}×{wanted.shape[1]}")
+            elif not strange:
+                matrix.update(mask, wanted)
+        if progress:
+            progress(done, len(pairs))
+    problems.add("unreadable", masks, "pairs cannot be read", unreadable)
+    problems.add("mask-size", masks, "masks are not of the size of the truth (height×width)", sizes)
+    problems.add("mask-values", masks, f"masks hold values that are neither 0…{n_classes} nor {IGNORE}", values)
+    problems.raise_any()
+    return (matrix if named else _shrink(matrix)).scores()
+
+
+def read_classes(path: Path | str) -> ClassSet:
+    """The classes 1…K of a text file, one name a line; a first line ``background`` may be there or not, empty lines are passed over.
+
+    Raises:
+        DataError: no such file, no UTF-8, no name, or a name twice.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as a list of classes ({error}). Write one class name a line, as UTF-8 text.") from error
+    try:
+        return ClassSet(_without_background([line.strip() for line in lines if line.strip()]))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _as_class_set(classes: Sequence[str] | Path | None) -> ClassSet | None:
+    if classes is None:
+        return None
+    if isinstance(classes, str | Path):
+        return read_classes(classes)
+    return ClassSet(_without_background(classes))
+
+
+def _without_background(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names[1:] if names and names[0].lower() == "background" else names)
+
+
+class _Problems:
+    """Gathers problems, one for each kind with the number of files and the first few of them."""
+
+    def __init__(self) -> None:
+        self._found: list[Problem] = []
+
+    def add(self, kind: str, where: Path | str, what: str, names: Sequence[str]) -> None:
+        if names:
+            more = f"; … and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+            self._found.append(Problem(kind, str(where), f"{len(names)} {what}: {'; '.join(names[:_TOLD])}{more}. {_ADVICE[kind]}"))
+
+    def raise_any(self) -> None:
+        if self._found:
+            raise data_error(self._found)
+
+
+_ADVICE = {
+    "missing-truth": "Remove them, or score the pairs alone with partial.",
+    "missing-mask": "Make them, or score the pairs alone with partial.",
+    "duplicate-name": "Keep one file of each name.",
+    "unreadable": "Replace them by intact copies.",
+    "mask-size": "Bring each mask to the size of its image.",
+    "mask-values": "Correct the list of classes, or the masks.",
+}
+
+
+def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
+    """Path without ending, from `folder` on and with ``/`` → file."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder. Name a folder of masks.")
+    found: dict[str, Path] = {}
+    twice = []
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if path.suffix.lower() not in MASK_ENDINGS or any(part.startswith(".") for part in inner.parts):
+            continue
+        name = inner.with_suffix("").as_posix()
+        if name in found:
+            twice.append(f"{found[name].name} and {path.name}")
+        found.setdefault(name, path)
+    if not found:
+        raise DataError(f"{folder} holds no mask ({', '.join(MASK_ENDINGS)}). Name the folder that the masks are in.")
+    problems.add("duplicate-name", folder, "names occur twice", twice)
+    return found
+
+
+def _outside(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], n_classes: int) -> str:
+    return ", ".join(str(value) for value in np.unique(mask).tolist() if n_classes < value < IGNORE)
+
+
+def _shrink(matrix: ConfusionMatrix) -> ConfusionMatrix:
+    """The matrix without the classes above the largest that occurs."""
+    occurs = np.flatnonzero(matrix.matrix.sum(0) + matrix.counts.sum(1))
+    n_classes = max(int(occurs.max(initial=0)), 1)
+    small = ConfusionMatrix(n_classes)
+    small.counts[:, :-1] = matrix.matrix[: n_classes + 1, : n_classes + 1]
+    small.counts[:, -1] = matrix.counts[: n_classes + 1, -1]
+    return small
