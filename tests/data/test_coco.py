@@ -213,6 +213,7 @@ def test_a_file_of_ones_own_has_a_split_that_additions_do_not_move(tmp_path, bes
     assert val <= {s.id for s in Coco(file).samples("val")}
     assert {s.id for s in Coco(file, split_seed=1).samples("val")} != {s.id for s in Coco(file).samples("val")}
     assert len(Coco(file, val_share=0).samples("val")) == 0
+    assert Coco(file, val_share=0).roles.val is None
 
 
 def test_boxes_without_shapes_are_labels_without_truth(tmp_path):

@@ -100,7 +100,9 @@ class Coco(Catalog):
                 name: frozenset(part) for name, part in zip(("train", "val"), stable_split(ids, val_share, split_seed), strict=True)
             }
         has_masks = any(sample.mask for sample in self.samples(train))
-        self.roles = Roles(train=train, score=train if has_masks else None, val=val if val != train else None)
+        if val == train or (self._is_single and not self._parts["val"]):
+            val = None
+        self.roles = Roles(train=train, score=train if has_masks else None, val=val)
 
     @property
     def splits(self) -> tuple[str, ...]:
