@@ -1,1 +1,44 @@
-"""recam: from image labels to segmentation masks."""
+"""recam: from image labels to segmentation masks.
+
+>>> import recam
+>>> summary = recam.run("folder:photos", recipe="recam-cpu", output="runs/photos")
+>>> mask = recam.Predictor("runs/photos")("photo.jpg").mask
+
+The methods work on plain tensors: `recam.methods.cam`, `recam.methods.recam`, `recam.methods.thresholds`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recam.data.catalog import open_catalog
+    from recam.data.check import check
+    from recam.data.download import download
+    from recam.pipeline.evaluate import evaluate
+    from recam.pipeline.predictor import Predictor, predict
+    from recam.pipeline.recipe import load_recipe
+    from recam.pipeline.run import run
+
+__version__ = version("recam")
+__all__ = ["Predictor", "check", "download", "evaluate", "load_recipe", "open_catalog", "predict", "run"]
+
+# Loaded when first asked for: `import recam` stays instant, and `recam check` needs no network library.
+_HOMES = {
+    "Predictor": "recam.pipeline.predictor",
+    "check": "recam.data.check",
+    "download": "recam.data.download",
+    "evaluate": "recam.pipeline.evaluate",
+    "load_recipe": "recam.pipeline.recipe",
+    "open_catalog": "recam.data.catalog",
+    "predict": "recam.pipeline.predictor",
+    "run": "recam.pipeline.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'recam' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

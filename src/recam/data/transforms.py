@@ -72,14 +72,15 @@ class Augment:
         if flipped:
             resized_mask = resized_mask[:, ::-1]
         target = torch.full((self.crop, self.crop), IGNORE, dtype=torch.int64)
-        target[outside[0], outside[1]] = torch.from_numpy(np.ascontiguousarray(resized_mask[inside])).long()
+        target[outside[0], outside[1]] = torch.from_numpy(resized_mask[inside].astype(np.int64))
         return canvas, target
 
     def _draw_factor(self, image: Image, rng: np.random.Generator) -> float:
         if self.long_side:
             return float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / max(image.shape[:2])
         if self.scale:
-            return float(rng.uniform(self.scale[0], self.scale[1]))
+            least, most = self.scale
+            return least + (most - least) * rng.random()
         return 1.0
 
 

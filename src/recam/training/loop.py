@@ -7,7 +7,7 @@ the learning rate from the step (`recam.training.optim`), so a checkpoint needs 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,3 @@ def _main_says(flag: bool, accelerator: Accelerator) -> bool:
         return flag
     answer = torch.tensor([float(flag and accelerator.is_main_process)], device=accelerator.device)
     return bool(accelerator.reduce(answer, "sum").item())
-
-
-def shares(items: list[Any], accelerator: Accelerator) -> Iterator[Any]:
-    """This process's share of `items`: every n-th."""
-    yield from items[accelerator.process_index :: accelerator.num_processes]

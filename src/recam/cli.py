@@ -1,0 +1,146 @@
+"""The command line: a table of library functions, without logic of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recam.errors import RecamError
+from recam.progress import Progress, console
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="From image labels to segmentation masks."
+)
+
+Classes = Annotated[str | None, typer.Option(help="Keep just these classes: a,b,c; the others become ignore in masks and no label.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DataSet = Annotated[str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")]
+
+
+def _show(result: Any, as_json: bool = False) -> None:
+    print(json.dumps(result.as_dict(), indent=2) if as_json else result)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    return None if text is None else [float(number) for number in text.split(",")]
+
+
+def _counter(what: str, unit: str = "images") -> Any:
+    """A progress callback (done, total) that opens its bar at the first call."""
+    bar: list[Progress] = []
+
+    def update(done: int, total: int) -> None:
+        if not bar:
+            bar.append(Progress(what, total, unit=unit).__enter__())
+        bar[0].advance(done - bar[0].done)
+        if done == total:
+            bar[0].__exit__(None, None, None)
+
+    return update
+
+
+@app.command()
+def run(
+    data: Annotated[str | None, typer.Option(help="KIND:PATH of the data set; default: the recipe's own.")] = None,
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or the path of a TOML file.")] = "recam",
+    output: Annotated[Path, typer.Option("-o", "--output", help="The run folder, new or of an earlier run.")] = Path("runs/recam"),
+    setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, as often as needed.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, masks, segment.")] = None,
+    classes: Classes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train, re-activate, make seeds and pseudo masks, train a segmentation model, score. Finished stages are skipped."""
+    import recam
+
+    settings = [*(setting or []), *([f"data.classes={json.dumps(_names(classes))}"] if classes else [])]
+    _show(recam.run(data, recipe, output, settings, until), as_json)
+
+
+@app.command()
+def check(data: DataSet, classes: Classes = None, as_json: AsJson = False) -> None:
+    """Tell everything that is wrong with a data set. Exit code 1 where something is."""
+    import recam
+
+    report = recam.check(data, classes=_names(classes), progress=_counter("check"))
+    _show(report, as_json)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks and overlays.")],
+    scales: Annotated[str | None, typer.Option(help="Factors at which each image is seen: 0.75,1,1.25; default: the run's own.")] = None,
+    flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="See the mirror image too; default: the run's own.")] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Masks for new images, labels unknown. Exit code 1 where a file could not be read."""
+    import recam
+
+    report = recam.predict(run, images, output, _numbers(scales), flip, device)
+    _show(report, as_json)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command()
+def evaluate(
+    masks: Annotated[Path, typer.Argument(help="Folder of predicted masks.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of true masks.")],
+    classes: Annotated[Path | None, typer.Option(help="classes.txt, one name a line.")] = None,
+    partial: Annotated[bool, typer.Option(help="Score the pairs that there are, where one folder holds more than the other.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score any two folders of masks."""
+    import recam
+
+    _show(recam.evaluate(masks, truth, classes, partial=partial, progress=_counter("evaluate")), as_json)
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="voc2012 or coco2014.")],
+    folder: Annotated[Path, typer.Argument(help="Where to put it.")],
+) -> None:
+    """Fetch a data set from its official address: checksummed, resumable. The one command that uses the network by itself."""
+    import recam
+
+    counters: dict[str, Any] = {}
+
+    def update(what: str, done: int, total: int) -> None:
+        counters.setdefault(what, _counter(what, "bytes"))(done, total)
+
+    _show(recam.download(name, folder, progress=update))
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="Show all settings of this recipe.")] = None) -> None:
+    """List the recipes that come with the package, or all settings of one."""
+    from recam.pipeline.recipe import load_recipe, recipe_names
+
+    if name:
+        print(load_recipe(name).model_dump_json(indent=2))
+    else:
+        print("\n".join(f"{each:<16} {load_recipe(each).about}" for each in recipe_names()))
+
+
+def main() -> None:
+    """Entry point: a `RecamError` becomes its text and exit code 2, an interrupt 130."""
+    try:
+        app()
+    except RecamError as error:
+        console.print(f"[bold red]{type(error).__name__}[/bold red]: ", end="", highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        sys.exit(130)

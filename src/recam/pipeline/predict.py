@@ -1,0 +1,48 @@
+"""Asking a segmentation model for the mask of an image: several scales and the mirror image, probabilities averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recam.data.transforms import normalise_image, resize_image
+from recam.pipeline.trained import TrainedSegmenter
+from recam.types import Image, Mask
+
+
+@torch.inference_mode()
+def predict_probabilities(segmenter: TrainedSegmenter, image: Image, scales: Sequence[float] = (1.0,), flip: bool = True) -> Tensor:
+    """Class probabilities of an image, background first.
+
+    Args:
+        segmenter: the trained network.
+        image: (H, W, 3) uint8.
+        scales: factors at which it is seen.
+        flip: see the mirror image as well.
+
+    Returns:
+        (K+1, H, W) float32 on the CPU, summing to 1 over classes.
+    """
+    device = next(segmenter.network.parameters()).device
+    size = (image.shape[0], image.shape[1])
+    total = torch.zeros(len(segmenter.classes) + 1, *size, device=device)
+    for scale in scales:
+        scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        view = normalise_image(resize_image(image, scaled), segmenter.mean, segmenter.std)
+        views = torch.stack([view, view.flip(-1)]) if flip else view[None]  # (2, 3, h, w)
+        logits = segmenter.network(views.to(device, memory_format=torch.channels_last))  # (2, K+1, h, w)
+        probabilities = logits.float().softmax(1)
+        mean = (probabilities[0] + probabilities[1].flip(-1)) / 2 if flip else probabilities[0]  # (K+1, h, w)
+        total += F.interpolate(mean[None], size, mode="bilinear", align_corners=False)[0]
+    return (total / len(scales)).cpu()
+
+
+def most_probable(probabilities: Tensor) -> Mask:
+    """(K+1, H, W) → (H, W) uint8 mask: plane 0 is the background, plane k class k−1."""
+    mask: NDArray[np.uint8] = probabilities.argmax(0).to(torch.uint8).numpy()
+    return mask

@@ -1,0 +1,180 @@
+"""Stages that make results: checked data, seeds, their scores, pseudo masks, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recam.data.images import read_mask, write_mask, write_png
+from recam.methods.cam import read_full
+from recam.methods.recam import Weighting
+from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep, apply_threshold
+from recam.metrics import ConfusionMatrix
+from recam.pipeline.predict import most_probable, predict_probabilities
+from recam.pipeline.seeds import make_seeds
+from recam.pipeline.store import StageFolder, read_seed, save_seed
+from recam.pipeline.trained import TrainedSegmenter, load_classifier, load_segmenter
+from recam.pipeline.training_stages import WEIGHTS, mask_path
+from recam.pipeline.work import Work
+from recam.report.pictures import overlay_heat, overlay_mask, panel
+from recam.types import Image, Sample
+
+MAKERS = {"seeds/cam": "classify", "seeds/control": "control", "seeds/recam": "reactivate"}
+"""Which training each set of seeds comes from."""
+
+PICTURES = 12
+"""Images shown by the pictures stage."""
+
+
+def seed_path(folder: StageFolder, weighting: Weighting, sample_id: str) -> Path:
+    """Where the class maps of a sample lie."""
+    return folder.path / weighting / f"{sample_id}.npz"
+
+
+def make_seed_files(work: Work) -> dict[str, Any]:
+    """Class maps of every image to train on or to score, for its own labels."""
+    settings, folder = work.recipe.seeds, work.folder
+    weightings: tuple[Weighting, ...] = settings.weightings if folder.name == "seeds/recam" else ("w",)
+    classifier = load_classifier(work.inputs[MAKERS[folder.name]].path / WEIGHTS).to(work.accelerator.device)
+
+    def finished(sample: Sample) -> bool:
+        return all(seed_path(folder, weighting, sample.id).is_file() for weighting in weightings)
+
+    for sample in work.share(work.data.seeded, finished):
+        with work.accelerator.autocast():
+            made = make_seeds(classifier, sample.image.read(), sample.labels, weightings, settings.scales, settings.flip)
+        for weighting, seed in made.items():
+            save_seed(seed_path(folder, weighting, sample.id), seed, settings.bits)
+    return {"images": len(work.data.seeded), "weightings": list(weightings)}
+
+
+def score_seeds(work: Work) -> dict[str, Any]:
+    """For each set of seeds: the whole threshold curve with its oracle, Otsu's threshold (found without masks) and the recipe's."""
+    results = {}
+    for name, folder, weighting in list_seeds(work):
+        sweep, otsu = ThresholdSweep(len(work.data.catalog.classes)), OtsuThreshold()
+        for sample in work.share(work.data.score, lambda sample: False):
+            assert sample.mask is not None
+            seed = read_seed(seed_path(folder, weighting, sample.id))
+            sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read())
+            otsu.update(seed.maps)
+        _sum_over_processes(work, sweep.histogram, otsu.histogram)
+        results[name] = _judge(sweep.best(), otsu.threshold(), work.recipe.masks.threshold)
+    return {"images": len(work.data.score), "seeds": results}
+
+
+def list_seeds(work: Work) -> Iterator[tuple[str, StageFolder, Weighting]]:
+    """(name, folder, weighting) of every set of seeds among the inputs, e.g. ``("recam w_prime", …, "w_prime")``."""
+    for stage, folder in work.inputs.items():
+        if stage == "seeds/recam":
+            yield from ((f"recam {weighting}", folder, weighting) for weighting in work.recipe.seeds.weightings)
+        elif stage in MAKERS:
+            yield stage.removeprefix("seeds/"), folder, "w"
+
+
+def make_masks(work: Work) -> dict[str, Any]:
+    """Pseudo masks: the seeds at the oracle threshold where truth exists and the recipe wants it, else at the recipe's."""
+    recipe = work.recipe
+    chosen, weighting = ("recam", recipe.seeds.weighting) if recipe.reactivate.enabled else ("cam", "w")
+    name = f"recam {weighting}" if chosen == "recam" else chosen
+    folder = work.inputs[f"seeds/{chosen}"]
+    threshold, source = recipe.masks.threshold, "recipe"
+    if "scores/seeds" in work.inputs:
+        threshold, source = work.inputs["scores/seeds"].record["results"]["seeds"][name]["oracle"]["threshold"], "oracle"
+    for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
+        seed = read_seed(seed_path(folder, weighting, sample.id))
+        write_mask(mask_path(work.folder, sample.id), apply_threshold(read_full(seed), seed.class_indices, threshold))
+    return {"images": len(work.data.seeded), "seeds": name, "threshold": threshold, "threshold_from": source}
+
+
+def score_masks(work: Work) -> dict[str, Any]:
+    """Pseudo masks against the truth of the scored split."""
+    return _score_folder(work, work.inputs["masks"], work.data.score)
+
+
+def predict_val(work: Work) -> dict[str, Any]:
+    """Masks of the held-out images by the segmentation model, and their scores."""
+    settings = work.recipe.predict
+    (trained,) = work.inputs.values()
+    segmenter = load_segmenter(trained.path / WEIGHTS)
+    segmenter.network.to(work.accelerator.device)
+    for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
+        with work.accelerator.autocast():
+            probabilities = predict_probabilities(segmenter, sample.image.read(), settings.scales, settings.flip)
+        write_mask(mask_path(work.folder, sample.id), most_probable(probabilities))
+    work.accelerator.wait_for_everyone()
+    return _score_folder(work, work.folder, work.data.val)
+
+
+def _score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict[str, Any]:
+    confusion = ConfusionMatrix(work.data.catalog.classes)
+    for sample in samples[work.accelerator.process_index :: work.accelerator.num_processes]:
+        assert sample.mask is not None
+        confusion.update(read_mask(mask_path(folder, sample.id)), sample.mask.read())
+    _sum_over_processes(work, confusion.counts)
+    return {"images": len(samples), "scores": confusion.scores().as_dict(), "confusion": confusion.counts.tolist()}
+
+
+def _judge(oracle: OracleThreshold, otsu: float, recipe: float) -> dict[str, Any]:
+    def nearest(threshold: float) -> dict[str, float]:
+        index = int(np.abs(np.asarray(oracle.thresholds) - threshold).argmin())
+        return {"threshold": oracle.thresholds[index], "miou": oracle.curve[index]}
+
+    return {
+        "oracle": {"threshold": oracle.threshold, "miou": oracle.miou},
+        "otsu": nearest(otsu),
+        "recipe": nearest(recipe),
+        "thresholds": list(oracle.thresholds),
+        "curve": list(oracle.curve),
+    }
+
+
+def _sum_over_processes(work: Work, *counts: np.ndarray) -> None:
+    """Add up integer arrays over all processes, in place."""
+    if work.accelerator.num_processes == 1:
+        return
+    for array in counts:
+        summed = work.accelerator.reduce(torch.from_numpy(array).to(work.accelerator.device), "sum")
+        array[...] = summed.cpu().numpy()
+
+
+def make_pictures(work: Work) -> dict[str, Any]:
+    """Twelve or so images in a row each: image, CAM, ReCAM, pseudo mask, prediction, truth; one file an image, one for all."""
+    samples = _spread(work.data.score or work.data.seeded, PICTURES)
+    if work.accelerator.is_main_process:
+        segmenter = load_segmenter(work.inputs["segment/pseudo"].path / WEIGHTS) if "segment/pseudo" in work.inputs else None
+        rows = [_picture_row(work, sample, segmenter) for sample in samples]
+        columns = list(dict.fromkeys(title for row in rows for title in row))
+        captions = [" + ".join(work.data.catalog.classes.names[index] for index in sample.labels) or "background" for sample in samples]
+        for sample, row, caption in zip(samples, rows, captions, strict=True):
+            path = work.folder.path / f"{sample.id.replace('/', '_')}.png"
+            write_png(path, panel([[row.get(title) for title in columns]], columns, [caption]))
+        write_png(work.folder.path / "overview.png", panel([[row.get(title) for title in columns] for row in rows], columns, captions))
+    return {"images": len(samples)}
+
+
+def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None) -> dict[str, Image]:
+    image = sample.image.read()
+    row = {"image": image}
+    shown: tuple[tuple[str, str, Weighting], ...] = (("CAM", "seeds/cam", "w"), ("ReCAM", "seeds/recam", work.recipe.seeds.weighting))
+    for title, stage, weighting in shown:
+        if stage in work.inputs:
+            row[title] = overlay_heat(image, read_full(read_seed(seed_path(work.inputs[stage], weighting, sample.id))))
+    row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
+    if segmenter:
+        settings = work.recipe.predict
+        row["prediction"] = overlay_mask(image, most_probable(predict_probabilities(segmenter, image, settings.scales, settings.flip)))
+    if sample.mask:
+        row["truth"] = overlay_mask(image, sample.mask.read())
+    return row
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """`count` samples at even distances, those with several labels first where there are enough of them."""
+    several = [sample for sample in samples if len(sample.labels) > 1]
+    pool = several if len(several) >= count else [sample for sample in samples if sample.labels] or list(samples)
+    return [pool[int(index)] for index in np.unique(np.linspace(0, len(pool) - 1, min(count, len(pool))).round())]

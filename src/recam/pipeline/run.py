@@ -1,0 +1,214 @@
+"""A run: every stage that the recipe asks for, in order, each made once, skipped when it is up to date, resumed when it was cut short."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from recam.data.catalog import open_catalog
+from recam.data.check import check
+from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
+from recam.pipeline.recipe import Recipe, load_recipe
+from recam.pipeline.stages import STAGES, stages_until
+from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
+from recam.pipeline.summary import RunSummary, summarise
+from recam.pipeline.trained import build_segmenter, make_classifier
+from recam.pipeline.work import RunData, Stage, Work
+from recam.progress import Progress, console
+
+PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
+
+
+def run(
+    data: str | None = None,
+    recipe: str | Path | Mapping[str, Any] | Recipe = "recam",
+    output: str | Path = "runs/recam",
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    until: str | None = None,
+) -> RunSummary:
+    """Photos with image labels in; seeds, pseudo masks, a segmentation model and scores out.
+
+    Args:
+        data: KIND:PATH; None takes the recipe's own.
+        recipe: name, TOML file, sections as a dictionary, or a `Recipe`.
+        output: the run folder, new or of an earlier run; what is up to date there is not made again.
+        settings: single settings laid over the recipe, ``{"classify.epochs": 3}`` or ``["classify.epochs=3"]``.
+        until: stop after this group of stages, e.g. ``"seeds"``.
+
+    Returns:
+        Scores and costs of all finished stages; also written to ``summary.json`` and ``summary.txt``.
+
+    Raises:
+        RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known.
+    """
+    recipe = _settle(recipe, settings, data)
+    stages = stages_until(until)
+    accelerator = _make_accelerator(recipe)
+    folder = RunFolder(output)
+    with folder.lock() if accelerator.is_main_process else nullcontext():
+        run_data = _open_data(recipe, folder, accelerator)
+        wanted = [stage for stage in stages if stage.wanted(recipe, run_data)]
+        plan = _plan(wanted, recipe, run_data)
+        pending = [stage for stage in wanted if not _is_done(folder, stage, plan[stage.name])]
+        _refuse_early(recipe, run_data, {stage.name for stage in pending})
+        if accelerator.is_main_process:
+            _write_settings(folder, recipe)
+        made = []
+        folders: dict[str, StageFolder] = {}
+        for stage in wanted:
+            parts = plan[stage.name]
+            folders[stage.name] = _open_stage(folder, stage, make_key(parts), accelerator)
+            if not folders[stage.name].is_done:
+                made.append(stage.name)
+                inputs = {name: folders[name] for name in stage.needs if name in folders}
+                _make(stage, Work(recipe, run_data, folders[stage.name], inputs, accelerator), parts)
+        skipped = tuple(stage.name for stage in wanted if stage.name not in made)
+        summary = summarise(folder, tuple(stage.name for stage in STAGES), tuple(made), skipped)
+        if accelerator.is_main_process and made:
+            write_json(folder.root / "summary.json", summary.as_dict())
+            (folder.root / "summary.txt").write_text(f"{summary}\n", encoding="utf-8")
+    return summary
+
+
+def _settle(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Mapping[str, Any] | Sequence[str], data: str | None) -> Recipe:
+    tree = recipe.model_dump() if isinstance(recipe, Recipe) else recipe
+    settled = load_recipe(tree, settings)
+    if data is not None:
+        settled = settled.model_copy(update={"data": settled.data.model_copy(update={"location": data})})
+    if not settled.data.location:
+        raise RecipeError("no data set is named: give --data KIND:PATH, e.g. --data folder:photos, or data.location in the recipe.")
+    return settled
+
+
+def _make_accelerator(recipe: Recipe) -> Accelerator:
+    settings = recipe.compute
+    on_gpu = settings.device == "auto" and torch.cuda.is_available()
+    precision = settings.precision
+    if precision == "auto":
+        precision = "no" if not on_gpu else ("bf16" if torch.cuda.is_bf16_supported() else "fp16")
+    # Accelerate keeps one state a process; a second run with another precision must not inherit the first one's.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(cpu=not on_gpu, mixed_precision=precision)
+
+
+def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> RunData:
+    """Open and check the data set; what the check found is kept by fingerprint."""
+    settings = recipe.data
+    data = RunData(open_catalog(settings.location, settings.classes, **settings.options), settings)
+    splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
+    parts = {
+        "splits": splits,
+        "classes": data.catalog.classes.names,
+        **{role: data.fingerprint(role) for role in ("train", "score", "val")},
+    }
+    stage = folder.open_stage("check", make_key(parts)) if accelerator.is_main_process else None
+    accelerator.wait_for_everyone()
+    stage = stage or folder.open_stage("check", make_key(parts))
+    if not stage.is_done and accelerator.is_main_process:
+        stage.begin({"inputs": parts})
+        start = time.monotonic()
+        with Progress("check", len({s.id for split in splits for s in data.catalog.samples(split)})) as progress:
+            report = check(data.catalog, splits, progress=lambda done, total: progress.advance(done - progress.done))
+        write_json(stage.path / "check.json", report.as_dict())
+        stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
+    accelerator.wait_for_everyone()
+    problems = [Problem(**problem) for problem in read_json(stage.path / "check.json")["problems"]]
+    if problems and settings.on_problems == "stop":
+        raise _problems(problems)
+    bad = {problem.where for problem in problems}
+    samples = [sample for split in splits for sample in data.catalog.samples(split)]
+    excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
+    if excluded:
+        console.print(f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names them.")
+    return RunData(data.catalog, settings, frozenset(excluded))
+
+
+def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, dict[str, Any]]:
+    """By stage, all that its result depends on; its key is the hash of that."""
+    plan: dict[str, dict[str, Any]] = {}
+    for stage in wanted:
+        plan[stage.name] = {
+            "stage": stage.name,
+            "version": stage.version,
+            "settings": stage.settings(recipe),
+            "inputs": {name: make_key(plan[name]) for name in stage.needs if name in plan},
+            "data": {role: data.fingerprint(role) for role in stage.roles},
+            "classes": data.catalog.classes.names,
+        }
+    return plan
+
+
+def _is_done(folder: RunFolder, stage: Stage, parts: Mapping[str, Any]) -> bool:
+    key = make_key(parts)
+    return any(StageFolder(stage.name, path, key).is_done for path in (folder.root / stage.name, folder.root / "old" / stage.name / key))
+
+
+def _open_stage(folder: RunFolder, stage: Stage, key: str, accelerator: Accelerator) -> StageFolder:
+    """One process moves folders, the others look when it has."""
+    if accelerator.is_main_process:
+        folder.open_stage(stage.name, key)
+    accelerator.wait_for_everyone()
+    return folder.open_stage(stage.name, key)
+
+
+def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
+    """Build each network that is still to be trained, so that an unknown name or weights out of reach stop the run now, not in hours."""
+    n_classes = len(data.catalog.classes)
+    if "reactivate" in pending and n_classes == 1 and not recipe.reactivate.background_logit:
+        raise RecipeError(
+            "with a single class ReCAM's softmax loss is always 0. Set reactivate.background_logit = true, or reactivate.enabled = false."
+        )
+    if recipe.classify.loss != "bce" and n_classes == 1 and "classify" in pending:
+        raise RecipeError(f"with a single class the loss {recipe.classify.loss!r} is always 0. Set classify.loss = 'bce'.")
+    if pending & {"features", "classify"}:
+        if not any(sample.labels for sample in data.train):
+            raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
+        make_classifier(recipe.backbone, n_classes, second_head=False)
+    if pending & {"segment/pseudo", "segment/truth"}:
+        build_segmenter(recipe.segment, n_classes, recipe.segment.weights)
+
+
+def _make(stage: Stage, work: Work, parts: Mapping[str, Any]) -> None:
+    from recam.pipeline.measure import Measure
+
+    resumed = bool(work.folder.record)
+    if work.accelerator.is_main_process:
+        console.print(f"[bold]{stage.name}[/bold]" + (" goes on where it was" if resumed else ""), highlight=False)
+        work.folder.begin({"inputs": dict(parts), "resumed": resumed})
+    work.accelerator.wait_for_everyone()
+    with Measure() as cost:
+        results = stage.make(work)
+        work.accelerator.wait_for_everyone()
+    if work.accelerator.is_main_process:
+        costs = {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, "peak_gpu_mb": cost.peak_gpu_mb}
+        work.folder.finish({**costs, "processes": work.accelerator.num_processes, "results": results})
+    work.accelerator.wait_for_everyone()
+
+
+def _write_settings(folder: RunFolder, recipe: Recipe) -> None:
+    packages = {package: version(package) for package in PACKAGES}
+    content = {"recipe": recipe.model_dump(), "packages": packages, "python": platform.python_version(), "platform": platform.platform()}
+    path = folder.root / "run.json"
+    if not path.is_file() or read_json(path) != content:
+        write_json(path, content)
+
+
+def _problems(problems: Sequence[Problem]) -> DataError:
+    advice = "Mend them, or set data.on_problems=skip to go on without what is damaged."
+    return DataError(f"{data_error(problems)}\n{advice}")
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """An existing run folder, for readers. Raises `StoreError` where there is none."""
+    if not (Path(path) / "run.json").is_file():
+        raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
+    return RunFolder(path)

@@ -1,0 +1,56 @@
+"""Class maps of one image from a trained classifier: several scales and mirror images in, stored seeds out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recam.data.transforms import normalise_image, resize_image
+from recam.methods.cam import make_cams, strided_size
+from recam.methods.recam import Weighting, combine_weights
+from recam.models.classifier import Classifier
+from recam.types import Image, SeedMaps
+
+
+@torch.inference_mode()
+def encode_scales(classifier: Classifier, image: Image, scales: Sequence[float], flip: bool) -> list[Tensor]:
+    """Features (2, D, h_i, w_i) of an image and its mirror image (or (1, …) without) at each scale."""
+    device = classifier.fc1.weight.device
+    backbone = classifier.backbone
+    features = []
+    for scale in scales:
+        size = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
+        view = normalise_image(resize_image(image, size), backbone.mean, backbone.std)
+        views = torch.stack([view, view.flip(-1)]) if flip else view[None]  # (2, 3, H_i, W_i)
+        features.append(backbone(views.to(device, memory_format=torch.channels_last)))
+    return features
+
+
+@torch.inference_mode()
+def make_seeds(
+    classifier: Classifier, image: Image, class_indices: Sequence[int], weightings: Sequence[Weighting], scales: Sequence[float], flip: bool
+) -> dict[Weighting, SeedMaps]:
+    """Strided class maps of the given classes, for each weighting of eq. 9 from the same features.
+
+    Args:
+        classifier: in evaluation mode; weightings other than ``w`` need FC2.
+        image: (H, W, 3) uint8.
+        class_indices: n classes, 0…K−1; none gives empty maps, without asking the network.
+    """
+    size = (image.shape[0], image.shape[1])
+    indices = np.asarray(class_indices, np.int64)
+    if not len(indices):
+        return {weighting: SeedMaps(np.zeros((0, *strided_size(size)), np.float32), indices, size) for weighting in weightings}
+    features = encode_scales(classifier, image, scales, flip)
+    return {weighting: SeedMaps(_maps(classifier, features, weighting, indices, size), indices, size) for weighting in weightings}
+
+
+def _maps(
+    classifier: Classifier, features: Sequence[Tensor], weighting: Weighting, indices: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    w_only = classifier.weight_1 if weighting == "w" else combine_weights(classifier.weight_1, classifier.weight_2, weighting)
+    maps: np.ndarray = make_cams(features, w_only, indices, size).float().cpu().numpy()
+    return maps

@@ -1,0 +1,129 @@
+"""The pipeline as a table: which stages there are, in order, what each reads and what its result depends on.
+
+A stage that is not wanted is left out of the `needs` of others. A setting that no stage names here changes nothing that was made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recam.errors import RecipeError, near_matches
+from recam.pipeline.recipe import Recipe
+from recam.pipeline.result_stages import make_masks, make_pictures, make_seed_files, predict_val, score_masks, score_seeds
+from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
+from recam.pipeline.work import RunData, Stage
+
+
+def _training(recipe: Recipe) -> dict[str, Any]:
+    """The classifier's data and network."""
+    settings = recipe.classify.model_dump(include={"long_side", "crop", "cache_features"})
+    return {"seed": recipe.seed, "backbone": recipe.backbone.model_dump(), **settings}
+
+
+def _classify(recipe: Recipe) -> dict[str, Any]:
+    return {**_training(recipe), **recipe.classify.model_dump(exclude={"cache_gb"})}
+
+
+def _reactivate(recipe: Recipe) -> dict[str, Any]:
+    return {"seed": recipe.seed, **recipe.reactivate.model_dump(exclude={"enabled", "control"})}
+
+
+def _control(recipe: Recipe) -> dict[str, Any]:
+    return {"seed": recipe.seed, **recipe.reactivate.model_dump(include={"epochs", "lr"})}
+
+
+def _seeds(recipe: Recipe) -> dict[str, Any]:
+    return recipe.seeds.model_dump(include={"scales", "flip", "bits"})
+
+
+def _recam_seeds(recipe: Recipe) -> dict[str, Any]:
+    return {**_seeds(recipe), "weightings": recipe.seeds.weightings}
+
+
+def _seed_scores(recipe: Recipe) -> dict[str, Any]:
+    return recipe.masks.model_dump(include={"threshold"})
+
+
+def _masks(recipe: Recipe) -> dict[str, Any]:
+    return {**recipe.masks.model_dump(), "weighting": recipe.seeds.weighting, "reactivated": recipe.reactivate.enabled}
+
+
+def _segment(recipe: Recipe) -> dict[str, Any]:
+    return {"seed": recipe.seed, **recipe.segment.model_dump(exclude={"enabled", "upper_bound", "labels"})}
+
+
+def _predict(recipe: Recipe) -> dict[str, Any]:
+    return recipe.predict.model_dump()
+
+
+def _nothing(recipe: Recipe) -> dict[str, Any]:
+    return {}
+
+
+def _recam_wanted(recipe: Recipe, data: RunData) -> bool:
+    return recipe.reactivate.enabled
+
+
+def _control_wanted(recipe: Recipe, data: RunData) -> bool:
+    return recipe.reactivate.control
+
+
+def _has_truth(recipe: Recipe, data: RunData) -> bool:
+    return bool(data.score)
+
+
+def _pseudo_wanted(recipe: Recipe, data: RunData) -> bool:
+    return recipe.segment.enabled and recipe.segment.labels == "pseudo"
+
+
+def _truth_wanted(recipe: Recipe, data: RunData) -> bool:
+    return recipe.segment.enabled and (recipe.segment.labels == "truth" or recipe.segment.upper_bound)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "features", "classify", make_features, _training, roles=("train",), wanted=lambda recipe, data: recipe.classify.cache_features > 0
+    ),
+    Stage("classify", "classify", classify, _classify, ("features",), ("train",)),
+    Stage("control", "reactivate", control, _control, ("classify", "features"), ("train",), _control_wanted),
+    Stage("reactivate", "reactivate", reactivate, _reactivate, ("classify", "features"), ("train",), _recam_wanted),
+    Stage("seeds/cam", "seeds", make_seed_files, _seeds, ("classify",), ("seeded",)),
+    Stage("seeds/control", "seeds", make_seed_files, _seeds, ("control",), ("seeded",), _control_wanted),
+    Stage("seeds/recam", "seeds", make_seed_files, _recam_seeds, ("reactivate",), ("seeded",), _recam_wanted),
+    Stage("scores/seeds", "seeds", score_seeds, _seed_scores, ("seeds/cam", "seeds/control", "seeds/recam"), ("score",), _has_truth),
+    Stage("masks", "masks", make_masks, _masks, ("seeds/cam", "seeds/recam", "scores/seeds"), ("seeded",)),
+    Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth),
+    Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted),
+    Stage("segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted),
+    Stage(
+        "predictions/pseudo",
+        "segment",
+        predict_val,
+        _predict,
+        ("segment/pseudo",),
+        ("val",),
+        lambda recipe, data: _pseudo_wanted(recipe, data) and bool(data.val),
+    ),
+    Stage(
+        "predictions/truth",
+        "segment",
+        predict_val,
+        _predict,
+        ("segment/truth",),
+        ("val",),
+        lambda recipe, data: _truth_wanted(recipe, data) and bool(data.val),
+    ),
+    Stage("pictures", "pictures", make_pictures, _predict, ("seeds/cam", "seeds/recam", "masks", "segment/pseudo"), ("seeded",)),
+)
+
+GROUPS = tuple(dict.fromkeys(stage.group for stage in STAGES))
+
+
+def stages_until(until: str | None) -> tuple[Stage, ...]:
+    """All stages, or those up to the end of a group. Raises `RecipeError` with near matches for an unknown one."""
+    if until is None:
+        return STAGES
+    if until not in GROUPS:
+        raise RecipeError(f"--until: there is no stage {until!r}.{near_matches(until, GROUPS)}")
+    last = max(index for index, stage in enumerate(STAGES) if stage.group == until)
+    return STAGES[: last + 1]

@@ -1,0 +1,207 @@
+"""The run folder: what a run has made, from what, and whether it is whole.
+
+```
+RUN/run.json              settings in force, package versions, data set
+RUN/run.lock              held while a process works here
+RUN/<stage>/stage.json    key, settings, inputs, state, seconds, peak memory, results
+RUN/<stage>/…             what the stage made
+RUN/old/<stage>/<key>/    what other settings had made; taken back when those settings return
+```
+A stage's *key* is a hash of all that its result depends on: settings, keys of the stages it reads, fingerprint of the data. A folder with
+another key is set aside, never deleted. Everything is written whole or not at all, and without pickle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recam.errors import StoreError
+from recam.files import TEMPORARY_ENDING, atomic_write, write_bytes
+from recam.types import SeedMaps
+
+RECORD = "stage.json"
+
+
+def make_key(parts: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that change when anything in JSON-ready `parts` does."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all; NaN is refused (give None)."""
+    write_bytes(path, json.dumps(content, indent=2, allow_nan=False, default=str).encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote. Raises `StoreError` for a missing or damaged file."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is not there: not a run folder, or the stage has not begun.") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}). Delete it; the same command makes it again.") from error
+    return content
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """The part of a run folder that one stage writes.
+
+    Attributes:
+        name: the stage, with ``/`` for sub-folders, e.g. ``seeds/cam``.
+        path: its folder.
+        key: what it must have been made from to count.
+    """
+
+    name: str
+    path: Path
+    key: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The stage's record, empty before it began."""
+        return read_json(self.path / RECORD) if (self.path / RECORD).is_file() else {}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was made from this key, to the end, and nothing of it has gone since."""
+        record = self.record
+        return record.get("key") == self.key and record.get("state") == "done" and record.get("files") == self.count_files()
+
+    def count_files(self) -> int:
+        """Files of the stage, without its record."""
+        return sum(1 for _ in _files(self.path))
+
+    def begin(self, content: Mapping[str, Any]) -> None:
+        """Write the record of a stage that has begun or goes on; sweep away what a killed process left half written."""
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                if name.startswith(".") and name.endswith(TEMPORARY_ENDING):
+                    (Path(folder) / name).unlink(missing_ok=True)
+        spent = float(self.record.get("seconds", 0.0))
+        write_json(self.path / RECORD, {"stage": self.name, "key": self.key, "state": "begun", "seconds": spent, **content})
+
+    def finish(self, content: Mapping[str, Any]) -> None:
+        """Mark the stage done, with its results and costs."""
+        write_json(self.path / RECORD, {**self.record, "state": "done", "files": self.count_files(), **content})
+
+
+class RunFolder:
+    """A run on disk.
+
+    Raises:
+        StoreError: the path is a file, or a folder that holds something else than a run.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        if self.root.is_file():
+            raise StoreError(f"{self.root} is a file; name a folder for the run.")
+        foreign = self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "run.json").is_file()
+        if foreign and not (self.root / "run.lock").is_file():
+            raise StoreError(
+                f"{self.root} holds files that are no run of recam. Name an empty or a new folder, so that nothing gets mixed up."
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from working in this folder. Raises `StoreError` where one does; a killed process leaves no lock."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / "run.lock").open("a+")
+        except OSError as error:
+            raise StoreError(f"{self.root} cannot be written ({error.strerror}). Name another folder with -o.") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                other = file.read().strip() or "unknown"
+                raise StoreError(f"another process ({other}) is working in {self.root}. Wait for it, or name another folder.") from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
+            yield
+            file.truncate(0)
+
+    def open_stage(self, name: str, key: str) -> StageFolder:
+        """The stage's folder for `key`: one made with another key is set aside, one set aside before is taken back."""
+        stage = StageFolder(name, self.root / name, key)
+        present = stage.record.get("key")
+        if present != key:
+            aside = self.root / "old" / name
+            if present:
+                _move(stage.path, aside / present, keep=self._inner_stages(name))
+            if (aside / key).is_dir():
+                _move(aside / key, stage.path)
+        stage.path.mkdir(parents=True, exist_ok=True)
+        return stage
+
+    def stage(self, name: str) -> StageFolder:
+        """The stage as it stands, for readers. Raises `StoreError` where it has not finished."""
+        path = self.root / name
+        record = StageFolder(name, path, "").record
+        found = StageFolder(name, path, str(record.get("key", "")))
+        if record.get("state") != "done":
+            raise StoreError(f"{self.root} has no finished stage {name!r}. Run `recam run` on it, without --until or until that stage.")
+        return found
+
+    def done_stages(self) -> list[str]:
+        """Names of the finished stages."""
+        records = sorted(path for path in self.root.rglob(RECORD) if "old" not in path.relative_to(self.root).parts)
+        return [str(path.parent.relative_to(self.root)) for path in records if read_json(path).get("state") == "done"]
+
+    def _inner_stages(self, name: str) -> set[str]:
+        return {record.parent.name for record in (self.root / name).glob(f"*/{RECORD}")}
+
+
+def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
+    """Write class maps as unsigned integers of 8 or 16 bits, compressed, without pickle; rounding errs by at most 1/510 or 1/131070."""
+    top = (1 << bits) - 1
+    kind = np.uint8 if bits == 8 else np.uint16
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            maps=np.rint(seed.maps * top).astype(kind),
+            class_indices=seed.class_indices.astype(np.int64),
+            size=np.asarray(seed.size, np.int64),
+        )
+
+
+def read_seed(path: Path) -> SeedMaps:
+    """Read what `save_seed` wrote, as float32 in [0, 1]. Raises `StoreError` for a missing or damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = file["maps"]
+            height, width = file["size"].tolist()
+            return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise StoreError(f"{path} cannot be read as class maps ({error}). Delete it; `recam run` makes it again.") from error
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files of a stage: not its record, not those of stages in sub-folders, nothing half written."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir():
+            if not (path / RECORD).is_file():
+                yield from _files(path)
+        elif path.name != RECORD and not path.name.endswith(TEMPORARY_ENDING):
+            yield path
+
+
+def _move(source: Path, target: Path, keep: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    """Move a folder's content; the record goes first, so that a half-moved folder never counts as whole."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir(), key=lambda path: path.name != RECORD):
+        if path.name not in keep:
+            path.replace(target / path.name)

@@ -1,0 +1,108 @@
+"""What a run has found, read from its folder: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recam.pipeline.store import RunFolder, read_json
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Results and costs of the finished stages of a run; prints itself.
+
+    Attributes:
+        root: the run folder.
+        made, skipped: stages that this call worked on, and those it found finished.
+        records: record of each finished stage by name; see `recam.pipeline.store`.
+    """
+
+    root: Path
+    made: tuple[str, ...]
+    skipped: tuple[str, ...]
+    records: dict[str, dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: scores (mIoU in [0, 1]) and costs by stage."""
+        scores = {
+            name: found["oracle"] | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
+            for name, found in self._seeds()
+        }
+        masks = self._results("masks")
+        return {
+            "seeds": scores,
+            "masks": {key: masks.get(key) for key in ("seeds", "threshold", "threshold_from")} | {"miou": self._miou("scores/masks")},
+            "segmentation": {"pseudo": self._miou("predictions/pseudo"), "truth": self._miou("predictions/truth")},
+            "stages": {name: self._cost(record) for name, record in self.records.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = [f"run {self.root}"]
+        if not self.made:
+            lines[0] += ": nothing to do, every stage is up to date"
+        seeds = self._seeds()
+        if seeds:
+            images = self._results("scores/seeds")["images"]
+            lines += [
+                "",
+                f"{'seed mIoU (' + str(images) + ' images)':<28}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}",
+            ]
+            for name, found in seeds:
+                cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
+                lines.append(f"{name:<28}" + "  ".join(f"{100 * cell['miou']:8.2f} {cell['threshold']:5.2f}" for cell in cells))
+            lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
+        masks = self._results("masks")
+        if masks:
+            score = self._miou("scores/masks")
+            told = f"pseudo masks from {masks['seeds']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
+            lines += ["", f"{told}: {_percent(score)}" + (" mIoU" if score is not None else f" {masks['images']} images")]
+        for kind, told in (
+            ("pseudo", "segmentation model, trained on pseudo masks"),
+            ("truth", "segmentation model, trained on true masks"),
+        ):
+            if f"predictions/{kind}" in self.records:
+                held_out = self._results(f"predictions/{kind}")["images"]
+                lines.append(f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images")
+        lines += ["", f"{'stage':<20}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
+        for name, record in self.records.items():
+            cost = self._cost(record)
+            speed = "" if cost["images_per_second"] is None else f"{cost['images_per_second']:.1f}"
+            lines.append(f"{name:<20}{cost['minutes']:8.2f} {speed:>9} {cost['peak_memory_mb']:9.0f}")
+        return "\n".join(lines)
+
+    def _results(self, stage: str) -> dict[str, Any]:
+        results: dict[str, Any] = self.records.get(stage, {}).get("results", {})
+        return results
+
+    def _seeds(self) -> list[tuple[str, dict[str, Any]]]:
+        return list(self._results("scores/seeds").get("seeds", {}).items())
+
+    def _miou(self, stage: str) -> float | None:
+        miou: float | None = self._results(stage).get("scores", {}).get("miou")
+        return miou
+
+    @staticmethod
+    def _cost(record: dict[str, Any]) -> dict[str, Any]:
+        results, seconds = record.get("results", {}), record["seconds"]
+        passes = len(results["history"]) if "history" in results else 1
+        images = results.get("images", 0) * passes
+        speed = images / seconds if seconds and images and not record.get("resumed") else None
+        return {
+            "minutes": seconds / 60,
+            "images_per_second": speed,
+            "peak_memory_mb": record["peak_memory_mb"],
+            "resumed": bool(record.get("resumed")),
+        }
+
+
+def summarise(folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> RunSummary:
+    """The summary of a run folder, its stages in the given order."""
+    done = set(folder.done_stages())
+    records = {name: read_json(folder.root / name / "stage.json") for name in order if name in done}
+    return RunSummary(folder.root, made, skipped, records)
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{100 * score:.2f}"

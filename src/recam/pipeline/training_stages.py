@@ -1,0 +1,176 @@
+"""Stages that train: cached features, classifier, control, reactivation, segmentation model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from recam.data.features import CachedFeatures, feature_path, save_features
+from recam.data.images import read_mask
+from recam.data.loader import Batch, LabelledImages, MaskedImages
+from recam.data.transforms import Augment
+from recam.errors import DataError, RecipeError
+from recam.models.classifier import Classifier
+from recam.models.segmenters import encoder_normalisation
+from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective, SegmentationObjective, split_parameters
+from recam.pipeline.recipe import Recipe
+from recam.pipeline.store import StageFolder
+from recam.pipeline.trained import build_segmenter, load_classifier, make_classifier, save_classifier, save_segmenter
+from recam.pipeline.work import Work
+from recam.training.loop import Schedule, fit
+from recam.training.optim import make_sgd, poly_decay
+from recam.types import Mask, Sample
+
+CHECKPOINT = "training.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+def make_features(work: Work) -> dict[str, Any]:
+    """Features of the frozen trunk for some augmented views of each training image."""
+    classifier = make_classifier(work.recipe.backbone, len(work.data.catalog.classes), second_head=False)
+    backbone, settings = classifier.backbone.eval().to(work.accelerator.device), work.recipe.classify
+    if not backbone.has_frozen_trunk:
+        raise RecipeError(
+            f"classify.cache_features: {backbone.name} has no frozen trunk. Set backbone.freeze_until, or cache_features to 0."
+        )
+    augment = _augment(work.recipe, classifier)
+    probe = backbone.trunk(torch.zeros(1, 3, settings.crop, settings.crop, device=work.accelerator.device))
+    need = probe.numel() * 2 * settings.cache_features * len(work.data.train) / 2**30
+    if need > settings.cache_gb:
+        raise RecipeError(
+            f"classify.cache_features = {settings.cache_features} needs {need:.1f} GiB of disk, cache_gb allows {settings.cache_gb}. "
+            "Cache fewer views, freeze more stages (the features of later ones are smaller), or raise cache_gb."
+        )
+    index = {sample.id: position for position, sample in enumerate(work.data.train)}
+    for sample in work.share(work.data.train, lambda sample: feature_path(work.folder.path, sample.id).is_file()):
+        image = sample.image.read()
+        views = [
+            augment(image, np.random.default_rng([work.recipe.seed, view, index[sample.id]]))[0] for view in range(settings.cache_features)
+        ]
+        batch = torch.stack(views).to(work.accelerator.device, memory_format=torch.channels_last)
+        save_features(feature_path(work.folder.path, sample.id), backbone.trunk(batch))
+    return {"gib": round(need, 3), "views": settings.cache_features}
+
+
+def classify(work: Work) -> dict[str, Any]:
+    """Train the multi-label classifier (eq. 1)."""
+    torch.manual_seed(work.recipe.seed)
+    settings = work.recipe.classify
+    classifier = make_classifier(work.recipe.backbone, len(work.data.catalog.classes), second_head=False)
+    groups = split_parameters(classifier, classifier.backbone, settings.lr, settings.head_lr)
+    return _train_classifier(work, classifier, ClassifierObjective(classifier, settings.loss), groups, settings.epochs)
+
+
+def reactivate(work: Work) -> dict[str, Any]:
+    """Train on with BCE + λ·SCE, FC2 fresh (eq. 8)."""
+    torch.manual_seed(work.recipe.seed)
+    settings = work.recipe.reactivate
+    classifier = load_classifier(_weights(work, "classify"), second_head=True)
+    groups = split_parameters(classifier, classifier.fc2 or classifier, settings.fc2_lr, settings.lr)
+    objective = ReactivationObjective(classifier, settings.loss_settings())
+    return _train_classifier(work, classifier, objective, groups, settings.epochs, first_view=work.recipe.classify.epochs)
+
+
+def control(work: Work) -> dict[str, Any]:
+    """Train on with BCE alone, as many epochs at the same rates as reactivation: what more training gives without ReCAM."""
+    torch.manual_seed(work.recipe.seed)
+    settings = work.recipe.reactivate
+    classifier = load_classifier(_weights(work, "classify"))
+    groups = split_parameters(classifier, classifier.backbone, settings.lr, settings.lr)
+    objective = ClassifierObjective(classifier, work.recipe.classify.loss)
+    return _train_classifier(work, classifier, objective, groups, settings.epochs, first_view=work.recipe.classify.epochs)
+
+
+def segment(work: Work) -> dict[str, Any]:
+    """Train a segmentation model on pseudo masks, or on true masks (eq. 3)."""
+    torch.manual_seed(work.recipe.seed)
+    settings, truth = work.recipe.segment, work.folder.name.endswith("truth")
+    samples = [sample for sample in work.data.train if sample.mask is not None] if truth else work.data.train
+    if not samples:
+        raise DataError("no training image has a true mask, so there is no upper bound to train. Set segment.labels to 'pseudo'.")
+    mean, std = encoder_normalisation(settings.encoder, settings.weights)
+    classes = work.data.catalog.classes.names
+    network = build_segmenter(settings, len(classes), settings.weights)
+    groups = split_parameters(network, getattr(network, "encoder", network), settings.lr, settings.decoder_lr)
+    dataset = MaskedImages(
+        samples,
+        TrueMasks() if truth else PseudoMasks(work.inputs["masks"]),
+        Augment(settings.crop, mean, std, scale=settings.scale),
+        work.recipe.seed,
+    )
+    results = _train(work, SegmentationObjective(network), dataset, groups, settings.epochs, settings.batch)
+    if work.accelerator.is_main_process:
+        save_segmenter(work.folder.path / WEIGHTS, network, settings, classes, mean, std)
+    return {**results, "images": len(samples)}
+
+
+@dataclass(frozen=True)
+class PseudoMasks:
+    """Reads the pseudo mask of a sample."""
+
+    folder: StageFolder
+
+    def __call__(self, sample: Sample) -> Mask:
+        return read_mask(mask_path(self.folder, sample.id))
+
+
+@dataclass(frozen=True)
+class TrueMasks:
+    """Reads the true mask of a sample, for the upper bound."""
+
+    def __call__(self, sample: Sample) -> Mask:
+        assert sample.mask is not None
+        return sample.mask.read()
+
+
+def mask_path(folder: StageFolder, sample_id: str) -> Any:
+    """Where a mask of a sample lies in a stage's folder."""
+    return folder.path / f"{sample_id}.png"
+
+
+def _weights(work: Work, stage: str) -> Any:
+    return work.inputs[stage].path / WEIGHTS
+
+
+def _augment(recipe: Recipe, classifier: Classifier) -> Augment:
+    settings, backbone = recipe.classify, classifier.backbone
+    return Augment(settings.crop, backbone.mean, backbone.std, long_side=settings.long_side)
+
+
+def _train_classifier(
+    work: Work, classifier: Classifier, objective: nn.Module, groups: list[dict[str, Any]], epochs: int, first_view: int = 0
+) -> dict[str, Any]:
+    n_classes = len(work.data.catalog.classes)
+    dataset: Dataset[Batch]
+    if "features" in work.inputs:
+        dataset = CachedFeatures(work.inputs["features"].path, work.data.train, n_classes, first_view)
+    else:
+        # Other draws of augmentation than those the classifier began with.
+        dataset = LabelledImages(work.data.train, _augment(work.recipe, classifier), n_classes, work.recipe.seed + first_view)
+    results = _train(work, objective, dataset, groups, epochs, work.recipe.classify.batch)
+    if work.accelerator.is_main_process:
+        save_classifier(work.folder.path / WEIGHTS, classifier, work.recipe.backbone, work.data.catalog.classes.names)
+    return {**results, "images": len(work.data.train)}
+
+
+def _train(
+    work: Work, objective: nn.Module, dataset: Dataset[Batch], groups: list[dict[str, Any]], epochs: int, batch: int
+) -> dict[str, Any]:
+    settings = work.recipe.segment if isinstance(objective, SegmentationObjective) else work.recipe.classify
+    optimizer = make_sgd(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    rates = [group["lr"] for group in optimizer.param_groups]
+
+    def set_step(step: int, total: int) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * poly_decay(step, total, settings.power)
+
+    compute = work.recipe.compute
+    schedule = Schedule(epochs, batch, compute.workers, compute.save_minutes)
+    checkpoint = work.folder.path / CHECKPOINT
+    trained = fit(work.folder.name, objective, dataset, optimizer, set_step, schedule, work.recipe.seed, checkpoint, work.accelerator)
+    return {"history": trained.history}

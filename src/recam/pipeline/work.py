@@ -1,0 +1,132 @@
+"""What a stage is, and what it is given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from accelerate import Accelerator
+
+from recam.data.catalog import Catalog, fingerprint
+from recam.errors import DataError
+from recam.pipeline.recipe import DataSettings, Recipe
+from recam.pipeline.store import StageFolder
+from recam.progress import Progress
+from recam.types import Sample
+
+Role = Literal["train", "score", "val"]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data set of a run, by role.
+
+    Attributes:
+        catalog: the open data set.
+        settings: which split plays which role, where not the catalog's own choice.
+        excluded: ids of samples that the check found damaged and the recipe said to skip.
+    """
+
+    catalog: Catalog
+    settings: DataSettings
+    excluded: frozenset[str] = frozenset()
+
+    def split(self, role: Role) -> str | None:
+        """Name of the split that plays a role; None where none does."""
+        chosen: str | None = getattr(self.settings, role)
+        own: str | None = getattr(self.catalog.roles, role)
+        return own if chosen is None else chosen
+
+    @cached_property
+    def train(self) -> list[Sample]:
+        """Samples whose image labels are learned from. Raises `DataError` where there is none."""
+        samples = self._samples("train")
+        if not samples:
+            raise DataError(f"the split {self.split('train')!r} holds no usable image; `recam check` tells why.")
+        return samples
+
+    @cached_property
+    def score(self) -> list[Sample]:
+        """Samples with a true mask that score seeds and pseudo masks; empty where there is no truth."""
+        return [sample for sample in self._samples("score") if sample.mask is not None]
+
+    @cached_property
+    def val(self) -> list[Sample]:
+        """Held-out samples with a true mask that score segmentation models; empty where there is no truth."""
+        return [sample for sample in self._samples("val") if sample.mask is not None]
+
+    @cached_property
+    def seeded(self) -> list[Sample]:
+        """Samples that seeds are made for: those to train on and those to score."""
+        known = {sample.id for sample in self.train}
+        return self.train + [sample for sample in self.score if sample.id not in known]
+
+    def fingerprint(self, role: str) -> str:
+        """Hash of a role's ids, labels and files; see `recam.data.catalog.fingerprint`."""
+        if role not in self._fingerprints:
+            self._fingerprints[role] = fingerprint(getattr(self, role))
+        return self._fingerprints[role]
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {}
+
+    def _samples(self, role: Role) -> list[Sample]:
+        split = self.split(role)
+        samples = self.catalog.samples(split) if split else ()
+        return [sample for sample in samples if sample.id not in self.excluded]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage's function is given.
+
+    Attributes:
+        recipe: all settings; a stage may read just those that it declares.
+        data: the data set by role.
+        folder: where to write.
+        inputs: folders of the stages it needs, by name.
+        accelerator: device, precision, and which process of how many this is.
+    """
+
+    recipe: Recipe
+    data: RunData
+    folder: StageFolder
+    inputs: Mapping[str, StageFolder]
+    accelerator: Accelerator
+
+    def share(self, samples: Sequence[Sample], finished: Callable[[Sample], bool]) -> Iterator[Sample]:
+        """This process's part of the samples not finished yet, with progress."""
+        own = samples[self.accelerator.process_index :: self.accelerator.num_processes]
+        todo = [sample for sample in own if not finished(sample)]
+        with Progress(self.folder.name, len(own), len(own) - len(todo), quiet=not self.accelerator.is_main_process) as progress:
+            for sample in todo:
+                yield sample
+                progress.advance()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline: what it makes, and all that its result depends on.
+
+    Attributes:
+        name: also its folder.
+        group: what ``--until`` names.
+        make: does the work, resuming from what the folder holds; returns results for the record (JSON-ready).
+        settings: the part of the recipe that the result depends on, JSON-ready.
+        needs: names of the stages it reads, as far as those are wanted.
+        roles: roles whose data it reads.
+        wanted: whether the recipe asks for it and the data allow it.
+        version: raised when the code changes what comes out.
+    """
+
+    name: str
+    group: str
+    make: Callable[[Work], dict[str, Any]]
+    settings: Callable[[Recipe], dict[str, Any]]
+    needs: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    wanted: Callable[[Recipe, RunData], bool] = lambda recipe, data: True
+    version: int = 1
