@@ -77,7 +77,8 @@ class Augment:
 
     def _draw_factor(self, image: Image, rng: np.random.Generator) -> float:
         if self.long_side:
-            return float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / max(image.shape[:2])
+            longer: int = max(image.shape[:2])
+            return float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / longer
         if self.scale:
             least, most = self.scale
             return least + (most - least) * rng.random()
