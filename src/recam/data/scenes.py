@@ -1,8 +1,8 @@
 """The built-in data set ``scenes:``: pages of a picture book with exact masks, drawn when they are read, nothing stored.
 
-Ten classes carry the two flaws that class activation maps suffer from. Cow, horse, sheep, elephant and bear share one body plan and differ in
-small parts, so a classifier needs to see no more than the parts; boats float on water, trains run on rails, cars on roads, so a classifier may
-take the context for the object.
+Ten classes carry the two flaws that class activation maps suffer from. Cow, horse, sheep, elephant and bear share one body plan and
+differ in small parts, so a classifier needs to see no more than the parts; boats float on water, trains run on rails, cars on roads, so a
+classifier may take the context for the object.
 """
 
 from __future__ import annotations

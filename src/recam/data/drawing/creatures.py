@@ -10,10 +10,11 @@ from recam.data.drawing.curves import box, smooth
 from recam.data.drawing.figure import Colour, Figure, mix, shade
 
 _PLUMAGE: tuple[tuple[Colour, Colour], ...] = (
-    ((196, 78, 62), (246, 214, 170)), ((74, 120, 178), (236, 226, 206)), ((228, 178, 62), (250, 236, 190)), ((112, 132, 84), (226, 214, 150)),
-    ((128, 92, 66), (226, 200, 164)), ((232, 230, 226), (250, 248, 244)), ((128, 130, 138), (206, 206, 208)), ((62, 58, 66), (110, 104, 112)),
-    ((168, 96, 58), (240, 208, 160)),
+    ((196, 78, 62), (246, 214, 170)), ((74, 120, 178), (236, 226, 206)), ((228, 178, 62), (250, 236, 190)),
+    ((112, 132, 84), (226, 214, 150)), ((128, 92, 66), (226, 200, 164)), ((232, 230, 226), (250, 248, 244)),
+    ((128, 130, 138), (206, 206, 208)), ((62, 58, 66), (110, 104, 112)), ((168, 96, 58), (240, 208, 160)),
 )  # fmt: skip
+"""Back and breast."""
 
 
 def bird(rng: Generator, flying: bool) -> Figure:
@@ -61,7 +62,7 @@ def bird(rng: Generator, flying: bool) -> Figure:
         breast,
         0.3,
     )
-    figure.oval(hx, hy, head, head * 0.95, back, 0, 0.7)
+    figure.oval(hx, hy, head, head * 0.95, back, 0.7)
     if rng.random() < 0.5:
         figure.oval(hx + 0.03, hy - head * 0.4, head * 0.72, head * 0.5, breast)
     long = rng.uniform(0.1, 0.24)
@@ -113,7 +114,8 @@ _CLOTH: tuple[Colour, ...] = (
 def person(rng: Generator) -> Figure:
     """A child or a grown-up, standing, walking or waving, in trousers or a dress."""
     figure = Figure()
-    skin, hair = _SKIN[int(rng.integers(5))], _HAIR[int(rng.integers(6))]
+    tone = int(rng.integers(5))
+    skin, hair = _SKIN[tone], _HAIR[int(rng.integers(6 if tone < 2 else 2))]
     first, second = rng.permutation(len(_CLOTH))[:2]
     shirt, trousers = _CLOTH[int(first)], shade(_CLOTH[int(second)], 0.85)
     shoes = mix(trousers, (52, 44, 42), 0.75)
@@ -203,7 +205,7 @@ def _arm(
 
 
 def _face(figure: Figure, x: float, y: float, r: float, skin: Colour, hair: Colour, rng: Generator) -> None:
-    figure.oval(x, y, r * 0.86, r, skin, 0, 0.6, 0.15)
+    figure.oval(x, y, r * 0.86, r, skin, 0.6, 0.15)
     look = r * 0.18
     for dx in (-0.3, 0.34):
         figure.oval(x + look + dx * r, y + r * 0.02, r * 0.1, r * 0.13, (36, 28, 28))
@@ -240,4 +242,4 @@ def _face(figure: Figure, x: float, y: float, r: float, skin: Colour, hair: Colo
             0.6,
             0.2,
         )
-        figure.oval(x + r * 0.05, y + r * 0.55, r * (1.45 if style < 0.18 else 1.0), r * 0.17, shade(hat, 0.82), 0.0, 0.3)
+        figure.oval(x + r * 0.05, y + r * 0.55, r * (1.45 if style < 0.18 else 1.0), r * 0.17, shade(hat, 0.82), 0.3)

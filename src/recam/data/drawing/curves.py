@@ -24,7 +24,8 @@ def _catmull_rom(steps: int) -> Points:
 def _through(padded: Points, steps: int) -> Points:
     n = len(padded) - 3
     windows = np.concatenate([padded[:n], padded[1 : n + 1], padded[2 : n + 2], padded[3:]]).reshape(4, -1)
-    return (_catmull_rom(steps) @ windows).reshape(steps, n, -1).swapaxes(0, 1).reshape(steps * n, -1)
+    points: Points = (_catmull_rom(steps) @ windows).reshape(steps, n, -1).swapaxes(0, 1).reshape(steps * n, -1)
+    return points
 
 
 def smooth(points: ArrayLike, steps: int = 5) -> Points:
@@ -39,19 +40,24 @@ def curve(points: ArrayLike, steps: int = 5) -> Points:
     return np.concatenate([_through(np.concatenate([p[:1], p, p[-1:]]), steps), p[-1:]])
 
 
+CAPS = 5
+"""Points of each round end of a limb; `limb` gives one side, an end, the other side backwards, the other end."""
+
+_CAP = np.array([0.5 + 0.87j, 0.87 + 0.5j, 1, 0.87 - 0.5j, 0.5 - 0.87j])
+
+
 def limb(points: ArrayLike, steps: int = 5) -> Points:
     """The outline of a tapering limb with round ends, from (k, 3) rows of x, y and half-width along its middle."""
-    middle = curve(points, steps)
-    along = np.empty((len(middle), 2))
-    along[1:-1] = middle[2:, :2] - middle[:-2, :2]
-    along[0], along[-1] = middle[1, :2] - middle[0, :2], middle[-1, :2] - middle[-2, :2]
-    along /= np.sqrt((along**2).sum(1, keepdims=True)) + 1e-9
-    side = along[:, ::-1] * (-1, 1) * middle[:, 2:]
-    cap = np.array([0.5, 0.87, 1.0, 0.87, 0.5])[:, None]
-    across = np.array([0.87, 0.5, 0.0, -0.5, -0.87])[:, None]
-    end = middle[-1, :2] + across * side[-1] + cap * along[-1] * middle[-1, 2]
-    start = middle[0, :2] - across * side[0] - cap * along[0] * middle[0, 2]
-    return np.concatenate([middle[:, :2] + side, end, (middle[:, :2] - side)[::-1], start])
+    given = np.asarray(points, np.float64)
+    middle = curve(given, steps) if len(given) > 2 else given
+    z = middle[:, 0] + 1j * middle[:, 1]
+    along = np.empty_like(z)
+    along[1:-1] = z[2:] - z[:-2]
+    along[0], along[-1] = z[1] - z[0], z[-1] - z[-2]
+    along *= middle[:, 2] / (np.abs(along) + 1e-9)
+    side = along * 1j
+    outline: NDArray[np.complex128] = np.concatenate([z + side, z[-1] + _CAP * along[-1], (z - side)[::-1], z[0] - _CAP * along[0]])
+    return outline.view(np.float64).reshape(-1, 2)
 
 
 @lru_cache(maxsize=16)
@@ -66,7 +72,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0, n: int 
     if turn:
         c, s = cos(turn), sin(turn)
         points = points @ np.array([[c, s], [-s, c]])
-    return points + (x, y)
+    return np.add(points, (x, y))
 
 
 def scalloped(outline: Points, bumps: int, height: float, phase: float = 0.0) -> Points:
@@ -75,8 +81,20 @@ def scalloped(outline: Points, bumps: int, height: float, phase: float = 0.0) ->
     centre = resampled.mean(0)
     out = resampled - centre
     out /= np.sqrt((out**2).sum(1, keepdims=True)) + 1e-9
-    lobes = np.abs(np.sin(np.arange(len(resampled)) * (np.pi / 6) + phase)) ** 0.7
-    return resampled + out * (height * lobes)[:, None]
+    lobes: NDArray[np.float64] = np.abs(np.sin(np.arange(len(resampled)) * (np.pi / 6) + phase)) ** 0.7
+    swollen: Points = resampled + out * (height * lobes)[:, None]
+    return swollen
+
+
+def lobed(x: float, y: float, rx: float, ry: float, bumps: int, swell: float) -> Points:
+    """An ellipse with `bumps` round lobes that rise by `swell` of its radius: a crown of leaves."""
+    return np.add(_lobes(bumps, swell) * (rx, ry), (x, y))
+
+
+@lru_cache(maxsize=64)
+def _lobes(bumps: int, swell: float) -> Points:
+    rise: NDArray[np.float64] = 1 + swell * np.abs(np.sin(np.arange(bumps * 6) * (np.pi / 6))) ** 0.7
+    return _circle(bumps * 6) * rise[:, None]
 
 
 def _evenly(outline: Points, n: int) -> Points:

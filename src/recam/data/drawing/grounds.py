@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from recam.data.drawing.figure import Canvas, Colour, Figure, mix, shade
+from recam.data.drawing.canvas import Canvas
+from recam.data.drawing.curves import box
+from recam.data.drawing.figure import Colour, Figure, mix, shade
 from recam.data.drawing.noise import TILE, patch, texture
 from recam.data.drawing.plan import Scene
 from recam.data.drawing.props import LEAVES, cloud
@@ -30,8 +35,11 @@ _SOILS: dict[str, tuple[tuple[Colour, Colour], ...]] = {
 """At the horizon and in front."""
 
 _TEXTURES = {"grass": ("grass", 0.085), "dry": ("grass", 0.07), "autumn": ("soil", 0.07), "snow": ("snow", 0.02), "sand": ("soil", 0.035)}
+_TUFT = np.array([(-0.5, 0), (-0.8, 0.8), (-0.25, 0.15), (-0.1, 1.3), (0.15, 0.15), (0.7, 0.9), (0.45, 0)])
+_BLOOM = np.array([(-0.5, 0), (-0.3, 0.45), (0.1, 0.5), (0.45, 0.3), (0.5, -0.1), (0.1, -0.3), (-0.35, -0.25)])
+_STONE = np.array([(-0.7, 0), (-0.5, 0.35), (0.1, 0.45), (0.6, 0.25), (0.7, 0)])
 
-Rows = NDArray[np.float32]
+Plane = NDArray[np.float32]
 
 
 def paint_ground(canvas: Canvas, scene: Scene, rng: Generator) -> None:
@@ -42,60 +50,78 @@ def paint_ground(canvas: Canvas, scene: Scene, rng: Generator) -> None:
     far, near = _SOILS[scene.ground][int(rng.integers(len(_SOILS[scene.ground])))]
     _paint_hills(canvas, scene, sky[1], far, rng)
     first = round(scene.horizon * size)
-    depth = np.linspace(0, 1, size - first, dtype=np.float32)[:, None, None]
     name, strength = _TEXTURES[scene.ground]
     shift = int(rng.integers(TILE))
-    relief = _laid_out(name, size, first, shift)
-    canvas.rgb[first:] = (np.array(far, np.float32) * (1 - depth) + np.array(near, np.float32) * depth) * (1 + strength * relief)[..., None]
+    canvas.rgb[:, first:] = _slope(far, near, size - first) * (1 + strength * _laid_out(name, size, first, shift))
     if scene.setting == "lake":
         _paint_water(canvas, scene, sky, shade(near, 0.82), shift, rng)
     elif scene.setting == "road":
         _paint_road(canvas, scene, shift)
-    _paint_details(canvas, scene, near, rng)
+    elif scene.setting == "rails":
+        _lay_track(canvas, *scene.band, float(rng.random()))
+    _scatter(canvas, scene, near, rng)
 
 
 def finish(canvas: Canvas, rng: Generator) -> NDArray[np.uint8]:
-    """The picture as uint8 RGB, in the light of some hour and on slightly rough paper."""
+    """The (size, size, 3) picture as uint8 RGB, in the light of some hour and on slightly rough paper."""
     warm = float(rng.normal(0, 0.025))
     light = float(rng.uniform(0.95, 1.05))
     paper = patch("paper", canvas.size, canvas.size) * 0.014 + light
-    picture = canvas.rgb * paper[..., None]
-    picture *= np.array([1 + warm, 1, 1 - warm], np.float32)
-    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+    picture = canvas.rgb * paper
+    picture *= _column((1 + warm, 1, 1 - warm))
+    np.clip(picture, 0, 255, out=picture)
+    pixels = np.empty((canvas.size, canvas.size, 3), np.uint8)
+    for channel in range(3):
+        pixels[..., channel] = picture[channel]
+    return pixels
 
 
-def _laid_out(name: str, size: int, first: int, shift: int) -> Rows:
+def _column(colour: Colour) -> Plane:
+    """(3, 1, 1) float32."""
+    return np.array(colour, np.float32)[:, None, None]
+
+
+def _slope(above: Colour, below: Colour, rows: int, bend: float = 1.0) -> Plane:
+    """(3, rows, 1): a gradient from `above` to `below`."""
+    t = np.linspace(0, 1, rows, dtype=np.float32)[:, None] ** np.float32(bend)
+    return _column(above) * (1 - t) + _column(below) * t
+
+
+def _blend(target: Plane, colour: Plane, cover: Plane) -> None:
+    target += (colour - target) * cover
+
+
+def _laid_out(name: str, size: int, first: int, shift: int) -> Plane:
     """A texture on the ground below row `first`: (size − first, size), finer and flatter towards the horizon."""
-    y = (np.arange(size - first, dtype=np.float32) + 0.5) / (size - first)
+    y = (np.arange(size - first, dtype=np.float32) + 0.5) / np.float32(size - first)
     distance = 1 / (0.22 + y)
-    rows = (distance * 150 + shift).astype(np.int64) % TILE
+    rows = (distance * 150 + shift).astype(np.intp) % TILE
     across = (np.arange(size, dtype=np.float32) - size / 2) / size
-    columns = (across[None, :] * (distance[:, None] * 190) + shift).astype(np.int64) % TILE
-    return texture(name)[rows[:, None], columns] * np.minimum(0.35 + y, 1.0)[:, None].astype(np.float32)
+    columns = (across * (distance[:, None] * 190) + (shift + TILE)).astype(np.intp) & (TILE - 1)
+    columns += (rows * TILE)[:, None]
+    strength: Plane = np.minimum(y + np.float32(0.35), 1)[:, None]
+    return texture(name).ravel().take(columns, mode="wrap") * strength
 
 
 def _paint_sky(canvas: Canvas, sky: tuple[Colour, Colour], horizon: float, rng: Generator) -> None:
     size = canvas.size
     n = round(horizon * size) + 1
-    t = (np.linspace(0, 1, n, dtype=np.float32) ** 0.8)[:, None, None]
-    canvas.rgb[:n] = np.array(sky[0], np.float32) * (1 - t) + np.array(sky[1], np.float32) * t
+    above = canvas.rgb[:, :n]
+    above[:] = _slope(*sky, n, 0.8)
     cover = float(rng.uniform(-0.9, 0.5))
-    rows = (np.arange(n) * (2.2 * 224 / size) + rng.integers(TILE)).astype(np.int64) % TILE
-    columns = (np.arange(size) * (0.9 * 224 / size) + rng.integers(TILE)).astype(np.int64) % TILE
-    haze = np.clip(texture("cloud")[rows[:, None], columns] * 0.3 + cover * 0.35, 0, 0.6)[..., None]
-    canvas.rgb[:n] += (np.array([252, 251, 248], np.float32) - canvas.rgb[:n]) * haze
+    rows = (np.arange(n) * (2.2 * 224 / size) + rng.integers(TILE)).astype(np.intp) % TILE
+    columns = (np.arange(size) * (0.9 * 224 / size) + rng.integers(TILE)).astype(np.intp) % TILE
+    haze = texture("cloud")[rows].take(columns, 1, mode="wrap")
+    _blend(above, _column((252, 251, 248)), np.clip(haze * 0.3 + cover * 0.35, 0, 0.6))
     if rng.random() < 0.25:
-        _disc(canvas, float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.06, 0.18)), 0.045, (255, 244, 204))
+        sun = Figure()
+        sun.oval(0, 0, 1, 1, (255, 244, 204))
+        x, y = float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.06, 0.18))
+        canvas.stamp(sun, (x - 0.045, y - 0.045, x + 0.045, y + 0.045), grain=0.0)
     for _ in range(int(rng.integers(0, 4))):
         wide = float(rng.uniform(0.16, 0.34))
         x, y = float(rng.uniform(-0.1, 0.95)), float(rng.uniform(0.08, max(horizon - 0.08, 0.1)))
-        canvas.stamp(cloud(rng), (x, y - wide * 0.5, x + wide, y), grain=0.0, tint=(1.0, 1.0, 1.0))
-
-
-def _disc(canvas: Canvas, x: float, y: float, r: float, colour: Colour) -> None:
-    sun = Figure()
-    sun.oval(0, 0, 1, 1, colour)
-    canvas.stamp(sun, (x - r, y - r, x + r, y + r), grain=0.0)
+        canvas.stamp(cloud(rng), (x, y - wide * 0.5, x + wide, y), grain=0.0, fine=2)
 
 
 def _paint_hills(canvas: Canvas, scene: Scene, haze: Colour, far: Colour, rng: Generator) -> None:
@@ -107,27 +133,29 @@ def _paint_hills(canvas: Canvas, scene: Scene, haze: Colour, far: Colour, rng: G
     layers = int(rng.integers(1, 4))
     for k in range(layers):
         tall = float(rng.uniform(0.03, 0.13)) * (layers - k) / layers + 0.012
-        wave = sum(np.sin(x * f + rng.uniform(0, 6.3)) / f for f in (rng.uniform(2, 5), rng.uniform(6, 10), rng.uniform(14, 20)))
-        line = (scene.horizon - tall * (0.75 + 1.1 * np.asarray(wave, np.float32))) * size
-        colour = mix(
-            mix(LEAVES[scene.ground][int(rng.integers(3))], far, 0.3), mix(haze, (150, 176, 200), 0.5), 0.75 - 0.5 * (k + 1) / layers
-        )
+        wave = np.zeros_like(x)
+        for low, high in ((2.0, 5.0), (6.0, 10.0), (14.0, 20.0)):
+            beat = np.float32(rng.uniform(low, high))
+            wave += np.sin(x * beat + np.float32(rng.uniform(0, 6.3))) / beat
+        line = (scene.horizon - tall * (0.75 + 1.1 * wave)) * size
+        leaf = mix(LEAVES[scene.ground][int(rng.integers(3))], far, 0.3)
+        colour = mix(leaf, mix(haze, (150, 176, 200), 0.5), 0.75 - 0.5 * (k + 1) / layers)
         if k == layers - 1 and rng.random() < 0.5:
             crowns = np.abs(texture("soil")[int(rng.integers(TILE)), (np.arange(size) * 224 // size) % TILE])
             line -= size * 0.016 * crowns
             colour = shade(colour, 0.88)
         top = max(int(line.min()) - 1, 0)
-        cover = np.clip(y[top:] - line + 0.5, 0, 1)[..., None]
-        canvas.rgb[top:bottom] += (np.array(colour, np.float32) - canvas.rgb[top:bottom]) * cover
+        _blend(canvas.rgb[:, top:bottom], _column(colour), np.clip(y[top:] - line + 0.5, 0, 1))
 
 
-def _band_cover(canvas: Canvas, band: tuple[float, float], wobble: float, shift: int, rows: slice) -> Rows:
+def _band_cover(canvas: Canvas, band: tuple[float, float], wobble: float, shift: int, rows: slice) -> Plane:
     """(rows, size) 0…1: how much a pixel lies between the two edges, which waver by `wobble` parts of the picture."""
     size = canvas.size
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    line = texture("cloud")[shift, (np.arange(size) * 224 // size + shift) % TILE] * (wobble * size)
-    upper, lower = band[0] * size + line * 0.25, band[1] * size + line
-    return np.clip(np.minimum(y - upper, lower - y) + 0.5, 0, 1)
+    line = texture("cloud")[shift, (np.arange(size) * 224 // size + shift) % TILE] * np.float32(wobble * size)
+    upper, lower = np.float32(band[0] * size) + line * np.float32(0.25), np.float32(band[1] * size) + line
+    cover: Plane = np.clip(np.minimum(y - upper, lower - y) + np.float32(0.5), 0, 1)
+    return cover
 
 
 def _rows(canvas: Canvas, y0: float, y1: float) -> slice:
@@ -137,93 +165,74 @@ def _rows(canvas: Canvas, y0: float, y1: float) -> slice:
 def _paint_water(canvas: Canvas, scene: Scene, sky: tuple[Colour, Colour], shore: Colour, shift: int, rng: Generator) -> None:
     top, bottom = scene.band
     wet: Colour = ((84, 142, 172), (98, 156, 166), (88, 126, 166), (112, 150, 160))[int(rng.integers(4))]
-    for grow, colours in ((0.012, (shore, shore)), (0.0, (mix(wet, sky[1], 0.5), wet))):
-        rows = _rows(canvas, max(top - 0.03, scene.horizon), bottom + 0.08)
-        cover = _band_cover(canvas, (top - grow * 0.4, bottom + grow), 0.01, shift, rows)[..., None]
-        t = np.linspace(0, 1, rows.stop - rows.start, dtype=np.float32)[:, None, None]
-        colour = np.array(colours[0], np.float32) * (1 - t) + np.array(colours[1], np.float32) * t
-        if not grow:
-            first = int(scene.horizon * canvas.size)
-            ripples = _laid_out("water", canvas.size, first, shift)[rows.start - first : rows.stop - first]
-            colour = colour * (1 + 0.05 * ripples + 0.25 * np.clip(ripples - 1.3, 0, 0.6))[..., None]
-        canvas.rgb[rows] += (colour - canvas.rgb[rows]) * cover
+    rows = _rows(canvas, max(top - 0.03, scene.horizon), bottom + 0.08)
+    _blend(canvas.rgb[:, rows], _column(shore), _band_cover(canvas, (top - 0.005, bottom + 0.012), 0.01, shift, rows))
+    first = int(scene.horizon * canvas.size)
+    ripples = _laid_out("water", canvas.size, first, shift)[rows.start - first : rows.stop - first]
+    gleam = 1 + 0.05 * ripples + 0.25 * np.clip(ripples - 1.3, 0, 0.6)
+    colour = _slope(mix(wet, sky[1], 0.5), wet, rows.stop - rows.start) * gleam
+    _blend(canvas.rgb[:, rows], colour, _band_cover(canvas, scene.band, 0.01, shift, rows))
 
 
 def _paint_road(canvas: Canvas, scene: Scene, shift: int) -> None:
     top, bottom = scene.band
     rows = _rows(canvas, top - 0.03, bottom + 0.03)
-    grit = 1 + 0.035 * patch("paper", rows.stop - rows.start, canvas.size)[..., None]
+    grit = 1 + 0.035 * patch("paper", rows.stop - rows.start, canvas.size)
     edges: tuple[tuple[float, Colour], ...] = ((0.008, (176, 166, 146)), (0.0, (122, 120, 122)))
     for grow, colour in edges:
-        cover = _band_cover(canvas, (top - grow, bottom + grow), 0.002, shift, rows)[..., None]
-        canvas.rgb[rows] += (np.array(colour, np.float32) * grit - canvas.rgb[rows]) * cover
-    y, dash = (top + bottom) / 2, (np.arange(canvas.size) * 224 // canvas.size + shift) % 40 < 22
-    line = _rows(canvas, y - 0.004, y + 0.004)
-    canvas.rgb[line, dash] = canvas.rgb[line, dash] * 0.25 + np.array([228, 224, 212], np.float32) * 0.75
+        _blend(canvas.rgb[:, rows], _column(colour) * grit, _band_cover(canvas, (top - grow, bottom + grow), 0.002, shift, rows))
+    dashed = (np.arange(canvas.size) * 224 // canvas.size + shift) % 40 < 22
+    line = _rows(canvas, (top + bottom) / 2 - 0.004, (top + bottom) / 2 + 0.004)
+    _blend(canvas.rgb[:, line], _column((228, 224, 212)), dashed.astype(np.float32) * np.float32(0.75))
 
 
-def _paint_details(canvas: Canvas, scene: Scene, near: Colour, rng: Generator) -> None:
-    """Tufts, flowers and pebbles all over the ground, and the track, in one drawing."""
+def _lay_track(canvas: Canvas, top: float, bottom: float, shift: float) -> None:
+    """Ballast, sleepers and two rails from edge to edge."""
     figure = Figure()
-    frame = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, -1.0), (0.0, -1.0)])
-    top, bottom = scene.band
-    if scene.setting == "rails":
-        _lay_track(figure, top, bottom, float(rng.random()))
-    flowers = rng.random() < 0.5
-    bloom: Colour = ((246, 240, 230), (240, 200, 80), (214, 96, 92), (176, 140, 200))[int(rng.integers(4))]
-    n = 46
-    xs, depth, kinds, sizes = rng.random(n), np.sort(rng.random(n)), rng.random(n), rng.uniform(0.7, 1.3, n)
-    for x, d, kind, s in zip(xs.tolist(), depth.tolist(), kinds.tolist(), sizes.tolist(), strict=True):
-        y = scene.horizon + 0.03 + (0.97 - scene.horizon) * d
-        if top - 0.02 < y < bottom + 0.03:
-            continue
-        unit = (0.25 + 0.75 * d) * 0.02 * s
-        if scene.ground in ("grass", "dry") and (kind < 0.6 or not flowers):
-            figure.parts.extend(_tuft(x, y, unit, shade(near, 0.84 if kind < 0.4 else 1.14)).parts)
-        elif scene.ground in ("grass", "autumn") or (scene.ground == "dry" and flowers):
-            leaf = scene.ground == "autumn"
-            figure.oval(
-                x, -y, unit * 0.3, unit * 0.18 if leaf else unit * 0.26, shade(LEAVES["autumn"][int(kind * 3)], 1.05) if leaf else bloom
-            )
-        else:
-            figure.oval(x, -y, unit * 0.7, unit * 0.3, shade(near, 0.9 if kind < 0.5 else 1.05))
-    if figure.parts:
-        inside = [p for p in figure.parts if p.points[:, 0].min() >= 0 and p.points[:, 0].max() <= 1 and p.points[:, 1].min() >= -1]
-        corner = np.array([(0.0, 0.0), (0.0, -1e-4), (1e-4, 0.0)])
-        opposite = frame[2] + np.array([(0.0, 0.0), (0.0, 1e-4), (-1e-4, 0.0)])
-        whole = Figure(inside)
-        whole.add(corner, (200, 220, 240))
-        whole.add(opposite, near)
-        canvas.stamp(whole, (0.0, 0.0, 1.0, 1.0), grain=0.0)
-
-
-def _tuft(x: float, y: float, u: float, colour: Colour) -> Figure:
-    tuft = Figure()
-    blades = [(-0.5, 0), (-0.8, 0.8), (-0.25, 0.15), (-0.1, 1.3), (0.15, 0.15), (0.7, 0.9), (0.45, 0)]
-    tuft.add(np.array(blades) * u + (x, -y), colour)
-    return tuft
-
-
-def _lay_track(figure: Figure, top: float, bottom: float, shift: float) -> None:
-    wide = bottom - top
-    bed: Colour = (164, 154, 144)
-    figure.add(np.array([(0.0, -bottom - 0.012), (1.0, -bottom - 0.012), (1.0, -top + 0.008), (0.0, -top + 0.008)]), shade(bed, 0.86))
-    figure.add(np.array([(0.0, -bottom), (1.0, -bottom), (1.0, -top), (0.0, -top)]), bed)
+    wide, low, high = bottom - top, -bottom - 0.012, -top + 0.008
+    figure.add(box(0, low, 1, high), (141, 132, 124))
+    figure.add(box(0, -bottom, 1, -top), (164, 154, 144))
     for k in range(15):
         x = (k + shift) / 15
-        if x < 0.95:
-            lean = (x - 0.5) * 0.12
-            figure.add(
-                np.array(
-                    [
-                        (x, -bottom + 0.01),
-                        (x + 0.026, -bottom + 0.01),
-                        (x + 0.024 - lean * 0.1, -top - 0.008),
-                        (x + 0.003 - lean * 0.1, -top - 0.008),
-                    ]
-                ),
-                (112, 88, 70),
-            )
+        if x < 0.97:
+            lean = (x - 0.5) * 0.012
+            feet = [(x, -bottom + 0.01), (x + 0.026, -bottom + 0.01), (x + 0.024 - lean, -top - 0.008), (x + 0.003 - lean, -top - 0.008)]
+            figure.add(np.array(feet), (112, 88, 70))
     for y in (top + 0.26 * wide, top + 0.68 * wide):
-        figure.add(np.array([(0.0, -y - 0.006), (1.0, -y - 0.006), (1.0, -y + 0.006), (0.0, -y + 0.006)]), (84, 78, 78))
-        figure.add(np.array([(0.0, -y + 0.001), (1.0, -y + 0.001), (1.0, -y + 0.006), (0.0, -y + 0.006)]), (190, 188, 188))
+        figure.add(box(0, -y - 0.006, 1, -y + 0.006), (84, 78, 78))
+        figure.add(box(0, -y + 0.001, 1, -y + 0.006), (190, 188, 188))
+    canvas.stamp(figure, (0.0, -high, 1.0, -low), grain=0.05)
+
+
+def _scatter(canvas: Canvas, scene: Scene, near: Colour, rng: Generator) -> None:
+    """Tufts, flowers, leaves or pebbles all over the ground."""
+    size, (top, bottom) = canvas.size, scene.band
+    flowers = rng.random() < 0.5
+    petals: Colour = ((246, 240, 230), (240, 200, 80), (214, 96, 92), (176, 140, 200))[int(rng.integers(4))]
+    grassy, leafy = scene.ground in ("grass", "dry"), scene.ground == "autumn"
+    for x, depth, kind, grow in rng.random((56, 4)).tolist():
+        y = scene.horizon + 0.03 + (0.97 - scene.horizon) * depth
+        if top - 0.02 < y < bottom + 0.03:
+            continue
+        unit = round((0.25 + 0.75 * depth) * (0.7 + 0.6 * grow) * 0.02 * size * 2)
+        if grassy and (kind < 0.6 or not flowers):
+            shape, colour = "tuft", shade(near, 0.84 if kind < 0.4 else 1.14)
+        elif grassy or leafy:
+            shape, colour = "bloom", LEAVES["autumn"][int(kind * 3)] if leafy else petals
+        else:
+            shape, colour = "stone", shade(near, 0.88 if kind < 0.5 else 1.05)
+        cover = _speck(shape, max(unit, 2))
+        h, w = cover.shape
+        x0, y0 = int(x * (size - w)), min(int(y * size), size) - h
+        _blend(canvas.rgb[:, y0 : y0 + h, x0 : x0 + w], _column(colour), cover)
+
+
+@lru_cache(maxsize=256)
+def _speck(shape: str, unit: int) -> Plane:
+    """(h, w) 0…1: how much of each pixel a small shape covers; `unit` is its size in half pixels."""
+    outline = {"tuft": _TUFT, "bloom": _BLOOM * 0.6, "stone": _STONE}[shape] * (unit / 2, -unit / 2)
+    low, high = outline.min(0), outline.max(0)
+    w, h = (int(v) + 1 for v in high - low)
+    fine = Image.new("L", (w * 8, h * 8))
+    ImageDraw.Draw(fine).polygon(((outline - (low[0], high[1] - h)) * 8).ravel().tolist(), 255)
+    return np.asarray(fine.reduce(8), np.float32) / np.float32(255)

@@ -11,8 +11,8 @@ from math import cos, pi, sin
 from numpy.random import Generator
 
 from recam.data.drawing.coats import Coat
-from recam.data.drawing.curves import Frame, ellipse, scalloped
-from recam.data.drawing.figure import Figure, mix, shade
+from recam.data.drawing.curves import Frame, ellipse, lobed
+from recam.data.drawing.figure import Colour, Figure, mix, shade
 
 PINK = (226, 164, 150)
 
@@ -20,7 +20,7 @@ PINK = (226, 164, 150)
 def cow_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
     """Broad muzzle, ears to the sides, usually horns."""
     face = coat.spots if coat.spots and rng.random() < 0.5 else coat.face
-    length = rng.uniform(0.28, 0.62) if rng.random() < 0.85 else 0.0
+    length = rng.uniform(0.28, 0.62) if rng.random() < 0.9 else 0.0
     lean, curl = rng.uniform(-0.25, 0.15), rng.uniform(-0.1, 0.3)
     if length:
         _horn(figure, at, coat, (0.2, 0.22), length * 0.95, lean + 0.22, curl, 0.8)
@@ -115,7 +115,7 @@ def sheep_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
     figure.limb(at([(0.98, -0.16, 0.012), (0.84, -0.17, 0.012)]), shade(coat.face, 0.5))
     _eye(figure, at, 0.42, 0.08, 0.068)
     ram = rng.random() < 0.3
-    figure.add(at(scalloped(ellipse(-0.02, 0.22, 0.26, 0.17, 0.2), 8, 0.07)), shade(coat.base, 1.05), 0.6, 0.2)
+    figure.add(at(lobed(-0.02, 0.22, 0.27, 0.18, 8, 0.3)), shade(coat.base, 1.05), 0.6, 0.2)
     drop = rng.uniform(-0.3, 0.05)
     figure.blob(
         at([(0.08, 0.14), (-0.14, 0.2 + drop * 0.4), (-0.42, 0.1 + drop), (-0.34, -0.02 + drop), (-0.06, 0.0)]),
@@ -193,7 +193,7 @@ def elephant_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None
 
 def bear_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
     """Round, round ears, a short paler snout with a black nose."""
-    figure.oval(*at([(0.28, 0.4)])[0], at.scale * 0.15, at.scale * 0.15, shade(coat.face, 0.72), 0, 0.4)
+    _disc(figure, at, 0.28, 0.4, 0.15, shade(coat.face, 0.72), 0.4)
     outline = [
         (-0.32, 0.12),
         (-0.2, 0.4),
@@ -214,8 +214,12 @@ def bear_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
     figure.limb(at([(0.88, -0.1, 0.014), (0.72, -0.14, 0.014), (0.6, -0.09, 0.01)]), shade(coat.muzzle, 0.45))
     _eye(figure, at, 0.42, 0.17, 0.055)
     size = rng.uniform(0.15, 0.2)
-    figure.oval(*at([(-0.08, 0.4)])[0], at.scale * size, at.scale * size, coat.face, 0, 0.6, 0.35)
-    figure.oval(*at([(-0.07, 0.39)])[0], at.scale * size * 0.55, at.scale * size * 0.55, mix(coat.face, PINK, 0.35))
+    _disc(figure, at, -0.08, 0.4, size, coat.face, 0.6, 0.35)
+    _disc(figure, at, -0.07, 0.39, size * 0.55, mix(coat.face, PINK, 0.35))
+
+
+def _disc(figure: Figure, at: Frame, x: float, y: float, r: float, colour: Colour, relief: float = 0.0, ink: float = 0.0) -> None:
+    figure.add(at(ellipse(x, y, r, r)), colour, relief, ink)
 
 
 def _eye(figure: Figure, at: Frame, x: float, y: float, r: float) -> None:

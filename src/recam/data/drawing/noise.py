@@ -33,7 +33,9 @@ def texture(name: str) -> NDArray[np.float32]:
         whole = Image.fromarray(grid).resize((3 * TILE, 3 * TILE), Image.Resampling.BICUBIC)
         total += strength * np.asarray(whole)[TILE : 2 * TILE, TILE : 2 * TILE]
     total -= total.mean()
-    return np.clip(total / total.std(), -2.5, 2.5)
+    noise: NDArray[np.float32] = np.clip(total / total.std(), -2.5, 2.5)
+    noise.setflags(write=False)
+    return noise
 
 
 def patch(name: str, height: int, width: int) -> NDArray[np.float32]:

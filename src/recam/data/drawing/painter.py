@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.data.drawing.canvas import Canvas
 from recam.data.drawing.creatures import bird, person
-from recam.data.drawing.figure import Canvas, Figure
+from recam.data.drawing.figure import Figure
 from recam.data.drawing.grounds import finish, paint_ground
 from recam.data.drawing.plan import CLASSES, Scene, Thing, plan_scene, scene_rng
 from recam.data.drawing.props import PROPS
@@ -15,7 +16,7 @@ from recam.data.drawing.vehicles import boat, car, train
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.types import Image, Mask
 
-VERSION = 1
+VERSION = 2
 """Raised whenever any picture or mask changes, so that what was made from the old ones is made anew."""
 
 _VEHICLES = {"boat": boat, "train": train, "car": car}
@@ -38,7 +39,7 @@ def draw_scene(seed: int, split: str, index: int, size: int = 224) -> tuple[Imag
     canvas = Canvas(size)
     paint_ground(canvas, scene, rng)
     for number, thing in enumerate(scene.things):
-        figure = _figure(thing, scene, scene_rng(seed, split, index, 2 + number))
+        figure = _figure(thing, scene, rng)
         _ground_shadow(canvas, thing)
         owner = number + 1 if thing.kind in CLASSES else 0
         near = 1.0 if thing.flying else (thing.box[3] - scene.horizon) / (1 - scene.horizon)
@@ -65,8 +66,10 @@ def _ground_shadow(canvas: Canvas, thing: Thing) -> None:
     if thing.flying:
         return
     w, h = x1 - x0, y1 - y0
-    flat = 0.06 if thing.kind == "person" else min(0.07 * w, 0.09 * h)
-    canvas.shadow((x0 + 0.04 * w, y1 - flat * 0.65, x1 - 0.02 * w, y1 + flat * 0.75), 0.34 if thing.kind == "fence" else 0.46)
+    if thing.kind == "tree":  # as wide as the crown it would look like a plate under the trunk
+        x0, x1, w = x0 + 0.2 * w, x1 - 0.2 * w, 0.6 * w
+    flat = min(0.07 * max(w, 0.4 * h), 0.09 * h)
+    canvas.shadow((x0 - 0.02 * w, y1 - flat * 0.95, x1 + 0.04 * w, y1 + flat * 1.05), 0.34 if thing.kind == "fence" else 0.46)
 
 
 def _mask(owner: NDArray[np.int16], scene: Scene) -> Mask:

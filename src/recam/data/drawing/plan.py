@@ -23,6 +23,7 @@ CLASSES = ("cow", "horse", "sheep", "elephant", "bear", "boat", "train", "car", 
 SPLITS = ("train", "val")
 GROUNDS = ("grass", "dry", "autumn", "snow", "sand")
 MAX_COVERED = 0.5
+MAX_HEAD_COVERED = 0.35
 MIN_AREA = 0.05
 
 _ANIMALS = CLASSES[:5]
@@ -88,7 +89,7 @@ _CLASS_SET = frozenset(CLASSES)
 
 
 def scene_rng(seed: int, split: str, index: int, part: int = 0) -> Generator:
-    """The generator of one part of one picture: 0 plans it, 1 paints the ground, 2… paint the things."""
+    """The generator of one picture; `part` 0 plans it, 1 paints it."""
     return np.random.default_rng([seed, SPLITS.index(split), index, part])
 
 
@@ -192,7 +193,7 @@ class _Placing:
         return None if y > 0.98 or (self.setting == "lake" and y < bottom) else y
 
     def _fits(self, new: Thing) -> bool:
-        """No object, the new one included, may lose more than MAX_COVERED of its width to what stands before it or to the picture's edge."""
+        """No object, the new one included, loses too much of its width or of its head to what is before it or to the picture's edge."""
         everything = [*self.things, new]
         for thing in everything:
             if thing.kind not in _CLASS_SET:
@@ -200,7 +201,9 @@ class _Placing:
             x0, y0, x1, y1 = thing.box
             before = [o.box for o in everything if o.depth > thing.depth and o.box[1] < y1 and o.box[3] > y0]
             spans = [(x0, 0.0), (1.0, x1), *((b[0], b[2]) for b in before)]
-            if _covered(x0, x1, spans) > MAX_COVERED * (x1 - x0):
+            width = x1 - x0
+            head = (x0, x0 + 0.3 * width) if thing.left else (x1 - 0.3 * width, x1)
+            if _covered(x0, x1, spans) > MAX_COVERED * width or _covered(*head, spans) > MAX_HEAD_COVERED * 0.3 * width:
                 return False
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from recam.data.drawing.curves import ellipse, scalloped
+from recam.data.drawing.curves import ellipse, lobed
 from recam.data.drawing.figure import Colour, Figure, mix, shade
 
 LEAVES: dict[str, tuple[Colour, ...]] = {
@@ -47,10 +47,10 @@ def tree(rng: Generator, ground: str) -> Figure:
     figure.limb([(0, 0, 0.06), (lean, 0.25, 0.042), (lean, 0.55, 0.03)], _BARK, 0.8)
     figure.limb([(lean, 0.32, 0.022), (lean + 0.1, 0.48, 0.016)], _BARK, 0.5)
     if style > 0.85:
-        figure.add(scalloped(ellipse(0, 0.58, 0.14, 0.4), 11, 0.03), leaf, 0.9, 0.1)
+        figure.add(lobed(0, 0.58, 0.14, 0.4, 13, 0.16), leaf, 0.9, 0.1)
         return figure
     for dx, y, r, light in ((-0.17, 0.56, 0.17, 0.86), (0.18, 0.56, 0.17, 0.9), (0.0, 0.72, 0.23, 1.0), (0.03, 0.54, 0.18, 0.97)):
-        figure.add(scalloped(ellipse(dx + lean, y, r, r * 0.9), 9, r * 0.17, dx * 9), shade(leaf, light), 0.8, 0.1)
+        figure.add(lobed(dx + lean, y, r, r * 0.9, 9, 0.17), shade(leaf, light), 0.8, 0.1)
     return figure
 
 
@@ -59,7 +59,7 @@ def bush(rng: Generator, ground: str) -> Figure:
     figure = Figure()
     leaf = LEAVES[ground][int(rng.integers(3))]
     for dx, r, light in ((-0.32, 0.24, 0.85), (0.34, 0.22, 0.9), (0.0, 0.34, 1.0)):
-        figure.add(scalloped(ellipse(dx, r * 0.78, r, r * 0.78), 9, r * 0.13, dx * 5), shade(leaf, light), 0.8, 0.12)
+        figure.add(lobed(dx, r * 0.78, r, r * 0.78, 9, 0.14), shade(leaf, light), 0.8, 0.12)
     if rng.random() < 0.4:
         berry: Colour = ((196, 66, 70), (240, 230, 220), (226, 140, 160))[int(rng.integers(3))]
         for x, y in zip(rng.uniform(-0.35, 0.35, 8), rng.uniform(0.1, 0.45, 8), strict=True):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from recam.data.drawing.coats import Coat, make_coat
-from recam.data.drawing.curves import Frame, Points, curve, scalloped
+from recam.data.drawing.curves import Frame, Points, curve, lobed, scalloped
 from recam.data.drawing.figure import Figure, mix, shade
 from recam.data.drawing.heads import HEADS
 
@@ -153,7 +153,7 @@ def _neck(figure: Figure, kind: str, coat: Coat, leg: float, depth: float, neck:
 
 
 def _mane(figure: Figure, coat: Coat, joint: tuple[float, float], leg: float, depth: float, rng: Generator) -> None:
-    start = np.array(joint) + (-0.04, 0.08)
+    start = np.array((joint[0] - 0.04, joint[1] + 0.08))
     end = np.array((0.2, leg + 1.0 * depth))
     along = end - start
     side = np.array((-along[1], along[0]))
@@ -189,15 +189,11 @@ def _tail(figure: Figure, kind: str, coat: Coat, leg: float, depth: float, rng: 
             shade(coat.base, 0.85),
             0.5,
         )
-        figure.oval(x - 0.085 - swing * 1.1, low - 0.04, 0.035, 0.08, coat.hair, -0.15, 0.4)
+        figure.oval(x - 0.085 - swing * 1.1, low - 0.04, 0.035, 0.08, coat.hair, 0.4, 0.0, -0.15)
     elif kind == "sheep":
-        figure.add(scalloped(_teardrop(x - 0.02, y - 0.08, 0.07, 0.13), 7, 0.025), shade(coat.base, 0.92), 0.7, 0.2)
+        figure.add(lobed(x - 0.02, y - 0.08, 0.07, 0.13, 7, 0.25), shade(coat.base, 0.92), 0.7, 0.2)
     else:
-        figure.oval(x - 0.02, y - 0.02, 0.06, 0.055, shade(coat.base, 0.9), 0, 0.5)
-
-
-def _teardrop(x: float, y: float, rx: float, ry: float) -> Points:
-    return np.array([(x + rx * cos(a), y + ry * sin(a)) for a in np.linspace(0, 2 * pi, 16, endpoint=False)])
+        figure.oval(x - 0.02, y - 0.02, 0.06, 0.055, shade(coat.base, 0.9), 0.5)
 
 
 def _on_body(back: Points, belly: Points, u: Points, v: Points) -> Points:
@@ -206,7 +202,8 @@ def _on_body(back: Points, belly: Points, u: Points, v: Points) -> Points:
     k = np.minimum(at.astype(int), len(back) - 2)
     t = (at - k)[:, None]
     up, down = back[k] + (back[k + 1] - back[k]) * t, belly[k] + (belly[k + 1] - belly[k]) * t
-    return down + (up - down) * np.clip(v, 0, 1)[:, None]
+    places: Points = down + (up - down) * np.clip(v, 0, 1)[:, None]
+    return places
 
 
 def _spots(figure: Figure, coat: Coat, back: Points, belly: Points, rng: Generator) -> None:
@@ -227,9 +224,9 @@ def _curls(figure: Figure, coat: Coat, back: Points, belly: Points, rng: Generat
     columns, rows = np.meshgrid(np.linspace(0.1, 0.9, 8), np.linspace(0.2, 0.9, 4))
     u = columns.ravel() + rng.uniform(-0.03, 0.03, 32) + 0.05 * (np.arange(32) // 8 % 2)
     places = _on_body(back, belly, u, rows.ravel() + rng.uniform(-0.05, 0.05, 32))
-    for x, y in places:
-        figure.add(_ARC + (x, y), dark)
-        figure.add(_ARC * (0.8, 0.6) + (x, y + 0.012), light)
+    for place in places:
+        figure.add(_ARC + place, dark)
+        figure.add(_ARC * (0.8, 0.6) + (place + (0, 0.012)), light)
 
 
 _ARC = np.array(

@@ -21,8 +21,8 @@ def _paint(rng: Generator) -> Colour:
 
 
 def _wheel(figure: Figure, x: float, y: float, r: float, hub: Colour, spokes: int = 0) -> None:
-    figure.oval(x, y, r, r, (44, 42, 46), 0, 0.5)
-    figure.oval(x, y, r * 0.68, r * 0.68, hub, 0, 0.4)
+    figure.oval(x, y, r, r, (44, 42, 46), 0.5)
+    figure.oval(x, y, r * 0.68, r * 0.68, hub, 0.4)
     for k in range(spokes):
         a = np.pi * k / spokes
         figure.limb(
@@ -87,7 +87,7 @@ def car(rng: Generator, aspect: float) -> Figure:
         figure.limb([(x, belt, 0.003), (x, sill + 0.03, 0.003)], shade(paint, 0.7))
     figure.add(box(middle - 0.08, belt * 0.86, middle - 0.03, belt * 0.86 + 0.012), shade(paint, 0.5))
     figure.add(box(-0.5, sill, 0.5, sill + 0.025), shade(paint, 0.6))
-    figure.oval(0.475, belt * 0.7, 0.022, 0.03, (255, 240, 190), 0, 0, 0.4)
+    figure.oval(0.475, belt * 0.7, 0.022, 0.03, (255, 240, 190), 0, 0.4)
     figure.oval(-0.488, belt * 0.72, 0.014, 0.032, (206, 50, 44))
     for x in (-0.29, 0.3):
         figure.oval(x, r, r * 1.22, r * 1.22, shade(paint, 0.35))
@@ -145,7 +145,7 @@ def _steam(figure: Figure, long: float, paint: Colour, trim: Colour, rng: Genera
     figure.add(rounded(long - 0.16, 0.28, long - 0.02, 0.76, 0.06), _IRON, 0.7)
     for x in (0.72, 1.1, 1.34):
         figure.add(box(x, 0.285, x + 0.03, 0.735), shade(trim, 0.9))
-    figure.oval(long - 0.04, 0.66, 0.06, 0.07, (255, 238, 180), 0, 0, 0.6)
+    figure.oval(long - 0.04, 0.66, 0.06, 0.07, (255, 238, 180), 0, 0.6)
     figure.add(rounded(0.0, 0.24, 0.5, 0.9, 0.03), shade(paint, 0.92), 0.7, 0.3)
     _window(figure, 0.12, 0.54, 0.38, 0.78, 0.03)
     figure.add(rounded(-0.06, 0.87, 0.57, 0.97, 0.045), shade(trim, 0.75), 0.5, 0.3)
@@ -180,7 +180,7 @@ def _electric(figure: Figure, long: float, paint: Colour, trim: Colour, rng: Gen
     )
     for k in range(3):
         _window(figure, 0.12 + 0.34 * k, 0.52, 0.36 + 0.34 * k, 0.76, 0.03)
-    figure.oval(long - 0.04, 0.36, 0.04, 0.05, (255, 240, 190), 0, 0, 0.5)
+    figure.oval(long - 0.04, 0.36, 0.04, 0.05, (255, 240, 190), 0, 0.5)
     if rng.random() < 0.6:
         figure.limb([(0.4, 0.92, 0.015), (0.6, 1.0, 0.015), (0.4, 1.08, 0.015), (0.62, 1.08, 0.015)], _IRON)
 
@@ -211,7 +211,7 @@ def boat(rng: Generator, aspect: float) -> Figure:
     figure.add(np.array([(-0.43, 0.045), (0.41, 0.045), (0.38, 0.0), (-0.4, 0.0)]), shade(paint, 0.6))
     if aspect >= 1.15 and rng.random() < 0.6:
         for x in (-0.25, -0.05, 0.15):
-            figure.oval(x, deck * 0.45, 0.028, 0.028, _GLASS, 0, 0, 0.7)
+            figure.oval(x, deck * 0.45, 0.028, 0.028, _GLASS, 0, 0.7)
     return figure
 
 
