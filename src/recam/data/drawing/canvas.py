@@ -16,7 +16,7 @@ from recam.data.drawing.noise import patch
 _NEUTRAL = 128
 """The value of a light map that leaves a colour as it is."""
 
-_TOO_SMALL = 3.0
+_TOO_SMALL = 4.0
 """Height in pixels below which a part is left unlit: the light's blur would swallow it."""
 
 _MIDTONE = 0.6
@@ -37,7 +37,7 @@ class Canvas:
         self.owner: NDArray[np.int16] = np.zeros((size, size), np.int16)
 
     def stamp(
-        self, figure: Figure, box: Box, owner: int = 0, *, flip: bool = False, grain: float = 0.03, tint: Colour = (1, 1, 1), fine: int = 0
+        self, figure: Figure, box: Box, owner: int = 0, *, flip: bool = False, grain: float = 0.03, tint: Colour = (1, 1, 1), fine: int = 3
     ) -> None:
         """Paint a figure as large as fits into `box` (parts of the picture), standing on its lower edge, and give its pixels to `owner`.
 
@@ -45,7 +45,7 @@ class Canvas:
             flip: look to the left.
             grain: strength of the surface's texture, 0…1.
             tint: factors for red, green and blue, e.g. the haze of the distance.
-            fine: sub-pixels a side for anti-aliasing; 0 chooses 4 for small figures, 3 for large ones.
+            fine: sub-pixels a side for anti-aliasing.
         """
         left, top, right, bottom = (v * self.size for v in box)
         outlines = figure.outlines()
@@ -61,7 +61,7 @@ class Canvas:
         sign = -scale if flip else scale
         outlines *= (sign, -scale)
         outlines += (start - px - (x1 if flip else x0) * sign, bottom - py + y0 * scale)
-        paint, light = _rasterise(figure.parts, outlines, (w, h), fine or (3 if h * w > 4000 else 4), tint)
+        paint, light = _rasterise(figure.parts, outlines, (w, h), fine, tint)
         lit = light[inside].astype(np.float32)
         lit *= 1 / _NEUTRAL
         if grain:

@@ -61,7 +61,7 @@ def make_coat(kind: str, rng: Generator) -> Coat:
     chances = [weights[n] for n in names]
     total = sum(chances)
     name = names[int(rng.choice(len(names), p=[c / total for c in chances]))]
-    warm = float(rng.normal(0, 5))
+    warm = float(rng.uniform(-7, 9))
     light = float(rng.uniform(0.9, 1.1))
     r, g, b = shade(COLOURS[name], light)
     base = (min(r + warm, 250.0), g, max(b - warm, 20.0))

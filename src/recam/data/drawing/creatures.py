@@ -208,7 +208,8 @@ def _face(figure: Figure, x: float, y: float, r: float, skin: Colour, hair: Colo
     figure.oval(x, y, r * 0.86, r, skin, 0.6, 0.15)
     look = r * 0.18
     for dx in (-0.3, 0.34):
-        figure.oval(x + look + dx * r, y + r * 0.02, r * 0.1, r * 0.13, (36, 28, 28))
+        figure.oval(x + look + dx * r, y + r * 0.02, r * 0.16, r * 0.17, (250, 246, 240))
+        figure.oval(x + look + dx * r + r * 0.02, y + r * 0.01, r * 0.1, r * 0.13, (36, 28, 28))
         figure.oval(x + look + dx * r * 1.35, y - r * 0.3, r * 0.17, r * 0.11, mix(skin, (226, 96, 88), 0.35))
     figure.limb(
         [(x + look - 0.26 * r, y - r * 0.42, r * 0.045), (x + look, y - r * 0.54, r * 0.05), (x + look + 0.28 * r, y - r * 0.4, r * 0.045)],

@@ -28,7 +28,7 @@ def _through(padded: Points, steps: int) -> Points:
     return points
 
 
-def smooth(points: ArrayLike, steps: int = 5) -> Points:
+def smooth(points: ArrayLike, steps: int = 4) -> Points:
     """A closed Catmull-Rom curve through `points`."""
     p = np.asarray(points, np.float64)
     return _through(np.concatenate([p[-1:], p, p[:2]]), steps)
@@ -46,7 +46,7 @@ CAPS = 5
 _CAP = np.array([0.5 + 0.87j, 0.87 + 0.5j, 1, 0.87 - 0.5j, 0.5 - 0.87j])
 
 
-def limb(points: ArrayLike, steps: int = 5) -> Points:
+def limb(points: ArrayLike, steps: int = 4) -> Points:
     """The outline of a tapering limb with round ends, from (k, 3) rows of x, y and half-width along its middle."""
     given = np.asarray(points, np.float64)
     middle = curve(given, steps) if len(given) > 2 else given

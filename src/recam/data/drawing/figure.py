@@ -70,8 +70,8 @@ class Figure:
 
     def eye(self, x: float, y: float, r: float) -> None:
         """A dark eye with a glint."""
-        self.oval(x, y, r, r * 1.08, (28, 20, 18))
-        self.oval(x - r * 0.28, y + r * 0.36, r * 0.34, r * 0.34, (250, 250, 245))
+        self.add(ellipse(x, y, r, r * 1.08, n=12), (28, 20, 18))
+        self.add(ellipse(x - r * 0.28, y + r * 0.36, r * 0.34, r * 0.34, n=8), (250, 250, 245))
 
     def outlines(self) -> Points:
         """The points of all parts, one after the other."""

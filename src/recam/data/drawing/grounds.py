@@ -52,7 +52,10 @@ def paint_ground(canvas: Canvas, scene: Scene, rng: Generator) -> None:
     first = round(scene.horizon * size)
     name, strength = _TEXTURES[scene.ground]
     shift = int(rng.integers(TILE))
-    canvas.rgb[:, first:] = _slope(far, near, size - first) * (1 + strength * _laid_out(name, size, first, shift))
+    relief = _laid_out(name, size, first, shift)
+    relief *= strength
+    relief += 1
+    np.multiply(_slope(far, near, size - first), relief, out=canvas.rgb[:, first:])
     if scene.setting == "lake":
         _paint_water(canvas, scene, sky, shade(near, 0.82), shift, rng)
     elif scene.setting == "road":
@@ -66,8 +69,9 @@ def finish(canvas: Canvas, rng: Generator) -> NDArray[np.uint8]:
     """The (size, size, 3) picture as uint8 RGB, in the light of some hour and on slightly rough paper."""
     warm = float(rng.normal(0, 0.025))
     light = float(rng.uniform(0.95, 1.05))
-    paper = patch("paper", canvas.size, canvas.size) * 0.014 + light
-    picture = canvas.rgb * paper
+    paper = patch("paper", canvas.size, canvas.size) * np.float32(0.014) + np.float32(light)
+    picture = canvas.rgb
+    picture *= paper
     picture *= _column((1 + warm, 1, 1 - warm))
     np.clip(picture, 0, 255, out=picture)
     pixels = np.empty((canvas.size, canvas.size, 3), np.uint8)
@@ -88,19 +92,28 @@ def _slope(above: Colour, below: Colour, rows: int, bend: float = 1.0) -> Plane:
 
 
 def _blend(target: Plane, colour: Plane, cover: Plane) -> None:
-    target += (colour - target) * cover
+    change = colour - target
+    change *= cover
+    target += change
 
 
 def _laid_out(name: str, size: int, first: int, shift: int) -> Plane:
     """A texture on the ground below row `first`: (size − first, size), finer and flatter towards the horizon."""
-    y = (np.arange(size - first, dtype=np.float32) + 0.5) / np.float32(size - first)
+    strength = np.minimum(np.linspace(0.35, 1.35, size - first, dtype=np.float32), 1)[:, None]
+    laid: Plane = texture(name).ravel().take(_perspective(size, first) + shift * (TILE + 1), mode="wrap")
+    laid *= strength
+    return laid
+
+
+@lru_cache(maxsize=64)
+def _perspective(size: int, first: int) -> NDArray[np.int32]:
+    """(size − first, size): which texel, counted row by row, lies at each pixel of the ground below row `first`."""
+    y = (np.arange(size - first) + 0.5) / (size - first)
     distance = 1 / (0.22 + y)
-    rows = (distance * 150 + shift).astype(np.intp) % TILE
-    across = (np.arange(size, dtype=np.float32) - size / 2) / size
-    columns = (across * (distance[:, None] * 190) + (shift + TILE)).astype(np.intp) & (TILE - 1)
-    columns += (rows * TILE)[:, None]
-    strength: Plane = np.minimum(y + np.float32(0.35), 1)[:, None]
-    return texture(name).ravel().take(columns, mode="wrap") * strength
+    across = (np.arange(size) - size / 2) / size
+    columns = (across * (distance[:, None] * 190)).astype(np.int32) & (TILE - 1)
+    rows = (distance * 150).astype(np.int32) % TILE
+    return rows[:, None] * TILE + columns
 
 
 def _paint_sky(canvas: Canvas, sky: tuple[Colour, Colour], horizon: float, rng: Generator) -> None:
@@ -111,8 +124,10 @@ def _paint_sky(canvas: Canvas, sky: tuple[Colour, Colour], horizon: float, rng: 
     cover = float(rng.uniform(-0.9, 0.5))
     rows = (np.arange(n) * (2.2 * 224 / size) + rng.integers(TILE)).astype(np.intp) % TILE
     columns = (np.arange(size) * (0.9 * 224 / size) + rng.integers(TILE)).astype(np.intp) % TILE
-    haze = texture("cloud")[rows].take(columns, 1, mode="wrap")
-    _blend(above, _column((252, 251, 248)), np.clip(haze * 0.3 + cover * 0.35, 0, 0.6))
+    haze = texture("cloud").ravel().take((rows * TILE)[:, None] + columns, mode="wrap")
+    haze *= 0.3
+    haze += cover * 0.35
+    _blend(above, _column((252, 251, 248)), np.clip(haze, 0, 0.6, out=haze))
     if rng.random() < 0.25:
         sun = Figure()
         sun.oval(0, 0, 1, 1, (255, 244, 204))
@@ -210,7 +225,7 @@ def _scatter(canvas: Canvas, scene: Scene, near: Colour, rng: Generator) -> None
     flowers = rng.random() < 0.5
     petals: Colour = ((246, 240, 230), (240, 200, 80), (214, 96, 92), (176, 140, 200))[int(rng.integers(4))]
     grassy, leafy = scene.ground in ("grass", "dry"), scene.ground == "autumn"
-    for x, depth, kind, grow in rng.random((56, 4)).tolist():
+    for x, depth, kind, grow in rng.random((44, 4)).tolist():
         y = scene.horizon + 0.03 + (0.97 - scene.horizon) * depth
         if top - 0.02 < y < bottom + 0.03:
             continue

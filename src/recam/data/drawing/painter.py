@@ -16,7 +16,7 @@ from recam.data.drawing.vehicles import boat, car, train
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.types import Image, Mask
 
-VERSION = 2
+VERSION = 3
 """Raised whenever any picture or mask changes, so that what was made from the old ones is made anew."""
 
 _VEHICLES = {"boat": boat, "train": train, "car": car}
