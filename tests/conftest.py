@@ -1,0 +1,70 @@
+"""What all tests share: one thread, no network, and a run as small as it goes."""
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import recam
+
+# Tests run beside each other, one process a core: more threads would only wait for each other.
+torch.set_num_threads(1)
+
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+TINY = {
+    "data.location": "scenes:",
+    "data.options": {"seed": 6, "size": 64, "train": 12, "val": 4},
+    # A dozen scenes need not show all ten classes, which the check would tell.
+    "data.on_problems": "skip",
+    "compute.workers": 0,
+}
+"""Settings that make recipe ``tiny`` end in seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection but one to this machine fails the test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if self.family != socket.AF_UNIX and not str(host).startswith(LOOPBACK):
+            raise OSError(f"a test tried to reach the network: {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> dict[str, object]:
+    """Settings for recipe ``tiny`` on twelve scenes of 64 pixels; copy before changing."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run, made once a session. Never write into it: take `copy_of_tiny_run`."""
+    root = tmp_path_factory.mktemp("tiny") / "run"
+    recam.run(recipe="tiny", output=root, settings=TINY)
+    return root
+
+
+@pytest.fixture
+def copy_of_tiny_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A finished tiny run to do with as one likes."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def rerun() -> Callable[..., object]:
+    """``rerun(folder, **settings)``: the tiny run's command again, in this process, with dots written as double underscores."""
+
+    def again(folder: Path, until: str | None = None, **changed: object) -> object:
+        settings = TINY | {name.replace("__", "."): value for name, value in changed.items()}
+        return recam.run(recipe="tiny", output=folder, settings=settings, until=until)
+
+    return again
