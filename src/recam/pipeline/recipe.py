@@ -222,18 +222,21 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
+        wrong = []
         if self.classify.cache_features and not self.backbone.freeze_until:
-            raise ValueError("classify.cache_features needs a frozen trunk: set backbone.freeze_until, e.g. to 4, or cache_features to 0")
+            wrong.append("classify.cache_features needs a frozen trunk: set backbone.freeze_until, e.g. to 4, or cache_features to 0")
         for name, (least, most) in {"classify.long_side": self.classify.long_side, "segment.scale": self.segment.scale}.items():
             if not 0 < least <= most:
-                raise ValueError(f"{name} = ({least}, {most}): give the least first, and both above 0")
+                wrong.append(f"{name} = ({least}, {most}): give the least first, and both above 0")
         for name, scales in {"seeds.scales": self.seeds.scales, "predict.scales": self.predict.scales}.items():
             if not scales or min(scales) <= 0:
-                raise ValueError(f"{name} = {scales}: give at least one factor, all above 0")
+                wrong.append(f"{name} = {scales}: give at least one factor, all above 0")
         if self.reactivate.control and not self.reactivate.enabled:
-            raise ValueError("reactivate.control compares with reactivation: enable reactivate, or set control to false")
+            wrong.append("reactivate.control compares with reactivation: enable reactivate, or set control to false")
         if self.segment.upper_bound and (self.segment.labels == "truth" or not self.segment.enabled):
-            raise ValueError("segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'")
+            wrong.append("segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'")
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
 
@@ -268,7 +271,10 @@ def _read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     if name in recipe_names():
         text = (resources.files("recam.recipes") / f"{name}.toml").read_text(encoding="utf-8")
     elif Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {name} cannot be read ({error}). Write it as UTF-8 text.") from error
     else:
         raise RecipeError(f"no recipe {name!r}, neither by name nor as a file.{near_matches(name, recipe_names())}")
     try:
@@ -276,7 +282,11 @@ def _read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {name}: not valid TOML: {error}") from error
     base = tree.pop("extends", None)
-    return tree if base is None else _merge(_read_tree(str(base), (*seen, name)), tree)
+    if base is None:
+        return tree
+    # A file is looked for beside the one that names it, wherever the command runs.
+    start = str(base) if base in recipe_names() else str((Path(name).parent / str(base)).resolve())
+    return _merge(_read_tree(start, (*seen, name)), tree)
 
 
 def _parse_setting(text: str) -> tuple[str, Any]:
@@ -314,6 +324,7 @@ def _explain(error: ValidationError) -> Iterable[str]:
             for part in names[:-1]:
                 model = model.model_fields[part].annotation
             yield f"{where}: there is no such setting.{near_matches(names[-1], model.model_fields)}"
+        elif problem["type"] == "value_error":  # of the recipe as a whole, each line naming its fields
+            yield from problem["msg"].removeprefix("Value error, ").splitlines()
         else:
-            given = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
-            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}{given}"
+            yield f"{where}: {problem['msg']} (got {problem['input']!r})"
