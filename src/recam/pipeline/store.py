@@ -17,8 +17,12 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,9 +132,10 @@ class RunFolder:
                 file.seek(0)
                 other = file.read().strip() or "unknown"
                 raise StoreError(f"another process ({other}) is working in {self.root}. Wait for it, or name another folder.") from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()}")
-            file.flush()
+            with suppress(OSError):  # a full disk: the lock holds all the same
+                file.truncate(0)
+                file.write(f"process {os.getpid()}")
+                file.flush()
             yield
             file.truncate(0)
 
@@ -140,8 +145,9 @@ class RunFolder:
         present = stage.record.get("key")
         if present != key:
             aside = self.root / "old" / name
-            if present:
-                _move(stage.path, aside / present, keep=self._inner_stages(name))
+            if stage.path.is_dir() and any(stage.path.iterdir()):
+                # Without a record nobody knows what it was made from: it must never pass for a part of the new.
+                _move(stage.path, aside / (present or f"unknown-{time.time_ns()}"))
             if (aside / key).is_dir():
                 _move(aside / key, stage.path)
         stage.path.mkdir(parents=True, exist_ok=True)
@@ -160,9 +166,6 @@ class RunFolder:
         """Names of the finished stages."""
         records = sorted(path for path in self.root.rglob(RECORD) if "old" not in path.relative_to(self.root).parts)
         return [str(path.parent.relative_to(self.root)) for path in records if read_json(path).get("state") == "done"]
-
-    def _inner_stages(self, name: str) -> set[str]:
-        return {record.parent.name for record in (self.root / name).glob(f"*/{RECORD}")}
 
 
 def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
@@ -185,7 +188,7 @@ def read_seed(path: Path) -> SeedMaps:
             stored = file["maps"]
             height, width = file["size"].tolist()
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(f"{path} cannot be read as class maps ({error}). Delete it; `recam run` makes it again.") from error
 
 
@@ -199,9 +202,9 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _move(source: Path, target: Path, keep: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-    """Move a folder's content; the record goes first, so that a half-moved folder never counts as whole."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir(), key=lambda path: path.name != RECORD):
-        if path.name not in keep:
-            path.replace(target / path.name)
+def _move(source: Path, target: Path) -> None:
+    """Rename a folder, all at once; one of the same key that is there already gives way, it is of no more use."""
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
