@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from recam.data.images import read_mask, write_mask, write_png
+from recam.errors import DataError
 from recam.methods.cam import read_full
 from recam.methods.recam import Weighting
 from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep, apply_threshold
@@ -63,7 +64,7 @@ def score_seeds(work: Work) -> dict[str, Any]:
             sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read())
             otsu.update(seed.maps)
         _sum_over_processes(work, sweep.histogram, otsu.histogram)
-        results[name] = _judge(sweep.best(), otsu.threshold(), work.recipe.masks.threshold)
+        results[name] = _judge(sweep.best(), _find_threshold(otsu), work.recipe.masks.threshold)
     return {"images": len(work.data.score), "seeds": results}
 
 
@@ -83,7 +84,7 @@ def make_masks(work: Work) -> dict[str, Any]:
     name = f"recam {weighting}" if chosen == "recam" else chosen
     folder = work.inputs[f"seeds/{chosen}"]
     threshold, source = recipe.masks.threshold, "recipe"
-    if "scores/seeds" in work.inputs:
+    if recipe.masks.oracle and "scores/seeds" in work.inputs:
         threshold, source = work.inputs["scores/seeds"].record["results"]["seeds"][name]["oracle"]["threshold"], "oracle"
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
         seed = read_seed(seed_path(folder, weighting, sample.id))
@@ -119,14 +120,21 @@ def _score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dic
     return {"images": len(samples), "scores": confusion.scores().as_dict(), "confusion": confusion.counts.tolist()}
 
 
-def _judge(oracle: OracleThreshold, otsu: float, recipe: float) -> dict[str, Any]:
+def _find_threshold(otsu: OtsuThreshold) -> float | None:
+    try:
+        return otsu.threshold()
+    except DataError:  # maps of a classifier that found nothing at all: their scores say so, and the run goes on
+        return None
+
+
+def _judge(oracle: OracleThreshold, otsu: float | None, recipe: float) -> dict[str, Any]:
     def nearest(threshold: float) -> dict[str, float]:
         index = int(np.abs(np.asarray(oracle.thresholds) - threshold).argmin())
         return {"threshold": oracle.thresholds[index], "miou": oracle.curve[index]}
 
     return {
         "oracle": {"threshold": oracle.threshold, "miou": oracle.miou},
-        "otsu": nearest(otsu),
+        "otsu": None if otsu is None else nearest(otsu),
         "recipe": nearest(recipe),
         "thresholds": list(oracle.thresholds),
         "curve": list(oracle.curve),

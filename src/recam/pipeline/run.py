@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from accelerate.state import AcceleratorState
 from recam.data.catalog import open_catalog
 from recam.data.check import check
 from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
+from recam.files import write_bytes
 from recam.pipeline.recipe import Recipe, load_recipe
 from recam.pipeline.stages import STAGES, stages_until
 from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
@@ -56,8 +58,9 @@ def run(
     folder = RunFolder(output)
     with folder.lock() if accelerator.is_main_process else nullcontext():
         run_data = _open_data(recipe, folder, accelerator)
-        wanted = [stage for stage in stages if stage.wanted(recipe, run_data)]
-        plan = _plan(wanted, recipe, run_data)
+        every = [stage for stage in STAGES if stage.wanted(recipe, run_data)]
+        plan = _plan(every, recipe, run_data)
+        wanted = [stage for stage in stages if stage in every]
         pending = [stage for stage in wanted if not _is_done(folder, stage, plan[stage.name])]
         _refuse_early(recipe, run_data, {stage.name for stage in pending})
         if accelerator.is_main_process:
@@ -66,16 +69,18 @@ def run(
         folders: dict[str, StageFolder] = {}
         for stage in wanted:
             parts = plan[stage.name]
-            folders[stage.name] = _open_stage(folder, stage, make_key(parts), accelerator)
+            folders[stage.name] = _open_stage(folder, stage.name, make_key(parts), accelerator)
             if not folders[stage.name].is_done:
                 made.append(stage.name)
                 inputs = {name: folders[name] for name in stage.needs if name in folders}
                 _make(stage, Work(recipe, run_data, folders[stage.name], inputs, accelerator), parts)
         skipped = tuple(stage.name for stage in wanted if stage.name not in made)
-        summary = summarise(folder, tuple(stage.name for stage in STAGES), tuple(made), skipped)
-        if accelerator.is_main_process and made:
-            write_json(folder.root / "summary.json", summary.as_dict())
-            (folder.root / "summary.txt").write_text(f"{summary}\n", encoding="utf-8")
+        # Later stages that other settings had made are no part of this result.
+        keys = {name: make_key(parts) for name, parts in plan.items()}
+        current = tuple(name for name, key in keys.items() if StageFolder(name, folder.root / name, key).is_done)
+        summary = summarise(folder, current, tuple(made), skipped)
+        if accelerator.is_main_process:
+            _write_summary(folder, summary)
     return summary
 
 
@@ -110,9 +115,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
         "classes": data.catalog.classes.names,
         **{role: data.fingerprint(role) for role in ("train", "score", "val")},
     }
-    stage = folder.open_stage("check", make_key(parts)) if accelerator.is_main_process else None
-    accelerator.wait_for_everyone()
-    stage = stage or folder.open_stage("check", make_key(parts))
+    stage = _open_stage(folder, "check", make_key(parts), accelerator)
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts})
         start = time.monotonic()
@@ -152,12 +155,12 @@ def _is_done(folder: RunFolder, stage: Stage, parts: Mapping[str, Any]) -> bool:
     return any(StageFolder(stage.name, path, key).is_done for path in (folder.root / stage.name, folder.root / "old" / stage.name / key))
 
 
-def _open_stage(folder: RunFolder, stage: Stage, key: str, accelerator: Accelerator) -> StageFolder:
-    """One process moves folders, the others look when it has."""
-    if accelerator.is_main_process:
-        folder.open_stage(stage.name, key)
+def _open_stage(folder: RunFolder, name: str, key: str, accelerator: Accelerator) -> StageFolder:
+    """One process moves folders, the others look when it has; none looks at a folder that is being moved."""
     accelerator.wait_for_everyone()
-    return folder.open_stage(stage.name, key)
+    stage = folder.open_stage(name, key) if accelerator.is_main_process else StageFolder(name, folder.root / name, key)
+    accelerator.wait_for_everyone()
+    return stage
 
 
 def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
@@ -196,10 +199,23 @@ def _make(stage: Stage, work: Work, parts: Mapping[str, Any]) -> None:
 
 def _write_settings(folder: RunFolder, recipe: Recipe) -> None:
     packages = {package: version(package) for package in PACKAGES}
-    content = {"recipe": recipe.model_dump(), "packages": packages, "python": platform.python_version(), "platform": platform.platform()}
+    content = {
+        "recipe": recipe.model_dump(mode="json"),
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
     path = folder.root / "run.json"
     if not path.is_file() or read_json(path) != content:
         write_json(path, content)
+
+
+def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
+    told = {"summary.json": json.dumps(summary.as_dict(), indent=2, allow_nan=False), "summary.txt": summary.table}
+    for name, text in told.items():
+        path, content = folder.root / name, f"{text}\n".encode()
+        if not path.is_file() or path.read_bytes() != content:
+            write_bytes(path, content)
 
 
 def _problems(problems: Sequence[Problem]) -> DataError:

@@ -39,9 +39,12 @@ class RunSummary:
         }
 
     def __str__(self) -> str:
-        lines = [f"run {self.root}"]
-        if not self.made:
-            lines[0] += ": nothing to do, every stage is up to date"
+        return f"run {self.root}{'' if self.made else ': nothing to do, every stage is up to date'}\n{self.table}"
+
+    @property
+    def table(self) -> str:
+        """Scores and costs, without a word on what this call did."""
+        lines: list[str] = []
         seeds = self._seeds()
         if seeds:
             images = self._results("scores/seeds")["images"]
@@ -51,7 +54,7 @@ class RunSummary:
             ]
             for name, found in seeds:
                 cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
-                lines.append(f"{name:<28}" + "  ".join(f"{100 * cell['miou']:8.2f} {cell['threshold']:5.2f}" for cell in cells))
+                lines.append(f"{name:<28}" + "  ".join(_score_at(cell) for cell in cells))
             lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
         masks = self._results("masks")
         if masks:
@@ -102,6 +105,10 @@ def summarise(folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] =
     done = set(folder.done_stages())
     records = {name: read_json(folder.root / name / "stage.json") for name in order if name in done}
     return RunSummary(folder.root, made, skipped, records)
+
+
+def _score_at(found: dict[str, float] | None) -> str:
+    return f"{'none':>8} {'':>5}" if found is None else f"{100 * found['miou']:8.2f} {found['threshold']:5.2f}"
 
 
 def _percent(score: float | None) -> str:
