@@ -121,4 +121,5 @@ def make_loader(dataset: Dataset[Batch], batches: EpochBatches, workers: int, pi
     cores = os.cpu_count() or 1
     count = workers if workers >= 0 else (0 if cores <= 2 else min(8, cores - 1))
     options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if count else {}
-    return DataLoader(dataset, batch_sampler=batches, num_workers=count, pin_memory=pin, **options)
+    # A generator of its own: to begin anew after an interruption must not move on the one that dropout draws from.
+    return DataLoader(dataset, batch_sampler=batches, num_workers=count, pin_memory=pin, generator=torch.Generator(), **options)

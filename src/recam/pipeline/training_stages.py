@@ -32,6 +32,7 @@ WEIGHTS = "weights.safetensors"
 
 def make_features(work: Work) -> dict[str, Any]:
     """Features of the frozen trunk for some augmented views of each training image."""
+    torch.manual_seed(work.recipe.seed)  # without pretrained weights the trunk is drawn, and must be the one that `classify` draws
     classifier = make_classifier(work.recipe.backbone, len(work.data.catalog.classes), second_head=False)
     backbone, settings = classifier.backbone.eval().to(work.accelerator.device), work.recipe.classify
     if not backbone.has_frozen_trunk:
