@@ -55,7 +55,7 @@ class CachedFeatures(Dataset[Batch]):
         path = feature_path(self.folder, sample.id)
         try:
             stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise StoreError(f"{path} cannot be read as features ({error}). Delete it; the same command makes it again.") from error
         view = stored[(self.first_view + epoch + index) % len(stored)]
         return {"features": torch.from_numpy(np.array(view)), "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
