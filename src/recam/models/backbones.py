@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from recam.errors import RecipeError, near_matches
 from recam.models.weights import load_pretrained, normalisation
 
-HEAD_NAMES = ("global_pool", "head", "head_drop", "fc", "classifier")
+HEAD_NAMES = ("global_pool", "pre_logits", "head", "head_drop", "fc", "classifier")
 
 
 class Backbone(nn.Module):
@@ -50,8 +50,11 @@ class Backbone(nn.Module):
         load_pretrained(self.net, name, weights)
         self.net.eval()
         probe = torch.zeros(2, 3, 64, 64).normal_(generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            features = self.net.forward_features(probe)
+        try:
+            with torch.no_grad():
+                features = self.net.forward_features(probe)
+        except (AssertionError, RuntimeError) as error:
+            raise RecipeError(f"backbone {name!r} does not take images of any size ({error}). Choose a convolutional network.") from error
         if features.ndim != 4:
             raise RecipeError(
                 f"backbone {name!r} gives {tuple(features.shape)}, not a feature map (B, D, h, w). Choose a convolutional network."
@@ -129,9 +132,9 @@ def _make_net(name: str, output_stride: int, dilate: bool) -> Any:
     try:
         net = timm.create_model(name, pretrained=False, num_classes=0, output_stride=output_stride)
     except (TypeError, NotImplementedError, AssertionError) as error:
-        raise RecipeError(
-            f"backbone {name!r} cannot be made at output stride {output_stride}: {error}. Choose a convolutional network."
-        ) from error
+        if dilate:
+            raise RecipeError(f"backbone {name!r} takes no dilation in timm ({error}). Set backbone.dilate = false.") from error
+        return _remove_strides(timm.create_model(name, pretrained=False, num_classes=0), name, output_stride)
     if not dilate:
         for module in net.modules():
             if isinstance(module, nn.Conv2d) and module.dilation != (1, 1):
@@ -139,6 +142,35 @@ def _make_net(name: str, output_stride: int, dilate: bool) -> Any:
                     module.padding = tuple(p // d for p, d in zip(module.padding, module.dilation, strict=True))
                 module.dilation = (1, 1)
     return net
+
+
+def _remove_strides(net: Any, name: str, output_stride: int) -> Any:
+    """Set strides behind `output_stride` to 1, for networks to which timm does not do it itself."""
+    names, ends = _list_units(net)
+    kept = [end for end, info in zip(ends, net.feature_info, strict=True) if info["reduction"] <= output_stride]
+    for unit in names[max(kept, default=0) :]:
+        for module in net.get_submodule(unit).modules():
+            if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and module.stride in (2, (2, 2)):
+                if isinstance(module, nn.Conv2d):
+                    module.stride = (1, 1)
+                else:  # a pool without its stride would only shift the map by half a pixel
+                    module.kernel_size, module.stride = 1, 1
+    if _probe_features(net.eval(), name, torch.zeros(1, 3, 64, 64)).shape[-1] != 64 // output_stride:
+        raise RecipeError(f"backbone {name!r} cannot be brought to output stride {output_stride}. Choose another convolutional network.")
+    return net
+
+
+@torch.no_grad()
+def _probe_features(net: Any, name: str, images: Tensor) -> Tensor:
+    try:
+        features: Tensor = net.forward_features(images)
+    except (AssertionError, RuntimeError) as error:
+        raise RecipeError(f"backbone {name!r} does not take images of any size ({error}). Choose a convolutional network.") from error
+    if features.ndim != 4:
+        raise RecipeError(
+            f"backbone {name!r} gives {tuple(features.shape)}, not a feature map (B, D, h, w). Choose a convolutional network."
+        )
+    return features
 
 
 def _list_units(net: Any) -> tuple[list[str], list[int]]:
