@@ -1,0 +1,27 @@
+# make demo   install, then the whole pipeline on the built-in scenes
+# make test   install, then style, types and all tests
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test install clean
+
+demo: install
+	$(BIN)/recam run --recipe demo -o runs/demo
+	@echo "pictures: runs/demo/pictures/overview.png   numbers: runs/demo/summary.json"
+
+test: install
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -e '.[demo,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)
