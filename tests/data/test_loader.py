@@ -144,6 +144,7 @@ def test_augmentation_depends_on_seed_epoch_and_sample():
     assert any(not equal(dataset[0, 0], dataset[0, i]) for i in range(1, 8))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_are_chosen_by_the_cores(monkeypatch):
     dataset = LabelledImages(make_samples(2), AUGMENT, 3, seed=1)
     order = EpochBatches(n=2, batch=2, epochs=1, seed=0)
