@@ -58,7 +58,10 @@ class SegmentationObjective(nn.Module):
         self.segmenter = segmenter
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self.segmenter(batch["images"])  # (B, K+1, H, W)
+        images = batch["images"]
+        if len(images) == 1:
+            images = images.expand(2, -1, -1, -1)  # BatchNorm of a pooled branch cannot learn from one image alone
+        logits = self.segmenter(images)[: len(batch["masks"])]  # (B, K+1, H, W)
         total = F.cross_entropy(logits.float(), batch["masks"], ignore_index=IGNORE, reduction="sum")
         return {"loss": total / (batch["masks"] != IGNORE).sum().clamp_min(1)}
 

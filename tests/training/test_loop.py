@@ -1,0 +1,126 @@
+"""The training loop: interrupted anywhere, the same weights; a loss that is no number stops it; progress and history tell the truth."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from recam.tensors import load_tensors
+from recam.training.loop import Schedule, TrainingError, fit
+from recam.training.optim import make_sgd, poly_decay
+
+SCHEDULE = Schedule(epochs=3, batch=2, workers=0, save_minutes=1e-9)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Eight positions in a plane, moved a little by epoch, with their sum as the target."""
+
+    bad_at: tuple[int, int] | None = None
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, position):
+        epoch, index = position
+        x = torch.tensor([index / 8, 0.1 * (epoch % 3)])
+        return {"x": x * (float("nan") if position == self.bad_at else 1), "y": x.sum()}
+
+
+class Objective(nn.Module):
+    """Draws random numbers (dropout), keeps statistics (BatchNorm), and can be interrupted after some steps."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        torch.manual_seed(3)
+        self.net = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
+        self.steps, self.stop_after = 0, stop_after
+
+    def forward(self, batch):
+        if self.steps == self.stop_after:
+            raise KeyboardInterrupt
+        self.steps += 1
+        error = (self.net(batch["x"])[:, 0] - batch["y"]).square().mean()
+        return {"loss": 2 * error, "error": error}
+
+
+def train(path, objective=None, dataset=Points(), schedule=SCHEDULE):
+    objective = objective or Objective()
+    optimizer = make_sgd([{"params": objective.parameters(), "lr": 0.05}], momentum=0.9)
+    rates = []
+
+    def set_step(step, total):
+        optimizer.param_groups[0]["lr"] = 0.05 * poly_decay(step, total)
+        rates.append((step, total))
+
+    trained = fit("points", objective, dataset, optimizer, set_step, schedule, 5, path, Accelerator(cpu=True))
+    return objective, trained, rates
+
+
+def same_weights(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+# 8 points in batches of 2 make 4 steps an epoch: 12 in all.
+@pytest.mark.parametrize("interrupted", [(1,), (4,), (6,), (11,), (2, 3, 1)])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, interrupted):
+    whole, expected, _ = train(tmp_path / "whole.safetensors")
+    path = tmp_path / "cut.safetensors"
+    for steps in interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            train(path, Objective(stop_after=steps))
+    resumed, trained, rates = train(path)
+    assert same_weights(resumed, whole)
+    assert rates == [(step, 12) for step in range(sum(interrupted), 12)]
+    for one, other in zip(trained.history, expected.history, strict=True):
+        assert {k: v for k, v in one.items() if k != "images_per_second"} == {k: v for k, v in other.items() if k != "images_per_second"}
+
+
+def test_a_finished_training_is_not_begun_again(tmp_path):
+    whole, expected, _ = train(tmp_path / "c.safetensors")
+    again, trained, rates = train(tmp_path / "c.safetensors", Objective(stop_after=0))
+    assert rates == []
+    assert same_weights(again, whole)
+    assert trained.history == expected.history
+
+
+def test_history_holds_means_by_epoch(tmp_path):
+    _, trained, _ = train(tmp_path / "c.safetensors")
+    assert [record["epoch"] for record in trained.history] == [1, 2, 3]
+    for record in trained.history:
+        assert record["loss"] == pytest.approx(2 * record["error"])
+        assert record["images_per_second"] > 0
+
+
+def test_it_learns(tmp_path):
+    _, trained, _ = train(tmp_path / "c.safetensors", schedule=Schedule(epochs=60, batch=8, workers=0))
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"] / 4
+
+
+def test_it_is_saved_each_epoch_and_after_some_minutes(tmp_path):
+    def step_saved(save_minutes, stop_after):
+        path = tmp_path / f"{save_minutes}-{stop_after}"
+        with pytest.raises(KeyboardInterrupt):
+            train(path, Objective(stop_after), schedule=Schedule(3, 2, 0, save_minutes))
+        return load_tensors(path)[1]["step"] if path.is_file() else 0
+
+    assert [step_saved(60, steps) for steps in (3, 4, 7, 8)] == [0, 4, 4, 8]
+    assert [step_saved(1e-9, steps) for steps in (3, 7)] == [3, 7]
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_checkpoint(tmp_path):
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(TrainingError, match=r"points: the loss is nan at step \d+ of 12\. Lower the learning rate"):
+        train(path, dataset=Points(bad_at=(1, 0)))
+    tensors, meta = load_tensors(path)
+    assert 4 <= meta["step"] < 8
+    assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
+
+
+def test_it_trains_in_training_mode(tmp_path):
+    objective = Objective().eval()
+    before = objective.net[1].running_mean.clone()
+    train(tmp_path / "c.safetensors", objective)
+    assert not torch.equal(objective.net[1].running_mean, before)
