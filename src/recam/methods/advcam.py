@@ -1,0 +1,240 @@
+"""Adversarial climbing (AdvCAM): Lee et al., CVPR 2021, as equation 10 of the ReCAM paper restates it.
+
+An image and its mirror image are moved, step by step, so that the classifier sees more of one class in them; the class maps of all steps
+are added. Each step climbs y_k − Σ_j≠k y_j − μ‖mask ⊗ |map − first map|‖₁.
+
+Followed: the published code. Its y is the mean over positions of relu(logit map). Its map is Grad-CAM's: features weighted by the gradient
+of Σ relu(logit map), for which it runs a second backward pass. That gradient is w_k wherever the logit map is positive, so the weights are
+known in closed form (`map_scale`), the map is relu(A_k) times a constant of the step, and one forward and one backward pass a step are
+enough.
+
+Departures: every scale takes the same steps and counts alike, where the published code gives scale 0.5 half of the steps, doubles them, and
+leaves the factor on for the scales after it (`AdvCamSettings.published_scale_rule` does the same). The classes of an image climb as one
+batch, which changes nothing: each pair has its own objective, gradient maximum and range.
+
+Letters: n pairs, one a class, K classes, D channels, H×W an image, h×w its feature map, T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recam.errors import RecipeError
+from recam.methods.cam import Resolution, class_maps, full_size, fuse_views, normalise, strided_size, weight_rows
+
+WALK_POWER = 1.5
+"""AdvCAM's normalised maps are raised to this power before the random walk of IRN (published)."""
+
+HALVED_SCALE = 0.5
+"""The scale that the published rule treats on its own."""
+
+FeaturesOf = Callable[[Tensor], Tensor]
+"""Normalised images (B, 3, H, W) → features (B, D, h, w) before pooling, with BatchNorm on stored statistics.
+
+They need a graph, so not under `torch.inference_mode`.
+"""
+
+
+@dataclass(frozen=True)
+class AdvCamSettings:
+    """How far and how carefully images climb; the defaults are the published ones.
+
+    Attributes:
+        steps: T, steps for each class and scale.
+        step_size: ξ, how far the pixel with the largest gradient moves in a step, in units of the normalised image.
+        mu: μ, the weight of the restriction that regions found already change little.
+        mask_threshold: a position is restricted where the class map exceeds this share of its maximum.
+        published_scale_rule: scale 0.5 takes half of the steps, and the factor 2 that makes up for it stays on for all other scales, so
+            that scale 0.5 has about half of their weight. Off: all scales alike (ours).
+    """
+
+    steps: int = 27
+    step_size: float = 0.08
+    mu: float = 7.0
+    mask_threshold: float = 0.5
+    published_scale_rule: bool = False
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.steps < 1:
+            problems.append(f"steps must be at least 1, got {self.steps}")
+        if not 0 < self.step_size < float("inf"):
+            problems.append(f"step_size must be a finite number above 0, got {self.step_size}")
+        if not 0 <= self.mu < float("inf"):
+            problems.append(f"mu must be a finite number ≥ 0, got {self.mu}")
+        if not 0 <= self.mask_threshold <= 1:
+            problems.append(f"mask_threshold is a share of the maximum, in [0, 1], got {self.mask_threshold}")
+        if problems:
+            raise RecipeError(f"AdvCAM: {'; '.join(problems)}.")
+
+
+@dataclass(frozen=True)
+class AdvCamResult:
+    """What climbing at one scale gave, without graph.
+
+    Attributes:
+        cam_per_step: (T, n, h, w), image and mirrored-back mirror image added, ≥ 0, before each step's move.
+        cam_sum: (n, h, w), their sum; not normalised.
+        objective: (T, n), what was climbed (eq. 10), before each step's move.
+        final_images: (n, 2, 3, H, W) after the last move.
+    """
+
+    cam_per_step: Tensor
+    cam_sum: Tensor
+    objective: Tensor
+    final_images: Tensor
+
+
+def map_scale(target_maps: Tensor, rows: Tensor) -> Tensor:
+    """What relu(A_k) is multiplied by to give AdvCAM's map: target logit maps (n, 2, h, w) and their weights (n, D) → (n, 2), no graph.
+
+    The gradient of Σ relu(A_k) with respect to the features is w_k at the P positions of an image where A_k > 0, and 0 elsewhere. Summed
+    over positions it is P·w_k; it has D⁺·(P_image + P_mirror) positive entries, D⁺ the number of positive weights. The weights of the
+    features are the first divided by the second: w_k · P / (D⁺·(P_image + P_mirror)).
+    """
+    positions = (target_maps.detach() > 0).sum((2, 3))  # (n, 2)
+    entries = (rows.detach() > 0).sum(1) * positions.sum(1)  # (n,)
+    return positions / entries.clamp_min(1)[:, None]  # (n, 2)
+
+
+def climb(
+    features_of: FeaturesOf,
+    pairs: Tensor,
+    targets: Sequence[int] | NDArray[np.integer] | Tensor,
+    weight: Tensor,
+    settings: AdvCamSettings | None = None,
+) -> AdvCamResult:
+    """Climb with n pairs of image and mirror image at one scale, each for its own class.
+
+    Several classes of one image are ``pair.expand(n, -1, -1, -1, -1)``; the result is that of one pair at a time.
+
+    Args:
+        features_of: the backbone. Freeze its parameters (``requires_grad_(False)``): only the images need a gradient, so the graph shrinks.
+        pairs: (n, 2, 3, H, W) normalised image and mirror image; they are not changed.
+        targets: (n,) the class each pair climbs for, 0…K−1.
+        weight: (K, D) or (K, D, 1, 1), any of eq. 9: both the maps and the logits are made with it.
+        settings: published ones if None.
+
+    Raises:
+        ValueError: pairs or targets of another form, or features without a graph to the images.
+        WeightsError: weights that do not fit the features.
+    """
+    settings = settings or AdvCamSettings()
+    rows = weight_rows(weight).detach()  # (K, D)
+    chosen = torch.as_tensor(targets, dtype=torch.long, device=rows.device)  # (n,)
+    _check_pairs(pairs, chosen, len(rows))
+    each = torch.arange(len(pairs), device=rows.device)
+
+    images, maps, objectives = pairs.detach(), [], []
+    for _ in range(settings.steps):
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            features = features_of(images.flatten(0, 1))  # (2n, D, h, w)
+            flat_maps = class_maps(features, rows)  # (2n, K, h, w)
+            logit_maps = flat_maps.view(len(pairs), 2, *flat_maps.shape[1:])  # (n, 2, K, h, w)
+            target_maps = logit_maps[each, :, chosen]  # (n, 2, h, w)
+            both = target_maps.relu() * map_scale(target_maps, rows[chosen])[:, :, None, None]  # (n, 2, h, w)
+            cam = both[:, 0] + both[:, 1].flip(-1)  # (n, h, w)
+            maps.append(cam.detach())
+            objective = _objective(logit_maps, target_maps, cam, maps[0], settings)  # (n,)
+            objectives.append(objective.detach())
+            if not objective.requires_grad:
+                raise ValueError("the features have no graph to the images: features_of must not detach them or run under torch.no_grad().")
+            (gradient,) = torch.autograd.grad(objective.sum(), images)
+        images = _move(images.detach(), gradient, settings.step_size)
+
+    per_step = torch.stack(maps)  # (T, n, h, w)
+    return AdvCamResult(per_step, per_step.sum(0), torch.stack(objectives), images)
+
+
+def scale_plan(scales: Sequence[float], settings: AdvCamSettings) -> list[tuple[int, float]]:
+    """Steps and weight of each scale, in the order given.
+
+    The published rule starts with scale 0.5 whatever its place, so that its factor reaches all others.
+    """
+    if not settings.published_scale_rule or HALVED_SCALE not in scales:
+        return [(settings.steps, 1.0)] * len(scales)
+    if settings.steps > 10:
+        halved, factor = settings.steps // 2, 2.0
+    else:
+        halved, factor = min(settings.steps, 5), 1.0
+    return [(halved if scale == HALVED_SCALE else settings.steps, factor) for scale in scales]
+
+
+def make_advcams(
+    features_of: FeaturesOf,
+    pairs: Sequence[Tensor],
+    scales: Sequence[float],
+    weight: Tensor,
+    class_indices: Sequence[int] | NDArray[np.integer] | Tensor,
+    size: tuple[int, int],
+    resolution: Resolution = "strided",
+    settings: AdvCamSettings | None = None,
+    classes_at_once: int | None = None,
+) -> Tensor:
+    """Normalised AdvCAM maps of one image from all scales: sums over steps, brought to one size, added, divided by each class's maximum.
+
+    Args:
+        features_of: as in `climb`.
+        pairs: for each scale (2, 3, H_i, W_i), the normalised image at that scale and its mirror image.
+        scales: for each of them its scale, e.g. 1, 0.5, 1.5, 2.
+        weight: as in `climb`.
+        class_indices: the n classes wanted, 0…K−1; usually the image's labels.
+        size: (H, W) of the image.
+        resolution: ``"strided"`` → (n, ⌈H/4⌉, ⌈W/4⌉), ``"full"`` → (n, H, W).
+        settings: published ones if None.
+        classes_at_once: how many classes climb as one batch; all of them if None. Fewer take less memory and give the same maps.
+
+    Returns:
+        float maps in [0, 1), in the order of `class_indices`; raise them to `WALK_POWER` before IRN's random walk.
+    """
+    if not pairs or len(pairs) != len(scales):
+        raise ValueError(f"{len(pairs)} pairs for {len(scales)} scales: give one pair for each scale, and at least one.")
+    settings = settings or AdvCamSettings()
+    chosen = torch.as_tensor(class_indices, dtype=torch.long, device=weight.device)  # (n,)
+    output = strided_size(size) if resolution == "strided" else full_size(size)
+    if not len(chosen):
+        return weight.new_zeros(0, *(output if resolution == "strided" else size))
+    views = []
+    for pair, (steps, factor) in zip(pairs, scale_plan(scales, settings), strict=True):
+        at_scale = replace(settings, steps=steps)
+        sums = [
+            climb(features_of, pair.expand(len(part), *pair.shape), part, weight, at_scale).cam_sum  # (part, h_i, w_i)
+            for part in torch.split(chosen, classes_at_once or len(chosen))
+        ]
+        views.append(factor * torch.cat(sums)[None])  # (1, n, h_i, w_i)
+    fused = fuse_views(views, output)
+    return normalise(fused if resolution == "strided" else fused[:, : size[0], : size[1]])
+
+
+def _objective(logit_maps: Tensor, target_maps: Tensor, cam: Tensor, first: Tensor, settings: AdvCamSettings) -> Tensor:
+    """Eq. 10 of each pair (n,), summed over its image and mirror image."""
+    scores = logit_maps.relu().mean((3, 4)).sum((1, 2))  # (n,): Σ_j y_j
+    target = target_maps.relu().mean((2, 3)).sum(1)  # (n,): y_k
+    largest = cam.detach().amax((1, 2), keepdim=True)  # (n, 1, 1)
+    mask = cam.detach() > settings.mask_threshold * largest  # (n, h, w)
+    changed = ((cam - first).abs() * mask).sum((1, 2))  # (n,)
+    return 2 * target - scores - settings.mu * changed
+
+
+def _move(images: Tensor, gradient: Tensor, step_size: float) -> Tensor:
+    """One step up for each pair (n, 2, 3, H, W), within the values that the pair has now."""
+    largest = gradient.abs().amax((1, 2, 3, 4), keepdim=True)  # (n, 1, 1, 1, 1)
+    low, high = images.amin((1, 2, 3, 4), keepdim=True), images.amax((1, 2, 3, 4), keepdim=True)
+    return (images + step_size * gradient / (largest + 1e-12)).clamp(low, high)
+
+
+def _check_pairs(pairs: Tensor, chosen: Tensor, n_classes: int) -> None:
+    if pairs.ndim != 5 or pairs.shape[1] != 2 or not len(pairs):
+        raise ValueError(f"pairs are (n, 2, 3, H, W), image and mirror image of each class; got {tuple(pairs.shape)}.")
+    if chosen.shape != (len(pairs),):
+        raise ValueError(f"{len(pairs)} pairs for targets of shape {tuple(chosen.shape)}: give one class for each pair.")
+    wrong = [k for k in chosen.tolist() if not 0 <= k < n_classes]
+    if wrong:
+        raise ValueError(f"targets {wrong} are no classes: the weights have rows 0…{n_classes - 1}.")
