@@ -1,0 +1,214 @@
+"""Dense conditional random field: Krähenbühl & Koltun, NeurIPS 2011; and IRN's confident labels made with it (Ahn et al., CVPR 2019).
+
+Every pixel is tied to every other: strongly to near ones (Gaussian term), and to those near in place and colour (bilateral term). The
+inference is theirs, through the optional package ``pydensecrf2``; without it `recam.methods.pamr` refines maps in pure PyTorch.
+
+Followed: the published settings of IRN for label maps (`LabelCrfSettings`) and of DeepLabV2 for probabilities (`CrfSettings`).
+
+Letters: L labels, n class maps, H×W an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recam.errors import DataError, DependencyError, RecipeError
+from recam.labels import BACKGROUND, IGNORE, mask_values
+from recam.types import Image, Maps, Mask
+
+SMALLEST_PROBABILITY = 1e-5
+"""Probabilities are not taken to be less, so that no energy is infinite."""
+
+
+@dataclass(frozen=True)
+class CrfSettings:
+    """The pairwise terms; the defaults are DeepLabV2's for the probabilities of a segmentation network.
+
+    Attributes:
+        iterations: mean-field steps.
+        gaussian_sxy: standard deviation of the Gaussian term, pixels.
+        gaussian_weight: weight of the Gaussian term.
+        bilateral_sxy: standard deviation of the bilateral term in place, pixels.
+        bilateral_srgb: its standard deviation in colour, in levels of 0…255.
+        bilateral_weight: weight of the bilateral term.
+    """
+
+    iterations: int = 10
+    gaussian_sxy: float = 1
+    gaussian_weight: float = 3
+    bilateral_sxy: float = 67
+    bilateral_srgb: float = 3
+    bilateral_weight: float = 4
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.iterations < 1:
+            problems.append(f"iterations must be at least 1, got {self.iterations}")
+        for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
+            if not 0 < getattr(self, name) < float("inf"):
+                problems.append(f"{name} is a standard deviation and must be above 0, got {getattr(self, name)}")
+        for name in ("gaussian_weight", "bilateral_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                problems.append(f"{name} must be a finite number ≥ 0, got {getattr(self, name)}")
+        if problems:
+            raise RecipeError(f"dense CRF: {'; '.join(problems)}.")
+
+
+@dataclass(frozen=True)
+class LabelCrfSettings(CrfSettings):
+    """The pairwise terms for label maps; the defaults are IRN's.
+
+    Attributes:
+        gt_prob: probability of the label that a pixel comes with, above that of the others; they share the rest.
+    """
+
+    gaussian_sxy: float = 3
+    bilateral_sxy: float = 50
+    bilateral_srgb: float = 5
+    bilateral_weight: float = 10
+    gt_prob: float = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.gt_prob < 1:
+            raise RecipeError(f"dense CRF: gt_prob is a probability between 0 and 1, got {self.gt_prob}.")
+
+
+def crf_labels(image: Image, labels: NDArray[np.integer], n_labels: int, settings: LabelCrfSettings | None = None) -> NDArray[np.uint8]:
+    """A label map cleaned along the edges of its image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) with values 0…n_labels − 1; 255 is unknown: all labels are equally likely there.
+        n_labels: L.
+        settings: IRN's if None.
+
+    Returns:
+        (H, W) uint8 labels 0…L − 1; never 255.
+
+    Raises:
+        DependencyError: pydensecrf2 is not installed.
+        DataError: image and labels of different sizes, or labels out of range.
+    """
+    settings = settings or LabelCrfSettings()
+    if labels.shape != image.shape[:2]:
+        raise DataError(f"an image of {image.shape[:2]} with labels of {labels.shape}: bring the labels to the size of the image.")
+    known = labels != IGNORE
+    if known.any() and not 0 <= labels[known].min() <= labels[known].max() < n_labels:
+        raise DataError(
+            f"labels {labels[known].min()}…{labels[known].max()}, but with n_labels = {n_labels} a value is 0…{n_labels - 1} or 255."
+        )
+    if n_labels == 1:
+        return np.zeros(labels.shape, np.uint8)
+    unary = np.full((n_labels, labels.size), -np.log((1 - settings.gt_prob) / (n_labels - 1)), np.float32)  # (L, H·W)
+    flat, pixels = labels.ravel(), np.arange(labels.size)
+    unary[flat[known.ravel()], pixels[known.ravel()]] = -np.log(settings.gt_prob)
+    unary[:, ~known.ravel()] = np.log(n_labels)
+    refined: NDArray[np.uint8] = _infer(image, unary, settings).argmax(0).astype(np.uint8)  # (H, W)
+    return refined
+
+
+def crf_probabilities(image: Image, probabilities: Maps, settings: CrfSettings | None = None) -> Maps:
+    """Label probabilities refined along the edges of their image: (L, H, W) → (L, H, W), in [0, 1], summing to 1 over labels.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        probabilities: (L, H, W) in [0, 1], of a softmax; class maps need a background plane first.
+        settings: DeepLabV2's if None.
+
+    Raises:
+        DependencyError: pydensecrf2 is not installed.
+        DataError: image and probabilities of different sizes, or values outside [0, 1].
+    """
+    if probabilities.ndim != 3 or probabilities.shape[1:] != image.shape[:2]:
+        raise DataError(f"an image of {image.shape[:2]} with probabilities of {probabilities.shape}: they must be (L, H, W) of its size.")
+    if not (probabilities.size and 0 <= probabilities.min() <= probabilities.max() <= 1 + SMALLEST_PROBABILITY):
+        raise DataError("probabilities must be in [0, 1], at least one plane of them: pass a softmax's output, not logits.")
+    if len(probabilities) == 1:
+        return np.ones_like(probabilities, np.float32)
+    unary = -np.log(np.clip(probabilities, SMALLEST_PROBABILITY, 1).astype(np.float32, copy=False))  # (L, H, W)
+    return _infer(image, unary.reshape(len(unary), -1), settings or CrfSettings())
+
+
+def confident_labels(
+    image: Image,
+    cams: Maps,
+    class_indices: Sequence[int] | NDArray[np.integer],
+    foreground_threshold: float = 0.35,
+    background_threshold: float = 0.10,
+    settings: LabelCrfSettings | None = None,
+) -> Mask:
+    """The labels that IRN learns from: sure foreground, sure background, and 255 for what lies between.
+
+    Two seed masks, one at a high and one at a low threshold, each cleaned by the CRF. A pixel has the class of the first; it is background
+    where both say so, and 255 elsewhere.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        cams: (n, H, W) class maps in [0, 1].
+        class_indices: (n,) the class of each, 0…K−1.
+        foreground_threshold: a pixel above it may be sure foreground; published 0.35 for ReCAM on VOC, 0.30 for CAM.
+        background_threshold: a pixel up to it may be sure background; published 0.10 for ReCAM on VOC, 0.05 for CAM.
+        settings: IRN's if None.
+
+    Returns:
+        (H, W) uint8: 0, mask values of classes, 255. All 0 without any map.
+
+    Raises:
+        DependencyError: pydensecrf2 is not installed.
+        DataError: image and maps of different sizes.
+        RecipeError: a background threshold above that of the foreground.
+    """
+    if background_threshold > foreground_threshold:
+        raise RecipeError(
+            f"background_threshold {background_threshold} is above foreground_threshold {foreground_threshold}: "
+            "a pixel would be sure background and sure foreground. Exchange them."
+        )
+    if cams.shape != (len(class_indices), *image.shape[:2]):
+        raise DataError(
+            f"an image of {image.shape[:2]} and {len(class_indices)} classes with maps of {cams.shape}: bring them to (n, H, W)."
+        )
+    sure, possible = (
+        crf_labels(image, np.concatenate([np.full((1, *image.shape[:2]), threshold, np.float32), cams]).argmax(0), len(cams) + 1, settings)
+        for threshold in (foreground_threshold, background_threshold)
+    )  # (H, W) planes, 0 = background
+    labels: Mask = mask_values(class_indices)[sure]
+    labels[(sure == BACKGROUND) & (possible != BACKGROUND)] = IGNORE
+    return labels
+
+
+def _infer(image: Image, unary: NDArray[np.float32], settings: CrfSettings) -> Maps:
+    """Mean-field inference: energies (L, H·W) → probabilities (L, H, W)."""
+    densecrf = require_densecrf()
+    height, width = image.shape[:2]
+    field = densecrf.DenseCRF2D(width, height, len(unary))
+    field.setUnaryEnergy(np.ascontiguousarray(unary))
+    field.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_weight)
+    field.addPairwiseBilateral(
+        sxy=settings.bilateral_sxy, srgb=settings.bilateral_srgb, rgbim=_own_rgb(image), compat=settings.bilateral_weight
+    )
+    return np.array(field.inference(settings.iterations), np.float32).reshape(len(unary), height, width)
+
+
+def _own_rgb(image: Image) -> Image:
+    """A contiguous image that owns its memory: pydensecrf takes no read-only buffer, as images decoded by other libraries may be."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(f"a dense CRF needs an (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}.")
+    return np.array(image, order="C")
+
+
+def require_densecrf() -> ModuleType:
+    """The inference module of pydensecrf2. Raises `DependencyError`, which names the extra and the way out, where it is not installed."""
+    try:
+        return import_module("pydensecrf.densecrf")
+    except ImportError as error:
+        raise DependencyError(
+            "a dense CRF needs the package pydensecrf2, which a C++ compiler builds at install: pip install 'recam[crf]'. "
+            "Where that is not possible, refine with PAMR ('pamr'): it needs nothing but PyTorch."
+        ) from error
