@@ -1,0 +1,388 @@
+"""Inter-pixel relation network (IRN): Ahn et al., CVPR 2019, as the ReCAM paper uses it (eq. 11): its training loss and its random walk.
+
+Two pixels belong together when no class boundary lies on the path between them: affinity a_ij = 1 − max of the edge map on the path. The
+network learns edges from pairs of confident pixels; afterwards class maps walk along the affinities.
+
+Departures from the published code, with the same numbers: it gathers the edges of every path of every pair, here the maximum over a path
+is put together from those over shorter paths; it makes the n×n transition matrix dense and squares it eight times, here the matrix, with
+at most 69 entries a row, is applied to the few class vectors. Displacements are optional, as they do not change semantic labels.
+
+Letters: B images, n class maps of one image, h×w the map at a quarter of the image's size, P offsets within the radius, r the reach of
+the radius (the largest offset along an axis).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from recam.errors import DataError, RecipeError
+from recam.labels import BACKGROUND, IGNORE
+from recam.methods.cam import EPS, STRIDE, upsample
+from recam.methods.thresholds import apply_threshold
+from recam.types import Mask
+
+
+class Offset(NamedTuple):
+    """From the first point of a pair to the second, in pixels of the map; y points down and is never negative."""
+
+    y: int
+    x: int
+
+
+Piece = tuple[Offset, Offset]
+"""A path already known, and where it starts within the path that it is a part of."""
+
+
+@dataclass(frozen=True)
+class IrnSettings:
+    """What IRN's loss and walk depend on; the defaults are the published ones for VOC.
+
+    Attributes:
+        radius: how far apart the two pixels of a training pair may be, exclusive, on the stride-4 map; published 10.
+        walk_radius: how far one step of the random walk may reach, exclusive, on the stride-4 map; published 5.
+        beta: exponent of the affinities in the walk; the higher, the more a weak edge stops it. Published 10.
+        steps: length of the walk; published 2⁸ = 256. Any number ≥ 0; the time is proportional to it.
+        background_threshold: a pixel is background unless a walked map exceeds this share of the largest value; published 0.28 for VOC,
+            0.25 for COCO.
+    """
+
+    radius: float = 10
+    walk_radius: float = 5
+    beta: float = 10
+    steps: int = 256
+    background_threshold: float = 0.28
+
+    def __post_init__(self) -> None:
+        problems = [f"{name}={value}: must be > 1" for name, value in self._radii() if not 1 < value < float("inf")]
+        problems += [f"beta={self.beta}: must be a finite number ≥ 0"] * (not 0 <= self.beta < float("inf"))
+        problems += [f"steps={self.steps}: must be ≥ 0"] * (self.steps < 0)
+        if not 0 <= self.background_threshold <= 1:
+            problems.append(f"background_threshold={self.background_threshold}: must be in [0, 1]")
+        if problems:
+            raise RecipeError(f"IRN: {'; '.join(problems)}.")
+
+    def _radii(self) -> tuple[tuple[str, float], ...]:
+        return ("radius", self.radius), ("walk_radius", self.walk_radius)
+
+    def loss(self, edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor) -> IrnLoss:
+        """`irn_loss` with these settings."""
+        return irn_loss(edge_logits, displacement, segmentation, self.radius)
+
+    def walk(self, cams: Tensor, edges: Tensor) -> Tensor:
+        """`random_walk` with these settings."""
+        return random_walk(cams, edges, self.walk_radius, self.beta, self.steps)
+
+    def labels(self, walked: Tensor, size: tuple[int, int], class_indices: Sequence[int] | NDArray[np.integer]) -> Mask:
+        """`walk_to_labels` with these settings."""
+        return walk_to_labels(walked, size, class_indices, self.background_threshold)
+
+
+@dataclass(frozen=True)
+class IrnLoss:
+    """The loss of one batch and its parts, scalars; the numbers of pairs are those of the whole batch.
+
+    Attributes:
+        total: with graph, (positive + negative) / 2, and + (displacement_foreground + displacement_background) / 2 where there is one.
+        positive: how far the affinity of two pixels of one class is from 1: the mean of the background's and the foreground's means.
+        negative: how far the affinity of two pixels of different classes is from 0.
+        displacement_foreground: pixels of one class should point at one centre: mean |d_i − d_j − offset|, in pixels of the map.
+        displacement_background: mean |d_i − d_j| over background pairs, in pixels of the map.
+        n_background: pairs that are both background.
+        n_foreground: pairs of one foreground class.
+        n_negative: pairs of different classes.
+    """
+
+    total: Tensor
+    positive: Tensor
+    negative: Tensor
+    displacement_foreground: Tensor | None
+    displacement_background: Tensor | None
+    n_background: Tensor
+    n_foreground: Tensor
+    n_negative: Tensor
+
+
+def reach(radius: float) -> int:
+    """⌈radius⌉ − 1, the largest offset along an axis."""
+    return math.ceil(radius) - 1
+
+
+def pair_offsets(radius: float) -> tuple[Offset, ...]:
+    """The (P,) offsets from a pixel to those within the radius that follow it in reading order, the shorter first: each pair once."""
+    r = reach(radius)
+    half_plane = [Offset(y, x) for y in range(r + 1) for x in range(-r, r + 1) if y > 0 or x > 0]
+    near = [offset for offset in half_plane if offset.y**2 + offset.x**2 < radius**2]
+    return tuple(sorted(near, key=lambda offset: (offset.y**2 + offset.x**2, offset)))
+
+
+def path(offset: Offset) -> frozenset[Offset]:
+    """The grid points of the bounding box from (0, 0) to `offset` whose distance to the line between them is below 1, ends included."""
+    length_squared = offset.y**2 + offset.x**2
+    if not length_squared:
+        return frozenset([offset])
+    columns = range(min(offset.x, 0), max(offset.x, 0) + 1)
+    box = (Offset(y, x) for y in range(offset.y + 1) for x in columns)
+    return frozenset(point for point in box if (point.y * offset.x - point.x * offset.y) ** 2 < length_squared)
+
+
+@lru_cache(maxsize=8)
+def path_pieces(radius: float) -> dict[Offset, tuple[Piece, ...]]:
+    """For each offset, shorter paths that together cover its path: on average two instead of fourteen points at radius 10.
+
+    A maximum does not mind what it sees twice, so the pieces may overlap. (0, 0) is the path of one point. Greedy: the piece that
+    covers most of what is left comes first.
+    """
+    known = {Offset(0, 0): path(Offset(0, 0))}
+    pieces: dict[Offset, tuple[Piece, ...]] = {}
+    for offset in pair_offsets(radius):
+        whole = path(offset)
+        candidates: dict[Piece, frozenset[Offset]] = {}
+        for shorter, points in known.items():
+            for start in whole:
+                if Offset(start.y + shorter.y, start.x + shorter.x) in whole:
+                    shifted = frozenset(Offset(start.y + point.y, start.x + point.x) for point in points)
+                    if shifted <= whole:
+                        candidates[shorter, start] = shifted
+        left, chosen = set(whole), []
+        while left:
+            best = max(candidates, key=lambda piece: len(candidates[piece] & left))
+            chosen.append(best)
+            left -= candidates[best]
+        pieces[offset] = tuple(chosen)
+        known[offset] = whole
+    return pieces
+
+
+def affinities(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
+    """a_ij = 1 − max of the edges on the path, for every pair of pixels that both lie on the map.
+
+    Args:
+        edges: (B, h, w) in [0, 1].
+        radius: see `IrnSettings`.
+
+    Returns:
+        for each offset (y, x) that fits on the map (B, h − y, w − |x|) in [0, 1], by the upper left corner of the pair's bounding box.
+    """
+    return {offset: 1 - maximum for offset, maximum in _path_maxima(edges, radius).items()}
+
+
+def _path_maxima(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
+    """The largest edge on the path of each pair, laid out as `affinities`."""
+    height, width = edges.shape[1:]
+    largest = {Offset(0, 0): edges}
+    for offset, pieces in path_pieces(radius).items():
+        rows, columns = height - offset.y, width - abs(offset.x)
+        if rows <= 0 or columns <= 0:
+            continue
+        views = []
+        for part, start in pieces:
+            # The corner of the part's box, seen from the corner of the whole's.
+            top, left = start.y, start.x + min(part.x, 0) - min(offset.x, 0)
+            views.append(largest[part][:, top : top + rows, left : left + columns])
+        largest[offset] = reduce(torch.maximum, views)
+    del largest[Offset(0, 0)]
+    return largest
+
+
+def irn_loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float = 10) -> IrnLoss:
+    """IRN's loss over all pairs of labelled pixels within the radius, equations 5–8 of its paper as the published code computes them.
+
+    First points keep a distance of r from the left, right and lower border, so that all offsets have equally many pairs. Memory is that
+    of one image's pairs on a CPU, of eight images' on a GPU, whatever the batch: what the gradient needs is computed again.
+
+    Args:
+        edge_logits: (B, 1, h, w), before the sigmoid.
+        displacement: (B, 2, h, w), y then x, in pixels of the map; None leaves its two terms out.
+        segmentation: (B, h, w) masks at the size of the map: 0 background, class values, 255 not counted.
+        radius: see `IrnSettings`.
+
+    Raises:
+        DataError: sizes that do not fit each other, or a map too small for the radius.
+    """
+    _check_loss_sizes(edge_logits, displacement, segmentation, radius)
+    at_once = 1 if edge_logits.device.type == "cpu" else 8
+    sums = []
+    for start in range(0, len(edge_logits), at_once):
+        some = slice(start, start + at_once)
+        moved = None if displacement is None else displacement[some]
+        sums.append(
+            checkpoint(_pair_sums, edge_logits[some, 0], moved, segmentation[some], radius, use_reentrant=False, preserve_rng_state=False)
+        )
+    background, foreground, negative, n_background, n_foreground, n_negative, *moves = torch.stack(sums).sum(0)
+
+    positive = (background / (n_background + EPS) + foreground / (n_foreground + EPS)) / 2
+    negative = negative / (n_negative + EPS)
+    total = (positive + negative) / 2
+    if not moves:
+        return IrnLoss(total, positive, negative, None, None, n_background, n_foreground, n_negative)
+    dp_background, dp_foreground = moves[0] / (2 * n_background + EPS), moves[1] / (2 * n_foreground + EPS)
+    total = total + (dp_foreground + dp_background) / 2
+    return IrnLoss(total, positive, negative, dp_foreground, dp_background, n_background, n_foreground, n_negative)
+
+
+def _check_loss_sizes(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float) -> None:
+    if edge_logits.ndim != 4 or edge_logits.shape[1] != 1:
+        raise DataError(f"edge logits are (B, 1, h, w), got {tuple(edge_logits.shape)}.")
+    batch, _, height, width = edge_logits.shape
+    problems = []
+    if segmentation.shape != (batch, height, width):
+        problems.append(f"segmentation {tuple(segmentation.shape)} must be {(batch, height, width)}, as the edge logits")
+    if displacement is not None and displacement.shape != (batch, 2, height, width):
+        problems.append(f"displacement {tuple(displacement.shape)} must be {(batch, 2, height, width)}")
+    r = reach(radius)
+    if height <= r or width <= 2 * r:
+        problems.append(
+            f"a map of {(height, width)} holds no pairs at radius {radius:g}, it must be larger than {(r, 2 * r)}: enlarge the crop"
+        )
+    if problems:
+        raise DataError(f"IRN's loss: {'; '.join(problems)}.")
+
+
+def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float) -> Tensor:
+    """Sums over the pairs of (b, h, w) maps: the affinity terms of background, foreground and negative pairs, the number of each, and,
+    with a displacement, its background and foreground terms; (6,) or (8,)."""
+    height, width = segmentation.shape[1:]
+    r = reach(radius)
+    rows, columns = height - r, width - 2 * r  # of first points, h' × w'
+    offsets = pair_offsets(radius)
+
+    def seconds(maps: Tensor) -> Tensor:
+        """The value at the second point of each pair: (…, h, w) → (…, P, h', w')."""
+        return torch.stack([maps[..., y : y + rows, r + x : r + x + columns] for y, x in offsets], -3)
+
+    first, second = segmentation[:, None, :rows, r : r + columns], seconds(segmentation)  # (b, 1, h', w'), (b, P, h', w')
+    counted, same = (first != IGNORE) & (second != IGNORE), first == second
+    negative, positive = counted & ~same, counted & same
+    foreground = positive & (first != BACKGROUND)
+    kinds = torch.stack([positive & (first == BACKGROUND), foreground, negative]).flatten(1).float()  # (3, pairs)
+
+    maxima = _path_maxima(edge_logits.float().sigmoid(), radius)
+    # By the corner of the pair's box, which is the first point's column moved left where the offset points left.
+    corners = [r + min(offset.x, 0) for offset in offsets]
+    cropped = [maxima[offset][:, :rows, left : left + columns] for offset, left in zip(offsets, corners, strict=True)]
+    affinity = 1 - torch.stack(cropped, 1)  # (b, P, h', w')
+    # affinity + EPS, and 1 + EPS − affinity for negative pairs: one logarithm for both.
+    wrong = negative.float()
+    cost = -torch.addcmul(wrong + EPS, affinity, 1 - 2 * wrong).log().flatten()  # (pairs,)
+    sums = torch.cat([kinds @ cost, kinds.sum(1)])
+    if displacement is None:
+        return sums
+
+    moved = displacement.float()
+    expected = moved.new_tensor(offsets).T[:, :, None, None] * foreground[:, None]  # (b, 2, P, h', w')
+    miss = (moved[:, :, None, :rows, r : r + columns] - seconds(moved) - expected).abs().sum(1)  # (b, P, h', w')
+    return torch.cat([sums, kinds[:2] @ miss.flatten()])
+
+
+@torch.no_grad()
+def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10, steps: int = 256) -> Tensor:
+    """T^steps · (cams ⊗ (1 − edges)) (eq. 11), T the affinities to the power of beta, with self-loops of 1, each column summing to 1.
+
+    Time and memory grow linearly with the number of pixels.
+
+    Args:
+        cams: (n, h, w) class maps of one image; n may be 0.
+        edges: (1, h, w) or (h, w) in [0, 1], probabilities of a class boundary.
+        radius: see `IrnSettings.walk_radius`, as the next two for theirs.
+        beta: see `IrnSettings`.
+        steps: see `IrnSettings`.
+
+    Returns:
+        (n, h, w) float32, on the device of `cams`. The mass of a map, its sum, is that before the walk; divide by the maximum to compare.
+
+    Raises:
+        DataError: sizes that do not fit, or edges outside [0, 1].
+    """
+    edge = edges[0] if edges.ndim == 3 and len(edges) == 1 else edges
+    if cams.ndim != 3 or edge.shape != cams.shape[1:]:
+        raise DataError(f"random walk: edges {tuple(edges.shape)} do not fit class maps {tuple(cams.shape)}: give (h, w) and (n, h, w).")
+    if edge.numel() and not (edge.min() >= 0 and edge.max() <= 1):
+        raise DataError("random walk: edges must be in [0, 1] and not NaN; if these are logits, pass their sigmoid.")
+    edge = edge.float()
+    bands, share = _transition_bands(edge, radius, beta)
+    walked = (cams.float() * (1 - edge)).flatten(1)  # (n, h·w)
+    # One vector at a time stays in a CPU's cache; a GPU wants as much at once as there is.
+    for vectors in torch.split(walked, 1 if walked.device.type == "cpu" else max(len(walked), 1)):
+        _walk(vectors, bands, share, steps)
+    return walked.view(cams.shape)
+
+
+def _transition_bands(edge: Tensor, radius: float, beta: float) -> tuple[list[tuple[int, Tensor]], Tensor]:
+    """T as the bands of a symmetric matrix over the h·w pixels in reading order, and 1 / its column sums.
+
+    A band (k, weights) joins pixel i with pixel i + k by weights[i]. It holds 0 where the pair would leave the map at the side.
+    """
+    height, width = edge.shape
+    bands = []
+    sums = edge.new_ones(height * width)  # the self-loops
+    for (y, x), affinity in affinities(edge[None], radius).items():
+        weights = edge.new_zeros(height, width)
+        weights[: height - y, max(-x, 0) : width - max(x, 0)] = affinity[0] ** beta
+        shift = y * width + x  # > 0: an offset whose |x| ≥ w is not there
+        band = weights.flatten()[:-shift]
+        sums[:-shift] += band
+        sums[shift:] += band
+        bands.append((shift, band))
+    return bands, 1 / sums
+
+
+def _walk(vectors: Tensor, bands: Sequence[tuple[int, Tensor]], share: Tensor, steps: int) -> None:
+    """Multiply (m, h·w) vectors by T `steps` times, in place."""
+    buffers = vectors, torch.empty_like(vectors)
+    # Views are made once: on small maps making them takes as long as the arithmetic.
+    additions = [_band_products(source, target, bands) for source, target in (buffers, buffers[::-1])]
+    for step in range(steps):
+        source, target = buffers if step % 2 == 0 else buffers[::-1]
+        target.copy_(source)
+        for part, band, factor in additions[step % 2]:
+            part.addcmul_(band, factor)
+        target.mul_(share)
+    if steps % 2:
+        vectors.copy_(buffers[1])
+
+
+def _band_products(source: Tensor, target: Tensor, bands: Sequence[tuple[int, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """What to add to views of `target`, as (view, band, view of `source`) whose product it is: every band and its mirror image."""
+    upper = [(target[:, :-shift], band, source[:, shift:]) for shift, band in bands]
+    lower = [(target[:, shift:], band, source[:, :-shift]) for shift, band in bands]
+    return [product for both in zip(upper, lower, strict=True) for product in both]
+
+
+def walk_to_maps(walked: Tensor, size: tuple[int, int]) -> Tensor:
+    """Walked maps (n, h, w) at the size of their image, (n, H, W) in [0, 1]: ×4 bilinear, cropped, divided by the maximum over all classes.
+
+    Raises:
+        DataError: maps too small for the image.
+    """
+    height, width = walked.shape[1] * STRIDE, walked.shape[2] * STRIDE
+    if height < size[0] or width < size[1]:
+        raise DataError(f"walked maps of {tuple(walked.shape[1:])} cover {(height, width)} pixels, less than the image's {size}.")
+    full = upsample(walked, (height, width))[:, : size[0], : size[1]]  # (n, H, W)
+    return full / full.amax().clamp_min(torch.finfo(full.dtype).tiny) if len(full) else full
+
+
+def walk_to_labels(
+    walked: Tensor, size: tuple[int, int], class_indices: Sequence[int] | NDArray[np.integer], threshold: float = 0.28
+) -> Mask:
+    """Mask (H, W) of walked maps (n, h, w): background unless a class exceeds the share `threshold` of the maximum over all classes.
+
+    Args:
+        walked: of `random_walk`.
+        size: (H, W) of the image.
+        class_indices: (n,) the class of each map, 0…K−1.
+        threshold: see `IrnSettings.background_threshold`.
+
+    Raises:
+        DataError: maps too small for the image.
+    """
+    return apply_threshold(walk_to_maps(walked, size).cpu().numpy(), class_indices, threshold)
