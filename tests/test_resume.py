@@ -1,0 +1,229 @@
+"""A run is a folder: killed anywhere it goes on and ends the same; done again it does nothing; changed it redoes what depends on it."""
+
+import errno
+import json
+import os
+import time
+
+import pytest
+
+import recam
+from killed_run import kill_when, start_run
+from recam.data.images import write_png
+from recam.errors import DataError, StoreError
+from recam.pipeline.store import RunFolder, read_json
+from recam.tensors import load_tensors
+
+ALL_STAGES = [
+    "classify", "reactivate", "seeds/cam", "seeds/recam", "scores/seeds", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo",
+    "pictures",
+]  # fmt: skip
+NOT_RESULTS = ("run.lock", "run.json", "summary.json", "summary.txt", "stage.json")
+
+
+def artefacts(folder):
+    """Content of everything that a run made, by path; of weights the tensors."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.name not in NOT_RESULTS and not name.startswith(("old/", "check/")):
+            found[name] = path.read_bytes()
+            if path.suffix == ".safetensors":
+                found[name] = {key: value.numpy().tobytes() for key, value in load_tensors(path)[0].items()}
+    return found
+
+
+def times(folder):
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def state(folder, stage):
+    record = folder / stage / "stage.json"
+    return read_json(record)["state"] if record.is_file() else None
+
+
+def files(folder, pattern):
+    return [path for path in folder.glob(pattern) if not path.name.startswith(".")]
+
+
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tiny_run, tiny_settings, tmp_path):
+    folder = tmp_path / "run"
+    settings = tiny_settings | {"compute.save_minutes": 1e-6}  # saved after each step
+    moments = {
+        "classify": lambda: files(folder, "classify/*.safetensors"),
+        "reactivate": lambda: files(folder, "reactivate/*.safetensors"),
+        "seeds/recam": lambda: len(files(folder, "seeds/recam/w_prime/*.npz")) >= 4,
+        "masks": lambda: files(folder, "masks/*.png"),
+        "segment/pseudo": lambda: files(folder, "segment/pseudo/*.safetensors"),
+        "pictures": lambda: files(folder, "pictures/*.png"),
+    }
+    cut_short = []
+    for stage, reached in moments.items():
+        kill_when(start_run(folder, settings), reached)
+        if state(folder, stage) == "begun":
+            cut_short.append(stage)
+    assert len(cut_short) >= 4, f"most kills are meant to fall into the stage, but only {cut_short} did"
+    process = start_run(folder, settings)
+    process.join(120)
+    assert process.exitcode == 0
+    assert artefacts(folder) == artefacts(tiny_run)
+    assert not list(folder.rglob("*.tmp"))
+    losses = [
+        [epoch["loss"] for epoch in read_json(root / "segment/pseudo/stage.json")["results"]["history"]] for root in (folder, tiny_run)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_training_goes_on_from_the_last_saved_step(tiny_settings, tmp_path):
+    folder = tmp_path / "run"
+    settings = tiny_settings | {"compute.save_minutes": 1e-6, "classify.epochs": 50}
+    checkpoint = folder / "classify" / "training.safetensors"
+
+    def step():
+        return load_tensors(checkpoint)[1]["step"] if checkpoint.is_file() else 0
+
+    kill_when(start_run(folder, settings, "classify"), lambda: step() >= 5)
+    reached = step()
+    seen = []
+
+    def moved_on():
+        seen.append(step())
+        return seen[-1] > reached
+
+    kill_when(start_run(folder, settings, "classify"), moved_on)
+    assert min(seen) == reached  # never back at the start
+    assert read_json(folder / "classify" / "stage.json")["resumed"]
+
+
+def test_the_same_command_again_does_nothing_and_says_so(copy_of_tiny_run, rerun):
+    before = times(copy_of_tiny_run)
+    summary = rerun(copy_of_tiny_run)
+    assert summary.made == ()
+    assert list(summary.skipped) == ALL_STAGES
+    assert "nothing to do, every stage is up to date" in str(summary)
+    after = times(copy_of_tiny_run)
+    before.pop("run.lock"), after.pop("run.lock")
+    assert after == before
+
+
+def test_settings_of_the_machine_redo_nothing(copy_of_tiny_run, rerun):
+    assert rerun(copy_of_tiny_run, compute__save_minutes=1.0, compute__workers=1, classify__cache_gb=1.0).made == ()
+
+
+def test_a_changed_setting_redoes_what_depends_on_it_and_comes_back_without_work(copy_of_tiny_run, rerun):
+    first = artefacts(copy_of_tiny_run)
+    before = times(copy_of_tiny_run)
+    assert rerun(copy_of_tiny_run, segment__epochs=2).made == ("segment/pseudo", "predictions/pseudo", "pictures")
+    after = times(copy_of_tiny_run)
+    untouched = [name for name in before if name.startswith(("classify", "reactivate", "seeds", "scores", "masks"))]
+    assert untouched
+    assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
+    second = artefacts(copy_of_tiny_run)
+    assert second["segment/pseudo/weights.safetensors"] != first["segment/pseudo/weights.safetensors"]
+
+    assert rerun(copy_of_tiny_run).made == ()
+    assert artefacts(copy_of_tiny_run) == first
+    assert read_json(copy_of_tiny_run / "run.json")["recipe"]["segment"]["epochs"] == 1
+    assert rerun(copy_of_tiny_run, segment__epochs=2).made == ()
+    assert artefacts(copy_of_tiny_run) == second
+
+
+def test_each_setting_reaches_its_stages(copy_of_tiny_run, rerun):
+    made = rerun(copy_of_tiny_run, "masks", masks__oracle=False).made
+    assert made == ("masks", "scores/masks")
+    results = read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]
+    assert (results["threshold"], results["threshold_from"]) == (0.21, "recipe")
+    assert rerun(copy_of_tiny_run, "masks", masks__threshold=0.3).made == ("scores/seeds", "masks", "scores/masks")
+    assert rerun(copy_of_tiny_run, "seeds", seeds__bits=16).made == ("seeds/cam", "seeds/recam", "scores/seeds")
+    assert rerun(copy_of_tiny_run, "masks", reactivate__enabled=False).made == ("scores/seeds", "masks", "scores/masks")
+    assert read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]["seeds"] == "cam"
+
+
+def test_a_summary_holds_nothing_that_other_settings_made(copy_of_tiny_run, rerun):
+    summary = rerun(copy_of_tiny_run, "classify", classify__lr=0.02)
+    assert list(summary.records) == ["classify"]
+    told = json.loads((copy_of_tiny_run / "summary.json").read_text())
+    assert told["masks"]["miou"] is None
+    assert list(told["stages"]) == ["classify"]
+    assert list(rerun(copy_of_tiny_run).records) == ALL_STAGES
+    assert json.loads((copy_of_tiny_run / "summary.json").read_text())["masks"]["miou"] is not None
+
+
+def test_what_is_deleted_is_made_again_and_nothing_else(copy_of_tiny_run, rerun):
+    first, before = artefacts(copy_of_tiny_run), times(copy_of_tiny_run)
+    gone = ["classify/weights.safetensors", "segment/pseudo/training.safetensors"]
+    gone += [f"{files(copy_of_tiny_run, pattern)[0].relative_to(copy_of_tiny_run)}" for pattern in ("seeds/cam/w/*", "masks/*.png")]
+    for name in gone:
+        (copy_of_tiny_run / name).unlink()
+    assert rerun(copy_of_tiny_run).made == ("classify", "seeds/cam", "masks", "segment/pseudo")
+    assert artefacts(copy_of_tiny_run) == first
+    after = times(copy_of_tiny_run)
+    kept = [name for name in before if name.startswith(("seeds", "masks")) and name not in gone and not name.endswith("stage.json")]
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_a_stage_whose_record_is_gone_is_made_anew(copy_of_tiny_run, rerun):
+    first = artefacts(copy_of_tiny_run)
+    (copy_of_tiny_run / "masks" / "stage.json").unlink()
+    stale = files(copy_of_tiny_run, "masks/*.png")[0]
+    stale.write_bytes(b"of other settings, for all that anybody knows")
+    assert rerun(copy_of_tiny_run, "masks").made == ("masks",)
+    assert artefacts(copy_of_tiny_run) == first
+
+
+def test_a_second_process_is_refused_and_the_first_undisturbed(copy_of_tiny_run, rerun):
+    with (
+        RunFolder(copy_of_tiny_run).lock(),
+        pytest.raises(StoreError, match=rf"another process \(process {os.getpid()}\) is working in .*Wait for it"),
+    ):
+        rerun(copy_of_tiny_run)
+    assert rerun(copy_of_tiny_run).made == ()
+
+
+def test_a_foreign_folder_is_refused_and_left_as_it_is(rerun, tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"my photo")
+    with pytest.raises(StoreError, match=r"holds files that are no run of recam\. Name an empty or a new folder"):
+        rerun(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+@pytest.mark.parametrize("room_for", [0, 3])
+def test_a_full_disk_damages_nothing(copy_of_tiny_run, rerun, monkeypatch, room_for):
+    first = artefacts(copy_of_tiny_run)
+    for path in [*files(copy_of_tiny_run, "seeds/recam/w_prime/*.npz")[:6], *files(copy_of_tiny_run, "masks/*.png")]:
+        path.unlink()
+    written = []
+
+    def full(descriptor):
+        written.append(descriptor)
+        if len(written) > room_for:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match=r"disk full while writing .*free space and run the same command again"):
+            rerun(copy_of_tiny_run)
+    assert not list(copy_of_tiny_run.rglob("*.tmp"))
+    assert rerun(copy_of_tiny_run).made == ("seeds/recam", "masks")
+    assert artefacts(copy_of_tiny_run) == first
+
+
+def test_an_image_that_has_gone_is_told_before_anything_is_done(tmp_path, rerun):
+
+    rows = ["image,labels,split"]
+    image = recam.open_catalog("scenes:", size=64, train=1, val=0).samples("train")[0].image.read()
+    for name, label in (("a", "cat"), ("b", "dog"), ("c", "cat;dog")):
+        write_png(tmp_path / "photos" / "images" / f"{name}.png", image)
+        rows.append(f"{name},{label},train")
+    (tmp_path / "photos" / "labels.csv").write_text("\n".join(rows))
+    data = {"data__location": f"folder:{tmp_path / 'photos'}", "data__options": {}, "data__on_problems": "stop"}
+    assert rerun(tmp_path / "run", "classify", **data).made == ("classify",)
+    assert rerun(tmp_path / "run", "classify", **data).made == ()
+    (tmp_path / "photos" / "images" / "b.png").unlink()
+    before = artefacts(tmp_path / "run")
+    with pytest.raises(DataError, match=r"(?s)1 problem.*b.*Mend them, or set data\.on_problems=skip"):
+        rerun(tmp_path / "run", "classify", **data)
+    assert artefacts(tmp_path / "run") == before
+    time.sleep(0.01)
+    write_png(tmp_path / "photos" / "images" / "b.png", image)  # another file, for all that size and time tell
+    assert rerun(tmp_path / "run", "classify", **data).made == ("classify",)
