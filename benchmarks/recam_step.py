@@ -2,7 +2,7 @@
 
     python benchmarks/recam_step.py --backbone tf_efficientnet_lite0 --classes 80 --batch 8 --size 224
 
-Prints seconds a step of both and the ratio of each pair; quote the median ratio. With ``--frozen blocks.5`` it is the step on cached features.
+Prints seconds a step of both and the ratio of each pair; quote the median ratio. ``--frozen blocks.5``: the step on cached features.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def main() -> None:
     step(bce), step(recam)
     pairs = [(step(bce), step(recam)) for _ in range(args.pairs)]
     ratios = sorted(two / one for one, two in pairs)
-    print(f"{args.backbone}, K = {args.classes}, batch {args.batch} at {args.size} px, {args.labels} labels an image, frozen: {args.frozen}")
+    print(
+        f"{args.backbone}, K = {args.classes}, batch {args.batch} at {args.size} px, {args.labels} labels an image, frozen: {args.frozen}"
+    )
     print(f"BCE   {statistics.median(one for one, _ in pairs):.3f} s a step")
     print(f"ReCAM {statistics.median(two for _, two in pairs):.3f} s a step")
     print(f"ratio {statistics.median(ratios):.3f} (least {ratios[0]:.3f}, most {ratios[-1]:.3f})")

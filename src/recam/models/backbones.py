@@ -29,7 +29,7 @@ class Backbone(nn.Module):
         output_stride: 16 or 8, how many image pixels a feature covers.
         dilate: widen the kernels behind a removed stride (as segmentation networks do) instead of leaving them as they are (as published).
         freeze_until: how many stages keep their weights: 0 none, 1 the stem (published), 4 all but the last of five; or the name of
-            the last frozen unit, e.g. ``blocks.5``.
+            the last frozen unit, or of a group of them, e.g. ``blocks.5.1``, ``layer3``.
 
     Raises:
         RecipeError: a model without a feature map, a stage or unit that it does not have.
@@ -114,9 +114,10 @@ class Backbone(nn.Module):
 
     def _count_frozen(self, freeze_until: int | str) -> int:
         if isinstance(freeze_until, str):
-            if freeze_until not in self._unit_names:
+            within = [index for index, name in enumerate(self._unit_names) if _is_within(name, freeze_until)]
+            if not within:
                 raise RecipeError(f"freeze_until: {self.name} has no unit {freeze_until!r}.{near_matches(freeze_until, self._unit_names)}")
-            return self._unit_names.index(freeze_until) + 1
+            return within[-1] + 1
         if not 0 <= freeze_until <= len(self._stage_ends):
             raise RecipeError(f"freeze_until={freeze_until}, but {self.name} has stages 1…{len(self._stage_ends)} (0 freezes nothing).")
         return self._stage_ends[freeze_until - 1] if freeze_until else 0
@@ -124,6 +125,10 @@ class Backbone(nn.Module):
     def _freeze(self) -> None:
         for unit in self.units[: self._frozen]:
             unit.requires_grad_(False)
+        # What is left of the classifier takes no part; several processes would wait for its gradients for ever.
+        for name, child in self.net.named_children():
+            if name in HEAD_NAMES:
+                child.requires_grad_(False)
 
 
 def _make_net(name: str, output_stride: int, dilate: bool) -> Any:
@@ -181,13 +186,17 @@ def _list_units(net: Any) -> tuple[list[str], list[int]]:
     for child_name, child in net.named_children():
         if child_name in HEAD_NAMES:
             break
-        if child_name in containers:
-            names += [f"{child_name}.{inner}" for inner, _ in child.named_children()]
-        else:
-            names.append(child_name)
+        names += [f"{child_name}.{inner}" for inner, _ in child.named_children()] if child_name in containers else [child_name]
+    # A plain sequence runs its blocks one after the other as well: freezing may stop between two of them.
+    blocks = ((name, net.get_submodule(name)) for name in names)
+    names = [n for name, unit in blocks for n in ([f"{name}.{i}" for i in range(len(unit))] if type(unit) is nn.Sequential else [name])]
     ends = []
     for module in stage_modules:
-        owner = next((name for name in names if module == name or module.startswith(f"{name}.")), names[-1])
-        ends.append(names.index(owner) + 1)
+        within = [index for index, name in enumerate(names) if _is_within(name, module) or _is_within(module, name)]
+        ends.append(max(within, default=len(names) - 1) + 1)
     ends[-1] = len(names)  # what follows the last stage (a final 1×1 convolution) belongs to it
     return names, ends
+
+
+def _is_within(name: str, group: str) -> bool:
+    return name == group or name.startswith(f"{group}.")

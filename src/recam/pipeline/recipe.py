@@ -54,7 +54,7 @@ class BackboneSettings(Section):
     dilate: bool = False
     """Dilate the kernels behind a removed stride; the published code does not."""
     freeze_until: int | str = 1
-    """Frozen stages: 0 none, 1 the stem (published), 4 all but the last of five; or the name of the last frozen unit."""
+    """Frozen stages: 0 none, 1 the stem (published), 4 all but the last of five; or the name of the last frozen unit, e.g. ``blocks.5``."""
 
 
 class ClassifySettings(Section):

@@ -1,0 +1,56 @@
+"""Mean ± sample standard deviation over runs that differ in their seed only, as Markdown.
+
+for seed in 0 1 2; do
+  recam run --data voc:PATH --recipe recam-cpu --set seed=$seed -o runs/voc-$seed
+done
+python benchmarks/mean_of_runs.py runs/voc-0 runs/voc-1 runs/voc-2
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from recam.pipeline.store import read_json
+
+
+def spread(values: Iterable[float | None], digits: int = 2) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    deviation = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.{digits}f}{deviation}"
+
+
+def percent(values: Iterable[float | None]) -> str:
+    return spread(None if value is None else 100 * value for value in values)
+
+
+def main(folders: list[str]) -> None:
+    runs: list[dict[str, Any]] = [read_json(Path(folder) / "summary.json") for folder in folders]
+    print(f"{len(runs)} runs: {', '.join(folders)}\n")
+    print("| seeds | mIoU, oracle threshold | threshold | mIoU, Otsu's threshold | mIoU, recipe's threshold |\n|---|---|---|---|---|")
+    for name in runs[0]["seeds"]:
+        found = [run["seeds"][name] for run in runs]
+        otsu = percent(each["otsu"] and each["otsu"]["miou"] for each in found)
+        cells = [percent(each["miou"] for each in found), spread(each["threshold"] for each in found), otsu]
+        print(f"| {name} | {' | '.join(cells)} | {percent(each['recipe']['miou'] for each in found)} |")
+    print("\n| what | mIoU |\n|---|---|")
+    print(f"| pseudo masks | {percent(run['masks']['miou'] for run in runs)} |")
+    for labels in ("pseudo", "truth"):
+        print(f"| segmentation model, trained on {labels} masks | {percent(run['segmentation'][labels] for run in runs)} |")
+    print("\n| stage | minutes | images/s | peak MiB |\n|---|---|---|---|")
+    for name in runs[0]["stages"]:
+        costs = [run["stages"][name] for run in runs if name in run["stages"]]
+        cells = [
+            spread((cost[key] for cost in costs), digits)
+            for key, digits in (("minutes", 2), ("images_per_second", 1), ("peak_memory_mb", 0))
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
