@@ -1,0 +1,292 @@
+"""Every registered data set, backbone and segmenter through one battery, on the day it is registered."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+import recam
+from recam.data import builtin  # noqa: F401 (enters the built-in kinds)
+from recam.data.catalog import catalogs, fingerprint, open_catalog
+from recam.data.images import write_mask, write_png
+from recam.errors import DataError, RecipeError
+from recam.labels import BACKGROUND, IGNORE, mask_value
+from recam.models.backbones import Backbone
+from recam.models.segmenters import make_segmenter, segmenters
+
+SIZE = (24, 32)
+
+
+def picture(index):
+    rng = np.random.default_rng(index)
+    return rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def halves(*values):
+    """A mask of vertical stripes, one a value."""
+    mask = np.zeros(SIZE, np.uint8)
+    for stripe, value in enumerate(values):
+        mask[:, stripe * SIZE[1] // len(values) : (stripe + 1) * SIZE[1] // len(values)] = value
+    return mask
+
+
+def make_voc(root):
+    names = {"a": ["cat"], "b": ["dog", "cat"], "c": ["person"], "d": ["dog", "person"]}
+    values = {"cat": 8, "dog": 12, "person": 15}
+    for index, (image_id, present) in enumerate(names.items()):
+        write_png(root / "JPEGImages" / f"{image_id}.jpg", picture(index))  # told by its content
+        write_mask(root / "SegmentationClass" / f"{image_id}.png", halves(0, *(values[name] for name in present), 255))
+        (root / "Annotations").mkdir(exist_ok=True)
+        objects = "".join(f"<object><name>{name}</name></object>" for name in present)
+        (root / "Annotations" / f"{image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\nb\nc\n")
+    (lists / "val.txt").write_text("d\n")
+    return f"voc:{root}", ("cat", "dog", "person"), root / "JPEGImages" / "a.jpg"
+
+
+def coco_content(ids):
+    def box(left, right):
+        return [[left, 0, right, 0, right, SIZE[0], left, SIZE[0]]]
+
+    shapes = [{"category_id": 3, "segmentation": box(0, 10)}, {"category_id": 9, "segmentation": box(10, 20)}]
+    annotations = [{"id": 10 * i + j, "image_id": i, "iscrowd": 0, **shape} for i in ids for j, shape in enumerate(shapes) if (i + j) % 3]
+    images = [{"id": i, "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in ids]
+    categories = [{"id": 9, "name": "traffic light"}, {"id": 3, "name": "cat"}]
+    return json.dumps({"images": images, "annotations": annotations, "categories": categories})
+
+
+def make_coco(root):
+    (root / "annotations").mkdir(parents=True)
+    for split, ids in (("train2014", (1, 2, 3)), ("val2014", (4, 5))):
+        (root / "annotations" / f"instances_{split}.json").write_text(coco_content(ids))
+        for index in ids:
+            write_png(root / split / f"{index}.png", picture(index))
+    return f"coco:{root}", ("cat", "traffic light"), root / "train2014" / "1.png"
+
+
+def make_coco_file(root):
+    for index in (1, 2, 3, 4):
+        write_png(root / "images" / f"{index}.png", picture(index))
+    (root / "mine.json").write_text(coco_content((1, 2, 3, 4)))
+    return f"coco:{root / 'mine.json'}", ("cat", "traffic light"), root / "images" / "1.png"
+
+
+def make_folder(root):
+    rows = {"a": ("cat", "train"), "sub/b": ("cat;big dog", "train"), "c": ("", "train"), "d": ("big dog", "val")}
+    values = {"cat": 2, "big dog": 1}
+    lines = ["image,labels,split"]
+    for index, (name, (labels, split)) in enumerate(rows.items()):
+        write_png(root / "images" / f"{name}.png", picture(index))
+        write_mask(root / "masks" / f"{name}.png", halves(0, *(values[label] for label in labels.split(";") if label), 255))
+        lines.append(f"{name},{labels},{split}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return f"folder:{root}", ("cat", "big dog"), root / "images" / "a.png"
+
+
+MAKERS = {"voc": make_voc, "coco": make_coco, "coco file": make_coco_file, "folder": make_folder, "scenes": None}
+# Drawn, not read: no file can change.
+OPTIONS = {"scenes": {"size": 64, "train": 12, "val": 4, "seed": 6}}
+
+
+@pytest.fixture(params=list(MAKERS))
+def data_set(request, tmp_path):
+    """(location, options, names of classes that occur, file of the first training image or None)."""
+    make = MAKERS[request.param]
+    place = ("scenes:", ("cow", "person"), None) if make is None else make(tmp_path / "data")
+    return place[0], OPTIONS.get(request.param, {}), *place[1:]
+
+
+@pytest.fixture
+def catalog(data_set):
+    location, options, *_ = data_set
+    return open_catalog(location, **options)
+
+
+def test_the_battery_knows_every_kind_of_data_set():
+    assert {name.split()[0] for name in MAKERS} == set(catalogs)
+
+
+def test_samples(catalog):
+    roles = [role for role in (catalog.roles.train, catalog.roles.score, catalog.roles.val) if role]
+    assert catalog.splits
+    for split in dict.fromkeys([*roles, *catalog.splits]):
+        samples = catalog.samples(split)
+        assert len({sample.id for sample in samples}) == len(samples)
+        assert list(catalog.samples(split)) == list(samples)
+        for sample in samples:
+            assert list(sample.labels) == sorted(set(sample.labels))
+            assert all(0 <= label < len(catalog.classes) for label in sample.labels)
+            assert "\\" not in sample.id
+            assert not sample.id.startswith(("/", "."))
+    assert len(catalog.samples(catalog.roles.train)) > 0
+
+
+def test_images_and_masks(catalog):
+    legal = {BACKGROUND, IGNORE} | {mask_value(index) for index in range(len(catalog.classes))}
+    for sample in catalog.samples(catalog.roles.train)[:4]:
+        image = sample.image.read()
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert sample.image.where
+        assert sample.mask is not None
+        mask = sample.mask.read()
+        assert mask.dtype == np.uint8
+        assert mask.shape == image.shape[:2]
+        shown = set(np.unique(mask).tolist())
+        assert shown <= legal
+        assert shown - {BACKGROUND, IGNORE} <= {mask_value(label) for label in sample.labels}
+        image[:] = 0  # what is handed out may be written on
+        assert sample.image.read().any()
+
+
+def test_samples_travel_to_worker_processes(catalog):
+    for sample in catalog.samples(catalog.roles.train)[:2]:
+        copy = pickle.loads(pickle.dumps(sample))
+        assert copy == sample
+        assert np.array_equal(copy.image.read(), sample.image.read())
+        assert np.array_equal(copy.mask.read(), sample.mask.read())
+
+
+def test_fingerprint(data_set, catalog):
+    location, options, _, first = data_set
+    split = catalog.roles.train
+    before = fingerprint(catalog.samples(split))
+    assert fingerprint(open_catalog(location, **options).samples(split)) == before
+    assert fingerprint(catalog.samples(split)[1:]) != before
+    if first is None:
+        return
+    os.utime(first, ns=(1, 1))
+    assert fingerprint(open_catalog(location, **options).samples(split)) != before
+
+
+def test_unknown_split_and_option(data_set, catalog):
+    known = catalog.splits[0]
+    with pytest.raises(DataError, match=rf"{known}x.*Did you mean .*'{known}'"):
+        catalog.samples(f"{known}x")
+    with pytest.raises(RecipeError, match="has no option 'sise'"):
+        open_catalog(data_set[0], sise=3)
+
+
+def test_selected_classes(data_set, catalog):
+    location, options, (kept, dropped), _ = data_set[0], data_set[1], data_set[2][:2], None
+    selected = open_catalog(location, classes=[kept], **options)
+    assert selected.classes.names == (kept,)
+    index, other = catalog.classes.index(kept), catalog.classes.index(dropped)
+    split, seen = catalog.roles.train, 0
+    whole = {sample.id: sample for sample in catalog.samples(split)}
+    for sample in selected.samples(split):
+        was = whole[sample.id]
+        assert sample.labels == ((0,) if index in was.labels else ())
+        mask, before = sample.mask.read(), was.mask.read()
+        assert set(np.unique(mask).tolist()) <= {0, 1, IGNORE}
+        assert np.array_equal(mask == 1, before == mask_value(index))
+        assert (mask[before == mask_value(other)] == IGNORE).all()
+        seen += other in was.labels
+    assert seen, "no image shows the class that is left out"
+    assert fingerprint(selected.samples(split)) != fingerprint(catalog.samples(split))
+    with pytest.raises(DataError, match=rf"unknown class '{kept}s'\. Did you mean '{kept}'"):
+        open_catalog(location, classes=[f"{kept}s"], **options)
+
+
+def test_check_finds_nothing(data_set):
+    location, options, names, _ = data_set
+    report = recam.check(location, classes=names, **options)
+    assert report.ok, str(report)
+    catalog = open_catalog(location, **options)
+    assert report.images == len({sample.id for split in catalog.splits for sample in catalog.samples(split)})
+    json.dumps(report.as_dict())
+
+
+BACKBONES = {"resnet18": 512, "tf_efficientnet_lite0": 1280, "convnext_atto": 320, "regnety_002": 368}
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def backbone(request):
+    torch.manual_seed(0)
+    return Backbone(request.param, "none", freeze_until=2)
+
+
+def images(size=64, batch=2):
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_backbone_gives_a_feature_map_at_stride_16(backbone):
+    features = backbone(images(80))
+    assert features.shape == (2, BACKBONES[backbone.name], 5, 5)
+    assert backbone.channels == features.shape[1]
+    # Patches that do not overlap leave a rest of the image out.
+    assert backbone(images(50)).shape[2:] == ((3, 3) if backbone.name.startswith("convnext") else (4, 4))
+
+
+def test_backbone_is_trunk_and_top(backbone):
+    assert backbone.has_frozen_trunk
+    with torch.no_grad():
+        split = backbone.top(backbone.trunk(images()))
+        assert torch.equal(split, backbone(images()))
+        torch.testing.assert_close(split, backbone.net.forward_features(images()), rtol=1e-4, atol=1e-5)
+    assert not backbone.trunk(images()).requires_grad
+
+
+def test_backbone_trains_all_but_what_is_frozen(backbone):
+    backbone.train()
+    backbone.zero_grad()
+    backbone(images()).square().mean().backward()
+    frozen = {id(p) for unit in backbone.units[: backbone._frozen] for p in unit.parameters()}
+    assert frozen
+    for name, parameter in backbone.named_parameters():
+        if id(parameter) in frozen:
+            assert not parameter.requires_grad, name
+            assert parameter.grad is None, name
+        else:
+            # Several processes wait for the gradient of whatever says that it trains.
+            assert parameter.requires_grad == (parameter.grad is not None), name
+    assert any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_backbone_keeps_its_statistics(backbone):
+    backbone.train()
+    norms = [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert not any(norm.training for norm in norms)
+    before = [buffer.clone() for buffer in backbone.buffers()]
+    backbone(images())
+    assert all(torch.equal(old, new) for old, new in zip(before, backbone.buffers(), strict=True))
+
+
+def test_backbone_refuses_a_stage_or_unit_that_it_has_not(backbone):
+    with pytest.raises(RecipeError, match=rf"freeze_until=9, but {backbone.name} has stages 1…\d"):
+        backbone._count_frozen(9)
+    last = backbone._unit_names[-1]
+    with pytest.raises(RecipeError, match=rf"has no unit '{last}x'\. Did you mean .*'{last}'"):
+        backbone._count_frozen(f"{last}x")
+
+
+def test_the_battery_knows_only_names_of_timm():
+    assert all(timm.is_model(name) for name in BACKBONES)
+
+
+@pytest.fixture(scope="module", params=sorted(segmenters))
+def segmenter(request):
+    torch.manual_seed(0)
+    return make_segmenter(request.param, "tu-tf_efficientnet_lite0", 3, "none")
+
+
+@pytest.mark.parametrize("size", [(33, 70), (64, 64)])
+def test_segmenter_takes_any_size(segmenter, size):
+    with torch.no_grad():
+        assert segmenter.eval()(torch.randn(2, 3, *size)).shape == (2, 4, *size)
+
+
+def test_segmenter_learns(segmenter):
+    segmenter.train()
+    segmenter(images(48)).square().mean().backward()
+    without = [name for name, p in segmenter.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    assert any(p.grad.abs().sum() > 0 for p in segmenter.parameters() if p.grad is not None)
