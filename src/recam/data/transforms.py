@@ -32,6 +32,12 @@ def resize_image(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BICUBIC))
 
 
+def scaled_size(size: tuple[int, int], scale: float, max_side: int | None = None) -> tuple[int, int]:
+    """(H, W) at which an image of `size` is seen: reduced first to a longer side of `max_side` where it is larger, then times `scale`."""
+    factor = scale * (min(1.0, max_side / max(size)) if max_side else 1.0)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
 @dataclass(frozen=True)
 class Augment:
     """Resize by chance, mirror by chance, crop by chance.
@@ -41,6 +47,7 @@ class Augment:
         mean, std: normalisation of images scaled to [0, 1].
         long_side: (least, most) pixels that the longer side is resized to, drawn evenly; None where `scale` is used.
         scale: (least, most) factor the image is resized by, drawn evenly; None where `long_side` is used.
+    max_side: larger images are first reduced to this longer side (pixels); matters with `scale`.
         flip: probability of the mirror image.
     """
 
@@ -49,6 +56,7 @@ class Augment:
     std: Triple
     long_side: tuple[int, int] | None = None
     scale: tuple[float, float] | None = None
+    max_side: int | None = None
     flip: float = 0.5
 
     def __call__(self, image: Image, rng: np.random.Generator, mask: Mask | None = None) -> tuple[Tensor, Tensor | None]:
@@ -57,8 +65,7 @@ class Augment:
         Returns:
             image (3, crop, crop) float32, normalised, zeros where the picture did not reach; mask (crop, crop) int64, 255 there.
         """
-        factor = self._draw_factor(image, rng)
-        size = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
+        size = self._draw_size((image.shape[0], image.shape[1]), rng)
         flipped = rng.random() < self.flip
         inside, outside = zip(*(_crop_span(side, self.crop, rng) for side in size), strict=True)
         resized = resize_image(image, size)
@@ -75,14 +82,11 @@ class Augment:
         target[outside[0], outside[1]] = torch.from_numpy(resized_mask[inside].astype(np.int64))
         return canvas, target
 
-    def _draw_factor(self, image: Image, rng: np.random.Generator) -> float:
+    def _draw_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         if self.long_side:
-            longer: int = max(image.shape[:2])
-            return float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / longer
-        if self.scale:
-            least, most = self.scale
-            return least + (most - least) * rng.random()
-        return 1.0
+            return scaled_size(size, float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / max(size))
+        least, most = self.scale or (1.0, 1.0)
+        return scaled_size(size, least + (most - least) * rng.random(), self.max_side)
 
 
 def _crop_span(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:

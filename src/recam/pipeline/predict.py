@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recam.data.transforms import normalise_image, resize_image
+from recam.data.transforms import normalise_image, resize_image, scaled_size
 from recam.pipeline.trained import TrainedSegmenter
 from recam.types import Image, Mask
 
 
 @torch.inference_mode()
-def predict_probabilities(segmenter: TrainedSegmenter, image: Image, scales: Sequence[float] = (1.0,), flip: bool = True) -> Tensor:
+def predict_probabilities(
+    segmenter: TrainedSegmenter, image: Image, scales: Sequence[float] = (1.0,), flip: bool = True, max_side: int | None = None
+) -> Tensor:
     """Class probabilities of an image, background first.
 
     Args:
@@ -24,6 +26,7 @@ def predict_probabilities(segmenter: TrainedSegmenter, image: Image, scales: Seq
         image: (H, W, 3) uint8.
         scales: factors at which it is seen.
         flip: see the mirror image as well.
+        max_side: larger images are first reduced to this longer side (pixels).
 
     Returns:
         (K+1, H, W) float32 on the CPU, summing to 1 over classes.
@@ -32,8 +35,7 @@ def predict_probabilities(segmenter: TrainedSegmenter, image: Image, scales: Seq
     size = (image.shape[0], image.shape[1])
     total = torch.zeros(len(segmenter.classes) + 1, *size, device=device)
     for scale in scales:
-        scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-        view = normalise_image(resize_image(image, scaled), segmenter.mean, segmenter.std)
+        view = normalise_image(resize_image(image, scaled_size(size, scale, max_side)), segmenter.mean, segmenter.std)
         views = torch.stack([view, view.flip(-1)]) if flip else view[None]  # (2, 3, h, w)
         logits = segmenter.network(views.to(device, memory_format=torch.channels_last))  # (2, K+1, h, w)
         probabilities = logits.float().softmax(1)

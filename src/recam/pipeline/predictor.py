@@ -15,12 +15,12 @@ import torch
 
 from recam.data.images import IMAGE_ENDINGS, read_image, write_mask, write_png
 from recam.errors import DataError, Problem, RecamError, StoreError
-from recam.methods.cam import read_full
+from recam.methods.cam import classify, read_full
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.predict import most_probable, predict_probabilities
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.run import open_run
-from recam.pipeline.seeds import make_seeds
+from recam.pipeline.seeds import encode_scales, make_seeds
 from recam.pipeline.store import read_json
 from recam.pipeline.trained import TrainedSegmenter, load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS
@@ -97,7 +97,7 @@ class Predictor:
             settings = self._recipe.predict
             scales = settings.scales if self._scales is None else self._scales
             flip = settings.flip if self._flip is None else self._flip
-            probabilities = predict_probabilities(self._segmenter, pixels, scales, flip)  # (K+1, H, W)
+            probabilities = predict_probabilities(self._segmenter, pixels, scales, flip, self._recipe.data.max_side)  # (K+1, H, W)
             return Prediction(most_probable(probabilities), self.classes, tuple(probabilities[1:].amax((1, 2)).tolist()))
         return self._from_class_maps(pixels)
 
@@ -108,15 +108,13 @@ class Predictor:
         sure = self._classify(image)
         present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
         weighting = settings.weighting if self._recipe.reactivate.enabled else "w"
-        seed = make_seeds(self._classifier, image, present, (weighting,), scales, flip)[weighting]
+        seed = make_seeds(self._classifier, image, present, (weighting,), scales, flip, self._recipe.data.max_side)[weighting]
         return Prediction(apply_threshold(read_full(seed), present, self._threshold), self.classes, sure)
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> tuple[float, ...]:
-        from recam.pipeline.seeds import encode_scales
-
-        features = encode_scales(self._classifier, image, (1.0,), flip=False)[0]
-        logits = features.mean((2, 3)) @ self._classifier.weight_1.T  # (1, K)
+        features = encode_scales(self._classifier, image, (1.0,), flip=False, max_side=self._recipe.data.max_side)[0]
+        logits = classify(features, self._classifier.weight_1)  # (1, K)
         return tuple(logits[0].float().sigmoid().tolist())
 
 

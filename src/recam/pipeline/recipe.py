@@ -38,6 +38,9 @@ class DataSettings(Section):
     """Split (usually a part of `train`) whose true masks score seeds and pseudo masks; None: as the data set says."""
     val: str | None = None
     """Held-out split on which segmentation models are scored; None: as the data set says."""
+    max_side: int | None = Field(None, ge=32)
+    """Images with a longer side than this (pixels) are seen reduced to it, when maps are made and segmentation models trained and asked;
+    masks have the image's own size all the same. None: never reduced."""
     on_problems: Literal["stop", "skip"] = "stop"
     """What to do where the check finds damaged files: stop and tell all of them, or go on without them."""
 

@@ -37,20 +37,21 @@ def seed_path(folder: StageFolder, weighting: Weighting, sample_id: str) -> Path
 
 
 def make_seed_files(work: Work) -> dict[str, Any]:
-    """Class maps of every image to train on or to score, for its own labels."""
-    settings, folder = work.recipe.seeds, work.folder
+    """Class maps of every image to train on or to score, for its own labels; the control, made to be scored, of the scored ones only."""
+    settings, folder, max_side = work.recipe.seeds, work.folder, work.recipe.data.max_side
     weightings: tuple[Weighting, ...] = settings.weightings if folder.name == "seeds/recam" else ("w",)
     classifier = load_classifier(work.inputs[MAKERS[folder.name]].path / WEIGHTS).to(work.accelerator.device)
 
     def finished(sample: Sample) -> bool:
         return all(seed_path(folder, weighting, sample.id).is_file() for weighting in weightings)
 
-    for sample in work.share(work.data.seeded, finished):
+    samples = work.data.score if folder.name == "seeds/control" else work.data.seeded
+    for sample in work.share(samples, finished):
         with work.accelerator.autocast():
-            made = make_seeds(classifier, sample.image.read(), sample.labels, weightings, settings.scales, settings.flip)
+            made = make_seeds(classifier, sample.image.read(), sample.labels, weightings, settings.scales, settings.flip, max_side)
         for weighting, seed in made.items():
             save_seed(seed_path(folder, weighting, sample.id), seed, settings.bits)
-    return {"images": len(work.data.seeded), "weightings": list(weightings)}
+    return {"images": len(samples), "weightings": list(weightings)}
 
 
 def score_seeds(work: Work) -> dict[str, Any]:
@@ -105,7 +106,8 @@ def predict_val(work: Work) -> dict[str, Any]:
     segmenter.network.to(work.accelerator.device)
     for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
         with work.accelerator.autocast():
-            probabilities = predict_probabilities(segmenter, sample.image.read(), settings.scales, settings.flip)
+            max_side = work.recipe.data.max_side
+            probabilities = predict_probabilities(segmenter, sample.image.read(), settings.scales, settings.flip, max_side)
         write_mask(mask_path(work.folder, sample.id), most_probable(probabilities))
     work.accelerator.wait_for_everyone()
     return _score_folder(work, work.folder, work.data.val)
@@ -175,7 +177,8 @@ def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None)
     row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
     if segmenter:
         settings = work.recipe.predict
-        row["prediction"] = overlay_mask(image, most_probable(predict_probabilities(segmenter, image, settings.scales, settings.flip)))
+        probabilities = predict_probabilities(segmenter, image, settings.scales, settings.flip, work.recipe.data.max_side)
+        row["prediction"] = overlay_mask(image, most_probable(probabilities))
     if sample.mask:
         row["truth"] = overlay_mask(image, sample.mask.read())
     return row

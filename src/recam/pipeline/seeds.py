@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recam.data.transforms import normalise_image, resize_image
+from recam.data.transforms import normalise_image, resize_image, scaled_size
 from recam.methods.cam import make_cams, strided_size
 from recam.methods.recam import Weighting, combine_weights
 from recam.models.classifier import Classifier
@@ -16,13 +16,16 @@ from recam.types import Image, SeedMaps
 
 
 @torch.inference_mode()
-def encode_scales(classifier: Classifier, image: Image, scales: Sequence[float], flip: bool) -> list[Tensor]:
-    """Features (2, D, h_i, w_i) of an image and its mirror image (or (1, …) without) at each scale."""
+def encode_scales(classifier: Classifier, image: Image, scales: Sequence[float], flip: bool, max_side: int | None = None) -> list[Tensor]:
+    """Features (2, D, h_i, w_i) of an image and its mirror image (or (1, …) without) at each scale.
+
+    `max_side` reduces larger images before they are scaled; see `recam.data.transforms.scaled_size`.
+    """
     device = classifier.fc1.weight.device
     backbone = classifier.backbone
     features = []
     for scale in scales:
-        size = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
+        size = scaled_size((image.shape[0], image.shape[1]), scale, max_side)
         view = normalise_image(resize_image(image, size), backbone.mean, backbone.std)
         views = torch.stack([view, view.flip(-1)]) if flip else view[None]  # (2, 3, H_i, W_i)
         features.append(backbone(views.to(device, memory_format=torch.channels_last)))
@@ -31,7 +34,13 @@ def encode_scales(classifier: Classifier, image: Image, scales: Sequence[float],
 
 @torch.inference_mode()
 def make_seeds(
-    classifier: Classifier, image: Image, class_indices: Sequence[int], weightings: Sequence[Weighting], scales: Sequence[float], flip: bool
+    classifier: Classifier,
+    image: Image,
+    class_indices: Sequence[int],
+    weightings: Sequence[Weighting],
+    scales: Sequence[float],
+    flip: bool,
+    max_side: int | None = None,
 ) -> dict[Weighting, SeedMaps]:
     """Strided class maps of the given classes, for each weighting of eq. 9 from the same features.
 
@@ -44,7 +53,7 @@ def make_seeds(
     indices = np.asarray(class_indices, np.int64)
     if not len(indices):
         return {weighting: SeedMaps(np.zeros((0, *strided_size(size)), np.float32), indices, size) for weighting in weightings}
-    features = encode_scales(classifier, image, scales, flip)
+    features = encode_scales(classifier, image, scales, flip, max_side)
     return {weighting: SeedMaps(_maps(classifier, features, weighting, indices, size), indices, size) for weighting in weightings}
 
 

@@ -33,7 +33,7 @@ def _control(recipe: Recipe) -> dict[str, Any]:
 
 
 def _seeds(recipe: Recipe) -> dict[str, Any]:
-    return recipe.seeds.model_dump(include={"scales", "flip", "bits"})
+    return {"max_side": recipe.data.max_side, **recipe.seeds.model_dump(include={"scales", "flip", "bits"})}
 
 
 def _recam_seeds(recipe: Recipe) -> dict[str, Any]:
@@ -49,11 +49,15 @@ def _masks(recipe: Recipe) -> dict[str, Any]:
 
 
 def _segment(recipe: Recipe) -> dict[str, Any]:
-    return {"seed": recipe.seed, **recipe.segment.model_dump(exclude={"enabled", "upper_bound", "labels"})}
+    return {
+        "seed": recipe.seed,
+        "max_side": recipe.data.max_side,
+        **recipe.segment.model_dump(exclude={"enabled", "upper_bound", "labels"}),
+    }
 
 
 def _predict(recipe: Recipe) -> dict[str, Any]:
-    return recipe.predict.model_dump()
+    return {"max_side": recipe.data.max_side, **recipe.predict.model_dump()}
 
 
 def _nothing(recipe: Recipe) -> dict[str, Any]:
@@ -65,7 +69,7 @@ def _recam_wanted(recipe: Recipe, data: RunData) -> bool:
 
 
 def _control_wanted(recipe: Recipe, data: RunData) -> bool:
-    return recipe.reactivate.control
+    return recipe.reactivate.control and bool(data.score)
 
 
 def _has_truth(recipe: Recipe, data: RunData) -> bool:
@@ -88,7 +92,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("control", "reactivate", control, _control, ("classify", "features"), ("train",), _control_wanted),
     Stage("reactivate", "reactivate", reactivate, _reactivate, ("classify", "features"), ("train",), _recam_wanted),
     Stage("seeds/cam", "seeds", make_seed_files, _seeds, ("classify",), ("seeded",)),
-    Stage("seeds/control", "seeds", make_seed_files, _seeds, ("control",), ("seeded",), _control_wanted),
+    Stage("seeds/control", "seeds", make_seed_files, _seeds, ("control",), ("score",), _control_wanted),
     Stage("seeds/recam", "seeds", make_seed_files, _recam_seeds, ("reactivate",), ("seeded",), _recam_wanted),
     Stage("scores/seeds", "seeds", score_seeds, _seed_scores, ("seeds/cam", "seeds/control", "seeds/recam"), ("score",), _has_truth),
     Stage("masks", "masks", make_masks, _masks, ("seeds/cam", "seeds/recam", "scores/seeds"), ("seeded",)),

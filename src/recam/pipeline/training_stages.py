@@ -101,7 +101,7 @@ def segment(work: Work) -> dict[str, Any]:
     dataset = MaskedImages(
         samples,
         TrueMasks() if truth else PseudoMasks(work.inputs["masks"]),
-        Augment(settings.crop, mean, std, scale=settings.scale),
+        Augment(settings.crop, mean, std, scale=settings.scale, max_side=work.recipe.data.max_side),
         work.recipe.seed,
     )
     results = _train(work, SegmentationObjective(network), dataset, groups, settings.epochs, settings.batch)
