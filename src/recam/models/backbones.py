@@ -18,6 +18,7 @@ from recam.errors import RecipeError, near_matches
 from recam.models.weights import load_pretrained, normalisation
 
 HEAD_NAMES = ("global_pool", "pre_logits", "head", "head_drop", "fc", "classifier")
+N_LEVELS = 5
 
 
 class Backbone(nn.Module):
@@ -94,6 +95,26 @@ class Backbone(nn.Module):
         for unit in self.units[self._frozen :]:
             features = unit(features)
         return features
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Features after each of the five stages, finest first: [(B, C_i, h_i, w_i)]. No graph is built through frozen units.
+
+        Raises:
+            RecipeError: a network that is no chain of units, or that has not five stages.
+        """
+        if not self.is_chain or len(set(self._stage_ends)) != N_LEVELS:
+            reason = f"has {len(set(self._stage_ends))}" if self.is_chain else "is no chain of stages"
+            raise RecipeError(
+                f"features at {N_LEVELS} levels are needed, but {self.name!r} {reason}. Choose a network with a stem and four stages, "
+                "e.g. resnet50 or tf_efficientnet_lite0."
+            )
+        found = []
+        for number, unit in enumerate(self.units, start=1):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number > self._frozen):
+                images = unit(images)
+            if number in self._stage_ends:
+                found.append(images)
+        return found
 
     def train(self, mode: bool = True) -> Backbone:
         """Training mode, but for BatchNorm, which uses its stored statistics always."""
