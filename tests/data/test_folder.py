@@ -199,3 +199,10 @@ def test_folders_that_cannot_be_opened(tmp_path, photos):
     (tmp_path / "kept").rename(tmp_path / "images")
     with pytest.raises(DataError, match="UTF-8"):
         Folder(tmp_path)
+
+
+def test_without_masks_every_photo_is_trained_on(photos):
+    write_labels(photos, *LIST)
+    folder = Folder(photos)
+    assert folder.roles == Roles(train="all", score=None, val=None)
+    assert [sample.id for sample in folder.samples("all")] == sorted(TRUE)

@@ -30,6 +30,9 @@ from recam.errors import DataError, Problem, RecipeError, near_matches
 from recam.labels import ClassSet
 from recam.types import Sample
 
+ALL = "all"
+"""The split that holds the images of all splits."""
+
 NO_LABEL = "background"
 
 
@@ -55,7 +58,8 @@ class Folder(Catalog):
     """Photos in a folder with ``labels.csv``, or one sub-folder a class; the top of this file draws the layout.
 
     Where the table has no column ``split``, a hash of its id and the seed puts each image into ``train`` or ``val``, so files that are
-    added later move no other. An image of which something is wrong (an unknown class, say) is in no split.
+    added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out images: ``all`` is then what is
+    trained on, so that every photo gets its mask. An image of which something is wrong (an unknown class, say) is in no split.
 
     Args:
         location: the folder.
@@ -89,19 +93,24 @@ class Folder(Catalog):
 
         train = "train" if "train" in self._splits else next(iter(self._splits))
         has_masks = any(sample.mask for sample in self._splits[train])
-        self.roles = Roles(train=train, score=train if has_masks else None, val="val" if self._splits.get("val") else None)
+        if any(sample.mask for sample in self.samples(ALL)) or any(row.split for row in rows):
+            self.roles = Roles(train=train, score=train if has_masks else None, val="val" if self._splits.get("val") else None)
+        else:  # nothing could be scored on held-out images, so none is held out: every photo gets its mask
+            self.roles = Roles(train=ALL, score=None, val=None)
 
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(self._splits)
 
     def samples(self, split: str) -> Sequence[Sample]:
+        if split == ALL:
+            return sorted((sample for of_split in self._splits.values() for sample in of_split), key=lambda sample: sample.id)
         if split not in self._splits:
-            raise DataError(f"unknown split {split!r} of {self.root}.{near_matches(split, self._splits)}")
+            raise DataError(f"unknown split {split!r} of {self.root}.{near_matches(split, (*self._splits, ALL))}")
         return self._splits[split]
 
     def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
-        wanted = None if splits is None else {None, *splits}
+        wanted = None if splits is None or ALL in (splits := list(splits)) else {None, *splits}
         return list(dict.fromkeys(problem for split, problem in self._problems if wanted is None or split in wanted))
 
     def _tell(self, kind: str, where: Path | str, message: str, split: str | None = None) -> None:
