@@ -15,7 +15,7 @@ from recam.pipeline.store import RunFolder, read_json
 from recam.tensors import load_tensors
 
 ALL_STAGES = [
-    "classify", "reactivate", "seeds/cam", "seeds/recam", "scores/seeds", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo",
+    "classify", "reactivate", "seeds/cam", "seeds/recam", "scores/cam", "scores/recam", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo",
     "pictures",
 ]  # fmt: skip
 NOT_RESULTS = ("run.lock", "run.json", "summary.json", "summary.txt", "stage.json")
@@ -133,9 +133,12 @@ def test_each_setting_reaches_its_stages(copy_of_tiny_run, rerun):
     assert made == ("masks", "scores/masks")
     results = read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]
     assert (results["threshold"], results["threshold_from"]) == (0.21, "recipe")
-    assert rerun(copy_of_tiny_run, "masks", masks__threshold=0.3).made == ("scores/seeds", "masks", "scores/masks")
-    assert rerun(copy_of_tiny_run, "seeds", seeds__bits=16).made == ("seeds/cam", "seeds/recam", "scores/seeds")
-    assert rerun(copy_of_tiny_run, "masks", reactivate__enabled=False).made == ("scores/seeds", "masks", "scores/masks")
+    assert rerun(copy_of_tiny_run, "masks", masks__threshold=0.3).made == ("scores/cam", "scores/recam")
+    assert rerun(copy_of_tiny_run, "seeds", seeds__bits=16).made == ("seeds/cam", "seeds/recam", "scores/cam", "scores/recam")
+    # One more weighting is made beside the others; masks and segmentation model stay.
+    assert rerun(copy_of_tiny_run, seeds__compare=["w"]).made == ("seeds/recam", "scores/recam")
+    assert (copy_of_tiny_run / "seeds/recam/w").is_dir()
+    assert rerun(copy_of_tiny_run, "masks", reactivate__enabled=False).made == ("masks", "scores/masks")
     assert read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]["seeds"] == "cam"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recam.errors import RecamError
+from recam.errors import RecamError, RecipeError
 from recam.progress import Progress, console
 
 app = typer.Typer(
@@ -22,6 +23,8 @@ DataSet = Annotated[str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc
 
 
 def _show(result: Any, as_json: bool = False) -> None:
+    if os.environ.get("RANK", "0") != "0":  # of several processes that torchrun started, one speaks
+        return
     print(json.dumps(result.as_dict(), indent=2) if as_json else result)
 
 
@@ -30,7 +33,10 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _numbers(text: str | None) -> list[float] | None:
-    return None if text is None else [float(number) for number in text.split(",")]
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise RecipeError(f"{text!r} is no list of numbers; write them as 0.75,1,1.25.") from error
 
 
 def _counter(what: str, unit: str = "images") -> Any:
@@ -53,7 +59,9 @@ def run(
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or the path of a TOML file.")] = "recam",
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder, new or of an earlier run.")] = Path("runs/recam"),
     setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, as often as needed.")] = None,
-    until: Annotated[str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, masks, segment.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, masks, segment, pictures.")
+    ] = None,
     classes: Classes = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,11 +73,18 @@ def run(
 
 
 @app.command()
-def check(data: DataSet, classes: Classes = None, as_json: AsJson = False) -> None:
+def check(
+    data: DataSet,
+    classes: Classes = None,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that this kind of data set takes, e.g. protocol=recam.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Tell everything that is wrong with a data set. Exit code 1 where something is."""
     import recam
+    from recam.pipeline.recipe import parse_setting
 
-    report = recam.check(data, classes=_names(classes), progress=_counter("check"))
+    options = dict(parse_setting(text) for text in option or [])
+    report = recam.check(data, classes=_names(classes), progress=_counter("check"), **options)
     _show(report, as_json)
     raise typer.Exit(0 if report.ok else 1)
 
@@ -81,7 +96,7 @@ def predict(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks and overlays.")],
     scales: Annotated[str | None, typer.Option(help="Factors at which each image is seen: 0.75,1,1.25; default: the run's own.")] = None,
     flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="See the mirror image too; default: the run's own.")] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Masks for new images, labels unknown. Exit code 1 where a file could not be read."""
@@ -111,7 +126,7 @@ def download(
     name: Annotated[str, typer.Argument(help="voc2012 or coco2014.")],
     folder: Annotated[Path, typer.Argument(help="Where to put it.")],
 ) -> None:
-    """Fetch a data set from its official address: checksummed, resumable. The one command that uses the network by itself."""
+    """Fetch a data set from its official address: checksummed, resumable."""
     import recam
 
     counters: dict[str, Any] = {}

@@ -34,8 +34,8 @@ class Catalog(ABC):
     """A data set. Opening one reads lists and labels, never a picture.
 
     A subclass is a new file in `recam.data` with ``@catalogs.register("name")`` and an ``__init__(self, location, *, classes=None)``, which
-    may take options of its own by keyword; ``name:location`` on the command line then opens it. Rows that cannot be used (an image that is not there, an unknown class name)
-    are left out of `samples` and told by `problems`, so that one look finds all of them.
+    may take options of its own by keyword; ``name:location`` on the command line then opens it. Rows that cannot be used (an image that is
+    not there, an unknown class name) are left out of `samples` and told by `problems`, so that one look finds all of them.
     """
 
     classes: ClassSet

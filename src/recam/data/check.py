@@ -19,6 +19,8 @@ from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.types import Sample, Source
 
 MOST_FREQUENT = 10
+HARMLESS = frozenset({"unlisted-image", "empty-segmentation"})
+"""Kinds that a catalog tells but that keep nothing else from being used: notes, not problems."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def check(
             by_split[split] = catalog.samples(split)
         except DataError as error:
             problems.append(Problem("unknown-split", split, str(error)))
-    problems += catalog.problems(list(by_split))
+    told = catalog.problems(list(by_split))
+    problems += [problem for problem in told if problem.kind not in HARMLESS]
 
     samples = {sample.id: sample for of_split in by_split.values() for sample in of_split}
     if not samples and not problems:
@@ -156,7 +159,7 @@ def check(
         for name, n in counts.images_per_class.items()
         if not n and samples
     ]
-    notes = _splits_overlap(catalog, by_split)
+    notes = [problem for problem in told if problem.kind in HARMLESS] + _splits_overlap(catalog, by_split)
     looks = _look_at_all(list(samples.values()), len(catalog.classes), progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()
     for sample, look in looks:

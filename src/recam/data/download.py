@@ -89,6 +89,10 @@ class Downloaded:
     fetched: tuple[str, ...]
     note: str
 
+    def __str__(self) -> str:
+        told = f"fetched {', '.join(self.fetched)}" if self.fetched else "all was there"
+        return "\n".join(line for line in (f"{told}; use it with --data {self.location}", self.note) if line)
+
 
 _COCO = "http://images.cocodataset.org"
 DOWNLOADABLE: Mapping[str, DownloadableSet] = {

@@ -58,8 +58,8 @@ class Folder(Catalog):
     """Photos in a folder with ``labels.csv``, or one sub-folder a class; the top of this file draws the layout.
 
     Where the table has no column ``split``, a hash of its id and the seed puts each image into ``train`` or ``val``, so files that are
-    added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out images: ``all`` is then what is
-    trained on, so that every photo gets its mask. An image of which something is wrong (an unknown class, say) is in no split.
+    added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out images: ``all`` is then
+    what is trained on, so that every photo gets its mask. An image of which something is wrong (an unknown class, say) is in no split.
 
     Args:
         location: the folder.
@@ -171,6 +171,8 @@ class Folder(Catalog):
 
     def _fill_splits(self, rows: list[_Row]) -> None:
         found = {row.split for row in rows if row.split}
+        if ALL in found:
+            raise DataError(f"{self.root}: a split may not be called {ALL!r}, which is the name of all splits together. Rename it.")
         order = ["train", "val"] if not found else sorted(found, key=lambda name: (name != "train", name != "val", name))
         self._splits: dict[str, list[Sample]] = {name: [] for name in order}
         in_val = frozenset(stable_split(self._path_by_id, self._val_share, self._split_seed)[1])

@@ -47,7 +47,7 @@ class Augment:
         mean, std: normalisation of images scaled to [0, 1].
         long_side: (least, most) pixels that the longer side is resized to, drawn evenly; None where `scale` is used.
         scale: (least, most) factor the image is resized by, drawn evenly; None where `long_side` is used.
-    max_side: larger images are first reduced to this longer side (pixels); matters with `scale`.
+        max_side: larger images are first reduced to this longer side (pixels); matters with `scale`.
         flip: probability of the mirror image.
     """
 

@@ -14,6 +14,8 @@ from recam.metrics import ConfusionMatrix, Scores
 
 MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 """Lower-case endings of the files that are taken for masks: formats that keep values as they are."""
+OVERLAY = "_overlay"
+"""``NAME_overlay.png`` beside ``NAME.png`` is a picture for people, written by `recam predict`, and no mask."""
 _TOLD = 5
 
 
@@ -129,7 +131,7 @@ _ADVICE = {
 
 
 def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
-    """Path without ending, from `folder` on and with ``/`` → file."""
+    """Path without ending, from `folder` on and with ``/`` → file; overlays beside their masks are left out."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Name a folder of masks.")
     found: dict[str, Path] = {}
@@ -142,6 +144,7 @@ def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
         if name in found:
             twice.append(f"{found[name].name} and {path.name}")
         found.setdefault(name, path)
+    found = {name: path for name, path in found.items() if not (name.endswith(OVERLAY) and name.removesuffix(OVERLAY) in found)}
     if not found:
         raise DataError(f"{folder} holds no mask ({', '.join(MASK_ENDINGS)}). Name the folder that the masks are in.")
     problems.add("duplicate-name", folder, "names occur twice", twice)

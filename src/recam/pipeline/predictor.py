@@ -6,6 +6,7 @@ and the run's threshold makes the mask.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import torch
 
 from recam.data.images import IMAGE_ENDINGS, read_image, write_mask, write_png
-from recam.errors import DataError, Problem, RecamError, StoreError
+from recam.errors import DataError, Problem, RecamError, RecipeError, StoreError, near_matches
 from recam.methods.cam import classify, read_full
 from recam.methods.thresholds import apply_threshold
+from recam.pipeline.evaluate import OVERLAY
 from recam.pipeline.predict import most_probable, predict_probabilities
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.run import open_run
@@ -30,6 +32,9 @@ from recam.types import Image, Mask
 
 PRESENT = 0.5
 """Probability from which the classifier's own prediction counts a class as present."""
+
+RESULT_ENDINGS = (".png", f"{OVERLAY}.png")
+"""What `predict` writes of an image: mask and overlay."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,10 @@ class Predictor:
     Args:
         run: a run folder, finished at least up to its pseudo masks.
         scales, flip: how each image is seen; None takes the run's own settings.
-        device: ``auto`` takes a GPU where there is one.
+        device: ``auto`` takes a GPU where there is one; or ``cpu``, ``cuda``.
 
     Raises:
+        RecipeError: unknown device.
         StoreError: no such run, or nothing in it to predict with.
 
     Example:
@@ -70,10 +76,14 @@ class Predictor:
     """
 
     def __init__(self, run: str | Path, scales: Sequence[float] | None = None, flip: bool | None = None, device: str = "auto") -> None:
+        if device not in ("auto", "cpu", "cuda"):
+            raise RecipeError(f"unknown device {device!r}.{near_matches(device, ('auto', 'cpu', 'cuda'))}")
         folder = open_run(run)
-        self._recipe = Recipe.model_validate(read_json(folder.root / "run.json")["recipe"])
-        done = folder.done_stages()
-        self._device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
+        written = read_json(folder.root / "run.json")
+        self._recipe = Recipe.model_validate(written["recipe"])
+        # What other settings had made does not count.
+        done = [name for name in folder.done_stages() if folder.stage(name).key == written["stages"].get(name)]
+        self._device = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         segmenters = [name for name in ("segment/pseudo", "segment/truth") if name in done]
         self._segmenter: TrainedSegmenter | None = None
         self._scales, self._flip = scales, flip
@@ -164,18 +174,23 @@ def predict(
         scales, flip, device: see `Predictor`.
 
     Raises:
-        DataError: no image at all, or two images that would write the same file.
+        DataError: no image at all, two images that would write the same file, or masks that would be written over images.
         StoreError: no such run.
     """
     places = [images] if isinstance(images, str | Path) else list(images)
     found = list(_find_images([Path(place) for place in places]))
     if not found:
         raise DataError(f"no image in {', '.join(str(place) for place in places)}; looked for {', '.join(IMAGE_ENDINGS)}.")
-    targets = [target for _, target in found]
-    doubled = sorted({str(target) for target in targets if targets.count(target) > 1}) if len(set(targets)) < len(targets) else []
+    root = Path(output)
+    counted = Counter(root / f"{target}{ending}" for _, target in found for ending in RESULT_ENDINGS)
+    doubled = sorted(str(path) for path, count in counted.items() if count > 1)
     if doubled:
-        raise DataError(f"several images would write the same mask ({', '.join(doubled[:5])}). Predict them into different folders.")
-    predictor, root, problems = Predictor(run, scales, flip, device), Path(output), []
+        raise DataError(f"several images would write the same file ({', '.join(doubled[:5])}). Predict them into different folders.")
+    results = {path.resolve() for path in counted}
+    lost = sorted(str(path) for path, _ in found if path.resolve() in results)
+    if lost:
+        raise DataError(f"masks would be written over images ({', '.join(lost[:5])}). Predict into a different folder.")
+    predictor, problems = Predictor(run, scales, flip, device), []
     counts = dict.fromkeys(predictor.classes, 0)
     for path, target in track(found, "predict", len(found)):
         try:
@@ -184,8 +199,9 @@ def predict(
         except RecamError as error:
             problems.append(Problem("unreadable-image", str(path), str(error)))
             continue
-        write_mask(root / f"{target}.png", prediction.mask)
-        write_png(root / f"{target}_overlay.png", overlay_mask(image, prediction.mask))
+        mask_path, overlay_path = (root / f"{target}{ending}" for ending in RESULT_ENDINGS)
+        write_mask(mask_path, prediction.mask)
+        write_png(overlay_path, overlay_mask(image, prediction.mask))
         for name in prediction.found:
             counts[name] += 1
     return PredictReport(root, len(found) - len(problems), counts, tuple(problems))

@@ -194,7 +194,7 @@ class PredictSettings(Section):
 
 
 class ComputeSettings(Section):
-    """Where and how it is computed; no result depends on it, so nothing is redone when it changes."""
+    """Where and how it is computed. Results differ by rounding at most, so nothing is redone when it changes."""
 
     device: Literal["auto", "cpu"] = "auto"
     """``auto`` takes a GPU where there is one."""
@@ -259,7 +259,7 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] = "recam", settings: Mapp
         RecipeError: everything that is wrong, at once; unknown names with near matches.
     """
     tree = dict(recipe) if isinstance(recipe, Mapping) else _read_tree(str(recipe))
-    pairs = settings.items() if isinstance(settings, Mapping) else (_parse_setting(text) for text in settings)
+    pairs = settings.items() if isinstance(settings, Mapping) else (parse_setting(text) for text in settings)
     for name, value in pairs:
         tree = _merge(tree, _nest(name, value))
     try:
@@ -292,7 +292,8 @@ def _read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     return _merge(_read_tree(start, (*seen, name)), tree)
 
 
-def _parse_setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE`` with a TOML value, or a plain word. Raises `RecipeError` without ``=``."""
     name, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"a setting is SECTION.FIELD=VALUE, got {text!r}.")

@@ -85,8 +85,8 @@ def make_masks(work: Work) -> dict[str, Any]:
     name = f"recam {weighting}" if chosen == "recam" else chosen
     folder = work.inputs[f"seeds/{chosen}"]
     threshold, source = recipe.masks.threshold, "recipe"
-    if recipe.masks.oracle and "scores/seeds" in work.inputs:
-        threshold, source = work.inputs["scores/seeds"].record["results"]["seeds"][name]["oracle"]["threshold"], "oracle"
+    if recipe.masks.oracle and f"scores/{chosen}" in work.inputs:
+        threshold, source = work.inputs[f"scores/{chosen}"].record["results"]["seeds"][name]["oracle"]["threshold"], "oracle"
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
         seed = read_seed(seed_path(folder, weighting, sample.id))
         write_mask(mask_path(work.folder, sample.id), apply_threshold(read_full(seed), seed.class_indices, threshold))
@@ -161,7 +161,7 @@ def make_pictures(work: Work) -> dict[str, Any]:
         columns = list(dict.fromkeys(title for row in rows for title in row))
         captions = [" + ".join(work.data.catalog.classes.names[index] for index in sample.labels) or "background" for sample in samples]
         for sample, row, caption in zip(samples, rows, captions, strict=True):
-            path = work.folder.path / f"{sample.id.replace('/', '_')}.png"
+            path = work.folder.path / "each" / f"{sample.id}.png"
             write_png(path, panel([[row.get(title) for title in columns]], columns, [caption]))
         write_png(work.folder.path / "overview.png", panel([[row.get(title) for title in columns] for row in rows], columns, captions))
     return {"images": len(samples)}

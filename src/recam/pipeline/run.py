@@ -61,18 +61,18 @@ def run(
         every = [stage for stage in STAGES if stage.wanted(recipe, run_data)]
         plan = _plan(every, recipe, run_data)
         wanted = [stage for stage in stages if stage in every]
-        pending = [stage for stage in wanted if not _is_done(folder, stage, plan[stage.name])]
+        pending = [stage for stage in wanted if not _is_done(folder, stage, recipe, make_key(plan[stage.name]))]
         _refuse_early(recipe, run_data, {stage.name for stage in pending})
         if accelerator.is_main_process:
-            _write_settings(folder, recipe)
+            _write_settings(folder, recipe, {name: make_key(parts) for name, parts in plan.items()})
         made = []
         folders: dict[str, StageFolder] = {}
         for stage in wanted:
             parts = plan[stage.name]
             folders[stage.name] = _open_stage(folder, stage.name, make_key(parts), accelerator)
-            if not folders[stage.name].is_done:
+            if not (folders[stage.name].is_done and stage.holds_enough(recipe, folders[stage.name].record["results"])):
                 made.append(stage.name)
-                inputs = {name: folders[name] for name in stage.needs if name in folders}
+                inputs = {name: folders[name] for name in (*stage.needs, *stage.reads) if name in folders}
                 _make(stage, Work(recipe, run_data, folders[stage.name], inputs, accelerator), parts)
         skipped = tuple(stage.name for stage in wanted if stage.name not in made)
         # Later stages that other settings had made are no part of this result.
@@ -142,7 +142,7 @@ def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, d
         plan[stage.name] = {
             "stage": stage.name,
             "version": stage.version,
-            "settings": stage.settings(recipe),
+            "settings": stage.settings(recipe, data),
             "inputs": {name: make_key(plan[name]) for name in stage.needs if name in plan},
             "data": {role: data.fingerprint(role) for role in stage.roles},
             "classes": data.catalog.classes.names,
@@ -150,9 +150,10 @@ def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, d
     return plan
 
 
-def _is_done(folder: RunFolder, stage: Stage, parts: Mapping[str, Any]) -> bool:
-    key = make_key(parts)
-    return any(StageFolder(stage.name, path, key).is_done for path in (folder.root / stage.name, folder.root / "old" / stage.name / key))
+def _is_done(folder: RunFolder, stage: Stage, recipe: Recipe, key: str) -> bool:
+    places = (folder.root / stage.name, folder.root / "old" / stage.name / key)
+    found = (StageFolder(stage.name, path, key) for path in places)
+    return any(each.is_done and stage.holds_enough(recipe, each.record["results"]) for each in found)
 
 
 def _open_stage(folder: RunFolder, name: str, key: str, accelerator: Accelerator) -> StageFolder:
@@ -197,13 +198,14 @@ def _make(stage: Stage, work: Work, parts: Mapping[str, Any]) -> None:
     work.accelerator.wait_for_everyone()
 
 
-def _write_settings(folder: RunFolder, recipe: Recipe) -> None:
+def _write_settings(folder: RunFolder, recipe: Recipe, keys: Mapping[str, str]) -> None:
     packages = {package: version(package) for package in PACKAGES}
     content = {
         "recipe": recipe.model_dump(mode="json"),
         "packages": packages,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "stages": dict(keys),
     }
     path = folder.root / "run.json"
     if not path.is_file() or read_json(path) != content:

@@ -14,41 +14,43 @@ from recam.pipeline.training_stages import classify, control, make_features, rea
 from recam.pipeline.work import RunData, Stage
 
 
-def _training(recipe: Recipe) -> dict[str, Any]:
+def _training(recipe: Recipe, data: RunData) -> dict[str, Any]:
     """The classifier's data and network."""
     settings = recipe.classify.model_dump(include={"long_side", "crop", "cache_features"})
     return {"seed": recipe.seed, "backbone": recipe.backbone.model_dump(), **settings}
 
 
-def _classify(recipe: Recipe) -> dict[str, Any]:
-    return {**_training(recipe), **recipe.classify.model_dump(exclude={"cache_gb"})}
+def _classify(recipe: Recipe, data: RunData) -> dict[str, Any]:
+    return {**_training(recipe, data), **recipe.classify.model_dump(exclude={"cache_gb"})}
 
 
-def _reactivate(recipe: Recipe) -> dict[str, Any]:
+def _reactivate(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return {"seed": recipe.seed, **recipe.reactivate.model_dump(exclude={"enabled", "control"})}
 
 
-def _control(recipe: Recipe) -> dict[str, Any]:
+def _control(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return {"seed": recipe.seed, **recipe.reactivate.model_dump(include={"epochs", "lr"})}
 
 
-def _seeds(recipe: Recipe) -> dict[str, Any]:
+def _seeds(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return {"max_side": recipe.data.max_side, **recipe.seeds.model_dump(include={"scales", "flip", "bits"})}
 
 
-def _recam_seeds(recipe: Recipe) -> dict[str, Any]:
-    return {**_seeds(recipe), "weightings": recipe.seeds.weightings}
-
-
-def _seed_scores(recipe: Recipe) -> dict[str, Any]:
+def _seed_scores(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return recipe.masks.model_dump(include={"threshold"})
 
 
-def _masks(recipe: Recipe) -> dict[str, Any]:
-    return {**recipe.masks.model_dump(), "weighting": recipe.seeds.weighting, "reactivated": recipe.reactivate.enabled}
+def _recam_seed_scores(recipe: Recipe, data: RunData) -> dict[str, Any]:
+    return {**_seed_scores(recipe, data), "weightings": recipe.seeds.weightings}
 
 
-def _segment(recipe: Recipe) -> dict[str, Any]:
+def _masks(recipe: Recipe, data: RunData) -> dict[str, Any]:
+    # The oracle follows from seeds and truth; the recipe's threshold counts where it is used.
+    threshold = "oracle" if recipe.masks.oracle and data.score else recipe.masks.threshold
+    return {"threshold": threshold, "weighting": recipe.seeds.weighting if recipe.reactivate.enabled else "w"}
+
+
+def _segment(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return {
         "seed": recipe.seed,
         "max_side": recipe.data.max_side,
@@ -56,11 +58,11 @@ def _segment(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _predict(recipe: Recipe) -> dict[str, Any]:
+def _predict(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return {"max_side": recipe.data.max_side, **recipe.predict.model_dump()}
 
 
-def _nothing(recipe: Recipe) -> dict[str, Any]:
+def _nothing(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return {}
 
 
@@ -74,6 +76,10 @@ def _control_wanted(recipe: Recipe, data: RunData) -> bool:
 
 def _has_truth(recipe: Recipe, data: RunData) -> bool:
     return bool(data.score)
+
+
+def _recam_scored(recipe: Recipe, data: RunData) -> bool:
+    return recipe.reactivate.enabled and bool(data.score)
 
 
 def _pseudo_wanted(recipe: Recipe, data: RunData) -> bool:
@@ -93,9 +99,21 @@ STAGES: tuple[Stage, ...] = (
     Stage("reactivate", "reactivate", reactivate, _reactivate, ("classify", "features"), ("train",), _recam_wanted),
     Stage("seeds/cam", "seeds", make_seed_files, _seeds, ("classify",), ("seeded",)),
     Stage("seeds/control", "seeds", make_seed_files, _seeds, ("control",), ("score",), _control_wanted),
-    Stage("seeds/recam", "seeds", make_seed_files, _recam_seeds, ("reactivate",), ("seeded",), _recam_wanted),
-    Stage("scores/seeds", "seeds", score_seeds, _seed_scores, ("seeds/cam", "seeds/control", "seeds/recam"), ("score",), _has_truth),
-    Stage("masks", "masks", make_masks, _masks, ("seeds/cam", "seeds/recam", "scores/seeds"), ("seeded",)),
+    Stage(
+        "seeds/recam",
+        "seeds",
+        make_seed_files,
+        _seeds,
+        ("reactivate",),
+        ("seeded",),
+        _recam_wanted,
+        # Weightings are made side by side: one more does not change the others.
+        holds_enough=lambda recipe, results: set(recipe.seeds.weightings) <= set(results["weightings"]),
+    ),
+    Stage("scores/cam", "seeds", score_seeds, _seed_scores, ("seeds/cam",), ("score",), _has_truth),
+    Stage("scores/control", "seeds", score_seeds, _seed_scores, ("seeds/control",), ("score",), _control_wanted),
+    Stage("scores/recam", "seeds", score_seeds, _recam_seed_scores, ("seeds/recam",), ("score",), _recam_scored),
+    Stage("masks", "masks", make_masks, _masks, ("seeds/cam", "seeds/recam"), ("seeded", "score"), reads=("scores/cam", "scores/recam")),
     Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth),
     Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted),
     Stage("segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted),

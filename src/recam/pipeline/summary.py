@@ -47,7 +47,7 @@ class RunSummary:
         lines: list[str] = []
         seeds = self._seeds()
         if seeds:
-            images = self._results("scores/seeds")["images"]
+            images = self._results("scores/cam")["images"]
             lines += [
                 "",
                 f"{'seed mIoU (' + str(images) + ' images)':<28}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}",
@@ -60,7 +60,7 @@ class RunSummary:
         if masks:
             score = self._miou("scores/masks")
             told = f"pseudo masks from {masks['seeds']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
-            lines += ["", f"{told}: {_percent(score)}" + (" mIoU" if score is not None else f" {masks['images']} images")]
+            lines += ["", f"{told}: " + (f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU")]
         for kind, told in (
             ("pseudo", "segmentation model, trained on pseudo masks"),
             ("truth", "segmentation model, trained on true masks"),
@@ -80,7 +80,8 @@ class RunSummary:
         return results
 
     def _seeds(self) -> list[tuple[str, dict[str, Any]]]:
-        return list(self._results("scores/seeds").get("seeds", {}).items())
+        stages = ("scores/cam", "scores/control", "scores/recam")
+        return [item for stage in stages for item in self._results(stage).get("seeds", {}).items()]
 
     def _miou(self, stage: str) -> float | None:
         miou: float | None = self._results(stage).get("scores", {}).get("miou")

@@ -120,13 +120,17 @@ class Stage:
         roles: roles whose data it reads.
         wanted: whether the recipe asks for it and the data allow it.
         version: raised when the code changes what comes out.
+        reads: names of further stages it reads, whose settings its result does not depend on beyond what `settings` and `roles` tell.
+        holds_enough: whether the results of a finished stage hold all that the recipe wants of it; where not, it goes on.
     """
 
     name: str
     group: str
     make: Callable[[Work], dict[str, Any]]
-    settings: Callable[[Recipe], dict[str, Any]]
+    settings: Callable[[Recipe, RunData], dict[str, Any]]
     needs: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     wanted: Callable[[Recipe, RunData], bool] = lambda recipe, data: True
     version: int = 1
+    reads: tuple[str, ...] = ()
+    holds_enough: Callable[[Recipe, Mapping[str, Any]], bool] = lambda recipe, results: True
