@@ -160,6 +160,8 @@ class SegmentSettings(Section):
     """Width of the decoder."""
     output_stride: Literal[8, 16] = 16
     """Image pixels a feature of the encoder covers."""
+    freeze_encoder: bool = False
+    """Keep the encoder's weights and train the decoder alone: a third of the time on a CPU."""
     labels: Literal["pseudo", "truth"] = "pseudo"
     """What it is trained on; ``truth`` is the upper bound."""
     upper_bound: bool = False

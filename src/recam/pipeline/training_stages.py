@@ -97,7 +97,12 @@ def segment(work: Work) -> dict[str, Any]:
     mean, std = encoder_normalisation(settings.encoder, settings.weights)
     classes = work.data.catalog.classes.names
     network = build_segmenter(settings, len(classes), settings.weights)
-    groups = split_parameters(network, getattr(network, "encoder", network), settings.lr, settings.decoder_lr)
+    encoder = getattr(network, "encoder", None)
+    if settings.freeze_encoder:
+        if encoder is None:
+            raise RecipeError(f"segment.freeze_encoder: {settings.model} has no attribute 'encoder'. Set freeze_encoder = false.")
+        encoder.requires_grad_(False)
+    groups = split_parameters(network, network if encoder is None else encoder, settings.lr, settings.decoder_lr)
     dataset = MaskedImages(
         samples,
         TrueMasks() if truth else PseudoMasks(work.inputs["masks"]),
