@@ -1,0 +1,215 @@
+"""Every command end to end: what it prints, what it writes, how it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recam import cli
+from recam.data.images import read_image, read_mask, write_mask, write_png
+from recam.labels import voc_palette
+
+SETTINGS = [
+    *("--set", "data.options={seed=6, size=64, train=12, val=4}"),
+    *("--set", "data.on_problems=skip"),
+    *("--set", "compute.workers=0"),
+]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """``command("check", "scenes:")`` → (exit code, what it printed, what it told on the side), as the console script does."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photos, one of them broken, one named in the table but not there."""
+    for index, name in enumerate(("a", "b")):
+        write_png(tmp_path / "photos" / "images" / f"{name}.png", np.full((20, 30, 3), 90 * index, np.uint8))
+    (tmp_path / "photos" / "images" / "c.png").write_bytes(b"no picture")
+    rows = ["image,labels", "a,cat", "b,cat;dog", "c,dog", "d,cat"]
+    (tmp_path / "photos" / "labels.csv").write_text("\n".join(rows))
+    return tmp_path / "photos"
+
+
+@pytest.mark.slow
+def test_run_from_the_shell(tmp_path, tiny_run):
+    """The console script itself, in a process of its own."""
+    recam = Path(sys.executable).with_name("recam")
+    words = [recam, "run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "-o", tmp_path / "run", "--until", "classify"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=280)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith(f"run {tmp_path / 'run'}\n")
+    assert "classify" in first.stderr
+    record, theirs = (json.loads((root / "classify" / "stage.json").read_text()) for root in (tmp_path / "run", tiny_run))
+    assert record["key"] == theirs["key"]  # the same settings, told by words here and by Python there
+
+
+def test_run_that_has_nothing_to_do(command, copy_of_tiny_run):
+    words = ("run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "-o", copy_of_tiny_run)
+    code, out, _ = command(*words)
+    assert code == 0
+    assert "nothing to do, every stage is up to date" in out
+    assert "pseudo masks from recam w_prime at" in out
+    code, out, _ = command(*words, "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert set(told) == {"seeds", "masks", "segmentation", "stages"}
+    assert told == json.loads((copy_of_tiny_run / "summary.json").read_text())
+
+
+def test_run_with_mistakes(command, tmp_path):
+    code, out, err = command("run", "--data", "scenes:", "--set", "classify.epoch=3", "--set", "seeds.bits=9", "-o", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert err.startswith("RecipeError: the recipe does not hold:")
+    assert "Did you mean 'epochs'?" in err
+    assert "seeds.bits" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+    code, _, err = command("run", "--data", "scenes:", "--recipe", "tiny", "--until", "seed", "-o", tmp_path / "run")
+    assert code == 2
+    assert err.startswith("RecipeError: --until: there is no stage 'seed'. Did you mean 'seeds'?")
+    code, _, err = command("run", "--recipe", "tiny", "-o", tmp_path / "run")
+    assert code == 2
+    assert "no data set is named: give --data KIND:PATH" in err
+    code, _, err = command("run", "--data", "sceens:", "--recipe", "tiny", "-o", tmp_path / "run")
+    assert code == 2
+    assert "Did you mean 'scenes'?" in err
+
+
+def test_run_stops_at_broken_data(command, photos, tmp_path):
+    code, _, err = command("run", "--data", f"folder:{photos}", "--recipe", "tiny", "-o", tmp_path / "run")
+    assert code == 2
+    assert err.count("[") >= 2
+    assert "c.png" in err
+    assert "data.on_problems=skip" in err
+    assert not (tmp_path / "run" / "classify").exists()
+
+
+def test_run_selects_classes(command, copy_of_tiny_run, tmp_path):
+    code, _, err = command("run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "--classes", "cow, persn", "-o", tmp_path / "run")
+    assert code == 2
+    assert "unknown class 'persn'. Did you mean 'person'" in err
+
+
+def test_check_of_a_good_data_set(command, tmp_path):
+    for index, (name, label) in enumerate((("a", "cat"), ("b", "dog"), ("c", "cat"))):
+        write_png(tmp_path / label / f"{name}.png", np.full((20, 30, 3), 60 * index, np.uint8))
+    code, out, _ = command("check", f"folder:{tmp_path}")
+    assert code == 0, out
+    assert "3 images, 2 classes" in out
+    assert "No problem found." in out
+
+
+def test_check_of_a_broken_data_set(command, photos):
+    code, out, _ = command("check", f"folder:{photos}", "--json")
+    assert code == 1
+    report = json.loads(out)
+    assert {"images", "classes", "images_per_class", "unlabelled", "problems"} <= set(report)
+    assert report["classes"] == ["cat", "dog"]
+    assert report["images"] == 3
+    assert set(report["images_per_class"]) == {"cat", "dog"}
+    assert report["unlabelled"] == 0
+    assert all(set(problem) == {"kind", "where", "message"} for problem in report["problems"])
+    told = {problem["kind"]: problem["where"] for problem in report["problems"]}
+    assert len(told) == 2
+    assert told["unreadable-image"].endswith("c.png")
+    code, out, _ = command("check", f"folder:{photos}")
+    assert code == 1
+    assert "2 problems:" in out
+
+
+def test_check_of_nothing(command, tmp_path):
+    code, out, err = command("check", f"folder:{tmp_path / 'none'}")
+    assert code == 1
+    assert "cannot-open" in out
+    code, _, err = command("check", "foldr:x")
+    assert code == 2
+    assert "unknown data set 'foldr'. Did you mean 'folder'?" in err
+
+
+def test_predict(command, tiny_run, tmp_path):
+    write_png(tmp_path / "in" / "sub" / "a.png", np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"no picture")
+    code, out, _ = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--scales", "1,0.5", "--json")
+    assert code == 1  # a file could not be read, the others are done
+    report = json.loads(out)
+    assert report["images"] == 1
+    assert [problem["where"] for problem in report["problems"]] == [str(tmp_path / "in" / "broken.jpg")]
+    assert read_mask(tmp_path / "out" / "sub" / "a.png").shape == (50, 70)
+    assert read_image(tmp_path / "out" / "sub" / "a_overlay.png").shape == (50, 70, 3)
+    import PIL.Image
+
+    with PIL.Image.open(tmp_path / "out" / "sub" / "a.png") as mask:
+        assert mask.mode == "P"
+        assert mask.getpalette()[:63] == voc_palette()[:21].ravel().tolist()
+    (tmp_path / "in" / "broken.jpg").unlink()
+    code, out, _ = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip")
+    assert code == 0
+    assert out.startswith("1 masks and overlays in")
+
+
+def test_predict_with_mistakes(command, tiny_run, tmp_path):
+    code, _, err = command("predict", tmp_path, tmp_path, "-o", tmp_path / "out")
+    assert code == 2
+    assert "no image in" in err or "no run folder" in err
+    code, _, err = command("predict", tiny_run, tmp_path / "none", "-o", tmp_path / "out")
+    assert code == 2
+    assert "is neither a file nor a folder" in err
+
+
+def test_evaluate(command, tmp_path):
+    truth = np.zeros((4, 4), np.uint8)
+    truth[:2] = 1
+    mask = truth.copy()
+    mask[0] = 0  # 4 of 8 found
+    for folder, one in (("truth", truth), ("masks", mask)):
+        write_mask(tmp_path / folder / "a.png", one)
+    (tmp_path / "classes.txt").write_text("cat\n")
+    code, out, _ = command("evaluate", tmp_path / "masks", tmp_path / "truth", "--classes", tmp_path / "classes.txt", "--json")
+    assert code == 0
+    assert json.loads(out)["miou"] == pytest.approx((8 / 12 + 4 / 8) / 2)
+    write_mask(tmp_path / "truth" / "b.png", truth)
+    code, _, err = command("evaluate", tmp_path / "masks", tmp_path / "truth")
+    assert code == 2
+    assert "missing-mask" in err
+    assert command("evaluate", tmp_path / "masks", tmp_path / "truth", "--partial")[0] == 0
+
+
+def test_recipes(command):
+    code, out, _ = command("recipes")
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()} >= {"recam", "tiny"}
+    code, out, _ = command("recipes", "tiny")
+    assert json.loads(out)["classify"]["epochs"] == 1
+    code, _, err = command("recipes", "tiney")
+    assert code == 2
+    assert "Did you mean 'tiny'?" in err
+
+
+def test_download_of_an_unknown_data_set(command, tmp_path):
+    code, _, err = command("download", "voc2021", tmp_path)
+    assert code == 2
+    assert "voc2012" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_all_commands(command):
+    code, out, err = command("--help")
+    assert code == 0
+    for name in ("run", "check", "predict", "evaluate", "download", "recipes"):
+        assert name in out + err

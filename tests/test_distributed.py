@@ -1,0 +1,70 @@
+"""Two processes do what one does: the same command under torchrun."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recam.pipeline.store import read_json
+from recam.tensors import load_tensors
+
+SETTINGS = [
+    "data.options={seed=6, size=64, train=12, val=4}",
+    "data.on_problems=skip",
+    "compute.workers=0",
+    "compute.save_minutes=1e-6",
+]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def launch(folder, *more):
+    """`recam run` in two processes on this machine."""
+    place = ["--nproc_per_node=2", "--nnodes=1", "--master_addr=127.0.0.1", f"--master_port={free_port()}"]
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    recam = str(Path(sys.executable).with_name("recam"))
+    command = [sys.executable, "-m", "torch.distributed.run", *place, "--no-python", recam, "run", "--data", "scenes:", "--recipe", "tiny"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "TP_SOCKET_IFNAME": "lo"}
+    return subprocess.run([*command, *settings, "-o", str(folder), *more], env=environment, capture_output=True, text=True, timeout=280)
+
+
+def names(folder, stages):
+    return {
+        path.relative_to(folder).as_posix()
+        for stage in stages
+        for path in (folder / stage).rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
+    folder = tmp_path / "run"
+    finished = launch(folder, "--until", "segment")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("pseudo masks from") == 1, "only one process speaks"
+    stages = ["classify", "reactivate", "seeds", "scores", "masks", "segment", "predictions"]
+    assert names(folder, stages) == names(tiny_run, stages)
+    for stage in ("classify", "scores/recam", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo"):
+        ours, theirs = read_json(folder / stage / "stage.json"), read_json(tiny_run / stage / "stage.json")
+        assert ours["processes"] == 2
+        assert ours["key"] == theirs["key"]
+        assert ours["files"] == theirs["files"]
+        assert ours["results"]["images"] == theirs["results"]["images"]
+    pixels = [sum(map(sum, read_json(root / "scores/masks/stage.json")["results"]["confusion"])) for root in (folder, tiny_run)]
+    assert pixels[0] == pixels[1]
+    # Gradients of the same global batches, up to the order of summation and batches that do not halve evenly.
+    weights = [load_tensors(Path(root) / "classify/weights.safetensors")[0] for root in (folder, tiny_run)]
+    for name, value in weights[0].items():
+        assert value.sub(weights[1][name]).abs().max() < 0.05, name
+
+    again = launch(folder, "--until", "segment")
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do" in again.stdout
