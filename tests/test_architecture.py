@@ -29,6 +29,7 @@ ROOMS = {
     "export": "export",
     "recipes": "recipes",
     "cli": "cli",
+    "__main__": "entry",
 }
 
 MAY_IMPORT = {
@@ -50,6 +51,7 @@ MAY_IMPORT = {
     "recipes": set(),
     # The table of commands names the package's public functions, and settings to list.
     "cli": BASE | {"facade", "pipeline"},
+    "entry": {"cli"},
 }
 
 

@@ -15,8 +15,8 @@ from recam.pipeline.store import RunFolder, read_json
 from recam.tensors import load_tensors
 
 ALL_STAGES = [
-    "classify", "reactivate", "seeds/cam", "seeds/recam", "scores/cam", "scores/recam", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo",
-    "pictures",
+    "classify", "reactivate", "seeds/cam", "seeds/recam", "scores/cam", "scores/recam", "masks", "scores/masks",
+    "segment/pseudo", "predictions/pseudo", "pictures",
 ]  # fmt: skip
 NOT_RESULTS = ("run.lock", "run.json", "summary.json", "summary.txt", "stage.json")
 

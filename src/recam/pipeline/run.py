@@ -70,7 +70,9 @@ def run(
         for stage in wanted:
             parts = plan[stage.name]
             folders[stage.name] = _open_stage(folder, stage.name, make_key(parts), accelerator)
-            if not (folders[stage.name].is_done and stage.holds_enough(recipe, folders[stage.name].record["results"])):
+            done = folders[stage.name].is_done and stage.holds_enough(recipe, folders[stage.name].record["results"])
+            accelerator.wait_for_everyone()  # before one of them writes another record, all have read this one
+            if not done:
                 made.append(stage.name)
                 inputs = {name: folders[name] for name in (*stage.needs, *stage.reads) if name in folders}
                 _make(stage, Work(recipe, run_data, folders[stage.name], inputs, accelerator), parts)
