@@ -51,12 +51,13 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
 def read_file(path: Path) -> dict[str, Tensor]:
     """A state dict from a .safetensors file, or from a .pth file that holds tensors only.
 
-    Wrappers that training scripts put around it (``{"state_dict": …}``, ``module.`` prefixes) are taken off.
+    Wrappers that training scripts put around it (``{"state_dict": …}``, ``module.`` prefixes) are taken off, and so is our classifier's
+    prefix of its backbone.
     Raises `WeightsError` for anything that would have to be unpickled.
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _plain_names(load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         advice = "Only tensors are read, never pickled code: save the state dict with safetensors, or torch.save(model.state_dict(), …)."
@@ -66,7 +67,11 @@ def read_file(path: Path) -> dict[str, Tensor]:
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise WeightsError(f"{path}: holds {type(loaded).__name__}, not a state dict (names → tensors).")
-    return {str(key).removeprefix("module."): value for key, value in loaded.items()}
+    return _plain_names(loaded)
+
+
+def _plain_names(state: Mapping[Any, Tensor]) -> dict[str, Tensor]:
+    return {str(key).removeprefix("module.").removeprefix("backbone.net."): value for key, value in state.items()}
 
 
 def _read_bundled(name: str) -> dict[str, Tensor]:

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from recam.errors import RecipeError, near_matches
 from recam.methods.recam import Pooling, ReCamSettings, Weighting
 
+CLASSIFIER = "classifier"
+"""Value of segment.weights that names the run's own classifier."""
+
 
 class Section(BaseModel):
     """A group of settings; unknown names are refused, nothing changes after it is made."""
@@ -155,7 +158,7 @@ class SegmentSettings(Section):
     encoder: str = "resnet101"
     """Its encoder; ``tu-NAME`` for a timm model."""
     weights: str = "imagenet"
-    """Weights of the encoder, as for the backbone."""
+    """Weights of the encoder, as for the backbone; or ``classifier``: those of the run's own, where the encoder is ``tu-`` and its name."""
     decoder_channels: int = Field(256, ge=8)
     """Width of the decoder."""
     output_stride: Literal[8, 16] = 16
@@ -238,6 +241,8 @@ class Recipe(Section):
                 wrong.append(f"{name} = {scales}: give at least one factor, all above 0")
         if self.reactivate.control and not self.reactivate.enabled:
             wrong.append("reactivate.control compares with reactivation: enable reactivate, or set control to false")
+        if self.segment.weights == CLASSIFIER and self.segment.encoder != f"tu-{self.backbone.name}":
+            wrong.append(f"segment.weights = 'classifier' needs the classifier's network: set segment.encoder to 'tu-{self.backbone.name}'")
         if self.segment.upper_bound and (self.segment.labels == "truth" or not self.segment.enabled):
             wrong.append("segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'")
         if wrong:

@@ -19,7 +19,7 @@ from recam.data.catalog import open_catalog
 from recam.data.check import check
 from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
 from recam.files import write_bytes
-from recam.pipeline.recipe import Recipe, load_recipe
+from recam.pipeline.recipe import CLASSIFIER, Recipe, load_recipe
 from recam.pipeline.stages import STAGES, stages_until
 from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
 from recam.pipeline.summary import RunSummary, summarise
@@ -180,7 +180,7 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
             raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
         make_classifier(recipe.backbone, n_classes, second_head=False)
     if pending & {"segment/pseudo", "segment/truth"}:
-        build_segmenter(recipe.segment, n_classes, recipe.segment.weights)
+        build_segmenter(recipe.segment, n_classes, "none" if recipe.segment.weights == CLASSIFIER else recipe.segment.weights)
 
 
 def _make(stage: Stage, work: Work, parts: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from recam.errors import RecipeError, near_matches
-from recam.pipeline.recipe import Recipe
+from recam.pipeline.recipe import CLASSIFIER, Recipe
 from recam.pipeline.result_stages import make_masks, make_pictures, make_seed_files, predict_val, score_masks, score_seeds
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
 from recam.pipeline.work import RunData, Stage
@@ -51,10 +51,12 @@ def _masks(recipe: Recipe, data: RunData) -> dict[str, Any]:
 
 
 def _segment(recipe: Recipe, data: RunData) -> dict[str, Any]:
+    own = recipe.segment.weights == CLASSIFIER
     return {
         "seed": recipe.seed,
         "max_side": recipe.data.max_side,
         **recipe.segment.model_dump(exclude={"enabled", "upper_bound", "labels"}),
+        "classifier": [_classify(recipe, data), recipe.reactivate.enabled and _reactivate(recipe, data)] if own else None,
     }
 
 
@@ -115,8 +117,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("scores/recam", "seeds", score_seeds, _recam_seed_scores, ("seeds/recam",), ("score",), _recam_scored),
     Stage("masks", "masks", make_masks, _masks, ("seeds/cam", "seeds/recam"), ("seeded", "score"), reads=("scores/cam", "scores/recam")),
     Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth),
-    Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted),
-    Stage("segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted),
+    Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted, reads=("classify", "reactivate")),
+    Stage("segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted, reads=("classify", "reactivate")),
     Stage(
         "predictions/pseudo",
         "segment",

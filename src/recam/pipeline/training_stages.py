@@ -18,7 +18,7 @@ from recam.errors import DataError, RecipeError
 from recam.models.classifier import Classifier
 from recam.models.segmenters import encoder_normalisation
 from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective, SegmentationObjective, split_parameters
-from recam.pipeline.recipe import Recipe
+from recam.pipeline.recipe import CLASSIFIER, Recipe
 from recam.pipeline.store import StageFolder
 from recam.pipeline.trained import build_segmenter, load_classifier, make_classifier, save_classifier, save_segmenter
 from recam.pipeline.work import Work
@@ -94,9 +94,14 @@ def segment(work: Work) -> dict[str, Any]:
     samples = [sample for sample in work.data.train if sample.mask is not None] if truth else work.data.train
     if not samples:
         raise DataError("no training image has a true mask, so there is no upper bound to train. Set segment.labels to 'pseudo'.")
-    mean, std = encoder_normalisation(settings.encoder, settings.weights)
     classes = work.data.catalog.classes.names
-    network = build_segmenter(settings, len(classes), settings.weights)
+    if settings.weights == CLASSIFIER:
+        source = _weights(work, "reactivate" if work.recipe.reactivate.enabled else "classify")
+        trained = load_classifier(source).backbone
+        weights, mean, std = str(source), trained.mean, trained.std
+    else:
+        weights, (mean, std) = settings.weights, encoder_normalisation(settings.encoder, settings.weights)
+    network = build_segmenter(settings, len(classes), weights)
     encoder = getattr(network, "encoder", None)
     if settings.freeze_encoder:
         if encoder is None:
