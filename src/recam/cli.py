@@ -149,13 +149,10 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show all settings o
 
 
 def main() -> None:
-    """Entry point: a `RecamError` becomes its text and exit code 2, an interrupt 130."""
+    """Entry point: a `RecamError` becomes its text and exit code 2."""
     try:
         app()
     except RecamError as error:
         console.print(f"[bold red]{type(error).__name__}[/bold red]: ", end="", highlight=False)
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        sys.exit(130)

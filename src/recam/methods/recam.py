@@ -28,7 +28,7 @@ Pooling = Literal["gap", "area"]
 Weighting = Literal["w", "w_prime", "add", "mul"]
 
 POOLINGS: tuple[str, ...] = get_args(Pooling)
-WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
+WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
 
 @dataclass(frozen=True)

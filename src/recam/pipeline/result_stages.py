@@ -12,7 +12,7 @@ import torch
 from recam.data.images import read_mask, write_mask, write_png
 from recam.errors import DataError
 from recam.methods.cam import read_full
-from recam.methods.recam import Weighting
+from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep, apply_threshold
 from recam.metrics import ConfusionMatrix
 from recam.pipeline.predict import most_probable, predict_probabilities
@@ -51,7 +51,10 @@ def make_seed_files(work: Work) -> dict[str, Any]:
             made = make_seeds(classifier, sample.image.read(), sample.labels, weightings, settings.scales, settings.flip, max_side)
         for weighting, seed in made.items():
             save_seed(seed_path(folder, weighting, sample.id), seed, settings.bits)
-    return {"images": len(samples), "weightings": list(weightings)}
+    work.accelerator.wait_for_everyone()
+    # Weightings of earlier calls lie beside those of this one.
+    present = [w for w in WEIGHTINGS if all(seed_path(folder, w, sample.id).is_file() for sample in samples)]
+    return {"images": len(samples), "weightings": present}
 
 
 def score_seeds(work: Work) -> dict[str, Any]:

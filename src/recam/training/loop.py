@@ -122,6 +122,7 @@ def fit(
                     state = {"step": step + 1, "history": trained.history, "sums": sums}
                     save_checkpoint(checkpoint, accelerator.unwrap_model(model), optimizer, state)
     accelerator.wait_for_everyone()
+    accelerator.free_memory()  # else every network of the run stays on the device
     return trained
 
 
