@@ -11,8 +11,8 @@ demo: install
 	@echo "pictures: runs/demo/pictures/overview.png   numbers: runs/demo/summary.json"
 
 test: install
-	$(BIN)/ruff check src tests examples
-	$(BIN)/ruff format --check src tests examples
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
