@@ -19,7 +19,8 @@ from recam.data.catalog import open_catalog
 from recam.data.check import check
 from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
 from recam.files import write_bytes
-from recam.pipeline.recipe import CLASSIFIER, Recipe, load_recipe
+from recam.pipeline.recipe import Recipe, load_recipe
+from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.stages import STAGES, stages_until
 from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
 from recam.pipeline.summary import RunSummary, summarise

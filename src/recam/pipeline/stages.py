@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from recam.errors import RecipeError, near_matches
-from recam.pipeline.recipe import CLASSIFIER, Recipe
+from recam.pipeline.recipe import Recipe
 from recam.pipeline.result_stages import make_masks, make_pictures, make_seed_files, predict_val, score_masks, score_seeds
+from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
 from recam.pipeline.work import RunData, Stage
 

@@ -15,7 +15,7 @@ from recam.errors import StoreError
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
 from recam.models.segmenters import make_segmenter, segmenter_options
-from recam.pipeline.recipe import BackboneSettings, SegmentSettings
+from recam.pipeline.settings import BackboneSettings, SegmentSettings
 from recam.tensors import load_tensors, save_tensors
 
 

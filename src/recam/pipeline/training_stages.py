@@ -18,7 +18,8 @@ from recam.errors import DataError, RecipeError
 from recam.models.classifier import Classifier
 from recam.models.segmenters import encoder_normalisation
 from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective, SegmentationObjective, split_parameters
-from recam.pipeline.recipe import CLASSIFIER, Recipe
+from recam.pipeline.recipe import Recipe
+from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.store import StageFolder
 from recam.pipeline.trained import build_segmenter, load_classifier, make_classifier, save_classifier, save_segmenter
 from recam.pipeline.work import Work

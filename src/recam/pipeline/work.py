@@ -11,7 +11,8 @@ from accelerate import Accelerator
 
 from recam.data.catalog import Catalog, fingerprint
 from recam.errors import DataError
-from recam.pipeline.recipe import DataSettings, Recipe
+from recam.pipeline.recipe import Recipe
+from recam.pipeline.settings import DataSettings
 from recam.pipeline.store import StageFolder
 from recam.progress import Progress
 from recam.types import Sample
