@@ -58,12 +58,16 @@ class SeedMaps:
         maps: (n, h, w) float32 in [0, 1], usually at a quarter of the image's size.
         class_indices: (n,) which class each plane belongs to, 0…K−1.
         size: (H, W) of the image.
+        ignore: (H, W) bool, pixels of which a refiner says that nobody knows: 255 in masks; None where it says so of none.
     """
 
     maps: Maps
     class_indices: NDArray[np.int64]
     size: tuple[int, int]
+    ignore: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.maps.ndim != 3 or len(self.maps) != len(self.class_indices):
             raise ValueError(f"maps {self.maps.shape} do not fit {len(self.class_indices)} class indices")
+        if self.ignore is not None and self.ignore.shape != self.size:
+            raise ValueError(f"ignore {self.ignore.shape} is not of the image's size {self.size}")

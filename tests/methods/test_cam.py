@@ -122,3 +122,14 @@ def test_read_full_leaves_maps_of_the_images_size_alone():
 def test_read_full_refuses_maps_of_another_image():
     with pytest.raises(DataError, match=r"maps of \(5, 5\) belong to no \(74, 99\) image: expected \(19, 25\)"):
         cam.read_full(seed_maps(np.zeros((1, 5, 5), np.float32), (74, 99)))
+
+
+def test_full_maps_at_a_quarter_are_means_over_what_the_image_has():
+    full = np.arange(30, dtype=np.float32).reshape(1, 5, 6) / 30
+    strided = cam.read_strided(SeedMaps(full, np.array([2]), (5, 6)))
+    assert strided.shape == (1, 2, 2)
+    np.testing.assert_allclose(strided[0, 0, 0], full[0, :4, :4].mean(), rtol=1e-6)
+    np.testing.assert_allclose(strided[0, 1, 1], full[0, 4:, 4:].mean(), rtol=1e-6)
+    stored = SeedMaps(np.ones((1, 2, 2), np.float32), np.array([2]), (5, 6))
+    assert cam.read_strided(stored) is stored.maps
+    assert cam.read_strided(SeedMaps(np.zeros((0, 5, 6), np.float32), np.array([], np.int64), (5, 6))).shape == (0, 2, 2)

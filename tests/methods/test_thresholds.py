@@ -3,6 +3,7 @@ import pytest
 
 from recam.errors import DataError, RecipeError
 from recam.methods.thresholds import OtsuThreshold, ThresholdSweep, apply_threshold, class_ious, mean_over_present
+from recam.metrics import ConfusionMatrix
 
 THRESHOLDS = (0.1, 0.25, 0.3, 0.5, 0.9)
 
@@ -114,3 +115,16 @@ def test_otsu_needs_two_groups():
     otsu.update(np.zeros((2, 4, 4), np.float32))
     with pytest.raises(DataError, match="fewer than two different values"):
         otsu.threshold()
+
+
+def test_pixels_without_a_prediction_are_missing_from_their_class():
+    """Two of four pixels are left open: the class keeps one of its two, the background one of its two; nobody is charged a false alarm."""
+    maps, truth = np.array([[[0.9, 0.1, 0.8, 0.2]]], np.float32), np.array([[1, 0, 1, 0]], np.uint8)
+    ignore = np.array([[False, False, True, True]])
+    sweep = ThresholdSweep(1, [0.5])
+    sweep.update(maps, [0], truth, ignore)
+    assert sweep.best().miou == pytest.approx(0.5)
+    confusion = ConfusionMatrix(1)
+    confusion.update(apply_threshold(maps, [0], 0.5, ignore), truth)
+    assert confusion.scores().miou == pytest.approx(0.5)
+    np.testing.assert_array_equal(apply_threshold(maps, [0], 0.5, ignore), [[1, 0, 255, 255]])

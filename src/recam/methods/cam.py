@@ -164,3 +164,19 @@ def read_full(seed: SeedMaps, stride: int = STRIDE) -> Maps:
     padded = (expected[0] * stride, expected[1] * stride)
     full: Maps = upsample(torch.from_numpy(seed.maps.astype(np.float32, copy=False)), padded).numpy()
     return full[:, : seed.size[0], : seed.size[1]]
+
+
+def read_strided(seed: SeedMaps, stride: int = STRIDE) -> Maps:
+    """Class maps at a quarter of the image's size, (n, ⌈H/4⌉, ⌈W/4⌉) float32 in [0, 1]: as stored, or means of full ones over 4×4 pixels.
+
+    Raises:
+        DataError: maps of neither size.
+    """
+    if seed.maps.shape[1:] == strided_size(seed.size, stride):
+        return seed.maps.astype(np.float32, copy=False)
+    full = torch.from_numpy(read_full(seed, stride))  # (n, H, W)
+    if not len(full):
+        return np.zeros((0, *strided_size(seed.size, stride)), np.float32)
+    # Blocks that reach over the border take the mean of what the image has of them.
+    strided: Maps = F.avg_pool2d(full[None], stride, ceil_mode=True, count_include_pad=False)[0].numpy()  # (n, ⌈H/4⌉, ⌈W/4⌉)
+    return strided

@@ -22,13 +22,18 @@ from recam.types import Maps, Mask
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 
 
-def apply_threshold(maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], threshold: float) -> Mask:
+def apply_threshold(
+    maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], threshold: float, ignore: NDArray[np.bool_] | None = None
+) -> Mask:
     """Seed mask (H, W) of the maps (n, H, W) in [0, 1] of the classes `class_indices` (n,).
 
-    A pixel is background unless a map exceeds the threshold; ties go to the background, then to the class that comes first.
+    A pixel is background unless a map exceeds the threshold; ties go to the background, then to the class that comes first. Pixels of
+    `ignore` (H, W) are 255.
     """
     plane = np.full((1, *maps.shape[1:]), threshold, np.float32)  # (1, H, W)
     mask: Mask = mask_values(class_indices)[np.concatenate([plane, maps]).argmax(0)]  # (H, W)
+    if ignore is not None:
+        mask[ignore] = IGNORE
     return mask
 
 
@@ -99,15 +104,20 @@ class ThresholdSweep:
         self.n_classes = n_classes
         self.histogram = np.zeros((n_classes + 1, n_classes, len(self.thresholds) + 1), np.int64)
         """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be added."""
+        self.unsure = np.zeros(n_classes + 1, np.int64)
+        """(K+1 truths,) pixels without a prediction, whatever the threshold; those of several processes or shards may be added."""
         self._edges = np.asarray(self.thresholds, np.float32)
 
-    def update(self, maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], truth: Mask) -> None:
+    def update(
+        self, maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], truth: Mask, ignore: NDArray[np.bool_] | None = None
+    ) -> None:
         """Count one image.
 
         Args:
             maps: (n, H, W) in [0, 1]; n = 0 is an image where nothing but background is predicted.
             class_indices: (n,) the class of each map, 0…K−1.
             truth: (H, W) true mask; 255 is not counted.
+            ignore: (H, W), pixels without a prediction: they are missing from their class.
 
         Raises:
             DataError: maps and mask of different sizes, or mask values that are no class.
@@ -116,6 +126,9 @@ class ThresholdSweep:
             raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
         check_mask_values(truth, self.n_classes, "the true mask")
         counted = truth != IGNORE
+        if ignore is not None:
+            self.unsure += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
+            counted &= ~ignore
         rows = truth[counted].astype(np.int64)  # (pixels,)
         if not len(maps):
             # Nothing is exceeded, so the class does not matter.
@@ -131,7 +144,7 @@ class ThresholdSweep:
             self.histogram[:, class_index] += counts[:, plane]
 
     def confusion(self) -> NDArray[np.int64]:
-        """(T, K+1, K+1) int64, rows = truth, columns = prediction, 0 = background."""
+        """(T, K+1, K+1) int64, rows = truth, columns = prediction, 0 = background; without the pixels of `unsure`."""
         below = self.histogram.cumsum(2)[:, :, :-1]  # (K+1, K, T): pixels whose largest map does not exceed threshold t
         confusion = np.zeros((len(self.thresholds), self.n_classes + 1, self.n_classes + 1), np.int64)
         confusion[:, :, BACKGROUND] = below.sum(1).T
@@ -140,11 +153,12 @@ class ThresholdSweep:
 
     def best(self) -> OracleThreshold:
         """The oracle threshold. Raises `DataError` before any pixel has been counted."""
-        if not self.histogram.any():
+        if not (self.histogram.any() or self.unsure.any()):
             raise DataError(
                 "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
             )
-        curve = mean_over_present(class_ious(self.confusion()))  # (T,)
+        unsure = np.broadcast_to(self.unsure[:, None], (len(self.thresholds), self.n_classes + 1, 1))
+        curve = mean_over_present(class_ious(np.concatenate([self.confusion(), unsure], 2)))  # (T,)
         index = int(curve.argmax())
         return OracleThreshold(self.thresholds[index], float(curve[index]), self.thresholds, tuple(curve.tolist()))
 

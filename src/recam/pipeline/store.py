@@ -172,13 +172,15 @@ def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
     """Write class maps as unsigned integers of 8 or 16 bits, compressed, without pickle; rounding errs by at most 1/510 or 1/131070."""
     top = (1 << bits) - 1
     kind = np.uint8 if bits == 8 else np.uint16
+    planes: dict[str, Any] = {
+        "maps": np.rint(seed.maps * top).astype(kind),
+        "class_indices": seed.class_indices.astype(np.int64),
+        "size": np.asarray(seed.size, np.int64),
+    }
+    if seed.ignore is not None:
+        planes["ignore"] = np.packbits(seed.ignore)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            maps=np.rint(seed.maps * top).astype(kind),
-            class_indices=seed.class_indices.astype(np.int64),
-            size=np.asarray(seed.size, np.int64),
-        )
+        np.savez_compressed(file, **planes)
 
 
 def read_seed(path: Path) -> SeedMaps:
@@ -187,7 +189,10 @@ def read_seed(path: Path) -> SeedMaps:
         with np.load(path, allow_pickle=False) as file:
             stored = file["maps"]
             height, width = file["size"].tolist()
-            return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width))
+            ignore = None
+            if "ignore" in file:
+                ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
+            return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(f"{path} cannot be read as class maps ({error}). Delete it; `recam run` makes it again.") from error
 
