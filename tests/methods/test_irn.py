@@ -8,8 +8,9 @@ import torch
 
 from recam.errors import DataError, RecipeError
 from recam.labels import IGNORE
-from recam.methods import irn
-from recam.methods.irn import IrnSettings, Offset
+from recam.methods import irn, irn_paths
+from recam.methods.irn import IrnSettings
+from recam.methods.irn_paths import Offset
 
 
 def random(*shape, seed=0):
@@ -27,7 +28,7 @@ def dense_affinity(edge, radius):
     """(h·w, h·w) affinities of all pairs within the radius, 0 elsewhere and on the diagonal."""
     height, width = edge.shape
     values = edge.tolist()
-    paths = {offset: points_on_path(*offset) for offset in irn.pair_offsets(radius)}
+    paths = {offset: points_on_path(*offset) for offset in irn_paths.pair_offsets(radius)}
     matrix = torch.zeros(height * width, height * width)
     for i in range(height * width):
         for j in range(i + 1, height * width):
@@ -38,26 +39,26 @@ def dense_affinity(edge, radius):
 
 
 def test_offsets_by_hand():
-    assert irn.pair_offsets(2) == ((0, 1), (1, 0), (1, -1), (1, 1))
-    assert len(irn.pair_offsets(5)) == 34
-    assert irn.reach(5) == 4
-    assert irn.reach(4.5) == 4
+    assert irn_paths.pair_offsets(2) == ((0, 1), (1, 0), (1, -1), (1, 1))
+    assert len(irn_paths.pair_offsets(5)) == 34
+    assert irn_paths.reach(5) == 4
+    assert irn_paths.reach(4.5) == 4
 
 
 def test_paths_by_hand():
-    assert irn.path(Offset(0, 3)) == {(0, 0), (0, 1), (0, 2), (0, 3)}
+    assert irn_paths.path(Offset(0, 3)) == {(0, 0), (0, 1), (0, 2), (0, 3)}
     # The corners beside a diagonal are 1/√2 away.
-    assert irn.path(Offset(1, -1)) == {(0, 0), (0, -1), (1, 0), (1, -1)}
+    assert irn_paths.path(Offset(1, -1)) == {(0, 0), (0, -1), (1, 0), (1, -1)}
     # (0, 2) and (1, 0) are 2/√5 away from the line through (1, 2); of the box's other corner the same.
-    assert irn.path(Offset(1, 2)) == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)}
-    assert irn.path(Offset(2, 2)) == {(0, 0), (1, 1), (2, 2), (0, 1), (1, 0), (1, 2), (2, 1)}
+    assert irn_paths.path(Offset(1, 2)) == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)}
+    assert irn_paths.path(Offset(2, 2)) == {(0, 0), (1, 1), (2, 2), (0, 1), (1, 0), (1, 2), (2, 1)}
 
 
 @pytest.mark.parametrize("radius", [3, 5, 7.5, 10])
 def test_pieces_cover_exactly_the_path(radius):
-    for offset, pieces in irn.path_pieces(radius).items():
-        covered = {(start.y + y, start.x + x) for part, start in pieces for y, x in irn.path(part)}
-        assert covered == irn.path(offset) == points_on_path(*offset)
+    for offset, pieces in irn_paths.path_pieces(radius).items():
+        covered = {(start.y + y, start.x + x) for part, start in pieces for y, x in irn_paths.path(part)}
+        assert covered == irn_paths.path(offset) == points_on_path(*offset)
 
 
 def test_affinities_by_hand():
@@ -92,7 +93,7 @@ def loss_by_definition(edge_logits, displacement, segmentation, radius):
         for y, x in np.ndindex(*segmentation.shape[1:]):
             if y >= segmentation.shape[1] - r or not r <= x < segmentation.shape[2] - r:
                 continue
-            for dy, dx in irn.pair_offsets(radius):
+            for dy, dx in irn_paths.pair_offsets(radius):
                 one, other = int(segmentation[image, y, x]), int(segmentation[image, y + dy, x + dx])
                 if IGNORE in (one, other):
                     continue

@@ -18,7 +18,7 @@ Letters: n pairs, one a class, K classes, D channels, H×W an image, h×w its fe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from recam.errors import RecipeError
 from recam.methods.cam import Resolution, class_maps, full_size, fuse_views, normalise, strided_size, weight_rows
+from recam.types import Image, SeedMaps
 
 WALK_POWER = 1.5
 """AdvCAM's normalised maps are raised to this power before the random walk of IRN (published)."""
@@ -211,6 +212,43 @@ def make_advcams(
         views.append(factor * torch.cat(sums)[None])  # (1, n, h_i, w_i)
     fused = fuse_views(views, output)
     return normalise(fused if resolution == "strided" else fused[:, : size[0], : size[1]])
+
+
+@dataclass(frozen=True)
+class AdvCamRefiner:
+    """AdvCAM's maps of an image in place of those that come in, of which the classes and the open pixels stay.
+
+    Attributes:
+        features_of: as in `climb`.
+        pairs_of: for each scale (2, 3, H_i, W_i), the normalised image (H, W, 3) at that scale and its mirror image.
+        scales: the scale of each.
+        weight: as in `climb`: of CAM, or of any weighting of ReCAM.
+        settings: published ones.
+        classes_at_once: as in `make_advcams`.
+    """
+
+    features_of: FeaturesOf
+    pairs_of: Callable[[Image], Sequence[Tensor]]
+    scales: tuple[float, ...]
+    weight: Tensor
+    settings: AdvCamSettings = field(default_factory=AdvCamSettings)
+    classes_at_once: int | None = None
+
+    def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
+        if not len(seed.maps):
+            return seed
+        pairs, indices = self.pairs_of(image), seed.class_indices
+        cams = make_advcams(
+            self.features_of,
+            pairs,
+            self.scales,
+            self.weight,
+            indices,
+            seed.size,
+            settings=self.settings,
+            classes_at_once=self.classes_at_once,
+        )
+        return SeedMaps(cams.float().cpu().numpy(), indices, seed.size, seed.ignore)
 
 
 def _objective(logit_maps: Tensor, target_maps: Tensor, cam: Tensor, first: Tensor, settings: AdvCamSettings) -> Tensor:

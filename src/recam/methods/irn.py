@@ -13,11 +13,9 @@ the radius (the largest offset along an axis).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache, reduce
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 import torch
@@ -27,20 +25,10 @@ from torch.utils.checkpoint import checkpoint
 
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE
-from recam.methods.cam import EPS, STRIDE, upsample
+from recam.methods.cam import EPS, STRIDE, read_strided, upsample
+from recam.methods.irn_paths import Offset, pair_offsets, path_pieces, reach
 from recam.methods.thresholds import apply_threshold
-from recam.types import Mask
-
-
-class Offset(NamedTuple):
-    """From the first point of a pair to the second, in pixels of the map; y points down and is never negative."""
-
-    y: int
-    x: int
-
-
-Piece = tuple[Offset, Offset]
-"""A path already known, and where it starts within the path that it is a part of."""
+from recam.types import Image, Mask, SeedMaps
 
 
 @dataclass(frozen=True)
@@ -63,16 +51,14 @@ class IrnSettings:
     background_threshold: float = 0.28
 
     def __post_init__(self) -> None:
-        problems = [f"{name}={value}: must be > 1" for name, value in self._radii() if not 1 < value < float("inf")]
+        radii = {"radius": self.radius, "walk_radius": self.walk_radius}
+        problems = [f"{name}={value}: must be > 1" for name, value in radii.items() if not 1 < value < float("inf")]
         problems += [f"beta={self.beta}: must be a finite number ≥ 0"] * (not 0 <= self.beta < float("inf"))
         problems += [f"steps={self.steps}: must be ≥ 0"] * (self.steps < 0)
         if not 0 <= self.background_threshold <= 1:
             problems.append(f"background_threshold={self.background_threshold}: must be in [0, 1]")
         if problems:
             raise RecipeError(f"IRN: {'; '.join(problems)}.")
-
-    def _radii(self) -> tuple[tuple[str, float], ...]:
-        return ("radius", self.radius), ("walk_radius", self.walk_radius)
 
     def loss(self, edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor) -> IrnLoss:
         """`irn_loss` with these settings."""
@@ -110,57 +96,6 @@ class IrnLoss:
     n_background: Tensor
     n_foreground: Tensor
     n_negative: Tensor
-
-
-def reach(radius: float) -> int:
-    """⌈radius⌉ − 1, the largest offset along an axis."""
-    return math.ceil(radius) - 1
-
-
-def pair_offsets(radius: float) -> tuple[Offset, ...]:
-    """The (P,) offsets from a pixel to those within the radius that follow it in reading order, the shorter first: each pair once."""
-    r = reach(radius)
-    half_plane = [Offset(y, x) for y in range(r + 1) for x in range(-r, r + 1) if y > 0 or x > 0]
-    near = [offset for offset in half_plane if offset.y**2 + offset.x**2 < radius**2]
-    return tuple(sorted(near, key=lambda offset: (offset.y**2 + offset.x**2, offset)))
-
-
-def path(offset: Offset) -> frozenset[Offset]:
-    """The grid points of the bounding box from (0, 0) to `offset` whose distance to the line between them is below 1, ends included."""
-    length_squared = offset.y**2 + offset.x**2
-    if not length_squared:
-        return frozenset([offset])
-    columns = range(min(offset.x, 0), max(offset.x, 0) + 1)
-    box = (Offset(y, x) for y in range(offset.y + 1) for x in columns)
-    return frozenset(point for point in box if (point.y * offset.x - point.x * offset.y) ** 2 < length_squared)
-
-
-@lru_cache(maxsize=8)
-def path_pieces(radius: float) -> dict[Offset, tuple[Piece, ...]]:
-    """For each offset, shorter paths that together cover its path: on average two instead of fourteen points at radius 10.
-
-    A maximum does not mind what it sees twice, so the pieces may overlap. (0, 0) is the path of one point. Greedy: the piece that
-    covers most of what is left comes first.
-    """
-    known = {Offset(0, 0): path(Offset(0, 0))}
-    pieces: dict[Offset, tuple[Piece, ...]] = {}
-    for offset in pair_offsets(radius):
-        whole = path(offset)
-        candidates: dict[Piece, frozenset[Offset]] = {}
-        for shorter, points in known.items():
-            for start in whole:
-                if Offset(start.y + shorter.y, start.x + shorter.x) in whole:
-                    shifted = frozenset(Offset(start.y + point.y, start.x + point.x) for point in points)
-                    if shifted <= whole:
-                        candidates[shorter, start] = shifted
-        left, chosen = set(whole), []
-        while left:
-            best = max(candidates, key=lambda piece: len(candidates[piece] & left))
-            chosen.append(best)
-            left -= candidates[best]
-        pieces[offset] = tuple(chosen)
-        known[offset] = whole
-    return pieces
 
 
 def affinities(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
@@ -364,11 +299,15 @@ def walk_to_maps(walked: Tensor, size: tuple[int, int]) -> Tensor:
     Raises:
         DataError: maps too small for the image.
     """
+    full = _enlarge(walked, size)  # (n, H, W)
+    return full / full.amax().clamp_min(torch.finfo(full.dtype).tiny) if len(full) else full
+
+
+def _enlarge(walked: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = walked.shape[1] * STRIDE, walked.shape[2] * STRIDE
     if height < size[0] or width < size[1]:
         raise DataError(f"walked maps of {tuple(walked.shape[1:])} cover {(height, width)} pixels, less than the image's {size}.")
-    full = upsample(walked, (height, width))[:, : size[0], : size[1]]  # (n, H, W)
-    return full / full.amax().clamp_min(torch.finfo(full.dtype).tiny) if len(full) else full
+    return upsample(walked, (height, width))[:, : size[0], : size[1]]  # (n, H, W)
 
 
 def walk_to_labels(
@@ -386,3 +325,30 @@ def walk_to_labels(
         DataError: maps too small for the image.
     """
     return apply_threshold(walk_to_maps(walked, size).cpu().numpy(), class_indices, threshold)
+
+
+@dataclass(frozen=True)
+class IrnRefiner:
+    """Class maps after the walk, divided by the maximum over all classes; threshold them at `IrnSettings.background_threshold`.
+
+    Attributes:
+        edges_of: probabilities of a class boundary (1, h, w) of an image (H, W, 3); the walk happens at their size, published ⌈H/4⌉×⌈W/4⌉.
+        settings: published ones.
+        power: exponent that the maps are raised to before; published 1, and 1.5 for AdvCAM's.
+    """
+
+    edges_of: Callable[[Image], Tensor]
+    settings: IrnSettings = field(default_factory=IrnSettings)
+    power: float = 1.0
+
+    def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
+        if not len(seed.maps):
+            return seed
+        edges = self.edges_of(image)
+        strided = torch.from_numpy(read_strided(seed))
+        cams = upsample(strided.to(edges.device) ** self.power, (edges.shape[1], edges.shape[2]))  # (n, h, w)
+        walked = upsample(self.settings.walk(cams, edges), (strided.shape[1], strided.shape[2]))  # (n, ⌈H/4⌉, ⌈W/4⌉)
+        # The maximum is that of the maps at full size (published), where peaks of the strided ones are flattened.
+        full = _enlarge(walked, seed.size)  # (n, H, W)
+        maps = (walked / full.amax().clamp_min(torch.finfo(walked.dtype).tiny)).clamp_max(1)
+        return SeedMaps(maps.cpu().numpy(), seed.class_indices, seed.size, seed.ignore)

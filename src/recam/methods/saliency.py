@@ -15,8 +15,8 @@ Letters: B images, K classes, n maps of one image, H×W an image, h×w a map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch.nn.functional as F
@@ -25,7 +25,9 @@ from torch import Tensor
 
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE, mask_values
-from recam.types import Maps, Mask
+from recam.methods.cam import read_full
+from recam.methods.refine import one_plane_a_class
+from recam.types import Image, Maps, Mask, SeedMaps
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,28 @@ def edam_mask(
     mask: Mask = mask_values(class_indices)[winner]
     mask[salient & ~claimed & (largest < settings.ignore_below)] = IGNORE
     return mask
+
+
+@dataclass(frozen=True)
+class EdamRefiner:
+    """`edam_mask` of an image's class maps: full-size maps of 0 and 1, its 255 as pixels to ignore; any threshold between gives the mask.
+
+    Attributes:
+        saliency_of: the saliency map of an image, (H, W) float in [0, 1].
+        settings: published ones.
+    """
+
+    saliency_of: Callable[[Image], NDArray[np.floating]]
+    settings: EdamSettings = field(default_factory=EdamSettings)
+
+    def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
+        # Planes instead of classes: mask value i is the i-th map.
+        mask = edam_mask(read_full(seed), range(len(seed.maps)), self.saliency_of(image), self.settings)
+        ignore = mask == IGNORE
+        if seed.ignore is not None:
+            ignore |= seed.ignore
+        maps = one_plane_a_class(mask, len(seed.maps)) if len(seed.maps) else np.zeros((0, *seed.size), np.float32)
+        return SeedMaps(maps, seed.class_indices, seed.size, ignore if ignore.any() else None)
 
 
 def check_saliency(saliency: NDArray[np.floating], size: tuple[int, ...], what: str = "the saliency map") -> None:
