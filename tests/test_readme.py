@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from recam.cli import app
 from recam.pipeline.recipe import load_recipe, recipe_names
-from recam.pipeline.stages import stages_until
+from recam.pipeline.stages import check_group
 
 ROOT = Path(__file__).parent.parent
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/*.md"))]}
@@ -52,7 +52,7 @@ def test_commands_parse(page, words):
         # Files of the reader's own are not here; their settings still have to hold.
         recipe = parameters["recipe"] if not parameters["recipe"].endswith(".toml") else "recam"
         load_recipe(recipe, parameters["setting"] or ())
-        stages_until(parameters["until"])
+        check_group(parameters["until"])
     if command == "recipes" and parameters["name"]:
         assert parameters["name"] in recipe_names()
 

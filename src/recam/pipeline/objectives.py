@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from recam.data.loader import Batch
 from recam.errors import RecipeError
 from recam.labels import IGNORE
-from recam.methods.cam import bce_loss, classify
+from recam.methods.cam import STRIDE, bce_loss, classify
+from recam.methods.irn import irn_loss
 from recam.methods.recam import ReCamSettings, sce_loss, sce_single_loss
 from recam.models.classifier import Classifier
+from recam.models.irnet import IrNet
+
+MIDDLE = STRIDE // 2
 
 CLASSIFIER_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"bce": bce_loss, "sce": sce_loss, "sce_single": sce_single_loss}
 
@@ -48,6 +52,24 @@ class ReactivationObjective(nn.Module):
         weight_1, weight_2 = self.classifier.weight_1, self.classifier.weight_2
         loss = self.settings.loss(encode(self.classifier, batch), weight_1, weight_2, batch["labels"])
         return {"loss": loss.total, "bce": loss.bce, "sce": loss.sce}
+
+
+class IrnObjective(nn.Module):
+    """IRN's loss on confident labels; the backbone stays frozen, its features are computed once for both branches."""
+
+    def __init__(self, network: IrNet, radius: float) -> None:
+        super().__init__()
+        self.network, self.radius = network, radius
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        # The middle pixel of each 4×4 block stands for it, as the nearest one did in the published reduction.
+        segmentation = batch["masks"][:, MIDDLE::STRIDE, MIDDLE::STRIDE]  # (B, h, w)
+        edge_logits, displacement = self.network(batch["images"])
+        loss = irn_loss(edge_logits, displacement, segmentation, self.radius)
+        parts = {"positive": loss.positive, "negative": loss.negative}
+        if loss.displacement_foreground is not None and loss.displacement_background is not None:
+            parts["displacement"] = (loss.displacement_foreground + loss.displacement_background) / 2
+        return {"loss": loss.total, **parts}
 
 
 class SegmentationObjective(nn.Module):

@@ -16,11 +16,16 @@ from pydantic import Field, ValidationError, model_validator
 from recam.errors import RecipeError, near_matches
 from recam.pipeline.settings import (
     CLASSIFIER,
+    AdvCamSection,
     BackboneSettings,
+    ChainSettings,
     ClassifySettings,
     ComputeSettings,
+    CrfSection,
     DataSettings,
+    IrnSection,
     MaskSettings,
+    PamrSection,
     PredictSettings,
     ReactivateSettings,
     Section,
@@ -36,11 +41,18 @@ class Recipe(Section):
     """What the recipe is for."""
     seed: int = Field(0, ge=0)
     """Decides initial weights, order and augmentation."""
+    refine: tuple[str, ...] = ()
+    """Refiners that the class maps pass through before they become pseudo masks, in this order, e.g. ``["advcam", "irn"]``."""
     data: DataSettings = DataSettings()
     backbone: BackboneSettings = BackboneSettings()
     classify: ClassifySettings = ClassifySettings()
     reactivate: ReactivateSettings = ReactivateSettings()
     seeds: SeedSettings = SeedSettings()
+    chains: ChainSettings = ChainSettings()
+    advcam: AdvCamSection = AdvCamSection()
+    irn: IrnSection = IrnSection()
+    crf: CrfSection = CrfSection()
+    pamr: PamrSection = PamrSection()
     masks: MaskSettings = MaskSettings()
     segment: SegmentSettings = SegmentSettings()
     predict: PredictSettings = PredictSettings()
@@ -51,12 +63,20 @@ class Recipe(Section):
         wrong = []
         if self.classify.cache_features and not self.backbone.freeze_until:
             wrong.append("classify.cache_features needs a frozen trunk: set backbone.freeze_until, e.g. to 4, or cache_features to 0")
-        for name, (least, most) in {"classify.long_side": self.classify.long_side, "segment.scale": self.segment.scale}.items():
+        for name, (least, most) in {
+            "classify.long_side": self.classify.long_side,
+            "segment.scale": self.segment.scale,
+            "irn.scale": self.irn.scale,
+        }.items():
             if not 0 < least <= most:
                 wrong.append(f"{name} = ({least}, {most}): give the least first, and both above 0")
-        for name, scales in {"seeds.scales": self.seeds.scales, "predict.scales": self.predict.scales}.items():
+        climbed = (1.0,) if self.advcam.scales is None else self.advcam.scales  # None: those of the seeds
+        for name, scales in {"seeds.scales": self.seeds.scales, "predict.scales": self.predict.scales, "advcam.scales": climbed}.items():
             if not scales or min(scales) <= 0:
                 wrong.append(f"{name} = {scales}: give at least one factor, all above 0")
+        for name, (background, foreground) in {"irn.sure": self.irn.sure, "irn.sure_cam": self.irn.sure_cam}.items():
+            if not 0 <= background <= foreground <= 1:
+                wrong.append(f"{name} = ({background}, {foreground}): give background first, then foreground, both in [0, 1]")
         if self.reactivate.control and not self.reactivate.enabled:
             wrong.append("reactivate.control compares with reactivation: enable reactivate, or set control to false")
         if self.segment.weights == CLASSIFIER and self.segment.encoder != f"tu-{self.backbone.name}":

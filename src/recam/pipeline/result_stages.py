@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from recam.methods.cam import read_full
 from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep, apply_threshold
 from recam.metrics import ConfusionMatrix
+from recam.pipeline.chains import Link, mask_link, refined_links
 from recam.pipeline.predict import most_probable, predict_probabilities
 from recam.pipeline.seeds import make_seeds
-from recam.pipeline.store import StageFolder, read_seed, save_seed
+from recam.pipeline.store import StageFolder, map_path, read_seed, save_seed
+from recam.pipeline.thresholds import find_threshold, recipe_threshold
 from recam.pipeline.trained import TrainedSegmenter, load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS, mask_path
 from recam.pipeline.work import Work
@@ -27,13 +28,10 @@ from recam.types import Image, Sample
 MAKERS = {"seeds/cam": "classify", "seeds/control": "control", "seeds/recam": "reactivate"}
 """Which training each set of seeds comes from."""
 
+_TITLES = {"cam": "CAM", "recam": "ReCAM"}
+
 PICTURES = 12
 """Images shown by the pictures stage."""
-
-
-def seed_path(folder: StageFolder, weighting: Weighting, sample_id: str) -> Path:
-    """Where the class maps of a sample lie."""
-    return folder.path / weighting / f"{sample_id}.npz"
 
 
 def make_seed_files(work: Work) -> dict[str, Any]:
@@ -43,57 +41,58 @@ def make_seed_files(work: Work) -> dict[str, Any]:
     classifier = load_classifier(work.inputs[MAKERS[folder.name]].path / WEIGHTS).to(work.accelerator.device)
 
     def finished(sample: Sample) -> bool:
-        return all(seed_path(folder, weighting, sample.id).is_file() for weighting in weightings)
+        return all(map_path(folder, weighting, sample.id).is_file() for weighting in weightings)
 
     samples = work.data.score if folder.name == "seeds/control" else work.data.seeded
     for sample in work.share(samples, finished):
         with work.accelerator.autocast():
             made = make_seeds(classifier, sample.image.read(), sample.labels, weightings, settings.scales, settings.flip, max_side)
         for weighting, seed in made.items():
-            save_seed(seed_path(folder, weighting, sample.id), seed, settings.bits)
+            save_seed(map_path(folder, weighting, sample.id), seed, settings.bits)
     work.accelerator.wait_for_everyone()
     # Weightings of earlier calls lie beside those of this one.
-    present = [w for w in WEIGHTINGS if all(seed_path(folder, w, sample.id).is_file() for sample in samples)]
+    present = [w for w in WEIGHTINGS if all(map_path(folder, w, sample.id).is_file() for sample in samples)]
     return {"images": len(samples), "weightings": present}
 
 
 def score_seeds(work: Work) -> dict[str, Any]:
     """For each set of seeds: the whole threshold curve with its oracle, Otsu's threshold (found without masks) and the recipe's."""
     results = {}
-    for name, folder, weighting in list_seeds(work):
+    for name, folder, weighting, link in list_seeds(work):
         sweep, otsu = ThresholdSweep(len(work.data.catalog.classes)), OtsuThreshold()
+        recipe_says = work.recipe.masks.threshold if link is None else recipe_threshold(work.recipe, link)
         for sample in work.share(work.data.score, lambda sample: False):
             assert sample.mask is not None
-            seed = read_seed(seed_path(folder, weighting, sample.id))
-            sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read())
+            seed = read_seed(map_path(folder, weighting, sample.id))
+            sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read(), seed.ignore)
             otsu.update(seed.maps)
-        _sum_over_processes(work, sweep.histogram, otsu.histogram)
-        results[name] = _judge(sweep.best(), _find_threshold(otsu), work.recipe.masks.threshold)
+        _sum_over_processes(work, sweep.histogram, sweep.unsure, otsu.histogram)
+        results[name] = _judge(sweep.best(), _find_otsu(otsu), recipe_says)
     return {"images": len(work.data.score), "seeds": results}
 
 
-def list_seeds(work: Work) -> Iterator[tuple[str, StageFolder, Weighting]]:
-    """(name, folder, weighting) of every set of seeds among the inputs, e.g. ``("recam w_prime", …, "w_prime")``."""
+def list_seeds(work: Work) -> Iterator[tuple[str, StageFolder, Weighting, Link | None]]:
+    """(name, folder, weighting, link if refined) of every set of maps among the inputs, e.g. ``("recam w_prime", …, "w_prime", None)``."""
+    refined = {link.maps_stage: link for link in refined_links(work.recipe)}
     for stage, folder in work.inputs.items():
         if stage == "seeds/recam":
-            yield from ((f"recam {weighting}", folder, weighting) for weighting in work.recipe.seeds.weightings)
+            yield from ((f"recam {weighting}", folder, weighting, None) for weighting in work.recipe.seeds.weightings)
         elif stage in MAKERS:
-            yield stage.removeprefix("seeds/"), folder, "w"
+            yield stage.removeprefix("seeds/"), folder, "w", None
+        elif link := refined.get(stage):
+            yield link.title(work.recipe), folder, link.weighting(work.recipe), link
 
 
 def make_masks(work: Work) -> dict[str, Any]:
-    """Pseudo masks: the seeds at the oracle threshold where truth exists and the recipe wants it, else at the recipe's."""
-    recipe = work.recipe
-    chosen, weighting = ("recam", recipe.seeds.weighting) if recipe.reactivate.enabled else ("cam", "w")
-    name = f"recam {weighting}" if chosen == "recam" else chosen
-    folder = work.inputs[f"seeds/{chosen}"]
-    threshold, source = recipe.masks.threshold, "recipe"
-    if recipe.masks.oracle and f"scores/{chosen}" in work.inputs:
-        threshold, source = work.inputs[f"scores/{chosen}"].record["results"]["seeds"][name]["oracle"]["threshold"], "oracle"
+    """Pseudo masks: the maps, refined or not, at the oracle threshold where truth exists and the recipe wants it, else at the recipe's."""
+    link = mask_link(work.recipe)
+    folder, weighting = work.inputs[link.maps_stage], link.weighting(work.recipe)
+    threshold, source = find_threshold(work, link)
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
-        seed = read_seed(seed_path(folder, weighting, sample.id))
-        write_mask(mask_path(work.folder, sample.id), apply_threshold(read_full(seed), seed.class_indices, threshold))
-    return {"images": len(work.data.seeded), "seeds": name, "threshold": threshold, "threshold_from": source}
+        seed = read_seed(map_path(folder, weighting, sample.id))
+        mask = apply_threshold(read_full(seed), seed.class_indices, threshold, seed.ignore)
+        write_mask(mask_path(work.folder, sample.id), mask)
+    return {"images": len(work.data.seeded), "seeds": link.title(work.recipe), "threshold": threshold, "threshold_from": source}
 
 
 def score_masks(work: Work) -> dict[str, Any]:
@@ -125,7 +124,7 @@ def _score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dic
     return {"images": len(samples), "scores": confusion.scores().as_dict(), "confusion": confusion.counts.tolist()}
 
 
-def _find_threshold(otsu: OtsuThreshold) -> float | None:
+def _find_otsu(otsu: OtsuThreshold) -> float | None:
     try:
         return otsu.threshold()
     except DataError:  # maps of a classifier that found nothing at all: their scores say so, and the run goes on
@@ -173,10 +172,12 @@ def make_pictures(work: Work) -> dict[str, Any]:
 def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None) -> dict[str, Image]:
     image = sample.image.read()
     row = {"image": image}
-    shown: tuple[tuple[str, str, Weighting], ...] = (("CAM", "seeds/cam", "w"), ("ReCAM", "seeds/recam", work.recipe.seeds.weighting))
-    for title, stage, weighting in shown:
-        if stage in work.inputs:
-            row[title] = overlay_heat(image, read_full(read_seed(seed_path(work.inputs[stage], weighting, sample.id))))
+    final = mask_link(work.recipe)
+    links = [Link("cam"), Link("recam"), *(Link(final.origin, final.chain[:end]) for end in range(1, len(final.chain) + 1))]
+    for link in links:
+        if link.maps_stage in work.inputs:
+            seed = read_seed(map_path(work.inputs[link.maps_stage], link.weighting(work.recipe), sample.id))
+            row[_TITLES[link.origin] if not link.chain else f"+ {link.refiner}"] = overlay_heat(image, read_full(seed))
     row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
     if segmenter:
         settings = work.recipe.predict

@@ -20,8 +20,9 @@ from recam.data.check import check
 from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
 from recam.files import write_bytes
 from recam.pipeline.recipe import Recipe, load_recipe
+from recam.pipeline.refine_stages import check_chains
 from recam.pipeline.settings import CLASSIFIER
-from recam.pipeline.stages import STAGES, stages_until
+from recam.pipeline.stages import check_group, list_stages, stages_until
 from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
 from recam.pipeline.summary import RunSummary, summarise
 from recam.pipeline.trained import build_segmenter, make_classifier
@@ -54,14 +55,15 @@ def run(
         RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known.
     """
     recipe = _settle(recipe, settings, data)
-    stages = stages_until(until)
+    check_group(until)
     accelerator = _make_accelerator(recipe)
     folder = RunFolder(output)
     with folder.lock() if accelerator.is_main_process else nullcontext():
         run_data = _open_data(recipe, folder, accelerator)
-        every = [stage for stage in STAGES if stage.wanted(recipe, run_data)]
+        check_chains(recipe, run_data)
+        every = [stage for stage in list_stages(recipe) if stage.wanted(recipe, run_data)]
         plan = _plan(every, recipe, run_data)
-        wanted = [stage for stage in stages if stage in every]
+        wanted = stages_until(tuple(every), until)
         pending = [stage for stage in wanted if not _is_done(folder, stage, recipe, make_key(plan[stage.name]))]
         _refuse_early(recipe, run_data, {stage.name for stage in pending})
         if accelerator.is_main_process:

@@ -15,21 +15,30 @@ from recam.models.classifier import Classifier
 from recam.types import Image, SeedMaps
 
 
-@torch.inference_mode()
-def encode_scales(classifier: Classifier, image: Image, scales: Sequence[float], flip: bool, max_side: int | None = None) -> list[Tensor]:
-    """Features (2, D, h_i, w_i) of an image and its mirror image (or (1, …) without) at each scale.
+def view_pairs(classifier: Classifier, image: Image, scales: Sequence[float], flip: bool, max_side: int | None = None) -> list[Tensor]:
+    """An image and its mirror image (2, 3, H_i, W_i), or (1, …) without, at each scale, normalised, on the classifier's device.
 
     `max_side` reduces larger images before they are scaled; see `recam.data.transforms.scaled_size`.
     """
-    device = classifier.fc1.weight.device
-    backbone = classifier.backbone
-    features = []
+    device, backbone = classifier.fc1.weight.device, classifier.backbone
+    pairs = []
     for scale in scales:
         size = scaled_size((image.shape[0], image.shape[1]), scale, max_side)
         view = normalise_image(resize_image(image, size), backbone.mean, backbone.std)
         views = torch.stack([view, view.flip(-1)]) if flip else view[None]  # (2, 3, H_i, W_i)
-        features.append(backbone(views.to(device, memory_format=torch.channels_last)))
-    return features
+        pairs.append(views.to(device, memory_format=torch.channels_last))
+    return pairs
+
+
+@torch.inference_mode()
+def encode_scales(classifier: Classifier, image: Image, scales: Sequence[float], flip: bool, max_side: int | None = None) -> list[Tensor]:
+    """Features (2, D, h_i, w_i) of an image and its mirror image (or (1, …) without) at each scale; arguments as of `view_pairs`."""
+    return [classifier.backbone(views) for views in view_pairs(classifier, image, scales, flip, max_side)]
+
+
+def weight_of(classifier: Classifier, weighting: Weighting) -> Tensor:
+    """Weights (K, D) that maps are made with (eq. 9). Raises `RecipeError` for one that needs FC2 where there is none."""
+    return classifier.weight_1 if weighting == "w" else combine_weights(classifier.weight_1, classifier.weight_2, weighting)
 
 
 @torch.inference_mode()
@@ -60,6 +69,5 @@ def make_seeds(
 def _maps(
     classifier: Classifier, features: Sequence[Tensor], weighting: Weighting, indices: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
-    w_only = classifier.weight_1 if weighting == "w" else combine_weights(classifier.weight_1, classifier.weight_2, weighting)
-    maps: np.ndarray = make_cams(features, w_only, indices, size).float().cpu().numpy()
+    maps: np.ndarray = make_cams(features, weight_of(classifier, weighting), indices, size).float().cpu().numpy()
     return maps

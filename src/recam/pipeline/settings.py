@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recam.errors import RecipeError, near_matches
+from recam.methods.advcam import AdvCamSettings
+from recam.methods.crf import CrfSettings, LabelCrfSettings
+from recam.methods.irn import IrnSettings
+from recam.methods.pamr import PamrSettings
 from recam.methods.recam import Pooling, ReCamSettings, Weighting
 
 CLASSIFIER = "classifier"
@@ -138,6 +144,120 @@ class MaskSettings(Section):
     """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC."""
     oracle: bool = True
     """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in all results)."""
+
+
+class ChainSettings(Section):
+    """Further chains of refiners, made and scored beside `refine`; they want true masks in `data.score`."""
+
+    compare: tuple[tuple[str, ...], ...] = ()
+    """Chains to compare with, e.g. ``[["crf"], ["advcam", "irn"]]``."""
+    cam: bool = False
+    """Refine the maps of plain CAM as well, by all chains: the other half of the paper's Table 2."""
+
+
+class AdvCamSection(Section):
+    """AdvCAM, `refine = ["advcam"]`: see `recam.methods.advcam`."""
+
+    steps: int = Field(27, ge=1)
+    """Steps that each image climbs, a class and scale."""
+    step_size: float = Field(0.08, gt=0)
+    """How far the pixel with the largest gradient moves in a step, in units of the normalised image."""
+    mu: float = Field(7.0, ge=0)
+    """Weight of the restriction that regions found already change little."""
+    mask_threshold: float = Field(0.5, ge=0, le=1)
+    """A position is restricted where the map exceeds this share of its maximum."""
+    published_scale_rule: bool = False
+    """Weigh scales as the published code does, which leaves the factor of scale 0.5 on for all others."""
+    scales: tuple[float, ...] | None = None
+    """Factors at which each image climbs; None: those of `seeds.scales`."""
+    classes_at_once: int | None = Field(None, ge=1)
+    """Classes of an image that climb as one batch; None: all. Fewer take less memory and give the same maps."""
+
+    def method(self) -> AdvCamSettings:
+        """What climbing itself depends on."""
+        return AdvCamSettings(**self.model_dump(exclude={"scales", "classes_at_once"}))
+
+
+class IrnSection(Section):
+    """IRN, `refine = ["irn"]`: confident labels, a network that learns boundaries from them, a random walk; see `recam.methods.irn`."""
+
+    sure: tuple[float, float] = (0.10, 0.35)
+    """Maps up to the first value are sure background, above the second sure foreground; between, nothing is learned."""
+    sure_cam: tuple[float, float] = (0.05, 0.30)
+    """The same for plain CAM."""
+    labels_by: Literal["crf", "pamr"] = "crf"
+    """What cleans the confident labels: ``crf`` as published (the extra crf), or ``pamr``, which needs nothing."""
+    weights: Literal["backbone", "classifier"] = "backbone"
+    """Features that boundaries are learned from: those of ``backbone.weights`` as published, or the trained classifier's."""
+    displacement: bool = True
+    """Train the displacement branch beside (published); the walk does not need it."""
+    radius: float = Field(10, gt=1)
+    """How far apart two pixels of a training pair may be, exclusive, in pixels of the map at a quarter of the size."""
+    epochs: int = Field(3, ge=1)
+    """Passes over the training split."""
+    batch: int = Field(32, ge=1)
+    """Images a step, over all processes."""
+    lr: float = Field(0.1, gt=0)
+    """Learning rate of the edge branch."""
+    displacement_lr: float = Field(1.0, gt=0)
+    """Learning rate of the displacement branch."""
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """SGD momentum; the published rates fit 0."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """SGD weight decay."""
+    power: float = Field(0.9, ge=0)
+    """Exponent of the polynomial decay."""
+    scale: tuple[float, float] = (0.5, 1.5)
+    """Range of the factor that a training image is resized by, drawn evenly."""
+    crop: int = Field(512, ge=80, multiple_of=4)
+    """Side (pixels) of the random square crop."""
+    walk_radius: float = Field(5, gt=1)
+    """How far one step of the walk may reach, exclusive, in pixels of the map."""
+    beta: float = Field(10, ge=0)
+    """Exponent of the affinities in the walk; the higher, the more a weak edge stops it."""
+    steps: int = Field(256, ge=0)
+    """Length of the walk."""
+    threshold: float = Field(0.28, ge=0, le=1)
+    """Background plane of the walked maps where no true mask is known; published 0.28 for VOC, 0.25 for COCO."""
+
+    def method(self) -> IrnSettings:
+        """What loss and walk themselves depend on."""
+        return IrnSettings(self.radius, self.walk_radius, self.beta, self.steps, self.threshold)
+
+
+class CrfSection(Section):
+    """The dense CRF, `refine = ["crf"]`, which needs the extra crf: see `recam.methods.crf`."""
+
+    on: Literal["labels", "probabilities"] = "labels"
+    """What it sees: ``labels``, the mask at the threshold in force, by IRN's settings; or ``probabilities``, the maps beside a background
+    plane of that height, by DeepLabV2's settings."""
+    terms: dict[str, float] = {}
+    """Settings that differ from the published ones, e.g. ``{bilateral_srgb = 10, iterations = 5}``; see `CrfSettings`."""
+
+    def method(self) -> CrfSettings:
+        """The pairwise terms, published ones with `terms` laid over them. Raises `RecipeError` for one that does not exist."""
+        kind = LabelCrfSettings if self.on == "labels" else CrfSettings
+        known = {field.name for field in fields(kind)}
+        unknown = [name for name in self.terms if name not in known]
+        if unknown:
+            raise RecipeError(f"crf.terms: there is no {unknown[0]!r} on {self.on}.{near_matches(unknown[0], known)}")
+        terms: dict[str, Any] = {name: int(value) if name == "iterations" else value for name, value in self.terms.items()}
+        return kind(**terms)
+
+
+class PamrSection(Section):
+    """PAMR, `refine = ["pamr"]`: see `recam.methods.pamr`."""
+
+    iterations: int = Field(10, ge=1)
+    """How often each pixel takes the weighted mean of its neighbours."""
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
+    """Distances of the rings of 8 neighbours, pixels."""
+    contrast_scale: float = Field(0.1, gt=0)
+    """Differences in colour are divided by this times the local standard deviation; a smaller one respects fainter edges."""
+
+    def method(self) -> PamrSettings:
+        """The method's own settings."""
+        return PamrSettings(**self.model_dump())
 
 
 class SegmentSettings(Section):

@@ -8,9 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from recam.errors import RecipeError, near_matches
+from recam.pipeline import refiners  # noqa: F401 (enters the built-in refiners)
+from recam.pipeline.chains import Link, mask_link
 from recam.pipeline.recipe import Recipe
+from recam.pipeline.refine_stages import chain_stages
 from recam.pipeline.result_stages import make_masks, make_pictures, make_seed_files, predict_val, score_masks, score_seeds
 from recam.pipeline.settings import CLASSIFIER
+from recam.pipeline.thresholds import threshold_key
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
 from recam.pipeline.work import RunData, Stage
 
@@ -46,9 +50,8 @@ def _recam_seed_scores(recipe: Recipe, data: RunData) -> dict[str, Any]:
 
 
 def _masks(recipe: Recipe, data: RunData) -> dict[str, Any]:
-    # The oracle follows from seeds and truth; the recipe's threshold counts where it is used.
-    threshold = "oracle" if recipe.masks.oracle and data.score else recipe.masks.threshold
-    return {"threshold": threshold, "weighting": recipe.seeds.weighting if recipe.reactivate.enabled else "w"}
+    link = mask_link(recipe)
+    return {"threshold": threshold_key(recipe, data, link), "weighting": link.weighting(recipe)}
 
 
 def _segment(recipe: Recipe, data: RunData) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _truth_wanted(recipe: Recipe, data: RunData) -> bool:
     return recipe.segment.enabled and (recipe.segment.labels == "truth" or recipe.segment.upper_bound)
 
 
-STAGES: tuple[Stage, ...] = (
+_BEFORE: tuple[Stage, ...] = (
     Stage(
         "features", "classify", make_features, _training, roles=("train",), wanted=lambda recipe, data: recipe.classify.cache_features > 0
     ),
@@ -116,7 +119,9 @@ STAGES: tuple[Stage, ...] = (
     Stage("scores/cam", "seeds", score_seeds, _seed_scores, ("seeds/cam",), ("score",), _has_truth),
     Stage("scores/control", "seeds", score_seeds, _seed_scores, ("seeds/control",), ("score",), _control_wanted),
     Stage("scores/recam", "seeds", score_seeds, _recam_seed_scores, ("seeds/recam",), ("score",), _recam_scored),
-    Stage("masks", "masks", make_masks, _masks, ("seeds/cam", "seeds/recam"), ("seeded", "score"), reads=("scores/cam", "scores/recam")),
+)
+
+_AFTER: tuple[Stage, ...] = (
     Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth),
     Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted, reads=("classify", "reactivate")),
     Stage("segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted, reads=("classify", "reactivate")),
@@ -138,17 +143,28 @@ STAGES: tuple[Stage, ...] = (
         ("val",),
         lambda recipe, data: _truth_wanted(recipe, data) and bool(data.val),
     ),
-    Stage("pictures", "pictures", make_pictures, _predict, ("seeds/cam", "seeds/recam", "masks", "segment/pseudo"), ("seeded",)),
 )
 
-GROUPS = tuple(dict.fromkeys(stage.group for stage in STAGES))
+GROUPS = ("classify", "reactivate", "seeds", "refine", "masks", "segment", "pictures")
 
 
-def stages_until(until: str | None) -> tuple[Stage, ...]:
-    """All stages, or those up to the end of a group. Raises `RecipeError` with near matches for an unknown one."""
-    if until is None:
-        return STAGES
-    if until not in GROUPS:
+def list_stages(recipe: Recipe) -> tuple[Stage, ...]:
+    """All stages in order; those of refiners are as many as the recipe's chains have links."""
+    link = mask_link(recipe)
+    seeds = ("seeds/cam", "seeds/recam")
+    masked = (link.maps_stage,) if link.chain else seeds
+    masks = Stage("masks", "masks", make_masks, _masks, masked, ("seeded", "score"), reads=(link.scores_stage,))
+    shown = (*seeds, *(Link(link.origin, link.chain[:end]).maps_stage for end in range(1, len(link.chain) + 1)), "masks", "segment/pseudo")
+    pictures = Stage("pictures", "pictures", make_pictures, _predict, shown, ("seeded",))
+    return (*_BEFORE, *chain_stages(recipe), masks, *_AFTER, pictures)
+
+
+def check_group(until: str | None) -> None:
+    """Raises `RecipeError` with near matches where ``--until`` names no group of stages."""
+    if until is not None and until not in GROUPS:
         raise RecipeError(f"--until: there is no stage {until!r}.{near_matches(until, GROUPS)}")
-    last = max(index for index, stage in enumerate(STAGES) if stage.group == until)
-    return STAGES[: last + 1]
+
+
+def stages_until(stages: tuple[Stage, ...], until: str | None) -> tuple[Stage, ...]:
+    """All stages, or those up to the end of a group."""
+    return stages if until is None else tuple(stage for stage in stages if GROUPS.index(stage.group) <= GROUPS.index(until))

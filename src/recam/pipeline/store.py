@@ -168,6 +168,11 @@ class RunFolder:
         return [str(path.parent.relative_to(self.root)) for path in records if read_json(path).get("state") == "done"]
 
 
+def map_path(folder: StageFolder, weighting: str, sample_id: str) -> Path:
+    """Where the class maps of a sample lie: seeds by weighting, refined maps, which are of one weighting, without."""
+    return folder.path / weighting / f"{sample_id}.npz" if folder.name.startswith("seeds/") else folder.path / f"{sample_id}.npz"
+
+
 def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
     """Write class maps as unsigned integers of 8 or 16 bits, compressed, without pickle; rounding errs by at most 1/510 or 1/131070."""
     top = (1 << bits) - 1

@@ -48,13 +48,12 @@ class RunSummary:
         seeds = self._seeds()
         if seeds:
             images = self._results("scores/cam")["images"]
-            lines += [
-                "",
-                f"{'seed mIoU (' + str(images) + ' images)':<28}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}",
-            ]
+            named = max((28, *(len(name) + 2 for name, _ in seeds)))
+            heading = f"{'seed mIoU (' + str(images) + ' images)':<{named}}"
+            lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}"]
             for name, found in seeds:
                 cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
-                lines.append(f"{name:<28}" + "  ".join(_score_at(cell) for cell in cells))
+                lines.append(f"{name:<{named}}" + "  ".join(_score_at(cell) for cell in cells))
             lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
         masks = self._results("masks")
         if masks:
@@ -68,11 +67,12 @@ class RunSummary:
             if f"predictions/{kind}" in self.records:
                 held_out = self._results(f"predictions/{kind}")["images"]
                 lines.append(f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images")
-        lines += ["", f"{'stage':<20}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
+        wide = max((20, *(len(name) + 2 for name in self.records)))
+        lines += ["", f"{'stage':<{wide}}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
         for name, record in self.records.items():
             cost = self._cost(record)
             speed = "" if cost["images_per_second"] is None else f"{cost['images_per_second']:.1f}"
-            lines.append(f"{name:<20}{cost['minutes']:8.2f} {speed:>9} {cost['peak_memory_mb']:9.0f}")
+            lines.append(f"{name:<{wide}}{cost['minutes']:8.2f} {speed:>9} {cost['peak_memory_mb']:9.0f}")
         return "\n".join(lines)
 
     def _results(self, stage: str) -> dict[str, Any]:
@@ -80,8 +80,7 @@ class RunSummary:
         return results
 
     def _seeds(self) -> list[tuple[str, dict[str, Any]]]:
-        stages = ("scores/cam", "scores/control", "scores/recam")
-        return [item for stage in stages for item in self._results(stage).get("seeds", {}).items()]
+        return [item for stage in self.records if stage.startswith("scores/") for item in self._results(stage).get("seeds", {}).items()]
 
     def _miou(self, stage: str) -> float | None:
         miou: float | None = self._results(stage).get("scores", {}).get("miou")

@@ -14,6 +14,7 @@ from recam.data.transforms import Triple
 from recam.errors import StoreError
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
+from recam.models.irnet import IrNet
 from recam.models.segmenters import make_segmenter, segmenter_options
 from recam.pipeline.settings import BackboneSettings, SegmentSettings
 from recam.tensors import load_tensors, save_tensors
@@ -49,19 +50,52 @@ def save_classifier(path: Path, classifier: Classifier, settings: BackboneSettin
     save_tensors(path, classifier.state_dict(), meta)
 
 
-def load_classifier(path: Path, second_head: bool = False) -> Classifier:
+def load_classifier(path: Path, second_head: bool = False, freeze_until: int | str | None = None) -> Classifier:
     """A classifier in evaluation mode, needing neither network nor data set.
 
     Args:
         path: what `save_classifier` wrote.
         second_head: add a fresh FC2 where the file has none.
+        freeze_until: other stages frozen than in training; 0 lets gradients reach the images.
     """
     tensors, meta = _load(path, "classifier")
-    settings = BackboneSettings.model_validate({**meta["backbone"], "weights": "none"})
+    changed = {} if freeze_until is None else {"freeze_until": freeze_until}
+    settings = BackboneSettings.model_validate({**meta["backbone"], "weights": "none", **changed})
     classifier = make_classifier(settings, len(meta["classes"]), second_head or meta["second_head"])
     classifier.load_state_dict(tensors, strict=meta["second_head"] or not second_head)
     classifier.backbone.mean, classifier.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
     return classifier.eval()
+
+
+def make_irnet(settings: BackboneSettings, displacement: bool) -> IrNet:
+    """IRN's network on the settings' backbone, channels-last. Its branches are fresh: seed torch before.
+
+    Raises:
+        RecipeError: a backbone without the five levels that it reads.
+    """
+    backbone = Backbone(settings.name, settings.weights, settings.output_stride, settings.dilate, freeze_until=0)
+    return IrNet(backbone, displacement).to(memory_format=torch.channels_last)
+
+
+def save_irnet(path: Path, network: IrNet, settings: BackboneSettings) -> None:
+    """Write IRN's network; `load_irnet` gives it back."""
+    meta = {
+        "kind": "irnet",
+        "backbone": settings.model_dump(),
+        "displacement": network.displacement is not None,
+        "mean": network.backbone.mean,
+        "std": network.backbone.std,
+    }
+    save_tensors(path, network.state_dict(), meta)
+
+
+def load_irnet(path: Path) -> IrNet:
+    """IRN's network in evaluation mode."""
+    tensors, meta = _load(path, "irnet")
+    network = make_irnet(BackboneSettings.model_validate({**meta["backbone"], "weights": "none"}), meta["displacement"])
+    network.load_state_dict(tensors)
+    network.backbone.mean, network.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
+    return network.eval()
 
 
 def build_segmenter(settings: SegmentSettings, n_classes: int, weights: str) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ def segment(work: Work) -> dict[str, Any]:
         Augment(settings.crop, mean, std, scale=settings.scale, max_side=work.recipe.data.max_side),
         work.recipe.seed,
     )
-    results = _train(work, SegmentationObjective(network), dataset, groups, settings.epochs, settings.batch)
+    results = train(work, SegmentationObjective(network), dataset, groups, settings, settings.epochs, settings.batch)
     if work.accelerator.is_main_process:
         save_segmenter(work.folder.path / WEIGHTS, network, settings, classes, mean, std)
     return {**results, "images": len(samples)}
@@ -164,16 +164,35 @@ def _train_classifier(
     else:
         # Other draws of augmentation than those the classifier began with.
         dataset = LabelledImages(work.data.train, _augment(work.recipe, classifier), n_classes, work.recipe.seed + first_view)
-    results = _train(work, objective, dataset, groups, epochs, work.recipe.classify.batch)
+    results = train(work, objective, dataset, groups, work.recipe.classify, epochs, work.recipe.classify.batch)
     if work.accelerator.is_main_process:
         save_classifier(work.folder.path / WEIGHTS, classifier, work.recipe.backbone, work.data.catalog.classes.names)
     return {**results, "images": len(work.data.train)}
 
 
-def _train(
-    work: Work, objective: nn.Module, dataset: Dataset[Batch], groups: list[dict[str, Any]], epochs: int, batch: int
+class TrainingSettings(Protocol):
+    """What a training reads of its section of the recipe beside epochs, batch and learning rates."""
+
+    @property
+    def momentum(self) -> float: ...
+
+    @property
+    def weight_decay(self) -> float: ...
+
+    @property
+    def power(self) -> float: ...
+
+
+def train(
+    work: Work,
+    objective: nn.Module,
+    dataset: Dataset[Batch],
+    groups: list[dict[str, Any]],
+    settings: TrainingSettings,
+    epochs: int,
+    batch: int,
 ) -> dict[str, Any]:
-    settings = work.recipe.segment if isinstance(objective, SegmentationObjective) else work.recipe.classify
+    """Train with SGD and polynomial decay, resuming from the stage's checkpoint; results are the history."""
     optimizer = make_sgd(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
     rates = [group["lr"] for group in optimizer.param_groups]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
 from accelerate import Accelerator
 
 from recam.data.catalog import Catalog, fingerprint
@@ -98,6 +102,32 @@ class Work:
     inputs: Mapping[str, StageFolder]
     accelerator: Accelerator
 
+    def each(self, samples: Sequence[Sample], finished: Callable[[Sample], bool], do: Callable[[Sample], None], processes: bool) -> None:
+        """`do` for this process's part of the samples not finished yet, with progress.
+
+        Args:
+            do: writes what `finished` looks for.
+            processes: several images at a time, in processes of their own, as `compute.workers` allows; `do` must then be picklable.
+        """
+        workers = self._count_workers() if processes else 1
+        if workers == 1:
+            for sample in self.share(samples, finished):
+                do(sample)
+            return
+        with ProcessPoolExecutor(workers, initializer=_use_one_thread) as pool:
+            pending: deque[Future[None]] = deque()
+            for sample in self.share(samples, finished):
+                pending.append(pool.submit(do, sample))
+                if len(pending) > 2 * workers:
+                    pending.popleft().result()
+            for future in pending:
+                future.result()
+
+    def _count_workers(self) -> int:
+        asked = self.recipe.compute.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, asked if asked >= 0 else cores // self.accelerator.num_processes)
+
     def share(self, samples: Sequence[Sample], finished: Callable[[Sample], bool]) -> Iterator[Sample]:
         """This process's part of the samples not finished yet, with progress."""
         own = samples[self.accelerator.process_index :: self.accelerator.num_processes]
@@ -135,3 +165,8 @@ class Stage:
     version: int = 1
     reads: tuple[str, ...] = ()
     holds_enough: Callable[[Recipe, Mapping[str, Any]], bool] = lambda recipe, results: True
+
+
+def _use_one_thread() -> None:
+    # One process a core: more threads would only wait for each other.
+    torch.set_num_threads(1)

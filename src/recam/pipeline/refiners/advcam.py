@@ -1,0 +1,52 @@
+"""AdvCAM in a run: with the classifier that the seeds come from, and their weighting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recam.methods.advcam import AdvCamRefiner
+from recam.pipeline.chains import Link
+from recam.pipeline.recipe import Recipe
+from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.seeds import view_pairs, weight_of
+from recam.pipeline.trained import load_classifier
+from recam.pipeline.training_stages import WEIGHTS
+from recam.types import Image
+
+
+def _training_of(link: Link) -> str:
+    return "reactivate" if link.origin == "recam" else "classify"
+
+
+@refiner_steps.register("advcam")
+class AdvCamStep(RefinerStep):
+    """`recam.methods.advcam.AdvCamRefiner`."""
+
+    makes_maps = True
+
+    def make(self, context: RefineContext) -> AdvCamRefiner:
+        work = context.work
+        section, scales = work.recipe.advcam, _scales(work.recipe)
+        # Frozen units would build no graph to the image; what must not learn here are the parameters.
+        path = work.inputs[_training_of(context.link)].path / WEIGHTS
+        classifier = load_classifier(path, freeze_until=0).requires_grad_(False).to(work.accelerator.device)
+
+        def pairs_of(image: Image) -> list[Any]:
+            return view_pairs(classifier, image, scales, True, work.recipe.data.max_side)
+
+        weight = weight_of(classifier, context.link.weighting(work.recipe))
+        return AdvCamRefiner(classifier.backbone, pairs_of, scales, weight, section.method(), section.classes_at_once)
+
+    def settings(self, recipe: Recipe, link: Link) -> dict[str, Any]:
+        own = recipe.advcam.model_dump(exclude={"classes_at_once"})
+        return {**own, "scales": _scales(recipe), "max_side": recipe.data.max_side, "weighting": link.weighting(recipe)}
+
+    def threshold(self, recipe: Recipe, before: float) -> float:
+        return before
+
+    def reads(self, link: Link) -> tuple[str, ...]:
+        return (_training_of(link),)
+
+
+def _scales(recipe: Recipe) -> tuple[float, ...]:
+    return recipe.seeds.scales if recipe.advcam.scales is None else recipe.advcam.scales

@@ -1,0 +1,172 @@
+"""Chains of refiners in a run: made, scored, compared, resumed; and refused at the start where they make no sense."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import recam
+from recam.data.images import read_mask
+from recam.errors import RecipeError
+from recam.methods.refine import EVEN
+from recam.pipeline.chains import Link, is_for_masks, mask_link, refined_links
+from recam.pipeline.recipe import load_recipe
+from recam.pipeline.refiner import RefinerStep, refiner_steps
+from recam.pipeline.store import read_seed
+from recam.types import SeedMaps
+
+SMALL = {
+    "irn.labels_by": "pamr",
+    "irn.crop": 96,
+    "irn.epochs": 1,
+    "irn.batch": 4,
+    "irn.steps": 8,
+    "advcam.steps": 2,
+    "pamr.dilations": [1, 2],
+}
+
+
+@pytest.fixture(scope="module")
+def chained(tiny_run, tmp_path_factory, rerun):
+    """The tiny run, gone on with a chain for masks and one to compare."""
+    root = shutil.copytree(tiny_run, tmp_path_factory.mktemp("chained") / "run")
+    summary = rerun(root, until="masks", refine=["irn"], chains__compare=[["advcam", "irn"], ["pamr"]], chains__cam=True, **_dunder(SMALL))
+    return root, summary
+
+
+def _dunder(settings):
+    return {name.replace(".", "__"): value for name, value in settings.items()}
+
+
+def test_links_of_all_chains_each_once():
+    recipe = load_recipe({}, {"refine": ["advcam", "irn"], "chains.compare": [["advcam"], ["crf"]], "chains.cam": True})
+    assert [link.name for link in refined_links(recipe)] == [
+        "recam+advcam",
+        "recam+advcam+irn",
+        "recam+crf",
+        "cam+advcam",
+        "cam+advcam+irn",
+        "cam+crf",
+    ]
+    assert mask_link(recipe) == Link("recam", ("advcam", "irn"))
+    assert is_for_masks(recipe, Link("recam", ("advcam",)))
+    assert not is_for_masks(recipe, Link("recam", ("crf",)))
+    assert not is_for_masks(recipe, Link("cam", ("advcam",)))
+
+
+def test_masks_come_from_the_chain_and_every_chain_is_scored(chained):
+    root, summary = chained
+    masks = summary.records["masks"]["results"]
+    assert masks["seeds"] == "recam w_prime + irn"
+    names = [name for name, _ in summary._seeds()]
+    for origin in ("recam w_prime", "cam"):
+        for chain in ("irn", "advcam", "advcam + irn", "pamr"):
+            assert f"{origin} + {chain}" in names
+    assert "recam w_prime + advcam + irn" in str(summary)
+    seed = read_seed(next((root / "refined/recam+irn").rglob("*.npz")))
+    assert 0 <= seed.maps.min() <= seed.maps.max() <= 1
+
+
+def test_the_same_again_does_nothing_and_seeds_are_never_made_anew(chained, rerun):
+    root, summary = chained
+    assert "classify" not in summary.made
+    assert "seeds/recam" not in summary.made
+    settings = {"refine": ["irn"], "chains__compare": [["advcam", "irn"], ["pamr"]], "chains__cam": True}
+    assert rerun(root, until="masks", **settings, **_dunder(SMALL)).made == ()
+
+
+def test_what_was_made_to_compare_goes_on_when_masks_want_it(chained, tmp_path, rerun):
+    root = shutil.copytree(chained[0], tmp_path / "run")
+    summary = rerun(root, until="masks", refine=["pamr"], **_dunder(SMALL))
+    # The scored images are the training images here, so the maps are all there; only masks are new.
+    record = json.loads((root / "refined/recam+pamr/stage.json").read_text())
+    assert record["results"]["whole"]
+    assert {"masks", "scores/masks"} <= set(summary.made)
+    assert not {"irn/recam/network", "seeds/recam", "scores/recam+pamr"} & set(summary.made)
+
+
+def test_a_deleted_map_is_made_again_to_the_same(chained, tmp_path, rerun):
+    root = shutil.copytree(chained[0], tmp_path / "run")
+    victim = next((root / "refined/recam+irn").rglob("*.npz"))
+    before = read_seed(victim).maps
+    victim.unlink()
+    settings = {"refine": ["irn"], "chains__compare": [["advcam", "irn"], ["pamr"]], "chains__cam": True}
+    assert rerun(root, until="masks", **settings, **_dunder(SMALL)).made == ("refined/recam+irn",)
+    np.testing.assert_array_equal(read_seed(victim).maps, before)
+
+
+def test_labels_by_pamr_hold_open_pixels_and_the_image_classes_only(chained):
+    values = set()
+    for path in (chained[0] / "irn/recam/labels").rglob("*.png"):
+        seed = read_seed(chained[0] / "seeds/recam/w_prime" / path.with_suffix(".npz").name)
+        found = set(np.unique(read_mask(path)).tolist())
+        assert found <= {0, 255} | {index + 1 for index in seed.class_indices.tolist()}
+        values |= found
+    assert 255 in values
+
+
+def test_crf_with_several_processes(chained, tmp_path, rerun):
+    pytest.importorskip("pydensecrf", reason="the dense CRF needs pydensecrf2: pip install 'recam[crf]'")
+    root = shutil.copytree(chained[0], tmp_path / "run")
+    summary = rerun(root, until="masks", refine=["crf"], compute__workers=2)
+    results = summary.records["refined/recam+crf"]["results"]
+    assert results["images"] == 12
+    assert results["threshold_from"] == "oracle"
+    alone = shutil.copytree(chained[0], tmp_path / "alone")
+    rerun(alone, until="masks", refine=["crf"], compute__workers=1)
+    for path in (root / "masks").rglob("*.png"):
+        assert path.read_bytes() == (alone / "masks" / path.name).read_bytes()
+
+
+class Halved(RefinerStep):
+    """A refiner of a user's own, for the next test."""
+
+    def make(self, context):
+        return lambda image, seed: SeedMaps(seed.maps / 2, seed.class_indices, seed.size)
+
+
+def test_a_refiner_of_ones_own_is_one_registry_line(chained, tmp_path, rerun, monkeypatch):
+    monkeypatch.setitem(refiner_steps._entries, "halved", Halved)
+    root = shutil.copytree(chained[0], tmp_path / "run")
+    summary = rerun(root, until="masks", refine=["halved"], masks__oracle=False)
+    assert summary.records["masks"]["results"] | {"images": 0} == {
+        "images": 0,
+        "seeds": "recam w_prime + halved",
+        "threshold": EVEN,
+        "threshold_from": "recipe",
+    }
+
+
+def test_chains_that_make_no_sense_are_refused_all_at_once(tmp_path, tiny_settings):
+    wrong = {"refine": ["irn", "advcam"], "chains.compare": [["pamr", "pamr"], ["crff"], []], "crf.terms": {}}
+    with pytest.raises(RecipeError) as caught:
+        recam.run(recipe="tiny", output=tmp_path / "run", settings=tiny_settings | SMALL | wrong)
+    told = str(caught.value)
+    for words in (
+        "irn → advcam: 'advcam' makes maps from the image and would throw away what comes before it. Put it first.",
+        "pamr → pamr has 'pamr' twice",
+        "unknown refiner 'crff'. Did you mean 'crf'?",
+        "chains.compare holds an empty chain",
+    ):
+        assert words in told, words
+    assert not (tmp_path / "run" / "classify").exists()
+
+
+def test_terms_of_the_crf_are_checked():
+    with pytest.raises(RecipeError, match=r"there is no 'bilateral_rgb' on labels\. Did you mean 'bilateral_srgb'"):
+        load_recipe({}, {"crf.terms": {"bilateral_rgb": 3}}).crf.method()
+    terms = load_recipe({}, {"crf.terms": {"iterations": 3, "gt_prob": 0.6}}).crf.method()
+    assert (terms.iterations, terms.gt_prob) == (3, 0.6)
+
+
+def test_a_chain_to_compare_needs_truth(tmp_path, tiny_settings):
+    settings = tiny_settings | SMALL | {"data.options": {"seed": 6, "size": 64, "train": 12, "val": 4}, "chains.cam": True}
+    with pytest.raises(RecipeError, match=r"chains\.cam: there is no chain to refine CAM by"):
+        recam.run(recipe="tiny", output=tmp_path / "run", settings=settings)
+
+
+def test_irn_refuses_a_backbone_without_five_levels(tmp_path, tiny_settings):
+    settings = tiny_settings | SMALL | {"refine": ["irn"], "backbone.name": "convnext_atto"}
+    with pytest.raises(RecipeError, match=r"irn: .*Choose a"):
+        recam.run(recipe="tiny", output=tmp_path / "run", settings=settings)
