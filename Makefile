@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test install clean
 
-demo: install
+demo: $(VENV)/.installed
 	$(BIN)/recam run --recipe demo -o runs/demo
 	@echo "pictures: runs/demo/pictures/overview.png   numbers: runs/demo/summary.json"
 
-test: install
+test: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/mypy
@@ -20,7 +20,12 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[demo,dev]'
+	$(BIN)/pip install --quiet -e '.[demo]'
+	@touch $@
+
+# With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
+$(VENV)/.installed-for-tests: $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[demo,dev,crf]'
 	@touch $@
 
 clean:
