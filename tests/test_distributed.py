@@ -18,6 +18,8 @@ SETTINGS = [
     "compute.save_minutes=1e-6",
 ]
 
+CHAIN = ['refine=["irn"]', "irn.labels_by=pamr", "irn.crop=96", "irn.epochs=1", "irn.batch=4", "irn.steps=8"]
+
 
 def free_port():
     with socket.socket() as probe:
@@ -68,3 +70,12 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     again = launch(folder, "--until", "segment")
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stdout
+
+    chain = [word for setting in CHAIN for word in ("--set", setting)]
+    refined = launch(folder, "--until", "refine", *chain)
+    assert refined.returncode == 0, refined.stderr
+    for stage in ("irn/recam/labels", "irn/recam/network", "refined/recam+irn", "scores/recam+irn"):
+        record = read_json(folder / stage / "stage.json")
+        assert record["processes"] == 2
+        assert record["results"]["images"] == 12
+    assert len(names(folder, ["refined"])) == len(names(tiny_run, ["seeds/cam"]))
