@@ -8,12 +8,12 @@ import pytest
 
 import recam
 from recam.data.images import read_mask
-from recam.errors import RecipeError
+from recam.errors import DataError, RecipeError
 from recam.methods.refine import EVEN
 from recam.pipeline.chains import Link, is_for_masks, mask_link, refined_links
 from recam.pipeline.recipe import load_recipe
 from recam.pipeline.refiner import RefinerStep, refiner_steps
-from recam.pipeline.store import read_seed
+from recam.pipeline.store import read_seed, save_seed
 from recam.types import SeedMaps
 
 SMALL = {
@@ -170,3 +170,36 @@ def test_irn_refuses_a_backbone_without_five_levels(tmp_path, tiny_settings):
     settings = tiny_settings | SMALL | {"refine": ["irn"], "backbone.name": "convnext_atto"}
     with pytest.raises(RecipeError, match=r"irn: .*Choose a"):
         recam.run(recipe="tiny", output=tmp_path / "run", settings=settings)
+
+
+def test_maps_made_elsewhere_are_refined_without_a_classifier(tiny_run, tmp_path, rerun):
+    source = tiny_run / "seeds/recam/w_prime"
+    root = tmp_path / "run"
+    summary = rerun(root, until="masks", seeds__source=str(source), refine=["pamr"], pamr__dilations=[1, 2])
+    assert "classify" not in summary.records
+    assert [name for name, _ in summary._seeds()] == ["given", "given + pamr"]
+    theirs = json.loads((tiny_run / "scores/recam/stage.json").read_text())["results"]["seeds"]["recam w_prime"]
+    assert summary.records["scores/given"]["results"]["seeds"]["given"] == theirs
+    again = rerun(root, until="masks", seeds__source=str(source), refine=["pamr"], pamr__dilations=[1, 2])
+    assert again.made == ()
+
+
+def test_maps_of_another_data_set_are_refused_all_at_once(tiny_run, tmp_path, rerun):
+    source = shutil.copytree(tiny_run / "seeds/recam/w_prime", tmp_path / "maps")
+    paths = sorted(source.rglob("*.npz"))
+    paths[0].unlink()
+    paths[1].write_bytes(b"no maps")
+    seed = read_seed(paths[2])
+    save_seed(paths[2], SeedMaps(seed.maps, seed.class_indices + 40, seed.size))
+    seed = read_seed(paths[3])
+    save_seed(paths[3], SeedMaps(seed.maps, seed.class_indices, (60, 60)))
+    with pytest.raises(DataError) as caught:
+        rerun(tmp_path / "run", until="masks", seeds__source=str(source))
+    told = str(caught.value)
+    assert told.startswith("4 problems:")
+    for kind in ("missing-maps", "damaged-maps", "unknown-class", "other-size"):
+        assert f"[{kind}]" in told
+    with pytest.raises(DataError, match="names no folder"):
+        rerun(tmp_path / "run", until="masks", seeds__source=str(tmp_path / "nowhere"))
+    with pytest.raises(RecipeError, match="advcam: it climbs with the classifier"):
+        rerun(tmp_path / "run", until="masks", seeds__source=str(tiny_run / "seeds/recam/w_prime"), refine=["advcam"])

@@ -8,7 +8,7 @@ from typing import Literal
 from recam.methods.recam import Weighting
 from recam.pipeline.recipe import Recipe
 
-Origin = Literal["cam", "recam"]
+Origin = Literal["cam", "recam", "given"]
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,26 @@ class Link:
 
     def title(self, recipe: Recipe) -> str:
         """The maps' name in results, e.g. ``recam mul + irn``."""
-        seeds = f"recam {recipe.seeds.weighting}" if self.origin == "recam" else "cam"
+        seeds = f"recam {recipe.seeds.weighting}" if self.origin == "recam" else self.origin
         return " + ".join((seeds, *self.chain))
+
+
+def origin_of(recipe: Recipe) -> Origin:
+    """Where the seeds of pseudo masks come from."""
+    if recipe.seeds.source:
+        return "given"
+    return "recam" if recipe.reactivate.enabled else "cam"
 
 
 def mask_link(recipe: Recipe) -> Link:
     """What pseudo masks are made from."""
-    return Link("recam" if recipe.reactivate.enabled else "cam", recipe.refine)
+    return Link(origin_of(recipe), recipe.refine)
 
 
 def refined_links(recipe: Recipe) -> list[Link]:
     """Every link of every chain that the recipe asks for, each once, a link after those that it builds on."""
-    origins: tuple[Origin, ...] = (mask_link(recipe).origin, *(("cam",) if recipe.chains.cam and recipe.reactivate.enabled else ()))
+    own = origin_of(recipe)
+    origins: tuple[Origin, ...] = (own, "cam") if recipe.chains.cam and own == "recam" else (own,)
     chains = (recipe.refine, *recipe.chains.compare)
     return list(dict.fromkeys(Link(origin, chain[:end]) for origin in origins for chain in chains for end in range(1, len(chain) + 1)))
 

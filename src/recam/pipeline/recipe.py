@@ -79,6 +79,8 @@ class Recipe(Section):
                 wrong.append(f"{name} = ({background}, {foreground}): give background first, then foreground, both in [0, 1]")
         if self.reactivate.control and not self.reactivate.enabled:
             wrong.append("reactivate.control compares with reactivation: enable reactivate, or set control to false")
+        if self.seeds.source and self.segment.weights == CLASSIFIER:
+            wrong.append("segment.weights = 'classifier' takes the run's own, and with seeds.source there is none: name other weights")
         if self.segment.weights == CLASSIFIER and self.segment.encoder != f"tu-{self.backbone.name}":
             wrong.append(f"segment.weights = 'classifier' needs the classifier's network: set segment.encoder to 'tu-{self.backbone.name}'")
         if self.segment.upper_bound and (self.segment.labels == "truth" or not self.segment.enabled):

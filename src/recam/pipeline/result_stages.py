@@ -28,7 +28,7 @@ from recam.types import Image, Sample
 MAKERS = {"seeds/cam": "classify", "seeds/control": "control", "seeds/recam": "reactivate"}
 """Which training each set of seeds comes from."""
 
-_TITLES = {"cam": "CAM", "recam": "ReCAM"}
+_TITLES = {"cam": "CAM", "recam": "ReCAM", "given": "class maps"}
 
 PICTURES = 12
 """Images shown by the pictures stage."""
@@ -77,7 +77,7 @@ def list_seeds(work: Work) -> Iterator[tuple[str, StageFolder, Weighting, Link |
     for stage, folder in work.inputs.items():
         if stage == "seeds/recam":
             yield from ((f"recam {weighting}", folder, weighting, None) for weighting in work.recipe.seeds.weightings)
-        elif stage in MAKERS:
+        elif stage in MAKERS or stage == "seeds/given":
             yield stage.removeprefix("seeds/"), folder, "w", None
         elif link := refined.get(stage):
             yield link.title(work.recipe), folder, link.weighting(work.recipe), link
@@ -173,7 +173,7 @@ def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None)
     image = sample.image.read()
     row = {"image": image}
     final = mask_link(work.recipe)
-    links = [Link("cam"), Link("recam"), *(Link(final.origin, final.chain[:end]) for end in range(1, len(final.chain) + 1))]
+    links = [Link("given"), Link("cam"), Link("recam"), *(Link(final.origin, final.chain[:end]) for end in range(1, len(final.chain) + 1))]
     for link in links:
         if link.maps_stage in work.inputs:
             seed = read_seed(map_path(work.inputs[link.maps_stage], link.weighting(work.recipe), sample.id))

@@ -19,6 +19,7 @@ from recam.data.catalog import open_catalog
 from recam.data.check import check
 from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
 from recam.files import write_bytes
+from recam.pipeline.given import check_given
 from recam.pipeline.recipe import Recipe, load_recipe
 from recam.pipeline.refine_stages import check_chains
 from recam.pipeline.settings import CLASSIFIER
@@ -60,6 +61,8 @@ def run(
     folder = RunFolder(output)
     with folder.lock() if accelerator.is_main_process else nullcontext():
         run_data = _open_data(recipe, folder, accelerator)
+        if recipe.seeds.source:
+            check_given(recipe, run_data)
         check_chains(recipe, run_data)
         every = [stage for stage in list_stages(recipe) if stage.wanted(recipe, run_data)]
         plan = _plan(every, recipe, run_data)

@@ -120,6 +120,9 @@ class ReactivateSettings(Section):
 class SeedSettings(Section):
     """How class maps are made and kept."""
 
+    source: str = ""
+    """Folder of class maps made elsewhere, ``ID.npz`` of each image as `recam.pipeline.store.save_seed` writes them; they are then taken as
+    they are, and no classifier is trained."""
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     """Factors at which each image is seen; the maps are added."""
     flip: bool = True

@@ -10,6 +10,7 @@ from typing import Any
 from recam.errors import RecipeError, near_matches
 from recam.pipeline import refiners  # noqa: F401 (enters the built-in refiners)
 from recam.pipeline.chains import Link, mask_link
+from recam.pipeline.given import given_settings, take_given
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refine_stages import chain_stages
 from recam.pipeline.result_stages import make_masks, make_pictures, make_seed_files, predict_val, score_masks, score_seeds
@@ -72,20 +73,40 @@ def _nothing(recipe: Recipe, data: RunData) -> dict[str, Any]:
     return {}
 
 
+def _classifier_wanted(recipe: Recipe, data: RunData) -> bool:
+    return not recipe.seeds.source
+
+
+def _features_wanted(recipe: Recipe, data: RunData) -> bool:
+    return recipe.classify.cache_features > 0 and _classifier_wanted(recipe, data)
+
+
 def _recam_wanted(recipe: Recipe, data: RunData) -> bool:
-    return recipe.reactivate.enabled
+    return recipe.reactivate.enabled and _classifier_wanted(recipe, data)
+
+
+def _given_wanted(recipe: Recipe, data: RunData) -> bool:
+    return bool(recipe.seeds.source)
 
 
 def _control_wanted(recipe: Recipe, data: RunData) -> bool:
-    return recipe.reactivate.control and bool(data.score)
+    return recipe.reactivate.control and _recam_wanted(recipe, data) and bool(data.score)
 
 
 def _has_truth(recipe: Recipe, data: RunData) -> bool:
     return bool(data.score)
 
 
+def _cam_scored(recipe: Recipe, data: RunData) -> bool:
+    return _classifier_wanted(recipe, data) and bool(data.score)
+
+
 def _recam_scored(recipe: Recipe, data: RunData) -> bool:
-    return recipe.reactivate.enabled and bool(data.score)
+    return _recam_wanted(recipe, data) and bool(data.score)
+
+
+def _given_scored(recipe: Recipe, data: RunData) -> bool:
+    return _given_wanted(recipe, data) and bool(data.score)
 
 
 def _pseudo_wanted(recipe: Recipe, data: RunData) -> bool:
@@ -97,13 +118,12 @@ def _truth_wanted(recipe: Recipe, data: RunData) -> bool:
 
 
 _BEFORE: tuple[Stage, ...] = (
-    Stage(
-        "features", "classify", make_features, _training, roles=("train",), wanted=lambda recipe, data: recipe.classify.cache_features > 0
-    ),
-    Stage("classify", "classify", classify, _classify, ("features",), ("train",)),
+    Stage("features", "classify", make_features, _training, roles=("train",), wanted=_features_wanted),
+    Stage("classify", "classify", classify, _classify, ("features",), ("train",), _classifier_wanted),
     Stage("control", "reactivate", control, _control, ("classify", "features"), ("train",), _control_wanted),
     Stage("reactivate", "reactivate", reactivate, _reactivate, ("classify", "features"), ("train",), _recam_wanted),
-    Stage("seeds/cam", "seeds", make_seed_files, _seeds, ("classify",), ("seeded",)),
+    Stage("seeds/given", "seeds", take_given, given_settings, (), ("seeded",), _given_wanted),
+    Stage("seeds/cam", "seeds", make_seed_files, _seeds, ("classify",), ("seeded",), _classifier_wanted),
     Stage("seeds/control", "seeds", make_seed_files, _seeds, ("control",), ("score",), _control_wanted),
     Stage(
         "seeds/recam",
@@ -116,7 +136,8 @@ _BEFORE: tuple[Stage, ...] = (
         # Weightings are made side by side: one more does not change the others.
         holds_enough=lambda recipe, results: set(recipe.seeds.weightings) <= set(results["weightings"]),
     ),
-    Stage("scores/cam", "seeds", score_seeds, _seed_scores, ("seeds/cam",), ("score",), _has_truth),
+    Stage("scores/given", "seeds", score_seeds, _seed_scores, ("seeds/given",), ("score",), _given_scored),
+    Stage("scores/cam", "seeds", score_seeds, _seed_scores, ("seeds/cam",), ("score",), _cam_scored),
     Stage("scores/control", "seeds", score_seeds, _seed_scores, ("seeds/control",), ("score",), _control_wanted),
     Stage("scores/recam", "seeds", score_seeds, _recam_seed_scores, ("seeds/recam",), ("score",), _recam_scored),
 )
@@ -151,7 +172,7 @@ GROUPS = ("classify", "reactivate", "seeds", "refine", "masks", "segment", "pict
 def list_stages(recipe: Recipe) -> tuple[Stage, ...]:
     """All stages in order; those of refiners are as many as the recipe's chains have links."""
     link = mask_link(recipe)
-    seeds = ("seeds/cam", "seeds/recam")
+    seeds = ("seeds/given",) if recipe.seeds.source else ("seeds/cam", "seeds/recam")
     masked = (link.maps_stage,) if link.chain else seeds
     masks = Stage("masks", "masks", make_masks, _masks, masked, ("seeded", "score"), reads=(link.scores_stage,))
     shown = (*seeds, *(Link(link.origin, link.chain[:end]).maps_stage for end in range(1, len(link.chain) + 1)), "masks", "segment/pseudo")

@@ -47,7 +47,7 @@ class RunSummary:
         lines: list[str] = []
         seeds = self._seeds()
         if seeds:
-            images = self._results("scores/cam")["images"]
+            images = next(self._results(stage)["images"] for stage in self.records if "seeds" in self._results(stage))
             named = max((28, *(len(name) + 2 for name, _ in seeds)))
             heading = f"{'seed mIoU (' + str(images) + ' images)':<{named}}"
             lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}"]

@@ -11,6 +11,7 @@ from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
 from recam.pipeline.seeds import view_pairs, weight_of
 from recam.pipeline.trained import load_classifier
 from recam.pipeline.training_stages import WEIGHTS
+from recam.pipeline.work import RunData
 from recam.types import Image
 
 
@@ -43,6 +44,11 @@ class AdvCamStep(RefinerStep):
 
     def threshold(self, recipe: Recipe, before: float) -> float:
         return before
+
+    def problems(self, recipe: Recipe, data: RunData) -> list[str]:
+        return (
+            ["it climbs with the classifier that the maps come from, and with seeds.source none is trained."] if recipe.seeds.source else []
+        )
 
     def reads(self, link: Link) -> tuple[str, ...]:
         return (_training_of(link),)

@@ -53,6 +53,8 @@ class IrnStep(RefinerStep):
 
     def problems(self, recipe: Recipe, data: RunData) -> list[str]:
         found = []
+        if recipe.irn.weights == "classifier" and recipe.seeds.source:
+            found.append("irn.weights = 'classifier' takes the run's own, and with seeds.source none is trained: set it to 'backbone'.")
         if recipe.irn.labels_by == "crf":
             try:
                 require_densecrf()
@@ -95,7 +97,7 @@ def _training_of(link: Link) -> str:
 
 
 def _sure(recipe: Recipe, link: Link) -> tuple[float, float]:
-    return recipe.irn.sure if link.origin == "recam" else recipe.irn.sure_cam
+    return recipe.irn.sure_cam if link.origin == "cam" else recipe.irn.sure
 
 
 def _label_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any]:

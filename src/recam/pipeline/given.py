@@ -1,0 +1,78 @@
+"""Class maps made elsewhere, `seeds.source`: checked as a whole before anything is done with them, then taken into the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recam.errors import Problem, StoreError, data_error
+from recam.pipeline.recipe import Recipe
+from recam.pipeline.store import map_path, read_seed, save_seed
+from recam.pipeline.work import RunData, Work
+from recam.types import Sample, SeedMaps
+
+FOLDER_IN_STAGE = "w"
+"""Seeds lie in folders by weighting; maps made elsewhere have one, as CAM's."""
+
+
+def check_given(recipe: Recipe, data: RunData) -> None:
+    """Raises `DataError` with everything that is wrong with the folder of maps: missing, damaged, of other classes or sizes.
+
+    A folder that was made for another data set is told by its ids, its classes and its sizes.
+    """
+    folder = Path(recipe.seeds.source)
+    if not folder.is_dir():
+        raise data_error([Problem("no-folder", str(folder), "seeds.source names no folder. Give the one that holds ID.npz of each image.")])
+    problems = [problem for sample in data.seeded for problem in _problems(folder, sample, len(data.catalog.classes))]
+    if problems:
+        raise data_error(problems)
+
+
+def given_settings(recipe: Recipe, data: RunData) -> dict[str, Any]:
+    """What the taken maps depend on: where they are, and whether any of them changed."""
+    digest = hashlib.sha256()
+    for sample in data.seeded:
+        path = _path(recipe, sample)
+        known = path.stat() if path.is_file() else None
+        digest.update(repr((sample.id, known and (known.st_size, known.st_mtime_ns))).encode())
+    return {"source": recipe.seeds.source, "files": digest.hexdigest(), "bits": recipe.seeds.bits}
+
+
+def take_given(work: Work) -> dict[str, Any]:
+    """Copy the maps into the run folder, each in the order of its image's labels."""
+
+    def target(sample: Sample) -> Path:
+        return map_path(work.folder, FOLDER_IN_STAGE, sample.id)
+
+    for sample in work.share(work.data.seeded, lambda sample: target(sample).is_file()):
+        seed = read_seed(_path(work.recipe, sample))
+        order = [seed.class_indices.tolist().index(label) for label in sample.labels]
+        save_seed(target(sample), SeedMaps(seed.maps[order], seed.class_indices[order], seed.size, seed.ignore), work.recipe.seeds.bits)
+    return {"images": len(work.data.seeded), "source": work.recipe.seeds.source}
+
+
+def _path(recipe: Recipe, sample: Sample) -> Path:
+    return Path(recipe.seeds.source) / f"{sample.id}.npz"
+
+
+def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]:
+    path = folder / f"{sample.id}.npz"
+    if not path.is_file():
+        yield Problem("missing-maps", str(path), "no class maps of this image: is the folder one of another data set?")
+        return
+    try:
+        seed = read_seed(path)
+    except (StoreError, ValueError) as error:
+        yield Problem("damaged-maps", str(path), str(error))
+        return
+    held = set(seed.class_indices.tolist())
+    if held - set(range(n_classes)):
+        yield Problem("unknown-class", str(path), f"maps of classes {sorted(held)}, but there are {n_classes}: made for another data set?")
+    elif not set(sample.labels) <= held:
+        wanted = sorted(set(sample.labels) - held)
+        yield Problem("missing-class", str(path), f"no map of the image's label {wanted}; it holds {sorted(held)}: made for other labels?")
+    image = sample.image.read()
+    if seed.size != image.shape[:2]:
+        yield Problem("other-size", str(path), f"maps of a {seed.size} image, but the image is {image.shape[:2]}: made for other photos?")
