@@ -4,7 +4,7 @@
 >>> summary = recam.run("folder:photos", recipe="recam-cpu", output="runs/photos")
 >>> mask = recam.Predictor("runs/photos")("photo.jpg").mask
 
-The methods work on plain tensors: `recam.methods.cam`, `recam.methods.recam`, `recam.methods.thresholds`.
+The methods work on plain tensors: see `recam.methods`, one paper a file.
 """
 
 from __future__ import annotations
