@@ -158,7 +158,10 @@ def test_predict(command, tiny_run, tmp_path):
         assert mask.mode == "P"
         assert mask.getpalette()[:63] == voc_palette()[:21].ravel().tolist()
     (tmp_path / "in" / "broken.jpg").unlink()
-    code, out, _ = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip")
+    code, _, err = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip")
+    assert code == 2
+    assert "holds masks made in another way (asking differ" in err
+    code, out, _ = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip", "--overwrite")
     assert code == 0
     assert out.startswith("1 masks and overlays in")
 

@@ -11,11 +11,10 @@ from recam.data.images import read_mask
 from recam.errors import DataError, Problem, data_error
 from recam.labels import IGNORE, MAX_CLASSES, ClassSet
 from recam.metrics import ConfusionMatrix, Scores
+from recam.pipeline.predict_files import OVERLAY
 
 MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 """Lower-case endings of the files that are taken for masks: formats that keep values as they are."""
-OVERLAY = "_overlay"
-"""``NAME_overlay.png`` beside ``NAME.png`` is a picture for people, written by `recam predict`, and no mask."""
 _TOLD = 5
 
 
