@@ -138,6 +138,28 @@ def export_model(
     _show(recam.export_model(run, output), as_json)
 
 
+@export.command("masks")
+def export_masks(
+    source: Annotated[Path, typer.Argument(help="A run folder, or a folder of masks.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    to: Annotated[str, typer.Option(help="voc, coco, cvat or label-studio.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos; a run knows its own.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="classes.txt; a run and a folder of recam predict know their own.")] = None,
+    part: Annotated[str, typer.Option(help="Of a run: masks (pseudo masks) or predictions (of held-out images).")] = "masks",
+    shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
+    copy_images: Annotated[bool, typer.Option("--copy-images", help="Put the photos beside.")] = False,
+    ignore_as: Annotated[str | None, typer.Option(help="Make unsure pixels (255) a class of this name.")] = None,
+    image_prefix: Annotated[str, typer.Option(help="What Label Studio's addresses of photos begin with.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write masks as a VOC folder, as COCO JSON, or for import into CVAT or Label Studio."""
+    import recam
+
+    kind = cast(Any, shapes)
+    words = {"images": images, "classes": classes, "part": part, "copy_images": copy_images, "ignore_as": ignore_as}
+    _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, words)), as_json)
+
+
 @app.command()
 def evaluate(
     masks: Annotated[Path, typer.Argument(help="Folder of predicted masks.")],

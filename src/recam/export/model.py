@@ -85,8 +85,8 @@ class MapsNetwork(nn.Module):
     def __init__(self, classifier: Classifier, weight: Tensor) -> None:
         super().__init__()
         self.backbone = classifier.backbone
-        self.register_buffer("weight_1", classifier.weight_1.detach().clone())
-        self.register_buffer("weight", weight.detach().clone())
+        self.weight_1 = nn.Parameter(classifier.weight_1.detach().clone(), requires_grad=False)
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.backbone(images)  # (B, D, h, w)
@@ -142,8 +142,8 @@ def _write(
         check = compare(network, temporary, tuple(outputs))
         if not check["passed"]:
             raise ExportError(
-                f"{path.name} gives other outputs in onnxruntime than in PyTorch: they differ by up to {check['max_difference']:.1e}, allowed"
-                f" is {TOLERANCE:g} of the largest. Nothing was written. Tracing fixed what depends on the size here: predict with PyTorch."
+                f"{path.name} gives other outputs in onnxruntime than in PyTorch: they differ by {check['max_difference']:.1e}, allowed is"
+                f" {TOLERANCE:g} of the largest. Nothing was written. Tracing fixed what depends on the size here: predict with PyTorch."
             )
         content = temporary.read_bytes()
         file = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from recam.data.images import IMAGE_ENDINGS, read_image, write_mask, write_png
+from recam.data.mask_folder import OVERLAY
 from recam.errors import DataError, Problem, RecamError, StoreError
 from recam.files import write_bytes
 from recam.pipeline.exported import ExportedPredictor, is_exported
@@ -27,8 +28,6 @@ from recam.pipeline.windows import Asking, Refinement
 from recam.progress import Progress
 from recam.report.pictures import overlay_mask
 
-OVERLAY = "_overlay"
-"""``NAME_overlay.png`` beside ``NAME.png`` is a picture for people, written by `recam predict`, and no mask."""
 PROBABILITIES = "_probabilities.npz"
 REPORT = "predict.json"
 LISTED = "-"
