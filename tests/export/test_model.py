@@ -1,5 +1,6 @@
 """Exported networks: any batch and size, PyTorch's numbers, cards that tell no places, and prediction where PyTorch cannot be imported."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import recam
 from recam.data.images import read_mask, write_png
 from recam.errors import DependencyError, ExportError, StoreError
 from recam.export import card, model
+from recam.pipeline.run_models import find_models
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
@@ -103,6 +105,23 @@ def test_cards_tell_all_but_places(exported, tiny_run):
     assert written["command"] in page
     assert "scenes are drawn by recam" in page
     assert str(tiny_run) not in page + json.dumps(written)
+
+
+def test_what_was_learned_from_is_told(tiny_run):
+    models = find_models(tiny_run)
+
+    def told(stage="segment/pseudo", **changed):
+        settings = {name.replace("__", "."): value for name, value in changed.items()}
+        recipe = recam.load_recipe(models.recipe.model_dump(), settings)
+        return card.supervision(dataclasses.replace(models, recipe=recipe), stage)
+
+    assert told()["labels"] == "image labels"
+    assert told("segment/truth")["labels"] == "true masks"
+    assert any("scores best on true masks" in note for note in told()["notes"])  # the tiny run takes the oracle
+    assert "refined by pamr." in told(refine=["pamr"])["notes"][0]
+    given = told(seeds__source="maps")
+    assert given["labels"] == "given class maps"
+    assert "made elsewhere" in given["notes"][0]
 
 
 def test_the_command_of_a_card_makes_the_same_settings(exported):

@@ -59,7 +59,7 @@ def describe_model(models: RunModels, kind: str) -> dict[str, Any]:
 
 
 def supervision(models: RunModels, stage: str) -> dict[str, Any]:
-    """What a network was told of the pixels: ``image labels``, ``image labels and saliency`` or ``true masks``, and what masks chose."""
+    """What a network was told of the pixels: image labels, saliency, given class maps or true masks; and what true masks chose."""
     recipe = models.recipe.model_dump(mode="json")
     if stage == "segment/truth":
         return {"labels": "true masks", "notes": ["An upper bound: it learned from true masks."]}
@@ -67,11 +67,14 @@ def supervision(models: RunModels, stage: str) -> dict[str, Any]:
     salient = "eps" in str(recipe["classify"].get("loss", "")) or any("saliency" in one or one in ("edam", "eps") for one in chain)
     masks = models.record("masks")
     notes = []
+    if recipe["seeds"].get("source"):
+        notes.append("The class maps were made elsewhere and taken as they are; what they learned from is not known here.")
     if chain and stage != "classify":
         notes.append(f"Pseudo masks were refined by {', '.join(chain)}.")
     if masks.get("threshold_from") == "oracle":
         notes.append("The threshold of the pseudo masks is the one that scores best on true masks of training images (oracle).")
-    return {"labels": "image labels and saliency" if salient else "image labels", "notes": notes}
+    labels = "image labels and saliency" if salient else "image labels"
+    return {"labels": "given class maps" if recipe["seeds"].get("source") else labels, "notes": notes}
 
 
 def scores(models: RunModels, kind: str) -> dict[str, Any]:
