@@ -30,6 +30,7 @@ ROOMS = {
     "export": "export",
     "export.model": "model export",
     "export.card": "model export",
+    "export.tracing": "model export",
     "recipes": "recipes",
     "cli": "cli",
     "__main__": "entry",

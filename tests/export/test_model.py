@@ -8,12 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import recam
 from recam.data.images import read_mask, write_png
 from recam.errors import DependencyError, ExportError, StoreError
 from recam.export import card, model
+from recam.export.tracing import FreePool, make_traceable
 from recam.pipeline.run_models import find_models
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -157,6 +159,24 @@ def test_a_network_that_comes_out_different_is_not_written(tmp_path):
     with pytest.raises(ExportError, match=r"gives other outputs.*Nothing was written"):
         model._write(Fixed(), {"logits": {0: "batch", 2: "height", 3: "width"}}, tmp_path / "x.onnx", None, ("a",), {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(7, 11), (6, 6), (3, 20), (1, 5)])
+@pytest.mark.parametrize("bins", [(2, 2), (6, 3)])
+def test_pooling_into_bins_is_the_same_in_other_words(size, bins):
+    maps = torch.randn(2, 3, *size)
+    torch.testing.assert_close(FreePool(bins)(maps), nn.AdaptiveAvgPool2d(bins)(maps))
+
+
+def test_pooling_into_bins_is_exported_for_any_size(tmp_path):
+    """As in UperNet's pyramid, which the exporter alone refuses."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.AdaptiveAvgPool2d(3), nn.AdaptiveAvgPool2d(1)).eval()
+    outputs = {"logits": {0: "batch"}}
+    with pytest.raises(ExportError, match=r"x\.onnx cannot be exported"):
+        model._trace(network, outputs, tmp_path / "x.onnx", "x.onnx")
+    model._trace(make_traceable(network), outputs, tmp_path / "x.onnx", "x.onnx")
+    assert model.compare(network, tmp_path / "x.onnx", ("logits",))["passed"]
+    assert isinstance(network[1], nn.AdaptiveAvgPool2d)  # the network itself stays as it was
 
 
 def test_what_cannot_be_exported_or_predicted_with(exported, tiny_run, tmp_path, monkeypatch):
