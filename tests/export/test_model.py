@@ -179,6 +179,20 @@ def test_pooling_into_bins_is_exported_for_any_size(tmp_path):
     assert isinstance(network[1], nn.AdaptiveAvgPool2d)  # the network itself stays as it was
 
 
+class Rolled(nn.Module):
+    """Shifts maps as Swin shifts its windows; (B, 3, H, W) → (B, 3, ⌈H/32⌉, ⌈W/32⌉), at 64 pixels shorter than the shift."""
+
+    def forward(self, images):
+        return torch.roll(images[..., ::32, ::32], (-3, -3), (2, 3))
+
+
+def test_rolling_is_exported_for_maps_shorter_than_the_shift(tmp_path):
+    own = torch.roll
+    model._trace(Rolled().eval(), {"logits": {0: "batch", 2: "h", 3: "w"}}, tmp_path / "x.onnx", "x.onnx")
+    assert model.compare(Rolled(), tmp_path / "x.onnx", ("logits",))["max_difference"] == 0
+    assert torch.roll is own
+
+
 def test_what_cannot_be_exported_or_predicted_with(exported, tiny_run, tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="no exported network"):
         recam.ExportedPredictor(tmp_path)

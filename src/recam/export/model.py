@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from recam.data.views import Triple
 from recam.errors import DependencyError, ExportError
 from recam.export.card import describe_model, render_card
-from recam.export.tracing import make_traceable
+from recam.export.tracing import make_traceable, rolling_freely
 from recam.files import atomic_write, write_bytes
 from recam.methods.cam import class_maps, classify
 from recam.models.classifier import Classifier
@@ -159,7 +159,7 @@ def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path
     batch, height, width = TRACED
     free = {"images": {0: "batch", 2: "height", 3: "width"}, **outputs}
     example = torch.zeros(batch, 3, height, width)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rolling_freely():
         # It warns of each size that it reads, and of being the older exporter; `compare` judges what came out.
         warnings.simplefilter("ignore")
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -43,3 +45,26 @@ def _shares(maps: Tensor, axis: int, bins: int) -> Tensor:
     behind = torch.div((number + 1) * length + bins - 1, bins, rounding_mode="floor")
     inside = ((place >= first) & (place < behind)).to(maps.dtype)
     return inside / inside.sum(1, keepdim=True)
+
+
+@contextmanager
+def rolling_freely() -> Iterator[None]:
+    """Within, `torch.roll` is right for maps shorter than its shift, too (Swin on small images), where the exporter's is wrong."""
+    own = torch.roll
+    torch.roll = _roll  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.roll = own
+
+
+def _roll(maps: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Tensor:
+    """`torch.roll` along given axes, by index."""
+    for shift, axis in zip(_several(shifts), _several(dims), strict=True):
+        length = maps.shape[axis]
+        maps = maps.index_select(axis, torch.remainder(torch.arange(length, device=maps.device) - shift, length))
+    return maps
+
+
+def _several(values: int | Sequence[int]) -> Sequence[int]:
+    return (values,) if isinstance(values, int) else values
