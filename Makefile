@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml
 
 # With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[demo,dev,crf]'
+	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx]'
 	@touch $@
 
 clean:

@@ -17,6 +17,7 @@ ROOMS = {
     "data": "data",
     "data.loader": "loader",
     "data.transforms": "loader",
+    "data.views": "views",
     "models": "models",
     "methods": "methods",
     "training": "training",
@@ -27,6 +28,9 @@ ROOMS = {
     "report.pictures": "rendering",
     "review": "review",
     "export": "export",
+    "export.model": "model export",
+    "export.card": "model export",
+    "export.tracing": "model export",
     "recipes": "recipes",
     "cli": "cli",
     "__main__": "entry",
@@ -34,8 +38,10 @@ ROOMS = {
 
 MAY_IMPORT = {
     "base": BASE,
-    "loader": BASE | {"loader"},
-    "data": BASE | {"data", "loader"},
+    # NumPy and Pillow alone, for where PyTorch is not installed.
+    "views": BASE,
+    "loader": BASE | {"loader", "views"},
+    "data": BASE | {"data", "loader", "views"},
     "models": BASE | {"models"},
     "methods": BASE | {"methods", "models"},
     "training": BASE | {"training", "loader"},
@@ -44,10 +50,13 @@ MAY_IMPORT = {
     "rendering": BASE,
     # What readers of a run know of it, so it knows nothing of how one is made.
     "store": BASE,
-    "pipeline": BASE | {"pipeline", "store", "data", "loader", "models", "methods", "training", "metrics", "rendering"},
+    "pipeline": BASE | {"pipeline", "store", "data", "loader", "views", "models", "methods", "training", "metrics", "rendering"},
     "report": BASE | {"report", "rendering", "metrics", "store"},
     "review": BASE | {"review", "metrics", "store"},
-    "export": BASE | {"export", "metrics", "store"},
+    # Masks are read, and the photos that they belong to are found, by the catalog of the run's data set.
+    "export": BASE | {"export", "metrics", "store", "data"},
+    # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with.
+    "model export": BASE | {"model export", "pipeline", "store", "models", "methods", "views"},
     "recipes": set(),
     # The table of commands names the package's public functions, and settings to list.
     "cli": BASE | {"facade", "pipeline"},

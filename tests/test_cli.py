@@ -158,7 +158,10 @@ def test_predict(command, tiny_run, tmp_path):
         assert mask.mode == "P"
         assert mask.getpalette()[:63] == voc_palette()[:21].ravel().tolist()
     (tmp_path / "in" / "broken.jpg").unlink()
-    code, out, _ = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip")
+    code, _, err = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip")
+    assert code == 2
+    assert "holds masks made in another way (asking differ" in err
+    code, out, _ = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip", "--overwrite")
     assert code == 0
     assert out.startswith("1 masks and overlays in")
 
@@ -170,6 +173,36 @@ def test_predict_with_mistakes(command, tiny_run, tmp_path):
     code, _, err = command("predict", tiny_run, tmp_path / "none", "-o", tmp_path / "out")
     assert code == 2
     assert "is neither a file nor a folder" in err
+
+
+def test_export_masks(command, tiny_run, tmp_path):
+    code, out, _ = command("export", "masks", tiny_run, "-o", tmp_path / "coco", "--to", "coco", "--part", "predictions", "--json")
+    assert code == 0
+    assert json.loads(out)["masks"] == 4
+    assert len(json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"]) == 4
+    code, _, err = command("export", "masks", tiny_run, "-o", tmp_path / "x", "--to", "coko")
+    assert code == 2
+    assert "Did you mean 'coco'" in err
+
+
+def test_export_model_and_predict_with_it(command, tiny_run, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    code, out, _ = command("export", "model", tiny_run, "-o", tmp_path / "onnx")
+    assert code == 0
+    assert "segmenter.onnx" in out
+    assert "differs from PyTorch by at most" in out
+    write_png(tmp_path / "in" / "a.png", np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    words = ("predict", "--onnx", tmp_path / "onnx", f"{tmp_path}/in/*.png", "-o", tmp_path / "out", "--window", "32", "--probabilities")
+    code, out, _ = command(*words)
+    assert code == 0
+    assert "images/s" in out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "a_overlay.png", "a_probabilities.npz", "predict.json"}
+    code, _, err = command("predict", "--onnx", tiny_run, tmp_path / "in", "-o", tmp_path / "out2")
+    assert code == 2
+    assert "holds no exported network" in err
+    code, _, err = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out2", "--refine", "crff")
+    assert code == 2
+    assert "Did you mean 'crf'" in err
 
 
 def test_evaluate(command, tmp_path):
@@ -211,5 +244,5 @@ def test_download_of_an_unknown_data_set(command, tmp_path):
 def test_help_names_all_commands(command):
     code, out, err = command("--help")
     assert code == 0
-    for name in ("run", "check", "predict", "evaluate", "download", "recipes"):
+    for name in ("run", "check", "predict", "evaluate", "export", "download", "recipes"):
         assert name in out + err

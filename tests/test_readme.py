@@ -47,6 +47,10 @@ def test_there_is_something_to_hold_the_pages_to():
 def test_commands_parse(page, words):
     _, command, *arguments = words
     assert command in COMMANDS, f"{page}: there is no command recam {command}"
+    if inner := getattr(COMMANDS[command], "commands", None):  # a family of commands
+        assert arguments[0] in inner, f"{page}: there is no command recam {command} {arguments[0]}"
+        inner[arguments[0]].make_context(arguments[0], arguments[1:])
+        return
     parameters = COMMANDS[command].make_context(command, arguments).params  # raises for an unknown option or a missing argument
     if command == "run":
         # Files of the reader's own are not here; their settings still have to hold.

@@ -17,23 +17,42 @@ if TYPE_CHECKING:
     from recam.data.catalog import open_catalog
     from recam.data.check import check
     from recam.data.download import download
+    from recam.export.masks import export_masks
+    from recam.export.model import export_model
     from recam.pipeline.evaluate import evaluate
-    from recam.pipeline.predictor import Predictor, predict
+    from recam.pipeline.exported import ExportedPredictor
+    from recam.pipeline.predict_files import predict
+    from recam.pipeline.predictor import Predictor
     from recam.pipeline.recipe import load_recipe
     from recam.pipeline.run import run
 
 __version__ = version("recam")
-__all__ = ["Predictor", "check", "download", "evaluate", "load_recipe", "open_catalog", "predict", "run"]
+__all__ = [
+    "ExportedPredictor",
+    "Predictor",
+    "check",
+    "download",
+    "evaluate",
+    "export_masks",
+    "export_model",
+    "load_recipe",
+    "open_catalog",
+    "predict",
+    "run",
+]
 
 # Loaded when first asked for: `import recam` stays instant, and `recam check` needs no network library.
 _HOMES = {
+    "ExportedPredictor": "recam.pipeline.exported",
     "Predictor": "recam.pipeline.predictor",
     "check": "recam.data.check",
     "download": "recam.data.download",
     "evaluate": "recam.pipeline.evaluate",
+    "export_masks": "recam.export.masks",
+    "export_model": "recam.export.model",
     "load_recipe": "recam.pipeline.recipe",
     "open_catalog": "recam.data.catalog",
-    "predict": "recam.pipeline.predictor",
+    "predict": "recam.pipeline.predict_files",
     "run": "recam.pipeline.run",
 }
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 
 Classes = Annotated[str | None, typer.Option(help="Keep just these classes: a,b,c; the others become ignore in masks and no label.")]
+export = typer.Typer(no_args_is_help=True, help="Networks and masks for other programs.")
+app.add_typer(export, name="export")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DataSet = Annotated[str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")]
 
@@ -91,20 +93,71 @@ def check(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or a folder that `recam export model` wrote.")],
+    images: Annotated[list[str], typer.Argument(help="Image files, folders, quoted patterns, or - for a list on standard input.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks and overlays.")],
     scales: Annotated[str | None, typer.Option(help="Factors at which each image is seen: 0.75,1,1.25; default: the run's own.")] = None,
     flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="See the mirror image too; default: the run's own.")] = None,
+    window: Annotated[int | None, typer.Option(help="Side of a window that slides over larger images; 0: none.")] = None,
+    refine: Annotated[str | None, typer.Option(help="none, crf or pamr: clean masks along edges; default: the run's own.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write the probability of each class and pixel.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make masks again that are there already.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="RUN holds exported networks: predict with onnxruntime, without PyTorch.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Masks for new images, labels unknown. Exit code 1 where a file could not be read."""
+    """Masks for new images, labels unknown. Finished ones are skipped. Exit code 1 where a file could not be read."""
     import recam
 
-    report = recam.predict(run, images, output, _numbers(scales), flip, device)
+    report = recam.predict(
+        run,
+        images,
+        output,
+        _numbers(scales),
+        flip,
+        device,
+        window=window,
+        refine=cast(Any, refine),
+        probabilities=probabilities,
+        overwrite=overwrite,
+        onnx=onnx or None,
+    )
     _show(report, as_json)
     raise typer.Exit(1 if report.problems else 0)
+
+
+@export.command("model")
+def export_model(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the networks and their cards.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write classifier and segmentation model as ONNX, checked against PyTorch, each with a model card."""
+    import recam
+
+    _show(recam.export_model(run, output), as_json)
+
+
+@export.command("masks")
+def export_masks(
+    source: Annotated[Path, typer.Argument(help="A run folder, or a folder of masks.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    to: Annotated[str, typer.Option(help="voc, coco, cvat or label-studio.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos; a run knows its own.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="classes.txt; a run and a folder of recam predict know their own.")] = None,
+    part: Annotated[str, typer.Option(help="Of a run: masks (pseudo masks) or predictions (of held-out images).")] = "masks",
+    shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
+    copy_images: Annotated[bool, typer.Option("--copy-images", help="Put the photos beside.")] = False,
+    ignore_as: Annotated[str | None, typer.Option(help="Make unsure pixels (255) a class of this name.")] = None,
+    image_prefix: Annotated[str, typer.Option(help="What Label Studio's addresses of photos begin with.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write masks as a VOC folder, as COCO JSON, or for import into CVAT or Label Studio."""
+    import recam
+
+    kind = cast(Any, shapes)
+    words = {"images": images, "classes": classes, "part": part, "copy_images": copy_images, "ignore_as": ignore_as}
+    _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, words)), as_json)
 
 
 @app.command()

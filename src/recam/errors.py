@@ -27,6 +27,10 @@ class WeightsError(RecamError):
     """Network weights that are missing, unsafe to load, or do not fit the network."""
 
 
+class ExportError(RecamError):
+    """A network or masks that cannot be written in another format, or that come out different there."""
+
+
 class DependencyError(RecamError):
     """An optional package that is not installed; the message names the extra that brings it."""
 

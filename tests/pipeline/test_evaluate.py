@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from recam.data.images import write_mask
+from recam.data.mask_folder import read_classes
 from recam.errors import DataError
-from recam.pipeline.evaluate import evaluate, read_classes
+from recam.pipeline.evaluate import evaluate
 
 
 def save(folder, **masks):

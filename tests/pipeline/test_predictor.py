@@ -11,7 +11,7 @@ from recam.data.images import read_mask, write_png
 from recam.errors import DataError, StoreError
 from recam.models.segmenters import make_segmenter
 from recam.pipeline.predict import most_probable, predict_probabilities
-from recam.pipeline.predictor import predict
+from recam.pipeline.predict_files import predict
 from recam.pipeline.trained import TrainedSegmenter
 
 

@@ -13,29 +13,16 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from recam.data.views import Triple, normalise_pixels, resize_image, scaled_size
 from recam.labels import IGNORE
 from recam.types import Image, Mask
 
-Triple = tuple[float, float, float]
+__all__ = ["Augment", "Triple", "normalise_image", "resize_image", "scaled_size"]
 
 
 def normalise_image(image: Image, mean: Triple, std: Triple) -> Tensor:
     """(H, W, 3) uint8 → (3, H, W) float32, scaled to [0, 1], minus `mean`, over `std`."""
-    scaled = (image.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))  # (H, W, 3) → (3, H, W)
-
-
-def resize_image(image: Image, size: tuple[int, int]) -> Image:
-    """(H, W, 3) uint8 → (*size, 3), bicubic (antialiased when it shrinks, as Pillow does)."""
-    if image.shape[:2] == size:
-        return image
-    return np.asarray(PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BICUBIC))
-
-
-def scaled_size(size: tuple[int, int], scale: float, max_side: int | None = None) -> tuple[int, int]:
-    """(H, W) at which an image of `size` is seen: reduced first to a longer side of `max_side` where it is larger, then times `scale`."""
-    factor = scale * (min(1.0, max_side / max(size)) if max_side else 1.0)
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+    return torch.from_numpy(normalise_pixels(image, mean, std))
 
 
 @dataclass(frozen=True)

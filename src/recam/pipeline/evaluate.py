@@ -8,14 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from recam.data.images import read_mask
+from recam.data.mask_folder import find_masks, read_classes, without_background
 from recam.errors import DataError, Problem, data_error
 from recam.labels import IGNORE, MAX_CLASSES, ClassSet
 from recam.metrics import ConfusionMatrix, Scores
 
-MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
-"""Lower-case endings of the files that are taken for masks: formats that keep values as they are."""
-OVERLAY = "_overlay"
-"""``NAME_overlay.png`` beside ``NAME.png`` is a picture for people, written by `recam predict`, and no mask."""
 _TOLD = 5
 
 
@@ -32,7 +29,8 @@ def evaluate(
     Args:
         masks: folder of predictions, values 0…K, or 255 for unsure (counted as wrong).
         truth: folder of true masks, values 0…K, or 255 for pixels that are not counted.
-        classes: names of the classes 1…K, or the path of a list, see `read_classes`; None names them by number up to the largest found.
+        classes: names of the classes 1…K, or the path of a list, see `recam.data.mask_folder.read_classes`; None names them by number
+            up to the largest found.
         partial: score the pairs that are there instead of refusing masks or truths without counterpart.
         progress: called with (pairs done, pairs in all) after each pair.
 
@@ -75,33 +73,12 @@ def evaluate(
     return (matrix if named else _shrink(matrix)).scores()
 
 
-def read_classes(path: Path | str) -> ClassSet:
-    """The classes 1…K of a text file, one name a line; a first line ``background`` may be there or not, empty lines are passed over.
-
-    Raises:
-        DataError: no such file, no UTF-8, no name, or a name twice.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of classes ({error}). Write one class name a line, as UTF-8 text.") from error
-    try:
-        return ClassSet(_without_background([line.strip() for line in lines if line.strip()]))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
 def _as_class_set(classes: Sequence[str] | Path | None) -> ClassSet | None:
     if classes is None:
         return None
     if isinstance(classes, str | Path):
         return read_classes(classes)
-    return ClassSet(_without_background(classes))
-
-
-def _without_background(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(names[1:] if names and names[0].lower() == "background" else names)
+    return ClassSet(without_background(classes))
 
 
 class _Problems:
@@ -131,22 +108,7 @@ _ADVICE = {
 
 
 def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
-    """Path without ending, from `folder` on and with ``/`` → file; overlays beside their masks are left out."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Name a folder of masks.")
-    found: dict[str, Path] = {}
-    twice = []
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder)
-        if path.suffix.lower() not in MASK_ENDINGS or any(part.startswith(".") for part in inner.parts):
-            continue
-        name = inner.with_suffix("").as_posix()
-        if name in found:
-            twice.append(f"{found[name].name} and {path.name}")
-        found.setdefault(name, path)
-    found = {name: path for name, path in found.items() if not (name.endswith(OVERLAY) and name.removesuffix(OVERLAY) in found)}
-    if not found:
-        raise DataError(f"{folder} holds no mask ({', '.join(MASK_ENDINGS)}). Name the folder that the masks are in.")
+    found, twice = find_masks(folder)
     problems.add("duplicate-name", folder, "names occur twice", twice)
     return found
 

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recam.data.transforms import normalise_image, resize_image, scaled_size
+from recam.data.views import Planes
+from recam.errors import RecipeError
+from recam.pipeline.recipe import Recipe
 from recam.pipeline.trained import TrainedSegmenter
+from recam.pipeline.windows import Asking, Refinement, make_mask
 from recam.types import Image, Mask
 
 
@@ -48,3 +52,47 @@ def most_probable(probabilities: Tensor) -> Mask:
     """(K+1, H, W) → (H, W) uint8 mask: plane 0 is the background, plane k class k−1."""
     mask: NDArray[np.uint8] = probabilities.argmax(0).to(torch.uint8).numpy()
     return mask
+
+
+def asking_of(
+    recipe: Recipe,
+    segmenting: bool = True,
+    scales: Sequence[float] | None = None,
+    flip: bool | None = None,
+    window: int | None = None,
+    refine: Refinement | None = None,
+) -> Asking:
+    """A run's own way of asking its models, or what is given instead.
+
+    Args:
+        recipe: the run's settings.
+        segmenting: whether a segmentation model is asked, or the classifier for its class maps.
+        scales, flip, refine: None takes the recipe's.
+        window: 0 for none; None takes the recipe's.
+
+    Raises:
+        RecipeError: a window for class maps; or as `Asking` does.
+    """
+    own = recipe.predict if segmenting else recipe.seeds
+    if window and not segmenting:
+        raise RecipeError("a sliding window needs a segmentation model, which this run has not: leave the window.")
+    return Asking(
+        scales=tuple(own.scales if scales is None else scales),
+        flip=own.flip if flip is None else flip,
+        max_side=recipe.data.max_side,
+        window=(recipe.predict.window if window is None else window or None) if segmenting else None,
+        overlap=recipe.predict.overlap,
+        refine=recipe.predict.refine if refine is None else refine,
+    )
+
+
+def ask_segmenter(segmenter: TrainedSegmenter, image: Image, asking: Asking) -> Planes:
+    """`predict_probabilities` of an image, or of a window of it, which is seen at its own size."""
+    max_side = None if asking.window else asking.max_side
+    probabilities: Planes = predict_probabilities(segmenter, image, asking.scales, asking.flip, max_side).numpy()
+    return probabilities
+
+
+def predict_mask(segmenter: TrainedSegmenter, image: Image, asking: Asking) -> Mask:
+    """The (H, W) uint8 mask of an image (H, W, 3): 0 background, k class k−1."""
+    return make_mask(image, lambda part: ask_segmenter(segmenter, part, asking), asking).planes

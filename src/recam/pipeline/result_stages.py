@@ -15,7 +15,7 @@ from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep, apply_threshold
 from recam.metrics import ConfusionMatrix
 from recam.pipeline.chains import Link, mask_link, refined_links
-from recam.pipeline.predict import most_probable, predict_probabilities
+from recam.pipeline.predict import asking_of, predict_mask
 from recam.pipeline.seeds import make_seeds
 from recam.pipeline.store import StageFolder, map_path, read_seed, save_seed
 from recam.pipeline.thresholds import find_threshold, recipe_threshold
@@ -102,15 +102,14 @@ def score_masks(work: Work) -> dict[str, Any]:
 
 def predict_val(work: Work) -> dict[str, Any]:
     """Masks of the held-out images by the segmentation model, and their scores."""
-    settings = work.recipe.predict
+    asking = asking_of(work.recipe)
     (trained,) = work.inputs.values()
     segmenter = load_segmenter(trained.path / WEIGHTS)
     segmenter.network.to(work.accelerator.device)
     for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
         with work.accelerator.autocast():
-            max_side = work.recipe.data.max_side
-            probabilities = predict_probabilities(segmenter, sample.image.read(), settings.scales, settings.flip, max_side)
-        write_mask(mask_path(work.folder, sample.id), most_probable(probabilities))
+            mask = predict_mask(segmenter, sample.image.read(), asking)
+        write_mask(mask_path(work.folder, sample.id), mask)
     work.accelerator.wait_for_everyone()
     return _score_folder(work, work.folder, work.data.val)
 
@@ -180,9 +179,7 @@ def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None)
             row[_TITLES[link.origin] if not link.chain else f"+ {link.refiner}"] = overlay_heat(image, read_full(seed))
     row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
     if segmenter:
-        settings = work.recipe.predict
-        probabilities = predict_probabilities(segmenter, image, settings.scales, settings.flip, work.recipe.data.max_side)
-        row["prediction"] = overlay_mask(image, most_probable(probabilities))
+        row["prediction"] = overlay_mask(image, predict_mask(segmenter, image, asking_of(work.recipe)))
     if sample.mask:
         row["truth"] = overlay_mask(image, sample.mask.read())
     return row

@@ -27,6 +27,7 @@ from recam.pipeline.stages import check_group, list_stages, stages_until
 from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
 from recam.pipeline.summary import RunSummary, summarise
 from recam.pipeline.trained import build_segmenter, make_classifier
+from recam.pipeline.windows import make_refinement
 from recam.pipeline.work import RunData, Stage, Work
 from recam.progress import Progress, console
 
@@ -185,6 +186,8 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
         if not any(sample.labels for sample in data.train):
             raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
         make_classifier(recipe.backbone, n_classes, second_head=False)
+    if any(name.startswith("predictions/") for name in pending):
+        make_refinement(recipe.predict.refine)
     if pending & {"segment/pseudo", "segment/truth"}:
         build_segmenter(recipe.segment, n_classes, "none" if recipe.segment.weights == CLASSIFIER else recipe.segment.weights)
 

@@ -311,6 +311,12 @@ class PredictSettings(Section):
     """Factors at which each image is seen; probabilities are averaged."""
     flip: bool = True
     """Also see each mirror image."""
+    window: int | None = Field(None, ge=32)
+    """Side (pixels) of a window that slides over larger images, seen at their own size; None: whole, reduced to `data.max_side`."""
+    overlap: float = Field(0.25, ge=0, lt=1)
+    """Part of a window that the next one sees again."""
+    refine: Literal["none", "crf", "pamr"] = "none"
+    """What cleans the probabilities along edges: ``crf`` as published (the extra crf), or ``pamr``, which needs nothing."""
 
 
 class ComputeSettings(Section):

@@ -66,7 +66,9 @@ def _segment(recipe: Recipe, data: RunData) -> dict[str, Any]:
 
 
 def _predict(recipe: Recipe, data: RunData) -> dict[str, Any]:
-    return {"max_side": recipe.data.max_side, **recipe.predict.model_dump()}
+    seen = recipe.predict.model_dump(include={"scales", "flip"})
+    # At their defaults these are left out: runs made before they were there stay up to date.
+    return {"max_side": recipe.data.max_side, **seen, **recipe.predict.model_dump(exclude={"scales", "flip"}, exclude_defaults=True)}
 
 
 def _nothing(recipe: Recipe, data: RunData) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a run has made, for other programs: networks as ONNX with their cards, masks in the formats of other tools."""

@@ -1,0 +1,56 @@
+"""CVAT for images 1.1 (https://docs.cvat.ai/docs/other/xml_format): ``annotations.xml`` with one mask for each class of an image.
+
+A ``mask`` holds its box and the run lengths of the pixels in it, row by row, beginning with those that are not in. CVAT finds photos by
+name and classes by label: make the task with these photos, and its labels by pasting ``labels.json`` into the constructor's raw
+view. Polygons, where they are asked for, are CVAT's polygons.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
+
+from recam.export.formats import MaskSet, formats, text_file
+from recam.export.shapes import Binary, box_of, polygons, run_lengths
+from recam.labels import voc_palette
+
+FILE = "annotations.xml"
+
+
+@formats.register("cvat")
+def write_cvat(masks: MaskSet, folder: Path) -> int:
+    """Write ``annotations.xml`` and ``labels.json``."""
+    kind = "polygon" if masks.shapes == "polygons" else "mask"
+    colours = {name: "#" + "".join(f"{part:02x}" for part in voc_palette()[value].tolist()) for value, name in masks.named.items()}
+    labels = [{"name": name, "color": colour, "type": kind, "attributes": []} for name, colour in colours.items()]
+    with text_file(folder / "labels.json") as file:
+        file.write(json.dumps(labels, indent=2, ensure_ascii=False) + "\n")
+    shapes = 0
+    with text_file(folder / FILE) as file:
+        file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n')
+        file.write(f"      <name>recam</name>\n      <size>{len(masks.items)}</size>\n      <mode>annotation</mode>\n      <labels>\n")
+        for name, colour in colours.items():
+            told = f"<name>{escape(name)}</name><color>{colour}</color><type>{kind}</type><attributes></attributes>"
+            file.write(f"        <label>{told}</label>\n")
+        file.write("      </labels>\n    </task>\n  </meta>\n")
+        for number, item in enumerate(masks.each("cvat")):
+            height, width = item.size
+            file.write(f'  <image id="{number}" name={quoteattr(item.image_name)} width="{width}" height="{height}">\n')
+            for _, name, binary in masks.regions(item):
+                shapes += 1
+                for attributes in _polygons(binary) if kind == "polygon" else [_mask(binary)]:
+                    file.write(f'    <{kind} label={quoteattr(name)} source="auto" occluded="0" {attributes} z_order="0"></{kind}>\n')
+            file.write("  </image>\n")
+        file.write("</annotations>\n")
+    return shapes
+
+
+def _mask(binary: Binary) -> str:
+    left, top, width, height = box_of(binary)
+    runs = run_lengths(binary[top : top + height, left : left + width].ravel())
+    return f'rle="{", ".join(map(str, runs.tolist()))}" left="{left}" top="{top}" width="{width}" height="{height}"'
+
+
+def _polygons(binary: Binary) -> list[str]:
+    return [f'points="{";".join(f"{x:.2f},{y:.2f}" for x, y in loop.tolist())}"' for loop in polygons(binary)]

@@ -1,0 +1,128 @@
+"""What a format of masks is given, and the registry of formats: a new one is a file and a line here in `recam.export.masks`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import numpy as np
+import PIL.Image
+
+from recam.data.images import read_mask
+from recam.errors import DataError
+from recam.export.shapes import Binary
+from recam.files import atomic_write
+from recam.labels import IGNORE, ClassSet
+from recam.progress import Progress
+from recam.registry import Registry
+from recam.types import Mask, Source
+
+Shapes = Literal["rle", "polygons"]
+
+
+@dataclass(frozen=True)
+class MaskItem:
+    """One mask and its photo.
+
+    Attributes:
+        id: name without ending, with ``/`` for sub-folders.
+        mask: the file.
+        image_name: file name of the photo, from the images' folder on; where no photo is known the id with ``.jpg``.
+        image: reads the photo; None where it is not known.
+    """
+
+    id: str
+    mask: Path
+    image_name: str
+    image: Source | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the mask, from the head of its file."""
+        with PIL.Image.open(self.mask) as picture:
+            return picture.height, picture.width
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """The masks to write, as formats see them.
+
+    Attributes:
+        items: in the order of `image_name`.
+        classes: names of the mask values 1…K.
+        ignore_as: name of a class that the pixels of 255 become; None: they belong to no shape.
+        shapes: run lengths, or polygons, where a format has both.
+        image_prefix: put before the names of photos where a format refers to them by address.
+    """
+
+    items: Sequence[MaskItem]
+    classes: ClassSet
+    ignore_as: str | None = None
+    shapes: Shapes = "rle"
+    image_prefix: str = ""
+
+    @property
+    def named(self) -> dict[int, str]:
+        """Class names by mask value, background left out."""
+        named = dict(enumerate(self.classes.names, start=1))
+        return {**named, IGNORE: self.ignore_as} if self.ignore_as else named
+
+    def read(self, item: MaskItem) -> Mask:
+        """The (H, W) mask. Raises `DataError` for values that are no class."""
+        mask = read_mask(item.mask)
+        strange = [value for value in _values(mask) if len(self.classes) < value < IGNORE]
+        if strange:
+            raise DataError(
+                f"{item.mask} holds the mask values {', '.join(map(str, strange))}, but there are {len(self.classes)} classes. Give the"
+                " classes that the masks were made with."
+            )
+        return mask
+
+    def regions(self, item: MaskItem) -> Iterator[tuple[int, str, Binary]]:
+        """(mask value, class name, its pixels) of each class in a mask."""
+        mask = self.read(item)
+        for value in _values(mask):
+            if value in self.named:
+                yield value, self.named[value], mask == value
+
+    def each(self, what: str) -> Iterator[MaskItem]:
+        """The items, with progress."""
+        with Progress(what, len(self.items)) as progress:
+            for item in self.items:
+                yield item
+                progress.advance()
+
+
+Writer = Callable[[MaskSet, Path], int]
+"""Writes a set of masks into a folder and returns how many shapes it wrote."""
+formats: Registry[Writer] = Registry("format of masks")
+
+
+def text_file(path: Path) -> AbstractContextManager[TextIO]:
+    """A UTF-8 file written line by line, and there as a whole when the block ends."""
+
+    @contextmanager
+    def opened() -> Iterator[TextIO]:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            yield file
+
+    return opened()
+
+
+def write_rows(file: TextIO, rows: Iterator[Any]) -> int:
+    """A JSON array, a line a row, without holding more than one; returns how many."""
+    count = 0
+    file.write("[")
+    for row in rows:
+        file.write((",\n" if count else "\n") + json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+        count += 1
+    file.write("\n]")
+    return count
+
+
+def _values(mask: Mask) -> list[int]:
+    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()

@@ -1,0 +1,56 @@
+"""Label Studio's tasks with predictions (https://labelstud.io/guide/predictions): ``tasks.json``, and the labelling interface for them.
+
+A class of an image is one brush region, or polygons in percent of the image's size. Photos are referred to by address: the default,
+``/data/local-files/?d=NAME``, is that of files below the server's document root; give another prefix for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from recam.export.formats import MaskItem, MaskSet, formats, text_file, write_rows
+from recam.export.shapes import Binary, brush_runs, polygons
+from recam.labels import voc_palette
+
+FILE = "tasks.json"
+LOCAL_FILES = "/data/local-files/?d="
+_TAGS = {"rle": "BrushLabels", "polygons": "PolygonLabels"}
+
+
+@formats.register("label-studio")
+def write_label_studio(masks: MaskSet, folder: Path) -> int:
+    """Write ``tasks.json``, to import, and ``interface.xml``, to paste into the project's labelling interface."""
+    tag = _TAGS[masks.shapes]
+    with text_file(folder / "interface.xml") as file:
+        file.write(f'<View>\n  <Image name="image" value="$image" zoom="true"/>\n  <{tag} name="mask" toName="image">\n')
+        for value, name in masks.named.items():
+            colour = "#" + "".join(f"{part:02x}" for part in voc_palette()[value].tolist())
+            file.write(f'    <Label value={quoteattr(name)} background="{colour}"/>\n')
+        file.write(f"  </{tag}>\n</View>\n")
+    counted: list[int] = []
+    with text_file(folder / FILE) as file:
+        write_rows(file, _tasks(masks, counted))
+    return sum(counted)
+
+
+def _tasks(masks: MaskSet, counted: list[int]) -> Iterator[dict[str, Any]]:
+    prefix = masks.image_prefix or LOCAL_FILES
+    for item in masks.each("label-studio"):
+        result = [region for value, name, binary in masks.regions(item) for region in _regions(item, value, name, binary, masks)]
+        counted.append(len({region["id"].partition("-")[0] for region in result}))
+        yield {"data": {"image": f"{prefix}{item.image_name}"}, "predictions": [{"model_version": "recam", "result": result}]}
+
+
+def _regions(item: MaskItem, value: int, name: str, binary: Binary, masks: MaskSet) -> Iterator[dict[str, Any]]:
+    height, width = binary.shape
+    common = {"from_name": "mask", "to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
+    if masks.shapes == "rle":
+        told = {"format": "rle", "rle": brush_runs(binary), "brushlabels": [name]}
+        yield {"id": f"{value}", "type": "brushlabels", "value": told, **common}
+        return
+    for number, loop in enumerate(polygons(binary)):
+        points = [[100 * x / width, 100 * y / height] for x, y in loop.tolist()]
+        yield {"id": f"{value}-{number}", "type": "polygonlabels", "value": {"points": points, "polygonlabels": [name]}, **common}

@@ -1,0 +1,223 @@
+"""The networks of a run as ONNX files, each with a card: batch, height and width are free, and PyTorch's numbers come out.
+
+A network is traced once and then asked in onnxruntime at batches and sizes that tracing never saw, beside PyTorch. Where the outputs
+differ by more than `TOLERANCE`, nothing is written. What is traced takes normalised images, as in training: normalisation, scales and
+mirror images belong to whoever asks (`recam.pipeline.exported`), and the card tells them.
+
+PyTorch's older exporter, by tracing, is used: of DeepLabV3+ on EfficientNet-Lite0 it takes a second, the newer one (``dynamo=True``) was
+not done after three minutes of CPU time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recam.data.views import Triple
+from recam.errors import DependencyError, ExportError
+from recam.export.card import describe_model, render_card
+from recam.export.tracing import make_traceable, rolling_freely
+from recam.files import atomic_write, write_bytes
+from recam.methods.cam import class_maps, classify
+from recam.models.classifier import Classifier
+from recam.pipeline.predict import asking_of
+from recam.pipeline.run_models import RunModels, find_models
+from recam.pipeline.seeds import weight_of
+from recam.pipeline.store import write_json
+from recam.pipeline.trained import load_classifier, load_segmenter
+from recam.pipeline.training_stages import WEIGHTS
+
+TOLERANCE = 2e-4
+"""Largest difference allowed between PyTorch and onnxruntime, relative to the largest output where that is above 1."""
+TRACED = (2, 96, 160)
+CASES = ((1, 64, 64), (2, 97, 131), (3, 50, 200), (1, 225, 160))
+"""Batch, height and width at which outputs are compared; none is `TRACED`."""
+OPSET = 17
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One network as it was written.
+
+    Attributes:
+        path: the ONNX file; its cards lie beside.
+        max_difference: largest difference to PyTorch over all `CASES` and outputs.
+        megabytes: size of the file, 10⁶ bytes.
+    """
+
+    path: Path
+    max_difference: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The networks that `export_model` wrote."""
+
+    networks: tuple[Exported, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{one.path}  {one.megabytes:.1f} MB, differs from PyTorch by at most {one.max_difference:.1e} at {len(CASES)} sizes"
+            for one in self.networks
+        ]
+        return "\n".join([*lines, "cards beside them: .md to read, .json for programs"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"networks": [{**asdict(one), "path": str(one.path)} for one in self.networks]}
+
+
+class MapsNetwork(nn.Module):
+    """A classifier with its class maps: images (B, 3, H, W) → logits (B, K), eq. 4, and raw maps (B, K, h, w), eq. 2 or 9.
+
+    Args:
+        classifier: the trained network.
+        weight: (K, D) weights that the maps are made with.
+    """
+
+    def __init__(self, classifier: Classifier, weight: Tensor) -> None:
+        super().__init__()
+        self.backbone = classifier.backbone
+        self.weight_1 = nn.Parameter(classifier.weight_1.detach().clone(), requires_grad=False)
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(images)  # (B, D, h, w)
+        return classify(features, self.weight_1), class_maps(features, self.weight)  # (B, K), (B, K, h, w)
+
+
+def export_model(run: str | Path, output: str | Path) -> ExportReport:
+    """Write ``segmenter.onnx`` and ``classifier.onnx``, as far as the run has them, with a card each (``.md`` and ``.json``).
+
+    Args:
+        run: a run folder, finished at least up to its pseudo masks.
+        output: a folder.
+
+    Raises:
+        DependencyError: onnx or onnxruntime is not installed.
+        StoreError: no such run, or nothing in it to export.
+        ExportError: a network that cannot be traced, or whose outputs differ; nothing is written of it.
+    """
+    _require_onnx()
+    models = find_models(run)
+    written = []
+    if models.segmenter:
+        trained = load_segmenter(models.segmenter.path / WEIGHTS)
+        facts = {**_normalisation(trained.mean, trained.std), "asking": asdict(asking_of(models.recipe))}
+        outputs = {"logits": {0: "batch", 2: "height", 3: "width"}}
+        written.append(_write(trained.network, outputs, Path(output, "segmenter.onnx"), models, trained.classes, facts))
+    if models.classifier:
+        classifier = load_classifier(models.classifier.path / WEIGHTS)
+        facts = {
+            **_normalisation(classifier.backbone.mean, classifier.backbone.std),
+            "asking": asdict(asking_of(models.recipe, segmenting=False)),
+            "threshold": models.recipe.masks.threshold if models.threshold is None else models.threshold,
+            "weighting": models.weighting,
+        }
+        outputs = {"logits": {0: "batch"}, "class_maps": {0: "batch", 2: "map_height", 3: "map_width"}}
+        network = MapsNetwork(classifier, weight_of(classifier, models.weighting))
+        classes = tuple(models.classifier.record["inputs"]["classes"])
+        written.append(_write(network, outputs, Path(output, "classifier.onnx"), models, classes, facts))
+    return ExportReport(tuple(written))
+
+
+def _write(
+    network: nn.Module,
+    outputs: Mapping[str, dict[int, str]],
+    path: Path,
+    models: RunModels,
+    classes: tuple[str, ...],
+    facts: Mapping[str, Any],
+) -> Exported:
+    network.eval()
+    with atomic_write(path) as temporary:
+        _trace(make_traceable(network), outputs, temporary, path.name)
+        check = compare(network, temporary, tuple(outputs))
+        if not check["passed"]:
+            raise ExportError(
+                f"{path.name} gives other outputs in onnxruntime than in PyTorch: they differ by {check['max_difference']:.1e}, allowed is"
+                f" {TOLERANCE:g} of the largest. Nothing was written. Tracing fixed what depends on the size here: predict with PyTorch."
+            )
+        content = temporary.read_bytes()
+        file = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    card = {**file, "classes": list(classes), **facts, "check": check, **describe_model(models, path.stem)}
+    write_json(path.with_suffix(".json"), card)
+    write_bytes(path.with_suffix(".md"), render_card(card).encode())
+    return Exported(path, check["max_difference"], len(content) / 1e6)
+
+
+@torch.inference_mode()
+def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path, name: str) -> None:
+    batch, height, width = TRACED
+    free = {"images": {0: "batch", 2: "height", 3: "width"}, **outputs}
+    example = torch.zeros(batch, 3, height, width)
+    with warnings.catch_warnings(), rolling_freely():
+        # It warns of each size that it reads, and of being the older exporter; `compare` judges what came out.
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                network,
+                (example,),
+                str(path),
+                input_names=["images"],
+                output_names=list(outputs),
+                dynamic_axes=free,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        # The exporter's own errors, of several modules, and those of a network that it cannot follow.
+        except Exception as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ExportError(f"{name} cannot be exported ({first}). Predict with PyTorch, or train another segment.model.") from error
+
+
+@torch.inference_mode()
+def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Outputs of PyTorch and onnxruntime side by side at `CASES`: the report that goes into the card.
+
+    Returns:
+        ``passed``, ``max_difference``, ``tolerance`` and, for each of ``cases``, batch, height, width and the difference by output.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    cases: list[dict[str, Any]] = []
+    passed = True
+    for batch, height, width in CASES:
+        images = torch.randn(batch, 3, height, width, generator=generator)
+        ours = network(images)
+        ours = (ours,) if isinstance(ours, Tensor) else ours
+        differences: dict[str, float | None] = {}
+        try:
+            theirs = [torch.from_numpy(one) for one in session.run(None, {"images": images.numpy()})]
+        except Exception as error:  # onnxruntime's errors have no base of their own
+            raise ExportError(f"onnxruntime cannot run {path.name} at {batch} images of {height}×{width}: {error}") from error
+        for name, mine, other in zip(names, ours, theirs, strict=True):
+            fits = mine.shape == other.shape
+            differences[name] = float((mine - other).abs().max()) if fits else None
+            passed &= fits and float((mine - other).abs().max()) <= TOLERANCE * max(1.0, float(mine.abs().max()))
+        cases.append({"batch": batch, "height": height, "width": width, "max_difference": differences})
+    found = [one for case in cases for one in case["max_difference"].values()]
+    largest = max((one for one in found if one is not None), default=float("inf"))
+    return {"passed": passed, "max_difference": largest, "tolerance": TOLERANCE, "cases": cases, "onnxruntime": onnxruntime.__version__}
+
+
+def _normalisation(mean: Triple, std: Triple) -> dict[str, Any]:
+    return {"mean": list(mean), "std": list(std)}
+
+
+def _require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(f"exporting networks needs onnx and onnxruntime ({error}): pip install 'recam[onnx]'.") from error

@@ -1,0 +1,209 @@
+"""Exported networks: any batch and size, PyTorch's numbers, cards that tell no places, and prediction where PyTorch cannot be imported."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import recam
+from recam.data.images import read_mask, write_png
+from recam.errors import DependencyError, ExportError, StoreError
+from recam.export import card, model
+from recam.export.tracing import FreePool, make_traceable
+from recam.pipeline.run_models import find_models
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    return folder, model.export_model(tiny_run, folder)
+
+
+def picture(height=50, width=70, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_both_networks_are_written_and_agree_with_pytorch(exported):
+    folder, report = exported
+    assert [one.path.name for one in report.networks] == ["segmenter.onnx", "classifier.onnx"]
+    assert all(0 <= one.max_difference < 1e-4 for one in report.networks)
+    assert "differs from PyTorch by at most" in str(report)
+    assert report.as_dict()["networks"][0]["megabytes"] == pytest.approx((folder / "segmenter.onnx").stat().st_size / 1e6)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{kind}.{ending}" for kind in ("classifier", "segmenter") for ending in ("json", "md", "onnx")
+    ]
+
+
+def test_shapes_of_outputs_at_a_size_never_seen(exported):
+    folder, _ = exported
+    images = np.zeros((3, 3, 45, 121), np.float32)
+    (logits,) = onnxruntime.InferenceSession(str(folder / "segmenter.onnx")).run(None, {"images": images})
+    assert logits.shape == (3, 11, 45, 121)
+    logits, maps = onnxruntime.InferenceSession(str(folder / "classifier.onnx")).run(None, {"images": images})
+    assert logits.shape == (3, 10)
+    assert maps.shape == (3, 10, 3, 8)  # 45 and 121 pixels at output stride 16
+
+
+WAYS = {"own": {}, "scales": {"scales": [0.5, 1.3], "flip": True}, "window": {"window": 32, "flip": False}, "pamr": {"refine": "pamr"}}
+
+
+@pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
+def test_exported_predicts_as_the_run(exported, tiny_run, how):
+    ours, theirs = recam.Predictor(tiny_run, keep_planes=True, **how), recam.ExportedPredictor(exported[0], keep_planes=True, **how)
+    assert ours.asking == theirs.asking
+    mine, other = ours(picture()), theirs(picture())
+    assert mine.classes == other.classes
+    assert np.mean(mine.mask == other.mask) > 0.995  # rounding may decide between two classes that are equally likely
+    assert np.abs(mine.planes.astype(int) - other.planes).max() <= 1
+    np.testing.assert_allclose(mine.probabilities, other.probabilities, atol=1e-4)
+
+
+def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path):
+    shutil.rmtree(copy_of_tiny_run / "segment")
+    report = model.export_model(copy_of_tiny_run, tmp_path / "onnx")
+    assert [one.path.name for one in report.networks] == ["classifier.onnx"]
+    for how in ({}, {"scales": [0.5, 1.0], "flip": True}):
+        mine, other = recam.Predictor(copy_of_tiny_run, **how)(picture()), recam.ExportedPredictor(tmp_path / "onnx", **how)(picture())
+        np.testing.assert_allclose(mine.probabilities, other.probabilities, atol=1e-4)
+        assert np.mean(mine.mask == other.mask) > 0.995
+
+
+def test_without_pytorch(exported, tmp_path):
+    """A process in which importing torch fails predicts, and writes what any other writes."""
+    write_png(tmp_path / "in" / "a.png", picture())
+    recam.predict(exported[0], tmp_path / "in", tmp_path / "here")
+    words = ["recam", "predict", "--onnx", str(exported[0]), str(tmp_path / "in"), "-o", str(tmp_path / "there"), "--json"]
+    names = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "accelerate", "safetensors")
+    block = f"import sys\nfor name in {names}:\n    sys.modules[name] = None\n"
+    code = f"{block}sys.argv = {words!r}\nfrom recam.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 1
+    assert np.array_equal(read_mask(tmp_path / "here" / "a.png"), read_mask(tmp_path / "there" / "a.png"))
+    refused = subprocess.run([sys.executable, "-c", code.replace("--json", "--refine=pamr")], capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 2
+    assert "pamr needs PyTorch" in refused.stderr
+
+
+def test_cards_tell_all_but_places(exported, tiny_run):
+    folder, _ = exported
+    written = json.loads((folder / "segmenter.json").read_text())
+    assert written["classes"][0] == "cow"
+    assert written["supervision"]["labels"] == "image labels"
+    assert written["data"] == {"location": "scenes:", "training_images": 12}
+    assert written["check"]["passed"]
+    assert [case["height"] for case in written["check"]["cases"]] == [height for _, height, _ in model.CASES]
+    assert 0 <= written["scores"]["held-out images"]["miou"] <= 1
+    page = (folder / "segmenter.md").read_text()
+    assert written["sha256"] in page
+    assert written["command"] in page
+    assert "scenes are drawn by recam" in page
+    assert str(tiny_run) not in page + json.dumps(written)
+
+
+def test_what_was_learned_from_is_told(tiny_run):
+    models = find_models(tiny_run)
+
+    def told(stage="segment/pseudo", **changed):
+        settings = {name.replace("__", "."): value for name, value in changed.items()}
+        recipe = recam.load_recipe(models.recipe.model_dump(), settings)
+        return card.supervision(dataclasses.replace(models, recipe=recipe), stage)
+
+    assert told()["labels"] == "image labels"
+    assert told("segment/truth")["labels"] == "true masks"
+    assert any("scores best on true masks" in note for note in told()["notes"])  # the tiny run takes the oracle
+    assert "refined by pamr." in told(refine=["pamr"])["notes"][0]
+    given = told(seeds__source="maps")
+    assert given["labels"] == "given class maps"
+    assert "made elsewhere" in given["notes"][0]
+
+
+def test_the_command_of_a_card_makes_the_same_settings(exported):
+    """What the card tells to type is parsed to the settings that the run had."""
+    import shlex
+
+    written = json.loads((exported[0] / "classifier.json").read_text())
+    words = shlex.split(written["command"])
+    given = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
+    made = recam.load_recipe("recam", given).model_dump(mode="json")
+    told = written["settings"]
+    made["about"], made["data"]["location"] = told["about"], told["data"]["location"]
+    assert made == told
+
+
+def test_of_paths_the_last_part_is_told():
+    settings = {"data": {"location": "voc:/home/me/VOC2012/", "classes": ["a"]}, "weights": "/home/me/w.pth", "about": "a/b", "n": 1}
+    assert card.without_places(settings) == {
+        "data": {"location": "voc:VOC2012", "classes": ["a"]},
+        "weights": "w.pth",
+        "about": "a/b",
+        "n": 1,
+    }
+
+
+def test_a_network_that_comes_out_different_is_not_written(tmp_path):
+    """Tracing fixes what Python decides: here the height, so that other sizes come out wrong."""
+
+    class Fixed(nn.Module):
+        def forward(self, images):
+            return images.mean(1, keepdim=True) * float(images.shape[-2])
+
+    with pytest.raises(ExportError, match=r"gives other outputs.*Nothing was written"):
+        model._write(Fixed(), {"logits": {0: "batch", 2: "height", 3: "width"}}, tmp_path / "x.onnx", None, ("a",), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(7, 11), (6, 6), (3, 20), (1, 5)])
+@pytest.mark.parametrize("bins", [(2, 2), (6, 3)])
+def test_pooling_into_bins_is_the_same_in_other_words(size, bins):
+    maps = torch.randn(2, 3, *size)
+    torch.testing.assert_close(FreePool(bins)(maps), nn.AdaptiveAvgPool2d(bins)(maps))
+
+
+def test_pooling_into_bins_is_exported_for_any_size(tmp_path):
+    """As in UperNet's pyramid, which the exporter alone refuses."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.AdaptiveAvgPool2d(3), nn.AdaptiveAvgPool2d(1)).eval()
+    outputs = {"logits": {0: "batch"}}
+    with pytest.raises(ExportError, match=r"x\.onnx cannot be exported"):
+        model._trace(network, outputs, tmp_path / "x.onnx", "x.onnx")
+    model._trace(make_traceable(network), outputs, tmp_path / "x.onnx", "x.onnx")
+    assert model.compare(network, tmp_path / "x.onnx", ("logits",))["passed"]
+    assert isinstance(network[1], nn.AdaptiveAvgPool2d)  # the network itself stays as it was
+
+
+class Rolled(nn.Module):
+    """Shifts maps as Swin shifts its windows; (B, 3, H, W) → (B, 3, ⌈H/32⌉, ⌈W/32⌉), at 64 pixels shorter than the shift."""
+
+    def forward(self, images):
+        return torch.roll(images[..., ::32, ::32], (-3, -3), (2, 3))
+
+
+def test_rolling_is_exported_for_maps_shorter_than_the_shift(tmp_path):
+    own = torch.roll
+    model._trace(Rolled().eval(), {"logits": {0: "batch", 2: "h", 3: "w"}}, tmp_path / "x.onnx", "x.onnx")
+    assert model.compare(Rolled(), tmp_path / "x.onnx", ("logits",))["max_difference"] == 0
+    assert torch.roll is own
+
+
+def test_what_cannot_be_exported_or_predicted_with(exported, tiny_run, tmp_path, monkeypatch):
+    with pytest.raises(StoreError, match="no exported network"):
+        recam.ExportedPredictor(tmp_path)
+    damaged = shutil.copytree(exported[0], tmp_path / "damaged")
+    with (damaged / "segmenter.onnx").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(StoreError, match=r"segmenter\.onnx is not the file that segmenter\.json tells of"):
+        recam.ExportedPredictor(damaged)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DependencyError, match=r"recam\[onnx\]"):
+        model.export_model(tiny_run, tmp_path / "x")
+    with pytest.raises(DependencyError, match=r"recam\[onnx\]"):
+        recam.ExportedPredictor(exported[0])
+    assert not (tmp_path / "x").exists()
