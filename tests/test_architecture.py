@@ -23,6 +23,7 @@ ROOMS = {
     "metrics": "metrics",
     "pipeline": "pipeline",
     "pipeline.store": "store",
+    "pipeline.tallies": "store",
     "report": "report",
     "report.pictures": "rendering",
     "review": "review",

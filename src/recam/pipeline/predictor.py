@@ -21,9 +21,8 @@ from recam.methods.thresholds import apply_threshold
 from recam.pipeline.evaluate import OVERLAY
 from recam.pipeline.predict import most_probable, predict_probabilities
 from recam.pipeline.recipe import Recipe
-from recam.pipeline.run import open_run
 from recam.pipeline.seeds import encode_scales, make_seeds
-from recam.pipeline.store import read_json
+from recam.pipeline.store import open_run, read_json
 from recam.pipeline.trained import TrainedSegmenter, load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS
 from recam.progress import track

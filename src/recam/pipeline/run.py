@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 
 from recam.data.catalog import open_catalog
 from recam.data.check import check
-from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
+from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.given import check_given
 from recam.pipeline.recipe import Recipe, load_recipe
@@ -231,10 +231,3 @@ def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
 def _problems(problems: Sequence[Problem]) -> DataError:
     advice = "Mend them, or set data.on_problems=skip to go on without what is damaged."
     return DataError(f"{data_error(problems)}\n{advice}")
-
-
-def open_run(path: str | Path) -> RunFolder:
-    """An existing run folder, for readers. Raises `StoreError` where there is none."""
-    if not (Path(path) / "run.json").is_file():
-        raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
-    return RunFolder(path)
