@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "rendering": BASE,
     # What readers of a run know of it, so it knows nothing of how one is made.
     "store": BASE,
-    "pipeline": BASE | {"pipeline", "store", "data", "loader", "models", "methods", "training", "metrics", "rendering"},
+    "pipeline": BASE | {"pipeline", "store", "data", "loader", "models", "methods", "training", "metrics", "rendering", "report"},
     "report": BASE | {"report", "rendering", "metrics", "store"},
     "review": BASE | {"review", "metrics", "store"},
     "export": BASE | {"export", "metrics", "store"},

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from recam.pipeline.predictor import Predictor, predict
     from recam.pipeline.recipe import load_recipe
     from recam.pipeline.run import run
+    from recam.report.page import write_report
 
 __version__ = version("recam")
-__all__ = ["Predictor", "check", "download", "evaluate", "load_recipe", "open_catalog", "predict", "run"]
+__all__ = ["Predictor", "check", "download", "evaluate", "load_recipe", "open_catalog", "predict", "run", "write_report"]
 
 # Loaded when first asked for: `import recam` stays instant, and `recam check` needs no network library.
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "open_catalog": "recam.data.catalog",
     "predict": "recam.pipeline.predictor",
     "run": "recam.pipeline.run",
+    "write_report": "recam.report.page",
 }
 
 

@@ -89,6 +89,8 @@ def run(
         summary = summarise(folder, current, tuple(made), skipped)
         if accelerator.is_main_process:
             _write_summary(folder, summary)
+            if recipe.compute.report:
+                _write_report(folder, summary, keys)
     return summary
 
 
@@ -226,6 +228,24 @@ def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
         path, content = folder.root / name, f"{text}\n".encode()
         if not path.is_file() or path.read_bytes() != content:
             write_bytes(path, content)
+
+
+def _write_report(folder: RunFolder, summary: RunSummary, keys: Mapping[str, str]) -> None:
+    """The report, where anything in it has changed. What it fails of is told and loses nothing: the run is complete without."""
+    shown = {name: [keys[name], record["seconds"]] for name, record in summary.records.items()}
+    try:
+        from recam.report.page import NAME, VERSION, write_report
+
+        stage = folder.open_stage("report", make_key({"version": VERSION, "stages": shown, "asked": list(keys)}))
+        if stage.is_done:
+            return
+        start = time.monotonic()
+        stage.begin({"resumed": False})
+        write_report(folder.root, stage.path / NAME)
+        stage.finish({"seconds": time.monotonic() - start, "results": {}})
+    except Exception as error:
+        told = f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries again."
+        console.print(told, markup=False, highlight=False)
 
 
 def _problems(problems: Sequence[Problem]) -> DataError:
