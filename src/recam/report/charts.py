@@ -18,7 +18,8 @@ from recam.report.series import AT_ORACLE, Runs, colour_of, run_colour
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
+_DOTTED = (0, (1.5, 1.5))
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), _DOTTED, (0, (6, 1.5, 1.5, 1.5)))
 _MARKS = {"oracle": "o", "otsu": "D", "recipe": "s"}
 _REFINED = ("refined", "amber", "rose", "olive", "control", "prediction")
 _TRAININGS = {
@@ -95,7 +96,9 @@ def threshold_curves(runs: Runs) -> Figure | None:
         for label, run, found in lines:
             colour = light(next(hues)) if found.kind == "refined" and len(runs) == 1 else colour_of(runs, run, found)
             seen[colour] = seen.get(colour, -1) + 1
-            judged, dashes = found.judged, _DASHES[seen[colour] % len(_DASHES)] if len(runs) == 1 or found.kind != "cam" else _DASHES[2]
+            judged, dashes = found.judged, _DASHES[seen[colour] % len(_DASHES)]
+            if len(runs) > 1:
+                dashes = _DOTTED if found.kind == "cam" else _DASHES[0]
             axes.plot(judged["thresholds"], [100 * miou for miou in judged["curve"]], color=colour, linestyle=dashes, label=label)
             for kind, mark in _MARKS.items():
                 if judged.get(kind):
