@@ -19,7 +19,7 @@ from recam.pipeline.tallies import TALLY, Tally, read_tally
 
 Kind = Literal["cam", "control", "recam", "refined", "masks", "prediction", "truth"]
 
-_SEEDS = {"cam": "CAM", "control": "CAM, trained on", "recam": "ReCAM"}
+_SEEDS = {"cam": "CAM", "control": "CAM, trained on", "recam": "ReCAM", "given": "Given maps"}
 _WEIGHTINGS = {"w": "w", "w_prime": "w′", "add": "w\u00a0⊕\u00a0w′", "mul": "w\u00a0⊗\u00a0w′"}
 _REFINERS = {"irn": "IRN", "advcam": "AdvCAM", "crf": "CRF", "pamr": "PAMR"}
 _MASKS: dict[str, tuple[Kind, str]] = {
@@ -145,6 +145,8 @@ class RunView:
         if told:
             return str(told)
         recipe = self.settings.get("recipe", {})
+        if recipe.get("seeds", {}).get("source"):
+            return " + ".join(("given", *recipe.get("refine", ())))
         enabled = recipe.get("reactivate", {}).get("enabled", True)
         origin = f"recam {recipe.get('seeds', {}).get('weighting', 'mul')}" if enabled else "cam"
         return " + ".join((origin, *recipe.get("refine", ())))
@@ -156,7 +158,7 @@ class RunView:
     def _of_maps(self, stage: str, key: str, judged: dict[str, Any], done: float) -> Outcome:
         tally = _tally(self.root / stage / f"{key}.npz")
         counts = None if tally is None else tally.at(judged["oracle"]["threshold"])
-        kind: Kind = "refined" if "+" in key else "control" if key == "control" else "recam" if key.startswith("recam") else "cam"
+        kind: Kind = "refined" if "+" in key else "control" if key == "control" else "cam" if key == "cam" else "recam"
         miou, images = judged["oracle"]["miou"], self.results(stage)["images"]
         return Outcome(key, maps_title(key), kind, miou, images, done, judged, counts, None if counts is None else counts.sum(0))
 

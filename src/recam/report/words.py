@@ -73,7 +73,7 @@ def _unscored(run: RunView, later: tuple[str, ...]) -> Headline:
     if masks:
         told = f"pseudo masks, made from {_source(run)} at threshold {masks['threshold']:.2f}. There are no true masks to score them by."
         return Headline(str(masks["images"]), "", told, later)
-    for stage in ("seeds/recam", "seeds/cam"):
+    for stage in ("seeds/recam", "seeds/cam", "seeds/given"):
         if images := run.results(stage).get("images"):
             return Headline(str(images), "", "images have class maps; pseudo masks are still to be made.", later)
     for stage, what in (("reactivate", "reactivated classifier"), ("classify", "classifier")):
