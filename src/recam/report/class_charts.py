@@ -130,6 +130,7 @@ def _confusion(runs: Runs, run: RunView, found: Outcome) -> Figure:
     predicted = [*names, *(["unsure"] if counts[:, -1].any() else [])]
     shares = counts[:, : len(predicted)] / counts.sum(1, keepdims=True).clip(min=1)
     many = len(names) > 24
+    least = 0.02 if many else 0.005  # a matrix of 81 classes would otherwise be megabytes of cells that nobody can see
 
     def paint(axes: Axes) -> None:
         from matplotlib.patches import Rectangle
@@ -137,7 +138,7 @@ def _confusion(runs: Runs, run: RunView, found: Outcome) -> Figure:
         for row in range(len(names)):
             for column in range(len(predicted)):
                 share = float(shares[row, column])
-                if share >= 0.005:
+                if share >= least:
                     colour = light("refined" if row == column else "recam")
                     axes.add_patch(
                         Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=0.08 + 0.92 * share**0.8, linewidth=0)
