@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.installed
 	$(BIN)/recam run --recipe demo -o runs/demo
-	@echo "pictures: runs/demo/pictures/overview.png   numbers: runs/demo/summary.json"
+	@echo "report: runs/demo/report/report.html   pictures: runs/demo/pictures/overview.png   numbers: runs/demo/summary.json"
 
 test: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check src tests examples benchmarks

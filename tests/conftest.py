@@ -22,6 +22,8 @@ TINY = {
     # A dozen scenes need not show all ten classes, which the check would tell.
     "data.on_problems": "skip",
     "compute.workers": 0,
+    # Drawing figures takes longer than all the rest; tests of the report ask for it.
+    "compute.report": False,
 }
 """Settings that make recipe ``tiny`` end in seconds."""
 

@@ -24,6 +24,7 @@ ROOMS = {
     "metrics": "metrics",
     "pipeline": "pipeline",
     "pipeline.store": "store",
+    "pipeline.tallies": "store",
     "report": "report",
     "report.pictures": "rendering",
     "review": "review",
@@ -50,7 +51,7 @@ MAY_IMPORT = {
     "rendering": BASE,
     # What readers of a run know of it, so it knows nothing of how one is made.
     "store": BASE,
-    "pipeline": BASE | {"pipeline", "store", "data", "loader", "views", "models", "methods", "training", "metrics", "rendering"},
+    "pipeline": BASE | {"pipeline", "store", "data", "loader", "views", "models", "methods", "training", "metrics", "rendering", "report"},
     "report": BASE | {"report", "rendering", "metrics", "store"},
     "review": BASE | {"review", "metrics", "store"},
     # Masks are read, and the photos that they belong to are found, by the catalog of the run's data set.

@@ -142,6 +142,18 @@ def test_check_of_nothing(command, tmp_path):
     assert "unknown data set 'foldr'. Did you mean 'folder'?" in err
 
 
+def test_report(command, copy_of_tiny_run, tmp_path):
+    code, out, _ = command("report", copy_of_tiny_run, "-o", tmp_path / "tiny.html", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["report"] == str(tmp_path / "tiny.html")
+    assert told["headline"].split(" % mIoU")[0] in (tmp_path / "tiny.html").read_text(encoding="utf-8")
+    assert (tmp_path / "tiny-figures" / "thresholds.csv").is_file()
+    code, out, err = command("report", tmp_path)
+    assert (code, out) == (2, "")
+    assert "is no run folder: it holds no run.json. Name the folder that `recam run -o` was given." in err
+
+
 def test_predict(command, tiny_run, tmp_path):
     write_png(tmp_path / "in" / "sub" / "a.png", np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
     (tmp_path / "in" / "broken.jpg").write_bytes(b"no picture")
@@ -244,5 +256,5 @@ def test_download_of_an_unknown_data_set(command, tmp_path):
 def test_help_names_all_commands(command):
     code, out, err = command("--help")
     assert code == 0
-    for name in ("run", "check", "predict", "evaluate", "export", "download", "recipes"):
+    for name in ("run", "check", "report", "predict", "evaluate", "export", "download", "recipes"):
         assert name in out + err

@@ -1,12 +1,13 @@
 import json
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 
 from recam.errors import DataError
 from recam.labels import ClassSet
-from recam.metrics import ConfusionMatrix
+from recam.metrics import ConfusionMatrix, error_split
 
 CLASSES = ClassSet(("cow", "horse", "sheep"))
 
@@ -93,3 +94,10 @@ def test_masks_that_cannot_be_compared():
         matrix_of(mask(4, 254), mask(0, 0))
     with pytest.raises(DataError, match=r"the true mask holds \[9\]"):
         matrix_of(mask(0, 0), mask(9, 255))
+
+
+def test_errors_are_split_by_what_became_of_each_pixel():
+    counts = np.array([[50, 3, 4, 1], [5, 20, 6, 0], [7, 8, 30, 2]])  # background, two classes; last column unsure
+    split = error_split(counts)
+    assert (split.right, split.missed, split.confused, split.false_alarm, split.unsure) == (100, 12, 14, 7, 3)
+    assert sum(astuple(split)) == counts.sum()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from recam.pipeline.predictor import Predictor
     from recam.pipeline.recipe import load_recipe
     from recam.pipeline.run import run
+    from recam.report.page import write_report
 
 __version__ = version("recam")
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "open_catalog",
     "predict",
     "run",
+    "write_report",
 ]
 
 # Loaded when first asked for: `import recam` stays instant, and `recam check` needs no network library.
@@ -54,6 +56,7 @@ _HOMES = {
     "open_catalog": "recam.data.catalog",
     "predict": "recam.pipeline.predict_files",
     "run": "recam.pipeline.run",
+    "write_report": "recam.report.page",
 }
 
 

@@ -92,6 +92,20 @@ def check(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not; several are shown side by side.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The HTML file; default: RUN/report/report.html, of several RUN/comparison/.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One HTML file on what came out of a run, or of several side by side; figures as SVG, PNG and CSV beside it."""
+    import recam
+
+    _show(recam.write_report(runs, output), as_json)
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder, or a folder that `recam export model` wrote.")],
     images: Annotated[list[str], typer.Argument(help="Image files, folders, quoted patterns, or - for a list on standard input.")],

@@ -84,6 +84,33 @@ class ConfusionMatrix:
 
 
 @dataclass(frozen=True)
+class ErrorSplit:
+    """Pixels of known truth by what became of them, after Table S3 of the paper; together all of them.
+
+    Attributes:
+        right: of the right class, background included (TP).
+        missed: an object taken for background (FN).
+        confused: an object taken for another class (FP, object).
+        false_alarm: background taken for an object (FP, background).
+        unsure: predicted as 255.
+    """
+
+    right: int
+    missed: int
+    confused: int
+    false_alarm: int
+    unsure: int
+
+
+def error_split(counts: NDArray[np.integer]) -> ErrorSplit:
+    """What the counts (K+1, K+2) of a `ConfusionMatrix` say of the two flaws of class maps: too little found, too much found."""
+    matrix = counts[:, :-1]
+    right, missed, false_alarm = int(np.trace(matrix)), int(matrix[1:, 0].sum()), int(matrix[0, 1:].sum())
+    unsure = int(counts[:, -1].sum())
+    return ErrorSplit(right, missed, int(counts.sum()) - right - missed - false_alarm - unsure, false_alarm, unsure)
+
+
+@dataclass(frozen=True)
 class Scores:
     """How well label maps agree with the truth; all in [0, 1], NaN where nothing was counted.
 

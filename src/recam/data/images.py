@@ -93,6 +93,15 @@ def write_png(path: Path | str, image: Image) -> None:
     _write(path, PIL.Image.fromarray(image))
 
 
+def write_jpeg(path: Path | str, image: Image, side: int) -> None:
+    """Write the (H, W, 3) `image` as a JPEG for people to look at, reduced to `side` pixels where it is longer; whole or not at all."""
+    picture = PIL.Image.fromarray(image)
+    picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    picture.save(encoded, "JPEG", quality=86)
+    write_bytes(path, encoded.getvalue())
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """An image on disk, as the source of a `Sample`."""

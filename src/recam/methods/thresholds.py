@@ -151,14 +151,18 @@ class ThresholdSweep:
         confusion[:, :, mask_value(0) :] = (self.histogram.sum(2, keepdims=True) - below).transpose(2, 0, 1)
         return confusion
 
+    def counts(self) -> NDArray[np.int64]:
+        """(T, K+1, K+2) int64: `confusion` with a last column for the pixels of `unsure`."""
+        unsure = np.broadcast_to(self.unsure[:, None], (len(self.thresholds), self.n_classes + 1, 1))
+        return np.concatenate([self.confusion(), unsure], 2)
+
     def best(self) -> OracleThreshold:
         """The oracle threshold. Raises `DataError` before any pixel has been counted."""
         if not (self.histogram.any() or self.unsure.any()):
             raise DataError(
                 "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
             )
-        unsure = np.broadcast_to(self.unsure[:, None], (len(self.thresholds), self.n_classes + 1, 1))
-        curve = mean_over_present(class_ious(np.concatenate([self.confusion(), unsure], 2)))  # (T,)
+        curve = mean_over_present(class_ious(self.counts()))  # (T,)
         index = int(curve.argmax())
         return OracleThreshold(self.thresholds[index], float(curve[index]), self.thresholds, tuple(curve.tolist()))
 

@@ -14,6 +14,7 @@ from recam.pipeline.chains import Link, is_for_masks, refined_links
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, refiner_steps, step_of
 from recam.pipeline.result_stages import score_seeds
+from recam.pipeline.scoring import VERSION as SCORES
 from recam.pipeline.store import map_path, read_seed, save_seed
 from recam.pipeline.thresholds import find_threshold, threshold_key
 from recam.pipeline.work import RunData, Stage, Work
@@ -81,6 +82,7 @@ def chain_stages(recipe: Recipe) -> tuple[Stage, ...]:
             (link.maps_stage,),
             ("score",),
             lambda recipe, data: bool(data.score),
+            SCORES,
         )
         for stage in (*preparations, made, scored):
             stages.setdefault(stage.name, stage)

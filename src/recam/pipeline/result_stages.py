@@ -1,37 +1,27 @@
-"""Stages that make results: checked data, seeds, their scores, pseudo masks, predictions."""
+"""Stages that make results: seeds, their scores, pseudo masks, predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
-
-from recam.data.images import read_mask, write_mask, write_png
-from recam.errors import DataError
+from recam.data.images import write_mask
 from recam.methods.cam import read_full
 from recam.methods.recam import WEIGHTINGS, Weighting
-from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep, apply_threshold
-from recam.metrics import ConfusionMatrix
+from recam.methods.thresholds import apply_threshold
 from recam.pipeline.chains import Link, mask_link, refined_links
 from recam.pipeline.predict import asking_of, predict_mask
+from recam.pipeline.scoring import score_folder, score_maps
 from recam.pipeline.seeds import make_seeds
 from recam.pipeline.store import StageFolder, map_path, read_seed, save_seed
 from recam.pipeline.thresholds import find_threshold, recipe_threshold
-from recam.pipeline.trained import TrainedSegmenter, load_classifier, load_segmenter
+from recam.pipeline.trained import load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS, mask_path
 from recam.pipeline.work import Work
-from recam.report.pictures import overlay_heat, overlay_mask, panel
-from recam.types import Image, Sample
+from recam.types import Sample
 
 MAKERS = {"seeds/cam": "classify", "seeds/control": "control", "seeds/recam": "reactivate"}
 """Which training each set of seeds comes from."""
-
-_TITLES = {"cam": "CAM", "recam": "ReCAM", "given": "class maps"}
-
-PICTURES = 12
-"""Images shown by the pictures stage."""
 
 
 def make_seed_files(work: Work) -> dict[str, Any]:
@@ -59,15 +49,8 @@ def score_seeds(work: Work) -> dict[str, Any]:
     """For each set of seeds: the whole threshold curve with its oracle, Otsu's threshold (found without masks) and the recipe's."""
     results = {}
     for name, folder, weighting, link in list_seeds(work):
-        sweep, otsu = ThresholdSweep(len(work.data.catalog.classes)), OtsuThreshold()
         recipe_says = work.recipe.masks.threshold if link is None else recipe_threshold(work.recipe, link)
-        for sample in work.share(work.data.score, lambda sample: False):
-            assert sample.mask is not None
-            seed = read_seed(map_path(folder, weighting, sample.id))
-            sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read(), seed.ignore)
-            otsu.update(seed.maps)
-        _sum_over_processes(work, sweep.histogram, sweep.unsure, otsu.histogram)
-        results[name] = _judge(sweep.best(), _find_otsu(otsu), recipe_says)
+        results[name] = score_maps(work, name, folder, weighting, recipe_says)
     return {"images": len(work.data.score), "seeds": results}
 
 
@@ -95,11 +78,6 @@ def make_masks(work: Work) -> dict[str, Any]:
     return {"images": len(work.data.seeded), "seeds": link.title(work.recipe), "threshold": threshold, "threshold_from": source}
 
 
-def score_masks(work: Work) -> dict[str, Any]:
-    """Pseudo masks against the truth of the scored split."""
-    return _score_folder(work, work.inputs["masks"], work.data.score)
-
-
 def predict_val(work: Work) -> dict[str, Any]:
     """Masks of the held-out images by the segmentation model, and their scores."""
     asking = asking_of(work.recipe)
@@ -111,82 +89,4 @@ def predict_val(work: Work) -> dict[str, Any]:
             mask = predict_mask(segmenter, sample.image.read(), asking)
         write_mask(mask_path(work.folder, sample.id), mask)
     work.accelerator.wait_for_everyone()
-    return _score_folder(work, work.folder, work.data.val)
-
-
-def _score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict[str, Any]:
-    confusion = ConfusionMatrix(work.data.catalog.classes)
-    for sample in samples[work.accelerator.process_index :: work.accelerator.num_processes]:
-        assert sample.mask is not None
-        confusion.update(read_mask(mask_path(folder, sample.id)), sample.mask.read())
-    _sum_over_processes(work, confusion.counts)
-    return {"images": len(samples), "scores": confusion.scores().as_dict(), "confusion": confusion.counts.tolist()}
-
-
-def _find_otsu(otsu: OtsuThreshold) -> float | None:
-    try:
-        return otsu.threshold()
-    except DataError:  # maps of a classifier that found nothing at all: their scores say so, and the run goes on
-        return None
-
-
-def _judge(oracle: OracleThreshold, otsu: float | None, recipe: float) -> dict[str, Any]:
-    def nearest(threshold: float) -> dict[str, float]:
-        index = int(np.abs(np.asarray(oracle.thresholds) - threshold).argmin())
-        return {"threshold": oracle.thresholds[index], "miou": oracle.curve[index]}
-
-    return {
-        "oracle": {"threshold": oracle.threshold, "miou": oracle.miou},
-        "otsu": None if otsu is None else nearest(otsu),
-        "recipe": nearest(recipe),
-        "thresholds": list(oracle.thresholds),
-        "curve": list(oracle.curve),
-    }
-
-
-def _sum_over_processes(work: Work, *counts: np.ndarray) -> None:
-    """Add up integer arrays over all processes, in place."""
-    if work.accelerator.num_processes == 1:
-        return
-    for array in counts:
-        summed = work.accelerator.reduce(torch.from_numpy(array).to(work.accelerator.device), "sum")
-        array[...] = summed.cpu().numpy()
-
-
-def make_pictures(work: Work) -> dict[str, Any]:
-    """Twelve or so images in a row each: image, CAM, ReCAM, pseudo mask, prediction, truth; one file an image, one for all."""
-    samples = _spread(work.data.score or work.data.seeded, PICTURES)
-    if work.accelerator.is_main_process:
-        segmenter = load_segmenter(work.inputs["segment/pseudo"].path / WEIGHTS) if "segment/pseudo" in work.inputs else None
-        rows = [_picture_row(work, sample, segmenter) for sample in samples]
-        columns = list(dict.fromkeys(title for row in rows for title in row))
-        captions = [" + ".join(work.data.catalog.classes.names[index] for index in sample.labels) or "background" for sample in samples]
-        for sample, row, caption in zip(samples, rows, captions, strict=True):
-            path = work.folder.path / "each" / f"{sample.id}.png"
-            write_png(path, panel([[row.get(title) for title in columns]], columns, [caption]))
-        write_png(work.folder.path / "overview.png", panel([[row.get(title) for title in columns] for row in rows], columns, captions))
-    return {"images": len(samples)}
-
-
-def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None) -> dict[str, Image]:
-    image = sample.image.read()
-    row = {"image": image}
-    final = mask_link(work.recipe)
-    links = [Link("given"), Link("cam"), Link("recam"), *(Link(final.origin, final.chain[:end]) for end in range(1, len(final.chain) + 1))]
-    for link in links:
-        if link.maps_stage in work.inputs:
-            seed = read_seed(map_path(work.inputs[link.maps_stage], link.weighting(work.recipe), sample.id))
-            row[_TITLES[link.origin] if not link.chain else f"+ {link.refiner}"] = overlay_heat(image, read_full(seed))
-    row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
-    if segmenter:
-        row["prediction"] = overlay_mask(image, predict_mask(segmenter, image, asking_of(work.recipe)))
-    if sample.mask:
-        row["truth"] = overlay_mask(image, sample.mask.read())
-    return row
-
-
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """`count` samples at even distances, those with several labels first where there are enough of them."""
-    several = [sample for sample in samples if len(sample.labels) > 1]
-    pool = several if len(several) >= count else [sample for sample in samples if sample.labels] or list(samples)
-    return [pool[int(index)] for index in np.unique(np.linspace(0, len(pool) - 1, min(count, len(pool))).round())]
+    return score_folder(work, work.folder, work.data.val)

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 
 from recam.data.catalog import open_catalog
 from recam.data.check import check
-from recam.errors import DataError, Problem, RecipeError, StoreError, data_error
+from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.given import check_given
 from recam.pipeline.recipe import Recipe, load_recipe
@@ -90,6 +90,8 @@ def run(
         summary = summarise(folder, current, tuple(made), skipped)
         if accelerator.is_main_process:
             _write_summary(folder, summary)
+            if recipe.compute.report:
+                _write_report(folder, summary, keys)
     return summary
 
 
@@ -231,13 +233,24 @@ def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
             write_bytes(path, content)
 
 
+def _write_report(folder: RunFolder, summary: RunSummary, keys: Mapping[str, str]) -> None:
+    """The report, where anything in it has changed. What it fails of is told and loses nothing: the run is complete without."""
+    shown = {name: [keys[name], record["seconds"]] for name, record in summary.records.items()}
+    try:
+        from recam.report.page import NAME, VERSION, write_report
+
+        stage = folder.open_stage("report", make_key({"version": VERSION, "stages": shown, "asked": list(keys)}))
+        if stage.is_done:
+            return
+        start = time.monotonic()
+        stage.begin({"resumed": False})
+        write_report(folder.root, stage.path / NAME)
+        stage.finish({"seconds": time.monotonic() - start, "results": {}})
+    except Exception as error:
+        told = f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries again."
+        console.print(told, markup=False, highlight=False)
+
+
 def _problems(problems: Sequence[Problem]) -> DataError:
     advice = "Mend them, or set data.on_problems=skip to go on without what is damaged."
     return DataError(f"{data_error(problems)}\n{advice}")
-
-
-def open_run(path: str | Path) -> RunFolder:
-    """An existing run folder, for readers. Raises `StoreError` where there is none."""
-    if not (Path(path) / "run.json").is_file():
-        raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
-    return RunFolder(path)

@@ -10,8 +10,7 @@ from recam.errors import StoreError
 from recam.methods.recam import Weighting
 from recam.pipeline.chains import Link, mask_link
 from recam.pipeline.recipe import Recipe
-from recam.pipeline.run import open_run
-from recam.pipeline.store import StageFolder, read_json
+from recam.pipeline.store import StageFolder, open_run, read_json
 
 SEGMENTERS = ("segment/pseudo", "segment/truth")
 """The first that is finished predicts."""

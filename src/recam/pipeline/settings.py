@@ -328,5 +328,7 @@ class ComputeSettings(Section):
     """Mixed precision; ``auto``: bf16 on a GPU that has it, else fp16 there, none on a CPU."""
     workers: int = Field(-1, ge=-1)
     """Decoding processes; -1 chooses."""
+    report: bool = True
+    """Write the report into the run folder when a run ends."""
     save_minutes: float = Field(5.0, gt=0)
     """A training is saved at the latest after so many minutes, and each epoch."""

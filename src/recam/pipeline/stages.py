@@ -11,9 +11,12 @@ from recam.errors import RecipeError, near_matches
 from recam.pipeline import refiners  # noqa: F401 (enters the built-in refiners)
 from recam.pipeline.chains import Link, mask_link
 from recam.pipeline.given import given_settings, take_given
+from recam.pipeline.picture_stage import make_pictures
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refine_stages import chain_stages
-from recam.pipeline.result_stages import make_masks, make_pictures, make_seed_files, predict_val, score_masks, score_seeds
+from recam.pipeline.result_stages import make_masks, make_seed_files, predict_val, score_seeds
+from recam.pipeline.scoring import VERSION as SCORES
+from recam.pipeline.scoring import score_masks
 from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.thresholds import threshold_key
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
@@ -138,14 +141,14 @@ _BEFORE: tuple[Stage, ...] = (
         # Weightings are made side by side: one more does not change the others.
         holds_enough=lambda recipe, results: set(recipe.seeds.weightings) <= set(results["weightings"]),
     ),
-    Stage("scores/given", "seeds", score_seeds, _seed_scores, ("seeds/given",), ("score",), _given_scored),
-    Stage("scores/cam", "seeds", score_seeds, _seed_scores, ("seeds/cam",), ("score",), _cam_scored),
-    Stage("scores/control", "seeds", score_seeds, _seed_scores, ("seeds/control",), ("score",), _control_wanted),
-    Stage("scores/recam", "seeds", score_seeds, _recam_seed_scores, ("seeds/recam",), ("score",), _recam_scored),
+    Stage("scores/given", "seeds", score_seeds, _seed_scores, ("seeds/given",), ("score",), _given_scored, SCORES),
+    Stage("scores/cam", "seeds", score_seeds, _seed_scores, ("seeds/cam",), ("score",), _cam_scored, SCORES),
+    Stage("scores/control", "seeds", score_seeds, _seed_scores, ("seeds/control",), ("score",), _control_wanted, SCORES),
+    Stage("scores/recam", "seeds", score_seeds, _recam_seed_scores, ("seeds/recam",), ("score",), _recam_scored, SCORES),
 )
 
 _AFTER: tuple[Stage, ...] = (
-    Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth),
+    Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth, SCORES),
     Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted, reads=("classify", "reactivate")),
     Stage("segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted, reads=("classify", "reactivate")),
     Stage(
@@ -156,6 +159,7 @@ _AFTER: tuple[Stage, ...] = (
         ("segment/pseudo",),
         ("val",),
         lambda recipe, data: _pseudo_wanted(recipe, data) and bool(data.val),
+        SCORES,
     ),
     Stage(
         "predictions/truth",
@@ -165,6 +169,7 @@ _AFTER: tuple[Stage, ...] = (
         ("segment/truth",),
         ("val",),
         lambda recipe, data: _truth_wanted(recipe, data) and bool(data.val),
+        SCORES,
     ),
 )
 
@@ -178,7 +183,8 @@ def list_stages(recipe: Recipe) -> tuple[Stage, ...]:
     masked = (link.maps_stage,) if link.chain else seeds
     masks = Stage("masks", "masks", make_masks, _masks, masked, ("seeded", "score"), reads=(link.scores_stage,))
     shown = (*seeds, *(Link(link.origin, link.chain[:end]).maps_stage for end in range(1, len(link.chain) + 1)), "masks", "segment/pseudo")
-    pictures = Stage("pictures", "pictures", make_pictures, _predict, shown, ("seeded",))
+    ranked = ("scores/masks", "predictions/pseudo")
+    pictures = Stage("pictures", "pictures", make_pictures, _predict, (*shown, *ranked), ("seeded", "score", "val"), version=2)
     return (*_BEFORE, *chain_stages(recipe), masks, *_AFTER, pictures)
 
 

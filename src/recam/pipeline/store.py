@@ -173,6 +173,13 @@ def map_path(folder: StageFolder, weighting: str, sample_id: str) -> Path:
     return folder.path / weighting / f"{sample_id}.npz" if folder.name.startswith("seeds/") else folder.path / f"{sample_id}.npz"
 
 
+def open_run(path: str | Path) -> RunFolder:
+    """An existing run folder, for readers. Raises `StoreError` where there is none."""
+    if not (Path(path) / "run.json").is_file():
+        raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
+    return RunFolder(path)
+
+
 def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
     """Write class maps as unsigned integers of 8 or 16 bits, compressed, without pickle; rounding errs by at most 1/510 or 1/131070."""
     top = (1 << bits) - 1

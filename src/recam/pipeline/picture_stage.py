@@ -1,0 +1,113 @@
+"""The stage of pictures: what a person looks at first, and the tiles that a report lays out by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from recam.data.images import read_mask, write_jpeg, write_png
+from recam.methods.cam import read_full
+from recam.pipeline.chains import Link, mask_link
+from recam.pipeline.predict import asking_of, predict_mask
+from recam.pipeline.store import map_path, read_seed
+from recam.pipeline.tallies import IMAGES, read_image_scores
+from recam.pipeline.trained import TrainedSegmenter, load_segmenter
+from recam.pipeline.training_stages import WEIGHTS, mask_path
+from recam.pipeline.work import Work
+from recam.report.pictures import overlay_heat, overlay_mask, panel
+from recam.types import Image, Sample
+
+PICTURES = 12
+"""Images shown in the overview."""
+EXTREMES = 3
+"""Images shown as best, median and worst, each."""
+TILE = 320
+"""Longest side of a tile, pixels."""
+
+_TITLES = {"cam": "CAM", "recam": "ReCAM", "given": "class maps"}
+
+
+def make_pictures(work: Work) -> dict[str, Any]:
+    """Twelve or so images in a row each: image, CAM, ReCAM, pseudo mask, prediction, truth; one file an image, one for all.
+
+    Besides, small tiles of these and of the best, median and worst images; the results tell which image is shown as what.
+    """
+    samples = _spread(work.data.score or work.data.seeded, PICTURES)
+    extremes = [*_extremes(work, "scores/masks", work.data.score), *_extremes(work, "predictions/pseudo", work.data.val)]
+    shown = []
+    if work.accelerator.is_main_process:
+        segmenter = load_segmenter(work.inputs["segment/pseudo"].path / WEIGHTS) if "segment/pseudo" in work.inputs else None
+        rows = [_picture_row(work, sample, segmenter) for sample in samples]
+        columns = list(dict.fromkeys(title for row in rows for title in row))
+        captions = [caption(work, sample) for sample in samples]
+        for sample, row, told in zip(samples, rows, captions, strict=True):
+            path = work.folder.path / "each" / f"{sample.id}.png"
+            write_png(path, panel([[row.get(title) for title in columns]], columns, [told]))
+            shown.append(_write_tiles(work, sample, row, "overview", "masks", None))
+        write_png(work.folder.path / "overview.png", panel([[row.get(title) for title in columns] for row in rows], columns, captions))
+        for of, kind, sample, miou in extremes:
+            row = _picture_row(work, sample, segmenter) if of == "masks" else _held_out_row(work, sample)
+            shown.append(_write_tiles(work, sample, row, kind, of, miou))
+    return {"images": len(samples), "shown": shown}
+
+
+def caption(work: Work, sample: Sample) -> str:
+    """The image labels in words."""
+    return " + ".join(work.data.catalog.classes.names[index] for index in sample.labels) or "background"
+
+
+def _write_tiles(work: Work, sample: Sample, row: dict[str, Image], kind: str, of: str, miou: float | None) -> dict[str, Any]:
+    tiles = {}
+    for title, image in row.items():
+        path = f"tiles/{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}/{sample.id}.jpg"
+        write_jpeg(work.folder.path / path, image, TILE)
+        tiles[title] = path
+    return {"id": sample.id, "caption": caption(work, sample), "kind": kind, "of": of, "miou": miou, "tiles": tiles}
+
+
+def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None) -> dict[str, Image]:
+    image = sample.image.read()
+    row = {"image": image}
+    final = mask_link(work.recipe)
+    links = [Link("given"), Link("cam"), Link("recam"), *(Link(final.origin, final.chain[:end]) for end in range(1, len(final.chain) + 1))]
+    for link in links:
+        if link.maps_stage in work.inputs:
+            seed = read_seed(map_path(work.inputs[link.maps_stage], link.weighting(work.recipe), sample.id))
+            row[_TITLES[link.origin] if not link.chain else f"+ {link.refiner}"] = overlay_heat(image, read_full(seed))
+    row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
+    if segmenter:
+        row["prediction"] = overlay_mask(image, predict_mask(segmenter, image, asking_of(work.recipe)))
+    if sample.mask:
+        row["truth"] = overlay_mask(image, sample.mask.read())
+    return row
+
+
+def _held_out_row(work: Work, sample: Sample) -> dict[str, Image]:
+    image = sample.image.read()
+    assert sample.mask is not None
+    predicted = read_mask(mask_path(work.inputs["predictions/pseudo"], sample.id))
+    return {"image": image, "prediction": overlay_mask(image, predicted), "truth": overlay_mask(image, sample.mask.read())}
+
+
+def _extremes(work: Work, stage: str, samples: Sequence[Sample]) -> Iterator[tuple[str, str, Sample, float]]:
+    """(``masks`` or ``predictions``, ``best``, ``median`` or ``worst``, sample, its mIoU): none of them twice."""
+    if stage not in work.inputs:
+        return
+    known = {sample.id: sample for sample in samples}
+    rows = [row for row in read_image_scores(work.inputs[stage].path / IMAGES) if row.miou == row.miou]
+    ranked = sorted(rows, key=lambda row: (-row.miou, row.id))
+    count = min(EXTREMES, len(ranked) // 3)
+    middle = (len(ranked) - count) // 2
+    for kind, start in {"best": 0, "median": middle, "worst": len(ranked) - count}.items():
+        for row in ranked[start : start + count]:
+            yield "masks" if stage == "scores/masks" else "predictions", kind, known[row.id], row.miou
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """`count` samples at even distances, those with several labels first where there are enough of them."""
+    several = [sample for sample in samples if len(sample.labels) > 1]
+    pool = several if len(several) >= count else [sample for sample in samples if sample.labels] or list(samples)
+    return [pool[int(index)] for index in np.unique(np.linspace(0, len(pool) - 1, min(count, len(pool))).round())]

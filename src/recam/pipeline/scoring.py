@@ -1,0 +1,107 @@
+"""Scores of class maps and of masks against the truth, with what readers of a run need to look into them."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+import torch
+
+from recam.data.images import read_mask
+from recam.errors import DataError
+from recam.methods.cam import read_full
+from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep
+from recam.metrics import ConfusionMatrix, error_split
+from recam.pipeline.store import StageFolder, map_path, read_seed
+from recam.pipeline.tallies import IMAGES, LABEL_GROUPS, TALLY, ImageScore, label_group, save_image_scores, save_tally
+from recam.pipeline.training_stages import mask_path
+from recam.pipeline.work import Work
+from recam.types import Sample
+
+VERSION = 2
+"""Of all stages that score: raised when they write something else."""
+
+
+def score_maps(work: Work, name: str, folder: StageFolder, weighting: str, recipe_says: float) -> dict[str, Any]:
+    """One set of class maps: its threshold curve with the oracle, Otsu's threshold (found without masks) and the recipe's.
+
+    Writes a tally of the pixels at every threshold to ``NAME.npz`` in the stage's folder.
+    """
+    n_classes = len(work.data.catalog.classes)
+    sweeps, otsu = [ThresholdSweep(n_classes) for _ in LABEL_GROUPS], OtsuThreshold()
+    for sample in work.share(work.data.score, lambda sample: False):
+        assert sample.mask is not None
+        seed = read_seed(map_path(folder, weighting, sample.id))
+        sweep = sweeps[label_group(len(sample.labels))]
+        sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read(), seed.ignore)
+        otsu.update(seed.maps)
+    whole = ThresholdSweep(n_classes)
+    for sweep in sweeps:
+        _sum_over_processes(work, sweep.histogram, sweep.unsure)
+        whole.histogram += sweep.histogram
+        whole.unsure += sweep.unsure
+    _sum_over_processes(work, otsu.histogram)
+    judged = _judge(whole.best(), _find_otsu(otsu), recipe_says)
+    if work.accelerator.is_main_process:
+        save_tally(work.folder.path / f"{name}.npz", np.stack([sweep.counts() for sweep in sweeps]), whole.thresholds)
+    return judged
+
+
+def score_masks(work: Work) -> dict[str, Any]:
+    """Pseudo masks against the truth of the scored split."""
+    return score_folder(work, work.inputs["masks"], work.data.score)
+
+
+def score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict[str, Any]:
+    """Masks of one folder against the truth; writes a tally and a row an image into the stage's folder."""
+    classes = work.data.catalog.classes
+    counts = np.zeros((len(LABEL_GROUPS), 1, len(classes) + 1, len(classes) + 2), np.int64)
+    found = np.zeros((len(samples), 6))  # mIoU and five numbers of pixels
+    for index in range(work.accelerator.process_index, len(samples), work.accelerator.num_processes):
+        sample, confusion = samples[index], ConfusionMatrix(classes)
+        assert sample.mask is not None
+        confusion.update(read_mask(mask_path(folder, sample.id)), sample.mask.read())
+        counts[label_group(len(sample.labels)), 0] += confusion.counts
+        found[index] = confusion.scores().miou, *astuple(error_split(confusion.counts))
+    _sum_over_processes(work, counts, found)
+    if work.accelerator.is_main_process:
+        save_tally(work.folder.path / TALLY, counts)
+        rows = [
+            ImageScore(sample.id, len(sample.labels), float(miou), *map(int, pixels))
+            for sample, (miou, *pixels) in zip(samples, found.tolist(), strict=True)
+        ]
+        save_image_scores(work.folder.path / IMAGES, rows)
+    total = ConfusionMatrix(classes)
+    total.counts += counts.sum((0, 1))
+    return {"images": len(samples), "scores": total.scores().as_dict(), "confusion": total.counts.tolist()}
+
+
+def _find_otsu(otsu: OtsuThreshold) -> float | None:
+    try:
+        return otsu.threshold()
+    except DataError:  # maps of a classifier that found nothing at all: their scores say so, and the run goes on
+        return None
+
+
+def _judge(oracle: OracleThreshold, otsu: float | None, recipe: float) -> dict[str, Any]:
+    def nearest(threshold: float) -> dict[str, float]:
+        index = int(np.abs(np.asarray(oracle.thresholds) - threshold).argmin())
+        return {"threshold": oracle.thresholds[index], "miou": oracle.curve[index]}
+
+    return {
+        "oracle": {"threshold": oracle.threshold, "miou": oracle.miou},
+        "otsu": None if otsu is None else nearest(otsu),
+        "recipe": nearest(recipe),
+        "thresholds": list(oracle.thresholds),
+        "curve": list(oracle.curve),
+    }
+
+
+def _sum_over_processes(work: Work, *counts: np.ndarray) -> None:
+    """Add up arrays over all processes, in place."""
+    if work.accelerator.num_processes == 1:
+        return
+    for array in counts:
+        summed = work.accelerator.reduce(torch.from_numpy(array).to(work.accelerator.device), "sum")
+        array[...] = summed.cpu().numpy()

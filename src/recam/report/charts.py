@@ -1,0 +1,203 @@
+"""Figures of a run as a whole: its scores, thresholds, losses and costs.
+
+Each takes one run or several and gives a figure, or none where there is nothing to show. With one run a figure tells methods apart, with
+several it tells runs apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from recam.report.figures import SERIES, Cell, Figure, draw, legend_below, light
+from recam.report.reading import Outcome, RunView
+from recam.report.series import AT_ORACLE, Runs, colour_of, run_colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DOTTED = (0, (1.5, 1.5))
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), _DOTTED, (0, (6, 1.5, 1.5, 1.5)))
+_MARKS = {"oracle": "o", "otsu": "D", "recipe": "s"}
+_REFINED = ("refined", "amber", "rose", "olive", "control", "prediction")
+_TRAININGS = {
+    "classifier": ("Loss of the classifier", ("classify", "control", "reactivate")),
+    "irn": ("Loss of IRN's networks", ("irn/",)),
+    "segmentation": ("Loss of the segmentation model", ("segment/",)),
+}
+
+
+def score_ladder(runs: Runs) -> Figure | None:
+    """mIoU of everything that was scored, in the order in which it was made."""
+    keys = _keys(runs)
+    if not keys:
+        return None
+    table: list[tuple[Cell, ...]] = [("result", "run", "images", "minutes of work until then", "mIoU")]
+    table += [(found.title, run.name, found.images, found.done, found.miou) for key in keys for run, found in _found(runs, key)]
+
+    def paint(axes: Axes) -> None:
+        for row, key in enumerate(keys):
+            for run, found in _found(runs, key):
+                if found.miou is None:
+                    continue
+                value, colour = 100 * found.miou, colour_of(runs, run, found)
+                if len(runs) == 1:
+                    axes.hlines(row, 0, value, color=colour, linewidth=2.2)
+                    axes.annotate(f"{value:.1f}", (value, row), (7, 0), textcoords="offset points", va="center")
+                axes.plot(value, row, "o", color=colour, markersize=7, label=run.name if row == _first_row(runs, keys, run) else None)
+        titles = {key: found for key in keys for _, found in _found(runs, key)}
+        labels = [f"{titles[key].title} · {titles[key].done:.1f} min" if len(runs) == 1 else titles[key].title for key in keys]
+        axes.set_yticks(range(len(keys)), labels)
+        axes.set_ylim(len(keys) - 0.4, -0.6)
+        axes.set_xlim(0, min(100, 1.18 * max((100 * (found.miou or 0) for found in titles.values()), default=1) + 1))
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("mIoU, %")
+        if len(runs) > 1:
+            legend_below(axes, 3)
+
+    note = "In the order of the run, with the minutes of work until then. " + AT_ORACLE
+    height = 0.9 + 0.3 * len(keys) + (0.3 if len(runs) > 1 else 0)
+    return (
+        draw(
+            "scores",
+            "Scores, step by step",
+            note if len(runs) == 1 else "Class maps at the threshold that scores best.",
+            table,
+            paint,
+            height,
+        )
+        if keys
+        else None
+    )
+
+
+def threshold_curves(runs: Runs) -> Figure | None:
+    """mIoU over the threshold, with the thresholds in use."""
+    lines: list[tuple[str, RunView, Outcome]] = []
+    for run in runs:
+        several = len(runs) > 1
+        shown = [found for found in run.maps if not several or found.kind == "cam" or found.key == run.masked_from]
+        lines += [(f"{run.name}: {found.title}" if several else found.title, run, found) for found in shown]
+    if not lines:
+        return None
+    header = ("maps", "threshold", "mIoU", "used as")
+    table: list[tuple[Cell, ...]] = [header]
+    for label, _, found in lines:
+        used = {kind: found.judged[kind]["threshold"] for kind in _MARKS if found.judged.get(kind)}
+        for threshold, miou in zip(found.judged["thresholds"], found.judged["curve"], strict=True):
+            table.append((label, threshold, miou, " ".join(kind for kind, at in used.items() if at == threshold)))
+
+    def paint(axes: Axes) -> None:
+        seen: dict[str, int] = {}
+        hues = cycle(_REFINED)
+        for label, run, found in lines:
+            colour = light(next(hues)) if found.kind == "refined" and len(runs) == 1 else colour_of(runs, run, found)
+            seen[colour] = seen.get(colour, -1) + 1
+            judged, dashes = found.judged, _DASHES[seen[colour] % len(_DASHES)]
+            if len(runs) > 1:
+                dashes = _DOTTED if found.kind == "cam" else _DASHES[0]
+            axes.plot(judged["thresholds"], [100 * miou for miou in judged["curve"]], color=colour, linestyle=dashes, label=label)
+            for kind, mark in _MARKS.items():
+                if judged.get(kind):
+                    place = judged[kind]["threshold"], 100 * judged[kind]["miou"]
+                    axes.plot(*place, mark, color=light("paper"), markeredgecolor=colour, markeredgewidth=1.7, markersize=6.5, zorder=3)
+        for kind, mark in _MARKS.items():
+            told = "Otsu" if kind == "otsu" else kind
+            axes.plot([], [], mark, color=light("paper"), label=told, markeredgecolor=light("muted"), markeredgewidth=1.5)
+        axes.set(xlim=(0, 1), ylim=(0, None), xlabel="threshold", ylabel="mIoU, %")
+        legend_below(axes, 3 if len(lines) <= 3 and len(runs) == 1 else 2)
+
+    note = "Oracle: best on the true masks. Otsu: found without any mask. Recipe: the one in the settings."
+    return draw("thresholds", "mIoU over the threshold", note, table, paint, 3.5 + 0.17 * math.ceil((len(lines) + 3) / 2))
+
+
+def losses(runs: Runs) -> Iterator[Figure]:
+    """Losses by epoch, a figure for each kind of training."""
+    for name, (title, prefixes) in _TRAININGS.items():
+        lines = [(run, stage, epochs) for run in runs for stage, epochs in run.histories.items() if stage.startswith(prefixes)]
+        if lines:
+            yield _losses(runs, f"loss-{name}", title, lines)
+
+
+def _losses(runs: Runs, name: str, title: str, lines: list[tuple[RunView, str, list[dict[str, float]]]]) -> Figure:
+    curves: list[tuple[str, str, Any, int, list[float]]] = []
+    colours = {"classify": "cam", "control": "control", "reactivate": "recam", "segment/pseudo": "prediction", "segment/truth": "truth"}
+    for number, (run, stage, epochs) in enumerate(lines):
+        start = len(run.histories.get("classify", ())) if stage in ("control", "reactivate") else 0
+        colour = light(colours.get(stage, SERIES[number % len(SERIES)])) if len(runs) == 1 else run_colour(runs, run)
+        parts = ("loss", "bce", "sce") if stage == "reactivate" and len(runs) == 1 else ("loss",)
+        for part, dashes in zip(parts, _DASHES, strict=False):
+            if all(part in epoch for epoch in epochs):
+                told = {"bce": f"{stage}: BCE", "sce": f"{stage}: SCE"}.get(part, stage)
+                told = told if len(runs) == 1 else f"{run.name}: {told}"
+                within = (
+                    dashes if len(runs) == 1 else _DASHES[("classify", "reactivate", "control").index(stage) if "/" not in stage else 0]
+                )
+                curves.append((told, colour, within, start, [epoch[part] for epoch in epochs]))
+
+    def paint(axes: Axes) -> None:
+        for told, colour, dashes, start, values in curves:
+            epochs = range(start + 1, start + len(values) + 1)
+            axes.plot(epochs, values, color=colour, linestyle=dashes, marker="o" if len(values) < 12 else None, markersize=4, label=told)
+        axes.set(xlabel="epoch", ylabel="mean loss of an epoch", ylim=(0, None))
+        axes.locator_params(axis="x", integer=True)
+        legend_below(axes)
+
+    table: list[tuple[Cell, ...]] = [("training", "epoch", "loss")]
+    table += [(told, start + epoch, value) for told, _, _, start, values in curves for epoch, value in enumerate(values, start=1)]
+    note = "The control trains on as long without ReCAM." if any(stage == "control" for _, stage, _ in lines) else ""
+    return draw(name, title, note, table, paint, 3.3 + 0.17 * math.ceil(len(curves) / 2))
+
+
+def costs(runs: Runs) -> Figure | None:
+    """Minutes and peak memory of each stage."""
+    stages = list(dict.fromkeys(name for run in runs for name in run.records))
+    if not stages:
+        return None
+    table: list[tuple[Cell, ...]] = [("stage", "run", "minutes", "peak memory, MiB", "peak GPU memory, MiB", "resumed")]
+    for stage in stages:
+        for run in runs:
+            if record := run.records.get(stage):
+                costs = record.get("peak_memory_mb"), record.get("peak_gpu_mb")
+                table.append((stage, run.name, record["seconds"] / 60, *costs, "yes" if record.get("resumed") else "no"))
+
+    def paint(time: Axes, memory: Axes) -> None:
+        thick = 0.66 / len(runs)
+        for number, run in enumerate(runs):
+            colour = light("prediction") if len(runs) == 1 else run_colour(runs, run)
+            places = [row + (number - (len(runs) - 1) / 2) * thick for row in range(len(stages))]
+            minutes = [run.records[stage]["seconds"] / 60 if stage in run.records else 0 for stage in stages]
+            peaks = [run.records.get(stage, {}).get("peak_memory_mb") or 0 for stage in stages]
+            for axes, values, form in ((time, minutes, "{:.1f}"), (memory, peaks, "{:.0f}")):
+                axes.barh(places, values, thick * 0.92, color=colour, label=run.name if axes is time else None)
+                for place, value in zip(places, values, strict=True) if len(runs) == 1 else ():
+                    if value:
+                        axes.annotate(form.format(value), (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+        time.set_yticks(range(len(stages)), stages)
+        time.set(ylim=(len(stages) - 0.4, -0.6), xlabel="minutes")
+        memory.set_xlabel("peak memory, MiB")
+        for axes in (time, memory):
+            axes.grid(axis="y", visible=False)
+            axes.spines["left"].set_visible(False)
+            axes.set_xlim(0, axes.get_xlim()[1] * 1.16)
+            axes.locator_params(axis="x", nbins=4)
+        if len(runs) > 1:
+            legend_below(time, 3)
+
+    note = "Memory of the main process and its workers, the most at any moment."
+    return draw("costs", "Time and memory", note, table, paint, 0.9 + 0.27 * len(stages) * (1 + 0.25 * (len(runs) - 1)), columns=2)
+
+
+def _keys(runs: Runs) -> list[str]:
+    return list(dict.fromkeys(found.key for run in runs for found in run.outcomes))
+
+
+def _found(runs: Runs, key: str) -> list[tuple[RunView, Outcome]]:
+    return [(run, found) for run in runs if (found := run.find(key))]
+
+
+def _first_row(runs: Runs, keys: Sequence[str], run: RunView) -> int:
+    return next((row for row, key in enumerate(keys) if run.find(key)), -1)

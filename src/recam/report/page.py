@@ -1,0 +1,184 @@
+"""The report: one HTML file that holds all it shows, with its figures as files beside it."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from recam.errors import StoreError
+from recam.files import write_bytes
+from recam.labels import mask_value, voc_palette
+from recam.progress import track
+from recam.report.charts import costs, losses, score_ladder, threshold_curves
+from recam.report.class_charts import class_scores, confusions, error_shares, label_groups
+from recam.report.figures import PALETTE, Figure
+from recam.report.reading import RunView, read_runs
+from recam.report.words import Headline, comparison_table, differing_settings, headline, recipe_text, score_table
+
+VERSION = 1
+"""Raised when the same run gives another report."""
+NAME = "report.html"
+RECIPE = "recipe.toml"
+BUDGET = 3_200_000
+"""Bytes that pictures may take, encoded; rows that would exceed it are left out, so that a page stays quick to open and to send."""
+FIGURES: tuple[Callable[[Sequence[RunView]], Figure | Iterator[Figure] | None], ...] = (
+    score_ladder,
+    threshold_curves,
+    class_scores,
+    confusions,
+    error_shares,
+    label_groups,
+    losses,
+    costs,
+)
+KINDS = ("best", "median", "worst")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        path: the HTML file.
+        figures: folder of the figures as SVG, PNG and CSV.
+        headline: what came out.
+    """
+
+    path: Path
+    figures: Path
+    headline: Headline
+
+    def __str__(self) -> str:
+        return f"{self.headline}\nreport: {self.path}\nfigures and their numbers: {self.figures}"
+
+    def as_dict(self) -> dict[str, str]:
+        """JSON-ready."""
+        return {"headline": str(self.headline), "report": str(self.path), "figures": str(self.figures)}
+
+
+def write_report(runs: Sequence[Path | str] | Path | str, output: Path | str | None = None) -> Report:
+    """Write the report of a run, finished or half done, or of several side by side.
+
+    Args:
+        runs: run folders.
+        output: the HTML file; figures go to ``NAME-figures`` beside it. None: ``RUN/report/report.html``, of several runs
+            ``RUN/comparison/report.html`` in the first.
+
+    Raises:
+        StoreError: a folder that is no run, a run named twice, a damaged file, or an output that cannot be written.
+    """
+    views = read_runs([runs] if isinstance(runs, Path | str) else runs)
+    default = views[0].root / ("report" if len(views) == 1 else "comparison") / NAME
+    path = default if output is None else Path(output)
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; name the HTML file to write, e.g. {path / NAME}.")
+    folder = path.with_name(f"{path.stem}-figures")
+    figures = list(draw_figures(views))
+    told = headline(views)
+    if folder.is_dir():  # those of an earlier report that this one does not have
+        for old in folder.glob("*.*"):
+            if old.suffix in (".svg", ".png", ".csv") and old.stem not in {figure.name for figure in figures}:
+                old.unlink()
+    for figure in figures:
+        figure.save(folder)
+    if len(views) == 1:
+        write_bytes(path.with_name(RECIPE), recipe_text(views[0].settings.get("recipe", {})).encode())
+    write_bytes(path, render(views, told, figures).encode())
+    return Report(path, folder, told)
+
+
+def draw_figures(runs: Sequence[RunView]) -> Iterator[Figure]:
+    """Every figure that these runs have something to show in."""
+    for make in track(FIGURES, "report", len(FIGURES), unit="figures"):
+        made = make(runs)
+        yield from () if made is None else (made,) if isinstance(made, Figure) else made
+
+
+def render(runs: Sequence[RunView], told: Headline, figures: Sequence[Figure]) -> str:
+    """The page as text."""
+    import jinja2
+
+    templates = resources.files("recam.report") / "templates"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_uri"] = _data_uri
+    pictures = _Pictures()
+    single = len(runs) == 1
+    context = {
+        "runs": runs,
+        "single": single,
+        "headline": told,
+        "strips": list(pictures.strips(runs)),
+        "rows": list(pictures.rows(runs[0])) if single else [],
+        "figures": {figure.name: figure for figure in figures},
+        "scores": score_table(runs[0]) if single else comparison_table(runs),
+        "differences": [] if single else differing_settings(runs),
+        "recipe": recipe_text(runs[0].settings.get("recipe", {})),
+        "legend": _legend(runs) if any(run.shown for run in runs) else [],
+        "style": jinja2.Template((templates / "report.css").read_text(encoding="utf-8")).render(palette=PALETTE),
+    }
+    return environment.from_string((templates / "report.html").read_text(encoding="utf-8")).render(context)
+
+
+def _legend(runs: Sequence[RunView]) -> list[tuple[str, str]]:
+    """(class, CSS colour) as in the pictures; empty where the runs have different classes."""
+    known = {run.classes for run in runs if run.classes}
+    colours = voc_palette()
+    names = known.pop().names if len(known) == 1 else ()
+    return [(name, "rgb({}, {}, {})".format(*colours[mask_value(index)].tolist())) for index, name in enumerate(names)]
+
+
+class _Pictures:
+    """Turns tiles of run folders into data URIs, as many rows as the budget holds."""
+
+    def __init__(self) -> None:
+        self.left = BUDGET
+
+    def strips(self, runs: Sequence[RunView]) -> Iterator[dict[str, Any]]:
+        """One row of tiles for each run, of an image that all of them show: the one nearest to the median of the first run."""
+        shared = [{each["id"] for each in run.shown if each["of"] == "masks"} for run in runs]
+        common = set.intersection(*shared)
+        typical = _typical(runs[0], common)
+        for run in runs:
+            row = next((each for each in run.shown if each["of"] == "masks" and each["id"] == typical), None)
+            if row and (strip := self._row(run, row)):
+                yield {**strip, "run": run.name}
+
+    def rows(self, run: RunView) -> Iterator[tuple[str, list[tuple[str, list[dict[str, Any]]]]]]:
+        """(``masks`` or ``predictions``, [(best, median or worst, rows)])."""
+        for of in ("masks", "predictions"):
+            groups = []
+            for kind in KINDS:
+                rows = [self._row(run, each) for each in run.shown if (each["of"], each["kind"]) == (of, kind)]
+                groups.append((kind, [row for row in rows if row]))
+            if any(rows for _, rows in groups):
+                yield of, groups
+
+    def _row(self, run: RunView, shown: dict[str, Any]) -> dict[str, Any] | None:
+        tiles = []
+        for title, name in shown["tiles"].items():
+            path = run.root / "pictures" / name
+            if path.is_file():
+                tiles.append((title, _data_uri(path.read_bytes(), path.name)))
+        size = sum(len(uri) for _, uri in tiles)
+        if not tiles or size > self.left:
+            return None
+        self.left -= size
+        return {"id": shown["id"], "caption": shown["caption"], "miou": shown["miou"], "tiles": tiles}
+
+
+def _typical(run: RunView, ids: set[str]) -> str | None:
+    """Of these images one from the middle of the ranking, else the first that is shown."""
+    candidates = [each for each in run.shown if each["id"] in ids and each["of"] == "masks"]
+    middle = [each["id"] for each in candidates if each["kind"] == "median"] or [each["id"] for each in candidates]
+    return middle[len(middle) // 2] if middle else None
+
+
+def _data_uri(content: bytes | str, name: str) -> str:
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    raw = content.encode() if isinstance(content, str) else content
+    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"

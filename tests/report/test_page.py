@@ -1,0 +1,230 @@
+"""The report end to end: of finished, half-done, unscored and several runs; what it holds, and that it needs nothing else."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+import recam
+from recam.errors import StoreError
+from recam.pipeline.recipe import load_recipe
+from recam.pipeline.store import read_json
+from recam.report import page
+from recam.report.page import write_report
+from recam.report.reading import read_runs
+from recam.report.words import headline, recipe_text
+
+FIGURES = {"scores", "thresholds", "classes", "errors", "labels", "loss-classifier", "loss-segmentation", "costs"}
+FIGURES |= {"confusion-scores-masks", "confusion-predictions-pseudo"}
+
+
+VOID = {"meta", "img", "br"}
+
+
+class Elements(HTMLParser):
+    """Collects addresses, and refuses elements that are opened and never closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.open = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run, tmp_path_factory):
+    """Of the finished tiny run."""
+    return write_report(tiny_run, tmp_path_factory.mktemp("report") / "out" / "tiny.html")
+
+
+def test_a_finished_run_gives_one_file_that_needs_nothing_else(tiny_run, report):
+    text = report.path.read_text(encoding="utf-8")
+    elements = Elements(text)
+    assert not elements.open
+    assert all(address.startswith(("data:", "#")) for address in elements.addresses)
+    assert len(text) < 5_000_000
+    assert "undefined" not in text.split("<svg")[0]
+    assert 'name="viewport"' in text
+    assert "prefers-color-scheme: dark" in text
+    assert text.count("data:image/jpeg") == 6 + 9 * 6 + 3 * 3  # strip, best/median/worst masks, and held-out images
+    drawn = re.sub(r"data:[^\"]+|<style>.*?</style>", "", text, flags=re.DOTALL)
+    assert not re.search(r"#[0-9a-f]{6}", drawn), "a colour escapes dark mode"
+    score = read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["miou"]
+    assert f"{100 * score:.1f}" in text
+    assert str(report).startswith(f"{100 * score:.1f} % mIoU of the pseudo masks on 12 images, made from ReCAM w′ at threshold")
+
+
+def test_every_figure_comes_as_svg_png_and_csv_with_its_numbers(tiny_run, report):
+    found = {path.name for path in report.figures.iterdir()}
+    assert found == {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png", "csv")}
+    assert all((report.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in FIGURES)
+    rows = list(csv.DictReader((report.figures / "thresholds.csv").open(encoding="utf-8")))
+    judged = read_json(tiny_run / "scores/recam/stage.json")["results"]["seeds"]["recam w_prime"]
+    assert [float(row["mIoU"]) for row in rows if row["maps"] == "ReCAM w′"] == pytest.approx(judged["curve"])
+    assert [float(row["threshold"]) for row in rows if "oracle" in row["used as"]][1] == judged["oracle"]["threshold"]
+    ious = read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["iou"]
+    told = {row["class"]: row["Pseudo masks"] for row in csv.DictReader((report.figures / "classes.csv").open(encoding="utf-8"))}
+    assert {name: float(value) if value else None for name, value in told.items()} == pytest.approx(ious)
+    for row in csv.reader((report.figures / "errors.csv").open(encoding="utf-8")):
+        if row[0] == "Pseudo masks":
+            assert sum(map(int, row[1:])) == read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["pixels"]
+
+
+def test_figures_of_an_earlier_report_do_not_stay(copy_of_tiny_run, stop_after):
+    report = write_report(copy_of_tiny_run)
+    assert report.path == copy_of_tiny_run / "report" / "report.html"
+    write_report(stop_after(copy_of_tiny_run, "classify"))
+    assert {path.stem for path in report.figures.iterdir()} == {"loss-classifier", "costs"}
+
+
+def test_a_run_stopped_after_its_classifier(copy_of_tiny_run, stop_after):
+    report = write_report(stop_after(copy_of_tiny_run, "classify"))
+    text = report.path.read_text(encoding="utf-8")
+    loss = read_json(copy_of_tiny_run / "classify/stage.json")["results"]["history"][0]["loss"]
+    assert str(report).startswith(f"{loss:.3f} is the loss of the classifier after 1 epoch; class maps are still to be made.")
+    assert "The run is not at its end" in str(report)
+    assert "There are no pictures here" in text
+    assert not Elements(text).open
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("seeds/recam", "12 images have class maps; pseudo masks are still to be made."),
+        ("scores/cam", "mIoU of CAM on 12 images, at threshold"),
+        ("scores/recam", "mIoU of ReCAM w′ on 12 images, at threshold"),
+        ("masks", "Pseudo masks|mIoU of ReCAM w′"),
+    ],
+)
+def test_the_first_sentence_tells_how_far_a_run_has_come(copy_of_tiny_run, stop_after, last, told):
+    (view,) = read_runs([stop_after(copy_of_tiny_run, last)])
+    assert re.search(told, str(headline([view])))
+    page.render([view], headline([view]), [])
+
+
+def test_a_run_that_has_only_begun(copy_of_tiny_run, stop_after):
+    shutil.rmtree(copy_of_tiny_run / "check")
+    stop_after(copy_of_tiny_run, "classify")
+    (copy_of_tiny_run / "classify" / "stage.json").unlink()
+    report = write_report(copy_of_tiny_run)
+    assert "Nothing has come out yet" in str(report)
+    assert list(report.figures.glob("*")) == []
+
+
+def test_a_run_without_truth(copy_of_tiny_run):
+    record = json.loads((copy_of_tiny_run / "run.json").read_text())
+    record["stages"] = {name: key for name, key in record["stages"].items() if not name.startswith(("scores", "predictions"))}
+    (copy_of_tiny_run / "run.json").write_text(json.dumps(record))
+    report = write_report(copy_of_tiny_run)
+    assert re.match(r"12 pseudo masks, made from ReCAM w′ at threshold 0\.\d\d\. There are no true masks", str(report))
+    assert {path.stem for path in report.figures.iterdir()} == {"loss-classifier", "loss-segmentation", "costs"}
+
+
+def test_what_other_settings_had_made_is_not_shown(copy_of_tiny_run):
+    record = json.loads((copy_of_tiny_run / "run.json").read_text())
+    record["stages"]["scores/masks"] = "another"
+    (copy_of_tiny_run / "run.json").write_text(json.dumps(record))
+    (view,) = read_runs([copy_of_tiny_run])
+    assert view.find("scores/masks") is None
+    assert view.missing == ["scores/masks"]
+
+
+def test_a_run_of_a_version_that_kept_fewer_numbers(copy_of_tiny_run):
+    for path in [*copy_of_tiny_run.glob("scores/*/*.npz"), *copy_of_tiny_run.glob("predictions/*/*.npz")]:
+        path.unlink()
+    report = write_report(copy_of_tiny_run)
+    assert {path.stem for path in report.figures.iterdir()} == FIGURES - {"labels"}
+
+
+def test_refined_maps_are_shown_by_whatever_name_they_have(copy_of_tiny_run):
+    settings = json.loads((copy_of_tiny_run / "run.json").read_text())
+    record = json.loads((copy_of_tiny_run / "scores/recam/stage.json").read_text())
+    record["results"]["seeds"] = {"recam w_prime + irn + mine": record["results"]["seeds"]["recam w_prime"]}
+    (copy_of_tiny_run / "scores/recam+irn+mine").mkdir()
+    (copy_of_tiny_run / "scores/recam+irn+mine/stage.json").write_text(json.dumps(record))
+    settings["stages"]["scores/recam+irn+mine"] = record["key"]
+    (copy_of_tiny_run / "run.json").write_text(json.dumps(settings))
+    (view,) = read_runs([copy_of_tiny_run])
+    assert [found.title for found in view.maps] == ["CAM", "ReCAM w′", "ReCAM w′ + IRN + mine"]
+
+
+def test_two_runs_side_by_side_with_their_differences(tiny_run, copy_of_tiny_run):
+    path = copy_of_tiny_run / "scores/masks/stage.json"
+    record = json.loads(path.read_text())
+    before = record["results"]["scores"]["miou"]
+    record["results"]["scores"]["miou"] = before + 0.123
+    path.write_text(json.dumps(record))
+    settings = json.loads((copy_of_tiny_run / "run.json").read_text())
+    settings["recipe"]["masks"]["threshold"] = 0.77
+    (copy_of_tiny_run / "run.json").write_text(json.dumps(settings))
+    renamed = copy_of_tiny_run.rename(copy_of_tiny_run.with_name("other"))
+    report = write_report([renamed, tiny_run])
+    assert report.path == renamed / "comparison" / "report.html"
+    assert str(report).startswith(f"{100 * before + 12.3:.1f} % mIoU of the pseudo masks of other: 12.3 points above run.")
+    text = report.path.read_text(encoding="utf-8")
+    assert not Elements(text).open
+    assert '<small class="worse">−12.3</small>' in text
+    assert re.search(r"masks\.threshold</code></th><td><code>0\.77</code></td><td><code>0\.21", text)
+    assert "classify.epochs" not in text
+    assert text.count("data:image/jpeg") == 2 * 6
+    rows = list(csv.DictReader((report.figures / "costs.csv").open(encoding="utf-8")))
+    assert {row["run"] for row in rows} == {"other", "run"}
+
+
+def test_folders_that_are_no_runs_are_told_all_at_once(tiny_run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(StoreError, match=r"(?s)photos is no run folder.*none is no run folder.*is named twice"):
+        write_report([tiny_run, tmp_path / "photos", tmp_path / "none", tiny_run])
+    with pytest.raises(StoreError, match=r"no run is named"):
+        write_report([])
+    with pytest.raises(StoreError, match=r"is a folder; name the HTML file"):
+        write_report(tiny_run, tmp_path)
+
+
+def test_the_settings_to_copy_are_the_settings(tiny_run, report, tmp_path):
+    recipe = read_json(tiny_run / "run.json")["recipe"] | {"about": 'with "quotes", ⊗ and \\'}
+    (tmp_path / "recipe.toml").write_text(recipe_text(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "recipe.toml").model_dump(mode="json") == recipe
+    assert load_recipe(report.path.with_name("recipe.toml")).model_dump(mode="json") == read_json(tiny_run / "run.json")["recipe"]
+
+
+def test_a_run_ends_with_its_report_and_does_it_once(copy_of_tiny_run, rerun):
+    assert not (copy_of_tiny_run / "report").exists()
+    assert rerun(copy_of_tiny_run, compute__report=True).made == ()
+    written = copy_of_tiny_run / "report" / "report.html"
+    before = written.stat().st_mtime_ns
+    rerun(copy_of_tiny_run, compute__report=True)
+    assert written.stat().st_mtime_ns == before
+    written.unlink()
+    rerun(copy_of_tiny_run, compute__report=True)
+    assert written.is_file()
+
+
+def test_a_report_that_fails_loses_no_run(copy_of_tiny_run, rerun, monkeypatch, capsys):
+    def broken(*_):
+        raise ValueError("no pen")
+
+    monkeypatch.setattr(page, "write_report", broken)
+    summary = rerun(copy_of_tiny_run, compute__report=True)
+    assert "scores/masks" in summary.records
+    assert "The report could not be written (ValueError: no pen)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_names_are_text_and_nothing_else(copy_of_tiny_run):
+    run = copy_of_tiny_run.rename(copy_of_tiny_run.with_name("<script>alert(1)&"))
+    assert "<script>alert" not in recam.write_report(run).path.read_text(encoding="utf-8")
