@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from recam.data.images import read_mask, write_mask, write_png
 from recam.errors import DataError
@@ -17,11 +16,12 @@ from recam.metrics import ConfusionMatrix
 from recam.pipeline.chains import Link, mask_link, refined_links
 from recam.pipeline.predict import most_probable, predict_probabilities
 from recam.pipeline.seeds import make_seeds
+from recam.pipeline.segment_parts import mask_path
 from recam.pipeline.store import StageFolder, map_path, read_seed, save_seed
 from recam.pipeline.thresholds import find_threshold, recipe_threshold
 from recam.pipeline.trained import TrainedSegmenter, load_classifier, load_segmenter
-from recam.pipeline.training_stages import WEIGHTS, mask_path
-from recam.pipeline.work import Work
+from recam.pipeline.training_stages import WEIGHTS
+from recam.pipeline.work import Work, sum_over_processes
 from recam.report.pictures import overlay_heat, overlay_mask, panel
 from recam.types import Image, Sample
 
@@ -66,7 +66,7 @@ def score_seeds(work: Work) -> dict[str, Any]:
             seed = read_seed(map_path(folder, weighting, sample.id))
             sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read(), seed.ignore)
             otsu.update(seed.maps)
-        _sum_over_processes(work, sweep.histogram, sweep.unsure, otsu.histogram)
+        sum_over_processes(work, sweep.histogram, sweep.unsure, otsu.histogram)
         results[name] = _judge(sweep.best(), _find_otsu(otsu), recipe_says)
     return {"images": len(work.data.score), "seeds": results}
 
@@ -120,7 +120,7 @@ def _score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dic
     for sample in samples[work.accelerator.process_index :: work.accelerator.num_processes]:
         assert sample.mask is not None
         confusion.update(read_mask(mask_path(folder, sample.id)), sample.mask.read())
-    _sum_over_processes(work, confusion.counts)
+    sum_over_processes(work, confusion.counts)
     return {"images": len(samples), "scores": confusion.scores().as_dict(), "confusion": confusion.counts.tolist()}
 
 
@@ -143,15 +143,6 @@ def _judge(oracle: OracleThreshold, otsu: float | None, recipe: float) -> dict[s
         "thresholds": list(oracle.thresholds),
         "curve": list(oracle.curve),
     }
-
-
-def _sum_over_processes(work: Work, *counts: np.ndarray) -> None:
-    """Add up integer arrays over all processes, in place."""
-    if work.accelerator.num_processes == 1:
-        return
-    for array in counts:
-        summed = work.accelerator.reduce(torch.from_numpy(array).to(work.accelerator.device), "sum")
-        array[...] = summed.cpu().numpy()
 
 
 def make_pictures(work: Work) -> dict[str, Any]:
