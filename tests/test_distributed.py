@@ -79,3 +79,18 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         assert record["processes"] == 2
         assert record["results"]["images"] == 12
     assert len(names(folder, ["refined"])) == len(names(tiny_run, ["seeds/cam"]))
+
+    # The segmentation model with all that is kept beside its weights: one training for both, judged alike.
+    keeping = ["ema=0.5", "validate_epochs=1", "patience=5", "class_balance=0.5", "model=deeplabv2", "output_stride=16", "epochs=2"]
+    kept = launch(folder, "--until", "segment", *(word for setting in keeping for word in ("--set", f"segment.{setting}")))
+    assert kept.returncode == 0, kept.stderr
+    results = read_json(folder / "segment/pseudo/stage.json")["results"]
+    assert [epoch["epoch"] for epoch in results["history"]] == [1, 2]
+    # Judged by both processes, on half of the images each, as the finished model is.
+    scored = read_json(folder / "predictions/pseudo/stage.json")["results"]["scores"]["miou"]
+    assert results["history"][-1]["val_miou"] == pytest.approx(scored, abs=1e-9)
+    assert {path.name for path in (folder / "segment/pseudo").glob("*.safetensors")} == {
+        "best.safetensors",
+        "training.safetensors",
+        "weights.safetensors",
+    }

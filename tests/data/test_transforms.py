@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import max_pool2d
 
-from recam.data.transforms import Augment, normalise_image, resize_image
+from recam.data.transforms import Augment, jitter_colours, normalise_image, resize_image
 from recam.labels import IGNORE
 
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
@@ -118,3 +118,68 @@ def test_same_generator_same_picture_with_or_without_mask():
     augment = Augment(32, MEAN, STD, scale=(0.5, 1.5))
     assert torch.equal(augment(image, rng(3), mask)[0], augment(image, rng(3))[0])
     assert augment(image, rng(3))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "expected"),
+    [
+        ((375, 500), 1.0, (512, 683)),  # the shorter side decides
+        ((100, 1000), 1.0, (205, 2048)),  # the longer side decides
+        ((375, 500), 0.5, (256, 341)),
+        ((1024, 512), 2.0, (2048, 1024)),
+    ],
+)
+def test_an_image_is_fitted_into_a_frame_before_it_is_scaled(size, factor, expected):
+    augment = Augment(64, MEAN, STD, scale=(factor, factor), frame=(2048, 512), max_side=32)
+    assert augment._draw_size(size, rng()) == expected
+
+
+def test_the_frame_reaches_image_and_mask():
+    image, mask = marked(40, 60)
+    seen, target = Augment(80, (0.0,) * 3, (1.0,) * 3, scale=(1.0, 1.0), flip=0.0, frame=(120, 80))(image, rng(), mask)
+    assert (target == 3).sum() == pytest.approx(4 * 12 * 20, rel=0.5)  # twice as large, some of it cropped
+    assert seen[:, target == 3].mean() > 0.9
+    assert seen[:, target == 0].mean() < 0.1
+
+
+def test_jitter_keeps_shape_and_mask_and_changes_colours_only_now_and_then():
+    image = rng(3).integers(40, 200, (16, 16, 3), dtype=np.uint8)
+    image.flags.writeable = True
+    before = image.copy()
+    found = [jitter_colours(image, 0.5, rng(seed)) for seed in range(40)]
+    assert np.array_equal(image, before)
+    assert all(one.shape == image.shape and one.dtype == np.uint8 for one in found)
+    # Nothing at all is changed with probability 1/16.
+    unchanged = sum(np.array_equal(one, image) for one in found)
+    assert 0 < unchanged < 12
+    assert len({one.tobytes() for one in found}) > 25
+
+
+def test_jitter_by_hand():
+    class Draws:
+        """Brightness alone, by 1.5."""
+
+        def random(self, n=None):
+            return np.array([0.1, 0.9, 0.9]) if n else 0.9
+
+        def uniform(self, low, high, n=None):
+            assert (low, high, n) == (0.5, 1.5, 3)
+            return np.array([1.5, 0.5, 0.5])
+
+    found = jitter_colours(np.array([[[10, 20, 200]]], np.uint8), 0.5, Draws())
+    assert found[0, 0].tolist() == [15, 30, 255]
+
+
+def test_grey_stays_grey_where_only_saturation_and_hue_change():
+    grey = plain(4, 4, 100)
+    for seed in range(20):
+        found = jitter_colours(grey, 1.0, rng(seed))
+        assert (found.max(2).astype(int) - found.min(2)).max() <= 1
+
+
+def test_without_jitter_nothing_more_is_drawn():
+    image, mask = marked()
+    one, other = Augment(32, MEAN, STD, scale=(0.5, 1.5)), Augment(32, MEAN, STD, scale=(0.5, 1.5), jitter=0.5)
+    first, second = rng(4), rng(4)
+    assert np.array_equal(one(image, first, mask)[1], other(image, second, mask)[1]), "the same crop, with or without jitter"
+    assert first.random() != second.random()

@@ -6,7 +6,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from recam.errors import RecipeError, WeightsError
-from recam.models.segmenters import Segmenter, encoder_normalisation, make_segmenter, segmenter_options, segmenters
+from recam.models.encoders import encoder_normalisation
+from recam.models.segmenters import Segmenter, make_segmenter, segmenter_options, segmenters
 
 LITE = "tu-tf_efficientnet_lite0"
 
@@ -153,13 +154,16 @@ def test_without_network_the_error_names_the_ways_out(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("deeplabv3", LITE), r"unknown segmenter 'deeplabv3'\. Did you mean 'deeplabv3plus'"),
+        (("deeplabv3", LITE), r"unknown segmenter 'deeplabv3'\. Did you mean .*'deeplabv3plus'"),
         (("deeplabv3plus", "tu-tf_efficientnet_lite9"), r"unknown encoder .*Did you mean .*'tu-tf_efficientnet_lite"),
         (("deeplabv3plus", "resnet17"), r"unknown encoder 'resnet17'\. Did you mean .*'resnet18'"),
         (("deeplabv3plus", "tu-qqqq"), r"unknown encoder 'tu-qqqq'\. Any timm model is named tu-NAME"),
         (("deeplabv3plus", "tf_efficientnet_lite0"), r"timm's model of this name is 'tu-tf_efficientnet_lite0'"),
         (("deeplabv3plus", "tu-swin_tiny_patch4_window7_224"), r"cannot be brought to output stride 16.*Take a convolutional one"),
         (("deeplabv3plus", "vgg11"), r"cannot be brought to output stride 16"),
+        (("deeplabv2", "vgg11"), r"cannot be brought to output stride 8, which deeplabv2 needs.*Take a convolutional one"),
+        (("upernet", "tu-vit_tiny_patch16_224"), r"cannot give upernet levels at strides 4 to 32.*Take a Swin"),
+        (("upernet", "tu-swin_tiny_patch4_window7_225"), r"unknown encoder .*Did you mean .*'tu-swin_tiny_patch4_window7_224'"),
     ],
 )
 def test_what_does_not_exist_is_told(arguments, message):
@@ -172,6 +176,12 @@ def test_options_are_checked():
         make_segmenter("deeplabv3plus", LITE, 2, "none", decoder_chanels=3)
     with pytest.raises(RecipeError, match="output_stride 8 or 16, got 4"):
         make_segmenter("deeplabv3plus", LITE, 2, "none", output_stride=4)
+    with pytest.raises(RecipeError, match="freeze_batchnorm = 'no': give a value like its default, True"):
+        make_segmenter("upernet", LITE, 2, "none", freeze_batchnorm="no")
+    with pytest.raises(RecipeError, match="deeplabv2 takes output_stride 8 or 16, got 32"):
+        make_segmenter("deeplabv2", LITE, 2, "none", output_stride=32)
+    assert segmenter_options("deeplabv2") == {"output_stride": 8, "multi_scale": True, "freeze_batchnorm": True}
+    assert segmenter_options("upernet") == {"decoder_channels": 512, "freeze_batchnorm": True}
     assert segmenter_options("deeplabv3plus") == {"output_stride": 16, "decoder_channels": 256, "freeze_batchnorm": True}
 
 
@@ -184,3 +194,42 @@ def test_a_network_of_ones_own_is_one_line(entry):
 def test_normalisation_follows_the_weights():
     assert encoder_normalisation(LITE, "bundled") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert encoder_normalisation("resnet18", "imagenet") == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.fixture(scope="module")
+def upernet_swin():
+    torch.manual_seed(0)
+    return make_segmenter("upernet", "tu-swin_tiny_patch4_window7_224", 3, "none", decoder_channels=16)
+
+
+@pytest.mark.parametrize("size", [(37, 50), (64, 96), (5, 5), (225, 40)])
+def test_swin_takes_any_size(upernet_swin, size):
+    with torch.no_grad():
+        logits = upernet_swin.eval()(torch.rand(1, 3, *size))
+    assert logits.shape == (1, 4, *size)
+    assert torch.isfinite(logits).all()
+
+
+def test_swin_learns_everywhere_and_shifts_its_windows_in_every_stage(upernet_swin):
+    upernet_swin.train()(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    assert [name for name, parameter in upernet_swin.named_parameters() if parameter.grad is None] == []
+    shifted = {name.split(".")[0] for name, m in upernet_swin.encoder.model.named_modules() if any(getattr(m, "shift_size", ()))}
+    assert shifted == {"layers_0", "layers_1", "layers_2", "layers_3"}
+
+
+def test_swin_weights_of_a_file_reach_the_encoder(tmp_path):
+    import timm
+
+    name = "swin_tiny_patch4_window7_224"
+    state = {key: torch.full_like(value, 0.5) for key, value in timm.create_model(name).state_dict().items()}
+    save_file(state, tmp_path / "swin.safetensors")
+    model = make_segmenter("upernet", f"tu-{name}", 2, str(tmp_path / "swin.safetensors"), decoder_channels=16)
+    assert len(list(model.encoder.parameters())) > 150
+    assert all((parameter == 0.5).all() for parameter in model.encoder.parameters())
+
+
+@pytest.mark.parametrize("encoder", ["tu-convnext_atto", "resnet18", LITE, "mit_b0"])
+def test_upernet_on_other_encoders(encoder):
+    model = make_segmenter("upernet", encoder, 2, "none", decoder_channels=16).eval()
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 40, 33)).shape == (1, 3, 40, 33)

@@ -47,6 +47,9 @@ def test_settings_that_do_not_fit_together_are_told_all_at_once():
         "reactivate.enabled": False,
         "segment.upper_bound": True,
         "segment.labels": "truth",
+        "segment.keep": "best",
+        "segment.frame": (512, 2048),
+        "segment.options": {"output_stride": 8},
     }
     with pytest.raises(RecipeError) as caught:
         load_recipe({}, wrong)
@@ -58,6 +61,9 @@ def test_settings_that_do_not_fit_together_are_told_all_at_once():
         "predict.scales",
         "reactivate.control",
         "upper_bound",
+        "set segment.validate_epochs",
+        "segment.frame = (512, 2048)",
+        "output_stride is a setting of its own",
     ):
         assert words in told, words
 

@@ -32,7 +32,7 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path, momentum):
     train(model, optimizer, 2)
     again, restored = make_training(momentum)
     torch.manual_seed(99)
-    assert load_checkpoint(tmp_path / "c.safetensors", again, restored) == {"step": 3, "history": [{"loss": 0.5}]}
+    assert load_checkpoint(tmp_path / "c.safetensors", again, restored) == ({"step": 3, "history": [{"loss": 0.5}]}, {})
     train(again, restored, 2)
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name

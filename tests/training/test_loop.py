@@ -1,6 +1,6 @@
 """The training loop: interrupted anywhere, the same weights; a loss that is no number stops it; progress and history tell the truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from recam.tensors import load_tensors
+from recam.training.keeping import Validation
 from recam.training.loop import Schedule, TrainingError, fit
 from recam.training.optim import make_sgd, poly_decay
 
@@ -46,16 +47,16 @@ class Objective(nn.Module):
         return {"loss": 2 * error, "error": error}
 
 
-def train(path, objective=None, dataset=Points(), schedule=SCHEDULE):
+def train(path, objective=None, dataset=Points(), schedule=SCHEDULE, validation=None, rate=0.05):
     objective = objective or Objective()
-    optimizer = make_sgd([{"params": objective.parameters(), "lr": 0.05}], momentum=0.9)
+    optimizer = make_sgd([{"params": objective.parameters(), "lr": rate}], momentum=0.9)
     rates = []
 
     def set_step(step, total):
-        optimizer.param_groups[0]["lr"] = 0.05 * poly_decay(step, total)
+        optimizer.param_groups[0]["lr"] = rate * poly_decay(step, total)
         rates.append((step, total))
 
-    trained = fit("points", objective, dataset, optimizer, set_step, schedule, 5, path, Accelerator(cpu=True))
+    trained = fit("points", objective, dataset, optimizer, set_step, schedule, 5, path, Accelerator(cpu=True), validation)
     return objective, trained, rates
 
 
@@ -124,3 +125,90 @@ def test_it_trains_in_training_mode(tmp_path):
     before = objective.net[1].running_mean.clone()
     train(tmp_path / "c.safetensors", objective)
     assert not torch.equal(objective.net[1].running_mean, before)
+
+
+def gently(path, objective=None, **more):
+    """At a rate that four and more epochs survive."""
+    return train(path, objective, rate=1e-3, **more)
+
+
+def judged(scores):
+    """A validation that hands out `scores` by the number of steps its weights have seen, and the weights that it was shown."""
+    shown = {}
+
+    def score(objective):
+        step = int(objective.net[1].num_batches_tracked)
+        shown[step] = {name: value.clone() for name, value in objective.state_dict().items()}
+        return scores[step // 4 - 1]
+
+    return score, shown
+
+
+KEEPING = replace(SCHEDULE, epochs=4, average=0.8)
+
+
+@pytest.mark.parametrize("interrupted", [(1,), (4,), (9,), (3, 5, 2)])
+def test_average_and_best_outlive_an_interruption(tmp_path, interrupted):
+    score, shown = judged((0.1, 0.7, 0.3, 0.5))
+    whole, expected, _ = gently(tmp_path / "whole.safetensors", schedule=KEEPING, validation=Validation(score, "miou"))
+    path = tmp_path / "cut.safetensors"
+    for steps in interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            gently(path, Objective(stop_after=steps), schedule=KEEPING, validation=Validation(score, "miou"))
+    resumed, trained, _ = gently(path, schedule=KEEPING, validation=Validation(score, "miou"))
+    assert same_weights(resumed, whole)
+    assert [record["miou"] for record in trained.history] == [0.1, 0.7, 0.3, 0.5]
+    for name, value in expected.best.items():
+        assert value.equal(trained.best[name]), name
+        assert value.equal(shown[8][name]), name
+    # What is kept is the average, and not what the last step left.
+    plain, _, _ = gently(tmp_path / "plain.safetensors", schedule=replace(KEEPING, average=0.0))
+    assert not same_weights(plain, whole)
+    # Once more: finished, and all of it there.
+    again, found, _ = gently(path, Objective(stop_after=0), schedule=KEEPING, validation=Validation(score, "miou"))
+    assert same_weights(again, whole)
+    assert found.best.keys() == expected.best.keys()
+
+
+def test_validation_does_not_change_what_is_learned(tmp_path):
+    score, _ = judged((0.1, 0.2, 0.3))
+    judged_weights, _, _ = gently(tmp_path / "judged.safetensors", validation=Validation(score))
+    plain, _, _ = gently(tmp_path / "plain.safetensors")
+    assert same_weights(judged_weights, plain)
+
+
+def test_it_stops_when_patience_runs_out_and_stays_stopped(tmp_path):
+    score, _ = judged((0.5, 0.4, 0.3, 0.9))
+    validation = Validation(score, "miou", patience=2)
+    schedule = replace(SCHEDULE, epochs=9)
+    stopped, trained, rates = gently(tmp_path / "c.safetensors", schedule=schedule, validation=validation)
+    assert len(trained.history) == 3
+    assert trained.stopped
+    assert rates[-1] == (11, 36)
+    assert trained.images == 24
+    again, found, rates = gently(tmp_path / "c.safetensors", Objective(stop_after=0), schedule=schedule, validation=validation)
+    assert (rates, found.stopped, len(found.history)) == ([], True, 3)
+    assert same_weights(again, stopped)
+
+
+def test_only_some_epochs_are_judged_and_the_last_always(tmp_path):
+    score, _ = judged((0.1, 0.2, 0.3, 0.4, 0.5))
+    _, trained, _ = gently(tmp_path / "c.safetensors", schedule=replace(SCHEDULE, epochs=5), validation=Validation(score, "miou", every=2))
+    assert [record.get("miou") for record in trained.history] == [None, 0.2, None, 0.4, 0.5]
+
+
+@pytest.mark.parametrize("interrupted", [None, 2, 5])
+def test_steps_instead_of_epochs(tmp_path, interrupted):
+    schedule = replace(SCHEDULE, epochs=1, steps=6)
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            gently(tmp_path / "c.safetensors", Objective(stop_after=interrupted), schedule=schedule)
+    objective, trained, rates = gently(tmp_path / "c.safetensors", schedule=schedule)
+    assert rates == [(step, 6) for step in range(interrupted or 0, 6)]
+    assert objective.net[1].num_batches_tracked == 6
+    assert [record["epoch"] for record in trained.history] == [1, 2]
+    assert trained.history[1]["loss"] == pytest.approx(2 * trained.history[1]["error"])  # means over two steps, not four
+    assert trained.images == 12
+    # The same first steps as a longer training has.
+    longer, _, _ = gently(tmp_path / "longer.safetensors", schedule=replace(schedule, steps=7))
+    assert not same_weights(objective, longer)

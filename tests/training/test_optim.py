@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from recam.errors import RecipeError
-from recam.training.optim import make_poly_schedule, make_sgd, poly_decay
+from recam.training.optim import make_adamw, make_poly_schedule, make_sgd, poly_decay, split_parameters
 
 
 def test_decay_by_hand():
@@ -71,3 +71,61 @@ def test_a_restored_schedule_goes_on():
         step.step()
         made.step()
     assert restored.get_last_lr() == schedule.get_last_lr() == pytest.approx([0.1 * 0.6**0.9, 0.6**0.9])
+
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+        self.head = torch.nn.Conv2d(2, 3, 1)
+        self.relative_position_bias_table = torch.nn.Parameter(torch.zeros(4, 4))
+
+
+def told(network, **options):
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = split_parameters(network, network.encoder, 0.5, 5.0, **options)
+    return [(group["lr"], group.get("weight_decay"), [names[id(p)] for p in group["params"]]) for group in found]
+
+
+def test_groups_of_encoder_and_rest():
+    encoder = ["encoder.0.weight", "encoder.0.bias", "encoder.1.weight", "encoder.1.bias"]
+    table = "relative_position_bias_table"
+    assert told(Network()) == [(0.5, None, encoder), (5.0, None, [table, "head.weight", "head.bias"])]
+
+
+def test_biases_of_the_rest_learn_faster():
+    groups = told(Network(), rest_bias_factor=2.0)
+    assert [(rate, len(names)) for rate, _, names in groups] == [(0.5, 4), (5.0, 2), (10.0, 1)]
+    assert groups[2][2] == ["head.bias"]
+
+
+def test_biases_norms_and_positions_are_spared_decay():
+    assert told(Network(), decay_biases=False) == [
+        (0.5, None, ["encoder.0.weight"]),
+        (0.5, 0.0, ["encoder.0.bias", "encoder.1.weight", "encoder.1.bias"]),
+        (5.0, 0.0, ["relative_position_bias_table", "head.bias"]),
+        (5.0, None, ["head.weight"]),
+    ]
+
+
+def test_frozen_parameters_are_left_out():
+    network = Network()
+    network.encoder.requires_grad_(False)
+    assert [rate for rate, _, _ in told(network)] == [5.0]
+    network.requires_grad_(False)
+    with pytest.raises(RecipeError, match="nothing is left to train"):
+        told(network)
+
+
+def test_adamw_by_hand():
+    weight, bias = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+    optimizer = make_adamw([{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.2, "weight_decay": 0.0}], weight_decay=0.5)
+    assert type(optimizer) is torch.optim.AdamW
+    for parameter in (weight, bias):
+        parameter.grad = torch.full((1,), 4.0)
+    optimizer.step()
+    # The first step is lr · sign(gradient); decay shrinks the weight by lr · decay beside it, whatever the gradient.
+    assert weight.item() == pytest.approx(1 - 0.1 * 0.5 - 0.1, abs=1e-6)
+    assert bias.item() == pytest.approx(1 - 0.2, abs=1e-6)
+    with pytest.raises(RecipeError, match=r"parameter groups \[0\] name no learning rate"):
+        make_adamw([{"params": [weight]}])

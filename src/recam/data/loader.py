@@ -35,6 +35,7 @@ class EpochBatches(Sampler[list[Position]]):
         n: samples an epoch.
         batch: images a step, over all ranks.
         epochs: epochs in all.
+        steps: end after so many steps in all, where that is before the last epoch ends.
         start: steps already taken.
         rank, world: this process and how many there are; each takes every world-th image of a global batch.
     """
@@ -43,6 +44,7 @@ class EpochBatches(Sampler[list[Position]]):
     batch: int
     epochs: int
     seed: int
+    steps: int | None = None
     start: int = 0
     rank: int = 0
     world: int = 1
@@ -52,15 +54,21 @@ class EpochBatches(Sampler[list[Position]]):
         """⌈n / batch⌉."""
         return -(-self.n // self.batch)
 
+    @property
+    def total(self) -> int:
+        """Steps from the first to the last."""
+        every = self.steps_per_epoch * self.epochs
+        return every if self.steps is None else min(every, self.steps)
+
     def __len__(self) -> int:
-        return self.steps_per_epoch * self.epochs - self.start
+        return self.total - self.start
 
     def __iter__(self) -> Iterator[list[Position]]:
         for epoch in range(self.start // self.steps_per_epoch, self.epochs):
             order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
             batches = np.array_split(order, self.steps_per_epoch)
-            first = self.start - epoch * self.steps_per_epoch if epoch == self.start // self.steps_per_epoch else 0
-            for indices in batches[first:]:
+            begun = epoch * self.steps_per_epoch
+            for indices in batches[max(0, self.start - begun) : max(0, self.total - begun)]:
                 # A rank without an image of its own repeats one: every rank must take part in the step.
                 own = indices[self.rank :: self.world] if len(indices) > self.rank else indices[:1]
                 yield [(epoch, int(index)) for index in own]

@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 
 from recam.data.views import Triple, normalise_pixels, resize_image, scaled_size
 from recam.labels import IGNORE
@@ -25,6 +26,22 @@ def normalise_image(image: Image, mean: Triple, std: Triple) -> Tensor:
     return torch.from_numpy(normalise_pixels(image, mean, std))
 
 
+def jitter_colours(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Change brightness, contrast and saturation by factors in 1 ± strength and turn the hue by up to ± strength / 5 of its circle.
+
+    Each change is made with probability 0.5, in this order. `strength` 0.5 has about the ranges that UperNet is usually trained with.
+    (H, W, 3) uint8 → (H, W, 3) uint8.
+    """
+    colours = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, 3) → (3, H, W)
+    changes = (adjust_brightness, adjust_contrast, adjust_saturation)
+    for change, wanted, amount in zip(changes, rng.random(3) < 0.5, rng.uniform(1 - strength, 1 + strength, 3), strict=True):
+        if wanted:
+            colours = change(colours, float(amount))
+    if rng.random() < 0.5:
+        colours = adjust_hue(colours, float(rng.uniform(-strength, strength)) / 5)
+    return np.ascontiguousarray(colours.numpy().transpose(1, 2, 0))
+
+
 @dataclass(frozen=True)
 class Augment:
     """Resize by chance, mirror by chance, crop by chance.
@@ -36,6 +53,8 @@ class Augment:
         scale: (least, most) factor the image is resized by, drawn evenly; None where `long_side` is used.
         max_side: larger images are first reduced to this longer side (pixels); matters with `scale`.
         flip: probability of the mirror image.
+        frame: (longer, shorter) side in pixels; an image is first made as large as fits into that, whatever `max_side`; with `scale`.
+        jitter: strength of the colour jitter in [0, 1], see `jitter_colours`.
     """
 
     crop: int
@@ -45,6 +64,8 @@ class Augment:
     scale: tuple[float, float] | None = None
     max_side: int | None = None
     flip: float = 0.5
+    frame: tuple[int, int] | None = None
+    jitter: float = 0.0
 
     def __call__(self, image: Image, rng: np.random.Generator, mask: Mask | None = None) -> tuple[Tensor, Tensor | None]:
         """Augment an image (H, W, 3) and its mask (H, W) alike.
@@ -58,8 +79,11 @@ class Augment:
         resized = resize_image(image, size)
         if flipped:
             resized = resized[:, ::-1]
+        seen = np.ascontiguousarray(resized[inside])
+        if self.jitter:
+            seen = jitter_colours(seen, self.jitter, rng)
         canvas = torch.zeros(3, self.crop, self.crop)
-        canvas[:, outside[0], outside[1]] = normalise_image(np.ascontiguousarray(resized[inside]), self.mean, self.std)
+        canvas[:, outside[0], outside[1]] = normalise_image(seen, self.mean, self.std)
         if mask is None:
             return canvas, None
         resized_mask = np.asarray(PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST))
@@ -73,7 +97,10 @@ class Augment:
         if self.long_side:
             return scaled_size(size, float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / max(size))
         least, most = self.scale or (1.0, 1.0)
-        return scaled_size(size, least + (most - least) * rng.random(), self.max_side)
+        scale = least + (most - least) * rng.random()
+        if self.frame:
+            return scaled_size(size, scale * min(self.frame[0] / max(size), self.frame[1] / min(size)))
+        return scaled_size(size, scale, self.max_side)
 
 
 def _crop_span(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -6,14 +6,18 @@ sizes. So a network of one's own is entered by::
 
     segmenters.register("mine")(lambda encoder, n_outputs, weights: MyNetwork(n_outputs))
 
-DeepLabV3+: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018, arXiv 1802.02611,
-as segmentation-models-pytorch implements it. Departure: any size is taken (padded inside, cropped again), and BatchNorm of the encoder
-keeps its stored statistics while training, because the batches are small.
+A network may learn from more than its one output: with a method ``training_pairs(images, masks)`` it names the logits that training
+compares and the masks it compares them with (`recam.models.deeplab` does); the losses are added.
+
+DeepLabV3+: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018, arXiv 1802.02611.
+UperNet: Xiao et al., Unified Perceptual Parsing for Scene Understanding, ECCV 2018, arXiv 1807.10221, with Swin as encoder (Liu et al.,
+ICCV 2021, arXiv 2103.14030). Both as segmentation-models-pytorch implements them. Departures: any size is taken (padded inside, cropped
+again); BatchNorm of the encoder keeps its stored statistics while training, because the batches are small; UperNet has no second loss on
+the last stage but one, which common training code adds.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -21,16 +25,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from recam.errors import RecipeError, WeightsError, near_matches
-from recam.models.weights import normalisation, read_state
+from recam.errors import RecipeError, near_matches
+from recam.models.deeplab import DeepLabV2
+from recam.models.encoders import check_encoder, freeze_statistics, load_encoder, size_options
 from recam.registry import Registry
 
-TIMM_PREFIX = "tu-"
 SIZE_DIVISOR = 32
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+CONVOLUTIONAL = "Take a convolutional one, e.g. tu-resnet50, tu-tf_efficientnet_lite0 or tu-convnext_tiny."
 
 SegmenterBuilder = Callable[..., nn.Module]
 segmenters: Registry[SegmenterBuilder] = Registry("segmenter")
@@ -47,7 +49,8 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
         options: what this network takes besides, see `segmenter_options`.
 
     Returns:
-        A module (B, 3, H, W) float, normalised by `encoder_normalisation` → (B, K + 1, H, W) logits, background first, for any H and W.
+        A module (B, 3, H, W) float, normalised as `recam.models.encoders.encoder_normalisation` says → (B, K + 1, H, W) logits, background
+        first, for any H and W.
 
     Raises:
         RecipeError: unknown network, encoder or option; an encoder that cannot be used in this network.
@@ -58,6 +61,9 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
     for option in options:
         if option not in known:
             raise RecipeError(f"the segmenter {name!r} has no option {option!r}.{near_matches(option, known)}")
+        kind = type(known[option])
+        if kind in (bool, int, float, str) and not isinstance(options[option], kind):
+            raise RecipeError(f"the segmenter's option {option} = {options[option]!r}: give a value like its default, {known[option]!r}.")
     return builder(encoder, n_classes + 1, weights, **options)
 
 
@@ -65,18 +71,6 @@ def segmenter_options(name: str) -> dict[str, Any]:
     """The options that the network `name` takes, with their defaults: the keyword-only parameters of its builder."""
     parameters = inspect.signature(segmenters[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """(mean, std) a channel, for images in [0, 1], that the encoder's weights were trained with.
-
-    Those of timm's models are known. segmentation-models-pytorch keeps its own encoders' on its download site; here they have
-    ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there (``tu-dpn68``).
-    """
-    if encoder.startswith(TIMM_PREFIX):
-        return normalisation(encoder.removeprefix(TIMM_PREFIX), weights)
-    _check_encoder(encoder)
-    return IMAGENET_MEAN, IMAGENET_STD
 
 
 @segmenters.register("deeplabv3plus")
@@ -87,11 +81,9 @@ def _make_deeplabv3plus(
 
     Encoders that stride by pooling (VGG, DenseNet) and timm models without an output stride (Swin, ViT, HRNet) are refused.
     """
-    if output_stride not in (8, 16):
-        raise RecipeError(f"deeplabv3plus takes output_stride 8 or 16, got {output_stride}.")
     import segmentation_models_pytorch as smp
 
-    _check_encoder(encoder)
+    _check_stride("deeplabv3plus", encoder, output_stride)
     try:
         network = smp.DeepLabV3Plus(
             encoder_name=encoder,
@@ -102,12 +94,47 @@ def _make_deeplabv3plus(
         )
     # Each family refuses an output stride in its own way: an unknown keyword, an assertion, a message.
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise RecipeError(
-            f"the encoder {encoder!r} cannot be brought to output stride {output_stride}, which deeplabv3plus needs"
-            f" ({type(error).__name__}: {error}). Take a convolutional one, e.g. tu-resnet50, tu-tf_efficientnet_lite0 or tu-convnext_tiny."
-        ) from error
-    _load_encoder(network.encoder, encoder, weights)
+        raise _no_stride("deeplabv3plus", encoder, output_stride, error) from error
+    load_encoder(network.encoder, encoder, weights)
     return Segmenter(network, freeze_batchnorm)
+
+
+@segmenters.register("deeplabv2")
+def _make_deeplabv2(
+    encoder: str, n_outputs: int, weights: str, *, output_stride: int = 8, multi_scale: bool = True, freeze_batchnorm: bool = True
+) -> nn.Module:
+    """DeepLabV2, see `recam.models.deeplab`. Encoders as for DeepLabV3+."""
+    import segmentation_models_pytorch as smp
+
+    _check_stride("deeplabv2", encoder, output_stride)
+    try:
+        features = smp.encoders.get_encoder(encoder, depth=5, weights=None, output_stride=output_stride)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise _no_stride("deeplabv2", encoder, output_stride, error) from error
+    load_encoder(features, encoder, weights)
+    return DeepLabV2(features, features.out_channels[-1], n_outputs, output_stride, multi_scale, freeze_batchnorm)
+
+
+@segmenters.register("upernet")
+def _make_upernet(encoder: str, n_outputs: int, weights: str, *, decoder_channels: int = 512, freeze_batchnorm: bool = True) -> nn.Module:
+    """UperNet on any encoder with levels at strides 4, 8, 16 and 32: Swin of any window, convolutional networks, mixed ones.
+
+    Refused: plain ViTs, which have one level, and transformers that take one size of image only.
+    """
+    import segmentation_models_pytorch as smp
+
+    check_encoder(encoder)
+    try:
+        network = smp.UPerNet(encoder, encoder_weights=None, decoder_channels=decoder_channels, classes=n_outputs, **size_options(encoder))
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, 64, 96))
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise RecipeError(
+            f"the encoder {encoder!r} cannot give upernet levels at strides 4 to 32 for images of any size"
+            f" ({type(error).__name__}: {error}). Take a Swin such as tu-swin_tiny_patch4_window7_224, or a convolutional one."
+        ) from error
+    load_encoder(network.encoder, encoder, weights)
+    return Segmenter(network.train(), freeze_batchnorm)
 
 
 class Segmenter(nn.Module):
@@ -137,9 +164,7 @@ class Segmenter(nn.Module):
         """As `nn.Module.train`, but a frozen BatchNorm stays in evaluation mode."""
         super().train(mode)
         if self.freeze_batchnorm:
-            for module in self.encoder.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            freeze_statistics(self.encoder)
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -151,59 +176,14 @@ class Segmenter(nn.Module):
         return logits[..., :height, :width]
 
 
-def _check_encoder(encoder: str) -> None:
-    """Refuse a name that neither segmentation-models-pytorch nor timm knows."""
-    import timm
-    from segmentation_models_pytorch.encoders import encoders as native
-
-    if encoder in native:
-        return
-    name = encoder.removeprefix(TIMM_PREFIX)
-    if timm.is_model(name):
-        if encoder.startswith(TIMM_PREFIX):
-            return
-        raise RecipeError(f"unknown encoder {encoder!r}; timm's model of this name is {TIMM_PREFIX + name!r}.")
-    known = [TIMM_PREFIX + model for model in timm.list_models()] if encoder.startswith(TIMM_PREFIX) else native
-    close = difflib.get_close_matches(encoder, known)
-    hint = near_matches(encoder, close) if close else f" Any timm model is named {TIMM_PREFIX}NAME, e.g. tu-resnet50."
-    raise RecipeError(f"unknown encoder {encoder!r}.{hint}")
+def _check_stride(model: str, encoder: str, output_stride: int) -> None:
+    if output_stride not in (8, 16):
+        raise RecipeError(f"{model} takes output_stride 8 or 16, got {output_stride}.")
+    check_encoder(encoder)
 
 
-def _load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
-    """Fill the encoder `name` with `weights`; every tensor of it must be found, or a `WeightsError` says which is not."""
-    if weights == "none":
-        return
-    state = read_state(name.removeprefix(TIMM_PREFIX), weights) if _is_read_by_us(name, weights) else _download(name, weights)
-    # timm's feature extractors flatten the top of the module tree ("stages.0.x" → "stages_0.x"): compare names without the dots.
-    # A classifier's tensors are left over, and counters of batches, which no arithmetic reads, may be missing.
-    found = {key.replace(".", "_"): tensor for key, tensor in state.items()}
-    target = encoder.get_submodule("model") if name.startswith(TIMM_PREFIX) else encoder
-    wanted = {key: tensor for key, tensor in target.state_dict().items() if not key.endswith("num_batches_tracked")}
-    wrong = [key for key, tensor in wanted.items() if (match := found.get(key.replace(".", "_"))) is None or match.shape != tensor.shape]
-    if wrong:
-        raise WeightsError(
-            f"{len(wrong)} of {len(wanted)} tensors of the encoder {name!r} are missing in the weights {weights!r} or have another shape"
-            f" (first: {wrong[0]!r}). Give weights made for this encoder."
-        )
-    with torch.no_grad():
-        for key, tensor in wanted.items():
-            tensor.copy_(found[key.replace(".", "_")])
-
-
-def _is_read_by_us(name: str, weights: str) -> bool:
-    return name.startswith(TIMM_PREFIX) or weights != "imagenet"
-
-
-def _download(name: str, weights: str) -> dict[str, Tensor]:
-    """ImageNet weights of an encoder that is segmentation-models-pytorch's own, from where that package keeps them."""
-    import segmentation_models_pytorch as smp
-
-    try:
-        state: dict[str, Tensor] = smp.encoders.get_encoder(name, weights=weights).state_dict()
-    # The hub client raises errors of several packages (network, cache, file); all mean the same to the user.
-    except Exception as error:
-        raise WeightsError(
-            f"ImageNet weights of the encoder {name!r} could not be downloaded ({type(error).__name__}: {error}). Without network:"
-            " give a local file as weights, take encoder 'tu-tf_efficientnet_lite0' with weights 'bundled', or train from weights 'none'."
-        ) from error
-    return state
+def _no_stride(model: str, encoder: str, output_stride: int, error: Exception) -> RecipeError:
+    return RecipeError(
+        f"the encoder {encoder!r} cannot be brought to output stride {output_stride}, which {model} needs"
+        f" ({type(error).__name__}: {error}). {CONVOLUTIONAL}"
+    )

@@ -12,10 +12,11 @@ from recam.data.images import read_mask, write_jpeg, write_png
 from recam.methods.cam import read_full
 from recam.pipeline.chains import Link, mask_link
 from recam.pipeline.predict import asking_of, predict_mask
+from recam.pipeline.segment_parts import mask_path
 from recam.pipeline.store import map_path, read_seed
 from recam.pipeline.tallies import IMAGES, read_image_scores
 from recam.pipeline.trained import TrainedSegmenter, load_segmenter
-from recam.pipeline.training_stages import WEIGHTS, mask_path
+from recam.pipeline.training_stages import WEIGHTS
 from recam.pipeline.work import Work
 from recam.report.pictures import overlay_heat, overlay_mask, panel
 from recam.types import Image, Sample

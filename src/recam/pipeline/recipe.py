@@ -85,6 +85,12 @@ class Recipe(Section):
             wrong.append(f"segment.weights = 'classifier' needs the classifier's network: set segment.encoder to 'tu-{self.backbone.name}'")
         if self.segment.upper_bound and (self.segment.labels == "truth" or not self.segment.enabled):
             wrong.append("segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'")
+        if not self.segment.validate_epochs and (self.segment.keep == "best" or self.segment.patience):
+            wrong.append("segment.keep = 'best' and segment.patience go by scores on val: set segment.validate_epochs, e.g. to 1")
+        if self.segment.frame and not 0 < self.segment.frame[1] <= self.segment.frame[0]:
+            wrong.append(f"segment.frame = {self.segment.frame}: give the longer side first, and both above 0")
+        for name in sorted({"decoder_channels", "output_stride"} & set(self.segment.options)):
+            wrong.append(f"segment.options: {name} is a setting of its own, segment.{name}")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self

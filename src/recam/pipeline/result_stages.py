@@ -13,10 +13,11 @@ from recam.pipeline.chains import Link, mask_link, refined_links
 from recam.pipeline.predict import asking_of, predict_mask
 from recam.pipeline.scoring import score_folder, score_maps
 from recam.pipeline.seeds import make_seeds
+from recam.pipeline.segment_parts import mask_path
 from recam.pipeline.store import StageFolder, map_path, read_seed, save_seed
 from recam.pipeline.thresholds import find_threshold, recipe_threshold
 from recam.pipeline.trained import load_classifier, load_segmenter
-from recam.pipeline.training_stages import WEIGHTS, mask_path
+from recam.pipeline.training_stages import WEIGHTS
 from recam.pipeline.work import Work
 from recam.types import Sample
 

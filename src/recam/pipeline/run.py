@@ -191,6 +191,8 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
     if any(name.startswith("predictions/") for name in pending):
         make_refinement(recipe.predict.refine)
     if pending & {"segment/pseudo", "segment/truth"}:
+        if recipe.segment.validate_epochs and not data.val:
+            raise RecipeError("segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0.")
         build_segmenter(recipe.segment, n_classes, "none" if recipe.segment.weights == CLASSIFIER else recipe.segment.weights)
 
 

@@ -6,17 +6,16 @@ from dataclasses import astuple
 from typing import Any
 
 import numpy as np
-import torch
 
 from recam.data.images import read_mask
 from recam.errors import DataError
 from recam.methods.cam import read_full
 from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep
 from recam.metrics import ConfusionMatrix, error_split
+from recam.pipeline.segment_parts import mask_path
 from recam.pipeline.store import StageFolder, map_path, read_seed
 from recam.pipeline.tallies import IMAGES, LABEL_GROUPS, TALLY, ImageScore, label_group, save_image_scores, save_tally
-from recam.pipeline.training_stages import mask_path
-from recam.pipeline.work import Work
+from recam.pipeline.work import Work, sum_over_processes
 from recam.types import Sample
 
 VERSION = 2
@@ -38,10 +37,10 @@ def score_maps(work: Work, name: str, folder: StageFolder, weighting: str, recip
         otsu.update(seed.maps)
     whole = ThresholdSweep(n_classes)
     for sweep in sweeps:
-        _sum_over_processes(work, sweep.histogram, sweep.unsure)
+        sum_over_processes(work, sweep.histogram, sweep.unsure)
         whole.histogram += sweep.histogram
         whole.unsure += sweep.unsure
-    _sum_over_processes(work, otsu.histogram)
+    sum_over_processes(work, otsu.histogram)
     judged = _judge(whole.best(), _find_otsu(otsu), recipe_says)
     if work.accelerator.is_main_process:
         save_tally(work.folder.path / f"{name}.npz", np.stack([sweep.counts() for sweep in sweeps]), whole.thresholds)
@@ -64,7 +63,7 @@ def score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict
         confusion.update(read_mask(mask_path(folder, sample.id)), sample.mask.read())
         counts[label_group(len(sample.labels)), 0] += confusion.counts
         found[index] = confusion.scores().miou, *astuple(error_split(confusion.counts))
-    _sum_over_processes(work, counts, found)
+    sum_over_processes(work, counts, found)
     if work.accelerator.is_main_process:
         save_tally(work.folder.path / TALLY, counts)
         rows = [
@@ -96,12 +95,3 @@ def _judge(oracle: OracleThreshold, otsu: float | None, recipe: float) -> dict[s
         "thresholds": list(oracle.thresholds),
         "curve": list(oracle.curve),
     }
-
-
-def _sum_over_processes(work: Work, *counts: np.ndarray) -> None:
-    """Add up arrays over all processes, in place."""
-    if work.accelerator.num_processes == 1:
-        return
-    for array in counts:
-        summed = work.accelerator.reduce(torch.from_numpy(array).to(work.accelerator.device), "sum")
-        array[...] = summed.cpu().numpy()

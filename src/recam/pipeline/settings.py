@@ -272,12 +272,14 @@ class SegmentSettings(Section):
     """A registered segmenter; see `recam.models.segmenters`."""
     encoder: str = "resnet101"
     """Its encoder; ``tu-NAME`` for a timm model."""
+    options: dict[str, Any] = {}
+    """What this model takes besides, e.g. ``{freeze_batchnorm = false}``; docs/segment.md lists them."""
     weights: str = "imagenet"
     """Weights of the encoder, as for the backbone; or ``classifier``: those of the run's own, where the encoder is ``tu-`` and its name."""
-    decoder_channels: int = Field(256, ge=8)
-    """Width of the decoder."""
-    output_stride: Literal[8, 16] = 16
-    """Image pixels a feature of the encoder covers."""
+    decoder_channels: int | None = Field(None, ge=8)
+    """Width of the decoder, where the model has one to choose; None: the model's own (DeepLabV3+ 256, UperNet 512)."""
+    output_stride: Literal[8, 16] | None = None
+    """Image pixels a feature of the encoder covers, where the model lets choose; None: the model's own (DeepLabV2 8, DeepLabV3+ 16)."""
     freeze_encoder: bool = False
     """Keep the encoder's weights and train the decoder alone: a third of the time on a CPU."""
     labels: Literal["pseudo", "truth"] = "pseudo"
@@ -286,22 +288,45 @@ class SegmentSettings(Section):
     """Also train a second model on the true masks and score it."""
     epochs: int = Field(30, ge=1)
     """Passes over the training split."""
+    steps: int | None = Field(None, ge=1)
+    """How many steps to train instead of `epochs`, as papers count; None: by epochs."""
     batch: int = Field(10, ge=1)
     """Images a step, over all processes."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """``sgd`` with `momentum`, or ``adamw`` (β 0.9 and 0.999)."""
     lr: float = Field(7e-3, gt=0)
     """Learning rate of the encoder."""
     decoder_lr: float = Field(7e-2, gt=0)
     """Learning rate of everything else."""
+    decoder_bias_factor: float = Field(1.0, gt=0)
+    """Biases of everything else learn at so many times `decoder_lr`; published 2 for DeepLabV2."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """SGD momentum."""
     weight_decay: float = Field(1e-4, ge=0)
-    """SGD weight decay."""
+    """Weight decay."""
+    decay_biases: bool = True
+    """False: no weight decay on biases, normalisations and tables of positions, as Swin is trained."""
     power: float = Field(0.9, ge=0)
-    """Exponent of the polynomial decay."""
+    """Exponent of the polynomial decay; 1 is linear."""
     scale: tuple[float, float] = (0.5, 1.5)
     """Range of the factor that a training image is resized by, drawn evenly."""
+    frame: tuple[int, int] | None = None
+    """Make a training image as large as fits into (longer, shorter side) pixels before `scale`, whatever `data.max_side`; None: not."""
     crop: int = Field(321, ge=32)
     """Side (pixels) of the random square crop."""
+    jitter: float = Field(0.0, ge=0, le=1)
+    """Colour jitter: in every second image each, brightness, contrast and saturation change by a factor of 1 ± this at most, and the hue
+    by a fifth of this of its circle."""
+    class_balance: float = Field(0.0, ge=0, le=1)
+    """Weight of a class in the loss: its share of the pixels to the power of minus this. 0: all pixels alike; 1: all classes alike."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of a running average of the weights, which is what is kept, e.g. 0.999; 0: the weights themselves."""
+    validate_epochs: int = Field(0, ge=0)
+    """Score the `val` split after every so many epochs and keep the best weights besides the last; 0: never."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights predictions come from; ``best`` is chosen on `val`, so its score there flatters. The other lie beside them."""
+    patience: int = Field(0, ge=0)
+    """Stop after so many validations without a better one; 0: never."""
 
 
 class PredictSettings(Section):

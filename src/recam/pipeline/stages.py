@@ -64,6 +64,8 @@ def _segment(recipe: Recipe, data: RunData) -> dict[str, Any]:
         "seed": recipe.seed,
         "max_side": recipe.data.max_side,
         **recipe.segment.model_dump(exclude={"enabled", "upper_bound", "labels"}),
+        # Scores while training choose weights, or at least name the best.
+        "val": data.fingerprint("val") if recipe.segment.validate_epochs else None,
         "classifier": [_classify(recipe, data), recipe.reactivate.enabled and _reactivate(recipe, data)] if own else None,
     }
 

@@ -90,7 +90,7 @@ class RunSummary:
     def _cost(record: dict[str, Any]) -> dict[str, Any]:
         results, seconds = record.get("results", {}), record["seconds"]
         passes = len(results["history"]) if "history" in results else 1
-        images = results.get("images", 0) * passes
+        images = results.get("images_seen", results.get("images", 0) * passes)
         speed = images / seconds if seconds and images and not record.get("resumed") else None
         return {
             "minutes": seconds / 60,

@@ -101,7 +101,8 @@ def load_irnet(path: Path) -> IrNet:
 def build_segmenter(settings: SegmentSettings, n_classes: int, weights: str) -> nn.Module:
     """The settings' segmentation network, channels-last; its decoder is fresh: seed torch before."""
     takes = segmenter_options(settings.model)
-    options = {name: value for name, value in settings.model_dump(include={"output_stride", "decoder_channels"}).items() if name in takes}
+    chosen = settings.model_dump(include={"output_stride", "decoder_channels"}, exclude_none=True)
+    options = {name: value for name, value in chosen.items() if name in takes} | settings.options
     network = make_segmenter(settings.model, settings.encoder, n_classes, weights, **options)
     return network.to(memory_format=torch.channels_last)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,21 +11,28 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from recam.data.features import CachedFeatures, feature_path, save_features
-from recam.data.images import read_mask
 from recam.data.loader import Batch, LabelledImages, MaskedImages
 from recam.data.transforms import Augment
 from recam.errors import DataError, RecipeError
 from recam.models.classifier import Classifier
-from recam.models.segmenters import encoder_normalisation
-from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective, SegmentationObjective, split_parameters
+from recam.models.encoders import encoder_normalisation
+from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective, SegmentationObjective
 from recam.pipeline.recipe import Recipe
+from recam.pipeline.segment_parts import (
+    VAL_MIOU,
+    PseudoMasks,
+    TrueMasks,
+    make_optimizer,
+    make_validation,
+    state_of_network,
+    weigh_classes,
+)
 from recam.pipeline.settings import CLASSIFIER
-from recam.pipeline.store import StageFolder
 from recam.pipeline.trained import build_segmenter, load_classifier, make_classifier, save_classifier, save_segmenter
 from recam.pipeline.work import Work
-from recam.training.loop import Schedule, fit
-from recam.training.optim import make_sgd, poly_decay
-from recam.types import Mask, Sample
+from recam.training.keeping import Validation
+from recam.training.loop import Schedule, Trained, fit
+from recam.training.optim import make_sgd, poly_decay, split_parameters
 
 CHECKPOINT = "training.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -98,51 +105,39 @@ def segment(work: Work) -> dict[str, Any]:
     classes = work.data.catalog.classes.names
     if settings.weights == CLASSIFIER:
         source = _weights(work, "reactivate" if work.recipe.reactivate.enabled else "classify")
-        trained = load_classifier(source).backbone
-        weights, mean, std = str(source), trained.mean, trained.std
+        own = load_classifier(source).backbone
+        weights, mean, std = str(source), own.mean, own.std
     else:
         weights, (mean, std) = settings.weights, encoder_normalisation(settings.encoder, settings.weights)
     network = build_segmenter(settings, len(classes), weights)
-    encoder = getattr(network, "encoder", None)
-    if settings.freeze_encoder:
-        if encoder is None:
-            raise RecipeError(f"segment.freeze_encoder: {settings.model} has no attribute 'encoder'. Set freeze_encoder = false.")
-        encoder.requires_grad_(False)
-    groups = split_parameters(network, network if encoder is None else encoder, settings.lr, settings.decoder_lr)
-    dataset = MaskedImages(
-        samples,
-        TrueMasks() if truth else PseudoMasks(work.inputs["masks"]),
-        Augment(settings.crop, mean, std, scale=settings.scale, max_side=work.recipe.data.max_side),
-        work.recipe.seed,
+    optimizer = make_optimizer(network, settings)
+    read = TrueMasks() if truth else PseudoMasks(work.inputs["masks"])
+    augment = Augment(
+        settings.crop,
+        mean,
+        std,
+        scale=settings.scale,
+        max_side=work.recipe.data.max_side,
+        frame=settings.frame,
+        jitter=settings.jitter,
     )
-    results = train(work, SegmentationObjective(network), dataset, groups, settings, settings.epochs, settings.batch)
+    dataset = MaskedImages(samples, read, augment, work.recipe.seed)
+    objective = SegmentationObjective(network, weigh_classes(work, samples, read))
+    schedule = replace(_schedule(work, settings.epochs, settings.batch), steps=settings.steps, average=settings.ema)
+    validation = make_validation(work, mean, std)
+    trained = _train(work, objective, dataset, optimizer, settings.power, schedule, validation)
+    results: dict[str, Any] = {"history": trained.history, "images": len(samples), "images_seen": trained.images}
+    if validation:
+        best = validation.best(trained.history) or {}
+        results["best"] = {"epoch": best["epoch"], "miou": best[VAL_MIOU]}
+        results |= {"kept": settings.keep, "stopped_early": trained.stopped}
     if work.accelerator.is_main_process:
-        save_segmenter(work.folder.path / WEIGHTS, network, settings, classes, mean, std)
-    return {**results, "images": len(samples)}
-
-
-@dataclass(frozen=True)
-class PseudoMasks:
-    """Reads the pseudo mask of a sample."""
-
-    folder: StageFolder
-
-    def __call__(self, sample: Sample) -> Mask:
-        return read_mask(mask_path(self.folder, sample.id))
-
-
-@dataclass(frozen=True)
-class TrueMasks:
-    """Reads the true mask of a sample, for the upper bound."""
-
-    def __call__(self, sample: Sample) -> Mask:
-        assert sample.mask is not None
-        return sample.mask.read()
-
-
-def mask_path(folder: StageFolder, sample_id: str) -> Any:
-    """Where a mask of a sample lies in a stage's folder."""
-    return folder.path / f"{sample_id}.png"
+        names = {"last": WEIGHTS, "best": "best.safetensors"} if settings.keep == "last" else {"last": "last.safetensors", "best": WEIGHTS}
+        save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std)
+        if trained.best:
+            network.load_state_dict(state_of_network(trained.best))
+            save_segmenter(work.folder.path / names["best"], network, settings, classes, mean, std)
+    return results
 
 
 def _weights(work: Work, stage: str) -> Any:
@@ -170,6 +165,10 @@ def _train_classifier(
     return {**results, "images": len(work.data.train)}
 
 
+def _schedule(work: Work, epochs: int, batch: int) -> Schedule:
+    return Schedule(epochs, batch, work.recipe.compute.workers, work.recipe.compute.save_minutes)
+
+
 class TrainingSettings(Protocol):
     """What a training reads of its section of the recipe beside epochs, batch and learning rates."""
 
@@ -194,14 +193,24 @@ def train(
 ) -> dict[str, Any]:
     """Train with SGD and polynomial decay, resuming from the stage's checkpoint; results are the history."""
     optimizer = make_sgd(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    trained = _train(work, objective, dataset, optimizer, settings.power, _schedule(work, epochs, batch))
+    return {"history": trained.history}
+
+
+def _train(
+    work: Work,
+    objective: nn.Module,
+    dataset: Dataset[Batch],
+    optimizer: torch.optim.Optimizer,
+    power: float,
+    schedule: Schedule,
+    validation: Validation | None = None,
+) -> Trained:
     rates = [group["lr"] for group in optimizer.param_groups]
 
     def set_step(step: int, total: int) -> None:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * poly_decay(step, total, settings.power)
+            group["lr"] = rate * poly_decay(step, total, power)
 
-    compute = work.recipe.compute
-    schedule = Schedule(epochs, batch, compute.workers, compute.save_minutes)
-    checkpoint = work.folder.path / CHECKPOINT
-    trained = fit(work.folder.name, objective, dataset, optimizer, set_step, schedule, work.recipe.seed, checkpoint, work.accelerator)
-    return {"history": trained.history}
+    name, checkpoint = work.folder.name, work.folder.path / CHECKPOINT
+    return fit(name, objective, dataset, optimizer, set_step, schedule, work.recipe.seed, checkpoint, work.accelerator, validation)

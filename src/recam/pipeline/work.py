@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from recam.data.catalog import Catalog, fingerprint
 from recam.errors import DataError
@@ -165,6 +166,15 @@ class Stage:
     version: int = 1
     reads: tuple[str, ...] = ()
     holds_enough: Callable[[Recipe, Mapping[str, Any]], bool] = lambda recipe, results: True
+
+
+def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:
+    """Add up integer arrays over all processes, in place."""
+    if work.accelerator.num_processes == 1:
+        return
+    for array in counts:
+        summed = work.accelerator.reduce(torch.from_numpy(array).to(work.accelerator.device), "sum")
+        array[...] = summed.cpu().numpy()
 
 
 def _use_one_thread() -> None:

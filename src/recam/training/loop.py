@@ -1,26 +1,29 @@
 """The one training loop: any objective, one process or many, killed and resumed at will.
 
 Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone (`recam.data.loader`),
-the learning rate from the step (`recam.training.optim`), so a checkpoint needs weights, optimizer, random generators and the step.
+the learning rate from the step (`recam.training.optim`), so a checkpoint needs weights (their average and the best too, where those are
+kept), optimizer, random generators and the step.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
 from recam.data.loader import Batch, EpochBatches, make_loader
 from recam.errors import RecamError
 from recam.progress import Progress
 from recam.training.checkpoint import load_checkpoint, save_checkpoint
+from recam.training.keeping import Validation, copy_state, judge, make_average
 
 
 class TrainingError(RecamError):
@@ -36,19 +39,33 @@ class Schedule:
         batch: images a step over all processes.
         workers: decoding processes, -1 chooses; see `recam.data.loader.make_loader`.
         save_minutes: a checkpoint at the latest after so many minutes, besides one an epoch.
+        steps: how many steps instead of `epochs`; the last epoch may be cut short.
+        average: decay of the running average of the weights that the objective ends with, see `recam.training.keeping`; 0: none.
     """
 
     epochs: int
     batch: int
     workers: int = -1
     save_minutes: float = 5.0
+    steps: int | None = None
+    average: float = 0.0
 
 
 @dataclass
 class Trained:
-    """What a training leaves behind: one record an epoch, e.g. ``{"epoch": 1, "loss": 0.31, "seconds": 12.0, …}``."""
+    """What a training leaves behind, besides the objective's weights.
+
+    Attributes:
+        history: one record an epoch, e.g. ``{"epoch": 1, "loss": 0.31, "images_per_second": 12.0}``, with the score where it was judged.
+        best: state of the objective that scored best, on the CPU; empty without validation.
+        images: images seen, each as often as it was.
+        stopped: whether it ended early.
+    """
 
     history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    images: int = 0
+    stopped: bool = False
 
 
 def fit(
@@ -61,6 +78,7 @@ def fit(
     seed: int,
     checkpoint: Path,
     accelerator: Accelerator,
+    validation: Validation | None = None,
 ) -> Trained:
     """Train `objective` in place, from the checkpoint where there is one.
 
@@ -72,58 +90,85 @@ def fit(
         set_step: told (step, steps in all) before each step; sets the learning rates.
         seed: decides order and, with the data set, augmentation.
         checkpoint: safetensors file of the state; written each epoch and every `schedule.save_minutes`.
+        validation: judges the weights (their average, where that is kept) after epochs, and may end the training.
 
     Raises:
         TrainingError: the loss is no longer finite; the last checkpoint stays.
     """
-    batches = EpochBatches(
-        n=len(dataset),  # type: ignore[arg-type]
-        batch=schedule.batch,
-        epochs=schedule.epochs,
-        seed=seed,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-    per_epoch, total = batches.steps_per_epoch, batches.steps_per_epoch * schedule.epochs
-    meta: dict[str, Any] = {"step": 0, "history": [], "sums": {}}
+    batches = _plan_batches(len(dataset), schedule, seed, accelerator)  # type: ignore[arg-type]
+    per_epoch, total = batches.steps_per_epoch, batches.total
+    average = make_average(objective, schedule.average) if schedule.average else None
+    trained, start, sums = Trained(), 0, dict[str, float]()
     if checkpoint.is_file():
-        meta = load_checkpoint(checkpoint, objective, optimizer)
-    trained = Trained(meta["history"])
-    start, sums = int(meta["step"]), dict(meta["sums"])
-    if start >= total:
-        return trained
-
-    model, prepared = accelerator.prepare(objective, optimizer)
-    _move_state(optimizer, accelerator.device)
-    loader = make_loader(
-        dataset, EpochBatches(**{**batches.__dict__, "start": start}), schedule.workers, pin=accelerator.device.type == "cuda"
-    )
-    model.train()
-    last_save = time.monotonic()
-    images_done = start * schedule.batch
-    with Progress(what, total * schedule.batch, images_done, quiet=not accelerator.is_main_process) as progress:
-        for step, batch in enumerate(loader, start=start):
-            set_step(step, total)
-            losses = _step(model, prepared, batch, accelerator)
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value
-            if not sums["loss"] < float("inf"):
-                raise TrainingError(f"{what}: the loss is {losses['loss']} at step {step + 1} of {total}. Lower the learning rate.")
-            ends_epoch = (step + 1) % per_epoch == 0
-            if ends_epoch:
-                means = {name: value / per_epoch for name, value in sums.items()}
-                trained.history.append({"epoch": (step + 1) // per_epoch, **means, "images_per_second": progress.speed})
-                sums = {}
-            progress.advance(schedule.batch, note=f"loss {losses['loss']:.4f}")
-            # All processes save at the same steps: the main one's clock decides.
-            if ends_epoch or _main_says(time.monotonic() - last_save > 60 * schedule.save_minutes, accelerator):
-                last_save = time.monotonic()
-                if accelerator.is_main_process:
-                    state = {"step": step + 1, "history": trained.history, "sums": sums}
-                    save_checkpoint(checkpoint, accelerator.unwrap_model(model), optimizer, state)
-    accelerator.wait_for_everyone()
-    accelerator.free_memory()  # else every network of the run stays on the device
+        meta, extras = load_checkpoint(checkpoint, objective, optimizer)
+        start, sums = int(meta["step"]), dict(meta["sums"])
+        trained = Trained(meta["history"], extras.get("best", {}))
+        if average:
+            average.load_state_dict(extras["average"])
+    done = start
+    trained.stopped = validation is not None and validation.is_over(trained.history)
+    if start < total and not trained.stopped:
+        model, prepared = accelerator.prepare(objective, optimizer)
+        average = average.to(accelerator.device) if average else None
+        _move_state(optimizer, accelerator.device)
+        loader = make_loader(dataset, replace(batches, start=start), schedule.workers, pin=accelerator.device.type == "cuda")
+        model.train()
+        last_save = time.monotonic()
+        with Progress(what, total * schedule.batch, start * schedule.batch, quiet=not accelerator.is_main_process) as progress:
+            for step, batch in enumerate(loader, start=start):
+                set_step(step, total)
+                losses = _step(model, prepared, batch, accelerator)
+                done = step + 1
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                if not sums["loss"] < float("inf"):
+                    raise TrainingError(f"{what}: the loss is {losses['loss']} at step {done} of {total}. Lower the learning rate.")
+                if average:
+                    average.update_parameters(objective)
+                progress.advance(schedule.batch, note=f"loss {losses['loss']:.4f}")
+                ends_epoch = done % per_epoch == 0 or done == total
+                if ends_epoch:
+                    means = {name: value / (step % per_epoch + 1) for name, value in sums.items()}
+                    trained.history.append({"epoch": step // per_epoch + 1, **means, "images_per_second": progress.speed})
+                    sums = {}
+                    if validation and (trained.history[-1]["epoch"] % validation.every == 0 or done == total):
+                        progress.advance(0, note=f"{validation.name} is computed")
+                        _validate(validation, average.module if average else objective, trained, accelerator)
+                        model.train()
+                # All processes save at the same steps: the main one's clock decides.
+                if ends_epoch or _main_says(time.monotonic() - last_save > 60 * schedule.save_minutes, accelerator):
+                    last_save = time.monotonic()
+                    if accelerator.is_main_process:
+                        state = {"step": done, "history": trained.history, "sums": sums}
+                        save_checkpoint(checkpoint, objective, optimizer, state, _extras(average, trained))
+                if trained.stopped:
+                    break
+        accelerator.wait_for_everyone()
+        accelerator.free_memory()  # else every network of the run stays on the device
+    trained.images = round(done * batches.n / per_epoch)
+    if average:
+        objective.load_state_dict(average.module.state_dict())
     return trained
+
+
+def _plan_batches(n: int, schedule: Schedule, seed: int, accelerator: Accelerator) -> EpochBatches:
+    batches = EpochBatches(n, schedule.batch, schedule.epochs, seed, rank=accelerator.process_index, world=accelerator.num_processes)
+    if schedule.steps is None:
+        return batches
+    return replace(batches, epochs=-(-schedule.steps // batches.steps_per_epoch), steps=schedule.steps)
+
+
+def _validate(validation: Validation, model: nn.Module, trained: Trained, accelerator: Accelerator) -> None:
+    """Judge the weights, enter the score into the last epoch's record, and keep them where they are the best so far."""
+    trained.history[-1][validation.name] = judge(validation, model, accelerator)
+    if validation.best(trained.history) is trained.history[-1]:
+        trained.best = copy_state(model)
+    trained.stopped = validation.is_over(trained.history)
+
+
+def _extras(average: AveragedModel | None, trained: Trained) -> dict[str, dict[str, Tensor]]:
+    extras = {"average": average.state_dict()} if average else {}
+    return extras | ({"best": trained.best} if trained.best else {})
 
 
 def _step(model: nn.Module, optimizer: Any, batch: Batch, accelerator: Accelerator) -> dict[str, float]:

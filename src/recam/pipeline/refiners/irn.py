@@ -24,14 +24,16 @@ from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
 from recam.models.irnet import IrNet
 from recam.pipeline.chains import Link
-from recam.pipeline.objectives import IrnObjective, split_parameters
+from recam.pipeline.objectives import IrnObjective
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.segment_parts import mask_path
 from recam.pipeline.settings import BackboneSettings
 from recam.pipeline.store import StageFolder, map_path, read_seed
 from recam.pipeline.trained import load_classifier, load_irnet, make_irnet, save_irnet
-from recam.pipeline.training_stages import WEIGHTS, mask_path, train
+from recam.pipeline.training_stages import WEIGHTS, train
 from recam.pipeline.work import RunData, Stage, Work
+from recam.training.optim import split_parameters
 from recam.types import Image, Mask, Sample, SeedMaps
 
 
