@@ -22,6 +22,7 @@ ROOMS = {
     "methods": "methods",
     "training": "training",
     "metrics": "metrics",
+    "boundary": "metrics",
     "pipeline": "pipeline",
     "pipeline.store": "store",
     "pipeline.tallies": "store",

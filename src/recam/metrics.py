@@ -122,6 +122,7 @@ class Scores:
         pixel_accuracy: share of pixels predicted right.
         unsure: share of pixels predicted as 255.
         pixels: number of pixels counted, those with a known truth.
+        boundary_iou: mean over the foreground classes that occur, see `recam.boundary`; NaN where it was not counted.
     """
 
     names: tuple[str, ...]
@@ -131,11 +132,13 @@ class Scores:
     pixel_accuracy: float
     unsure: float
     pixels: int
+    boundary_iou: float = math.nan
 
     def __str__(self) -> str:
         width = max(len(name) for name in (*self.names, "pixel accuracy"))
         rows = [(name, iou) for name, iou in zip(self.names, self.iou, strict=True)]
         rows += [("mIoU", self.miou), ("mean F1", self.f1), ("pixel accuracy", self.pixel_accuracy)]
+        rows += [] if math.isnan(self.boundary_iou) else [("boundary IoU", self.boundary_iou)]
         rows += [("unsure", self.unsure)] if self.unsure > 0 else []
         return "\n".join(f"{name:<{width}}  {'–' if math.isnan(value) else f'{100 * value:.2f}':>6}" for name, value in rows)
 
@@ -149,6 +152,7 @@ class Scores:
             "miou": known(self.miou),
             "f1": known(self.f1),
             "pixel_accuracy": known(self.pixel_accuracy),
+            "boundary_iou": known(self.boundary_iou),
             "unsure": known(self.unsure),
             "pixels": self.pixels,
             "iou": {name: known(iou) for name, iou in zip(self.names, self.iou, strict=True)},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from recam.boundary import BoundaryCounts
 from recam.data.images import read_mask
 from recam.data.mask_folder import find_masks, read_classes, without_background
 from recam.errors import DataError, Problem, data_error
@@ -46,7 +48,7 @@ def evaluate(
     if not partial or not pairs:
         problems.add("missing-truth", truth, "masks have no true mask", sorted(predicted.keys() - true.keys()))
         problems.add("missing-mask", masks, "true masks have no mask", sorted(true.keys() - predicted.keys()))
-    matrix = ConfusionMatrix(named if named else n_classes)
+    matrix, boundary = ConfusionMatrix(named if named else n_classes), BoundaryCounts(n_classes)
     sizes, values, unreadable = [], [], []
     for done, name in enumerate(pairs, start=1):
         try:
@@ -64,13 +66,14 @@ def evaluate(
                 sizes.append(f"{name} {mask.shape[0]}×{mask.shape[1]}, truth {wanted.shape[0]}×{wanted.shape[1]}")
             elif not strange:
                 matrix.update(mask, wanted)
+                boundary.update(mask, wanted)
         if progress:
             progress(done, len(pairs))
     problems.add("unreadable", masks, "pairs cannot be read", unreadable)
     problems.add("mask-size", masks, "masks are not of the size of the truth (height×width)", sizes)
     problems.add("mask-values", masks, f"masks hold values that are neither 0…{n_classes} nor {IGNORE}", values)
     problems.raise_any()
-    return (matrix if named else _shrink(matrix)).scores()
+    return replace((matrix if named else _shrink(matrix)).scores(), boundary_iou=boundary.mean())
 
 
 def _as_class_set(classes: Sequence[str] | Path | None) -> ClassSet | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
 
+from recam.boundary import BoundaryCounts
 from recam.data.images import read_mask
 from recam.errors import DataError
 from recam.methods.cam import read_full
@@ -18,7 +19,7 @@ from recam.pipeline.tallies import IMAGES, LABEL_GROUPS, TALLY, ImageScore, labe
 from recam.pipeline.work import Work, sum_over_processes
 from recam.types import Sample
 
-VERSION = 2
+VERSION = 3
 """Of all stages that score: raised when they write something else."""
 
 
@@ -57,13 +58,16 @@ def score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict
     classes = work.data.catalog.classes
     counts = np.zeros((len(LABEL_GROUPS), 1, len(classes) + 1, len(classes) + 2), np.int64)
     found = np.zeros((len(samples), 6))  # mIoU and five numbers of pixels
+    boundary = BoundaryCounts(len(classes))
     for index in range(work.accelerator.process_index, len(samples), work.accelerator.num_processes):
         sample, confusion = samples[index], ConfusionMatrix(classes)
         assert sample.mask is not None
-        confusion.update(read_mask(mask_path(folder, sample.id)), sample.mask.read())
+        mask, truth = read_mask(mask_path(folder, sample.id)), sample.mask.read()
+        confusion.update(mask, truth)
+        boundary.update(mask, truth)
         counts[label_group(len(sample.labels)), 0] += confusion.counts
         found[index] = confusion.scores().miou, *astuple(error_split(confusion.counts))
-    sum_over_processes(work, counts, found)
+    sum_over_processes(work, counts, found, boundary.counts)
     if work.accelerator.is_main_process:
         save_tally(work.folder.path / TALLY, counts)
         rows = [
@@ -73,7 +77,8 @@ def score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict
         save_image_scores(work.folder.path / IMAGES, rows)
     total = ConfusionMatrix(classes)
     total.counts += counts.sum((0, 1))
-    return {"images": len(samples), "scores": total.scores().as_dict(), "confusion": total.counts.tolist()}
+    scores = replace(total.scores(), boundary_iou=boundary.mean())
+    return {"images": len(samples), "scores": scores.as_dict(), "confusion": total.counts.tolist()}
 
 
 def _find_otsu(otsu: OtsuThreshold) -> float | None:
