@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import recam
 from recam.pipeline.store import read_json
 from recam.tensors import load_tensors
+from saliency_inputs import write_maps
 
 SETTINGS = [
     "data.options={seed=6, size=64, train=12, val=4}",
@@ -94,3 +96,23 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         "training.safetensors",
         "weights.safetensors",
     }
+
+
+@pytest.mark.slow
+def test_two_processes_with_saliency(tiny_settings, tmp_path):
+    samples = recam.open_catalog("scenes:", **tiny_settings["data.options"]).samples("train")
+    source = write_maps(tmp_path / "maps", samples)
+    settings = [
+        f"saliency.source={source}",
+        "classify.saliency_loss=eps",
+        'refine=["edam"]',
+        "classify.cache_features=2",
+        "backbone.freeze_until=4",
+    ]
+    folder = tmp_path / "run"
+    finished = launch(folder, "--until", "masks", *(word for setting in settings for word in ("--set", setting)))
+    assert finished.returncode == 0, finished.stderr
+    assert len(names(folder, ["saliency/views"])) == 13  # the record besides
+    assert "background.weight" in load_tensors(folder / "reactivate/weights.safetensors")[0]
+    assert read_json(folder / "masks/stage.json")["supervision"] == ["image labels", "saliency"]
+    assert len(list((folder / "masks").glob("*.png"))) == 12

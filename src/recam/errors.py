@@ -54,12 +54,12 @@ class Problem:
         return asdict(self)
 
 
-def data_error(problems: Sequence[Problem], limit: int = 20) -> DataError:
-    """One `DataError` that tells all problems at once, the first `limit` of them in full."""
+def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam check` lists them all") -> DataError:
+    """One `DataError` that tells all problems at once, the first `limit` of them in full, and of the others where to find them."""
     lines = [f"{len(problems)} problem{'s' * (len(problems) != 1)}:"]
     lines += [f"  [{p.kind}] {p.where}: {p.message}" for p in problems[:limit]]
     if len(problems) > limit:
-        lines.append(f"  … and {len(problems) - limit} more; `recam check` lists them all.")
+        lines.append(f"  … and {len(problems) - limit} more; {rest}.")
     return DataError("\n".join(lines))
 
 

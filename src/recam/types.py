@@ -12,6 +12,8 @@ Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 Mask = NDArray[np.uint8]
 """(H, W): 0 background, 1…K classes, 255 ignore."""
+Grey = NDArray[np.float32]
+"""(H, W) in [0, 1], such as a saliency map."""
 Maps = NDArray[np.float32]
 """(n, h, w) in [0, 1], one plane a class."""
 

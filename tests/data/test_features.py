@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recam.data.features import CachedFeatures, feature_path, save_features
+from recam.data.features import CachedFeatures, feature_path, save_features, save_view_saliency
 from recam.errors import StoreError
 from recam.types import Sample
 
@@ -57,3 +57,19 @@ def test_a_damaged_file_is_named(tmp_path, content):
     with pytest.raises(StoreError, match=r"a\.npy cannot be read as features .*the same command makes it again"):
         dataset[0, 0]
     assert shown(dataset, 0, 1) == 11
+
+
+def test_saliency_of_the_same_view(tmp_path):
+    plain = cache(tmp_path / "features")
+    for i, sample in enumerate(plain.samples):
+        views = torch.zeros(3, 8, 8)
+        views[:, ::4, ::4] = torch.tensor([10 * i, 10 * i + 1, 10 * i + 2]).view(3, 1, 1) / 255
+        save_view_saliency(feature_path(tmp_path / "saliency", sample.id), views)
+    dataset = cache(tmp_path / "features", saliency=tmp_path / "saliency")
+    for epoch, index in ((0, 0), (1, 0), (2, 1)):
+        batch = dataset[epoch, index]
+        assert batch["saliency"].shape == (1, 2, 2)
+        assert (batch["saliency"] * 255).round().unique().tolist() == [shown(dataset, epoch, index)]
+    feature_path(tmp_path / "saliency", "a").unlink()
+    with pytest.raises(StoreError, match=r"saliency.a\.npy cannot be read"):
+        dataset[0, 0]

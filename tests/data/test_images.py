@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from recam.data.images import ImageFile, MaskFile, read_image, read_mask, write_mask, write_png
+from recam.data.images import ImageFile, MaskFile, image_size, read_grey, read_image, read_mask, write_grey, write_mask, write_png
 from recam.errors import DataError, StoreError
 from recam.files import atomic_write, write_bytes
 from recam.labels import VOC_CLASSES, ClassSet, voc_palette
@@ -230,3 +230,38 @@ def test_a_write_is_seen_only_when_whole(tmp_path):
     write_bytes(path, b"second")
     assert path.read_bytes() == b"second"
     assert [p.name for p in path.parent.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "tiff", "jpg"])
+def test_size_is_that_of_the_image_as_it_is_read(tmp_path, orientation, ending):
+    picture = PIL.Image.fromarray(PICTURE)
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{ending}"
+    picture.save(path, exif=exif)
+    assert image_size(ImageFile(path)) == read_image(path).shape[:2]
+
+
+def test_size_of_a_damaged_file_is_no_size(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(DataError, match="is no image that can be read"):
+        image_size(ImageFile(tmp_path / "text.png"))
+
+
+def test_grey_of_8_16_and_1_bits(tmp_path):
+    write_grey(tmp_path / "8.png", GREY / np.float32(255))
+    np.testing.assert_array_equal(read_grey(tmp_path / "8.png"), GREY / np.float32(255))
+    PIL.Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "16.png"), read_grey(tmp_path / "8.png"))
+    PIL.Image.fromarray(GREY > 127).save(tmp_path / "1.png")
+    assert read_grey(tmp_path / "1.png").tolist() == [[0, 0, 1], [0, 1, 1]]
+    assert read_grey(tmp_path / "1.png").dtype == np.float32
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "CMYK"])
+def test_what_is_not_grey_is_refused(tmp_path, mode):
+    path = tmp_path / ("colours.tiff" if mode == "CMYK" else "colours.png")
+    PIL.Image.fromarray(PICTURE).convert(mode).save(path)
+    with pytest.raises(DataError, match=f"has the colour mode {mode}, not grey. Save it as a grey PNG of 8 or 16 bits"):
+        read_grey(path)

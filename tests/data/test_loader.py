@@ -152,3 +152,20 @@ def test_workers_are_chosen_by_the_cores(monkeypatch):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
         assert make_loader(dataset, order, -1, pin=False).num_workers == workers
     assert make_loader(dataset, order, 0, pin=False).num_workers == 0
+
+
+def test_saliency_comes_with_its_image():
+    def half(sample):
+        return np.repeat([[0.0, 1.0]], 10, 0).repeat(6, 1).astype(np.float32)  # (10, 12)
+
+    augment = replace(AUGMENT, crop=40)
+    plain = LabelledImages(make_samples(3), augment, 3, seed=1)
+    dataset = replace(plain, read_saliency=half)
+    for position in ((0, 1), (2, 2)):
+        batch = dataset[position]
+        assert torch.equal(batch["images"], plain[position]["images"])
+        assert batch["saliency"].shape == (1, 40, 40)
+        outside = (batch["images"] == 0).all(0, keepdim=True)
+        assert (batch["saliency"][outside] == 0).all()
+        assert 0.3 < float(batch["saliency"][~outside].mean()) < 0.7
+    assert "saliency" not in plain[0, 0]

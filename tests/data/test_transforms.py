@@ -183,3 +183,29 @@ def test_without_jitter_nothing_more_is_drawn():
     first, second = rng(4), rng(4)
     assert np.array_equal(one(image, first, mask)[1], other(image, second, mask)[1]), "the same crop, with or without jitter"
     assert first.random() != second.random()
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("crop", [24, 100])
+def test_greys_move_with_their_image_and_padding_is_zero(seed, crop):
+    image, mask = marked()
+    augment = Augment(crop, (0.0,) * 3, (1.0,) * 3, scale=(0.5, 1.5))
+    tensor, target = augment(image, rng(seed), mask)
+    grey = augment.move_grey((mask / 3).astype(np.float32), rng(seed))
+    assert grey.shape == (crop, crop)
+    assert grey.dtype == torch.float32
+    assert 0 <= grey.min() <= grey.max() <= 1
+    assert (grey[target == IGNORE] == 0).all()
+    # Bilinear and bicubic resizing differ at the border of the marker.
+    inside = grey > 0.5
+    near = [max_pool2d(part[None].float(), 3, 1, 1)[0] > 0 for part in (inside, ~inside)]
+    away = ~(near[0] & near[1])
+    assert torch.equal(inside[away], tensor[0][away] > 0.5)
+
+
+def test_greys_by_hand():
+    grey = np.array([[0.0, 0.5], [1.0, 0.25]], np.float32)
+    augment = Augment(2, MEAN, STD, flip=1.0)
+    assert augment.move_grey(grey, rng()).tolist() == [[0.5, 0.0], [0.25, 1.0]]
+    padded = Augment(4, MEAN, STD).move_grey(np.ones((2, 2), np.float32), rng())
+    assert float(padded.sum()) == 4

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ExifTags, ImageOps, UnidentifiedImageError
 
 from recam.errors import DataError
 from recam.files import write_bytes
 from recam.labels import voc_palette
-from recam.types import Image, Mask
+from recam.types import Grey, Image, Mask, Source
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Lower-case endings of the files that are taken for images."""
@@ -75,6 +75,37 @@ def read_mask(path: Path | str) -> Mask:
     raise DataError(
         f"{path} has the colour mode {picture.mode}, which holds no class values. Save the mask as an 8-bit palette or grey PNG."
     )
+
+
+def read_grey(path: Path | str) -> Grey:
+    """The (H, W) float32 values in [0, 1] of a grey picture of 1, 8 or 16 bits, such as a saliency map.
+
+    Raises:
+        DataError: as `read_image`; or colours, a palette or transparency, of which nobody knows what they stand for.
+    """
+    path = Path(path)
+    picture = _decode(path)
+    if picture.mode not in ("1", "L") and not (picture.mode.startswith("I") and picture.format == "PNG"):
+        raise DataError(f"{path} has the colour mode {picture.mode}, not grey. Save it as a grey PNG of 8 or 16 bits.")
+    top = {"1": 1, "L": 255}.get(picture.mode, 65535)
+    return np.array(picture).astype(np.float32) / np.float32(top)
+
+
+def write_grey(path: Path | str, grey: Grey) -> None:
+    """Write (H, W) values in [0, 1] as an 8-bit grey PNG, whole or not at all. Raises `StoreError` for a full disk."""
+    _write(path, PIL.Image.fromarray(np.rint(grey * 255).astype(np.uint8)))
+
+
+def image_size(source: Source) -> tuple[int, int]:
+    """(H, W) of an image as `read_image` gives it; of most files the head alone is read. Raises `DataError` as `read_image` does."""
+    if isinstance(source, ImageFile):
+        # Whatever is wrong with a head, reading the whole tells it.
+        with suppress(Exception), PIL.Image.open(source.path) as picture:
+            if picture.format != "TIFF":  # Pillow's versions differ in whether the size of one is turned before it is decoded
+                turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                return (picture.width, picture.height) if turned else (picture.height, picture.width)
+    height, width = source.read().shape[:2]
+    return height, width
 
 
 def write_mask(path: Path | str, mask: Mask) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from recam.data.transforms import Augment
 from recam.labels import multi_hot
-from recam.types import Mask, Sample
+from recam.types import Grey, Mask, Sample
 
 Batch = dict[str, Tensor]
 Position = tuple[int, int]
@@ -76,12 +76,17 @@ class EpochBatches(Sampler[list[Position]]):
 
 @dataclass(frozen=True)
 class LabelledImages(Dataset[Batch]):
-    """Augmented images with their image labels: ``images`` (3, crop, crop), ``labels`` (K,)."""
+    """Augmented images with their image labels: ``images`` (3, crop, crop), ``labels`` (K,); ``saliency`` (1, crop, crop) if wanted.
+
+    Attributes:
+        read_saliency: the (H, W) saliency map of a sample; None: none is wanted.
+    """
 
     samples: Sequence[Sample]
     augment: Augment
     n_classes: int
     seed: int
+    read_saliency: Callable[[Sample], Grey] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -89,9 +94,12 @@ class LabelledImages(Dataset[Batch]):
     def __getitem__(self, position: Position) -> Batch:
         epoch, index = position
         sample = self.samples[index]
-        rng = np.random.default_rng([self.seed, epoch, index])
-        image, _ = self.augment(sample.image.read(), rng)
-        return {"images": image, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
+        drawn = [self.seed, epoch, index]
+        image, _ = self.augment(sample.image.read(), np.random.default_rng(drawn))
+        batch = {"images": image, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
+        if self.read_saliency:
+            batch["saliency"] = self.augment.move_grey(self.read_saliency(sample), np.random.default_rng(drawn))[None]
+        return batch
 
 
 @dataclass(frozen=True)

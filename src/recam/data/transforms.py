@@ -16,7 +16,7 @@ from torchvision.transforms.functional import adjust_brightness, adjust_contrast
 
 from recam.data.views import Triple, normalise_pixels, resize_image, scaled_size
 from recam.labels import IGNORE
-from recam.types import Image, Mask
+from recam.types import Grey, Image, Mask
 
 __all__ = ["Augment", "Triple", "normalise_image", "resize_image", "scaled_size"]
 
@@ -73,9 +73,7 @@ class Augment:
         Returns:
             image (3, crop, crop) float32, normalised, zeros where the picture did not reach; mask (crop, crop) int64, 255 there.
         """
-        size = self._draw_size((image.shape[0], image.shape[1]), rng)
-        flipped = rng.random() < self.flip
-        inside, outside = zip(*(_crop_span(side, self.crop, rng) for side in size), strict=True)
+        size, flipped, inside, outside = self._draw_view((image.shape[0], image.shape[1]), rng)
         resized = resize_image(image, size)
         if flipped:
             resized = resized[:, ::-1]
@@ -92,6 +90,32 @@ class Augment:
         target = torch.full((self.crop, self.crop), IGNORE, dtype=torch.int64)
         target[outside[0], outside[1]] = torch.from_numpy(resized_mask[inside].astype(np.int64))
         return canvas, target
+
+    def move_grey(self, grey: Grey, rng: np.random.Generator) -> Tensor:
+        """What becomes of values (H, W) in [0, 1] that lie on an image, such as its saliency.
+
+        Args:
+            rng: in the same state as the generator that the image is augmented with: the same view is drawn.
+
+        Returns:
+            (crop, crop) float32 in [0, 1], 0 where the picture did not reach.
+        """
+        size, flipped, inside, outside = self._draw_view((grey.shape[0], grey.shape[1]), rng)
+        resized = np.asarray(PIL.Image.fromarray(grey).resize(size[::-1], PIL.Image.Resampling.BILINEAR)).clip(0, 1)
+        if flipped:
+            resized = resized[:, ::-1]
+        canvas = torch.zeros(self.crop, self.crop)
+        canvas[outside[0], outside[1]] = torch.from_numpy(np.ascontiguousarray(resized[inside]))
+        return canvas
+
+    def _draw_view(
+        self, size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[tuple[int, int], bool, tuple[slice, ...], tuple[slice, ...]]:
+        """Size to resize an image of `size` to, whether to mirror it, where to cut from it and where to put that."""
+        drawn = self._draw_size(size, rng)
+        flipped = bool(rng.random() < self.flip)
+        inside, outside = zip(*(_crop_span(side, self.crop, rng) for side in drawn), strict=True)
+        return drawn, flipped, inside, outside
 
     def _draw_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         if self.long_side:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from recam.labels import IGNORE
 from recam.methods.cam import STRIDE, bce_loss, classify
 from recam.methods.irn import irn_loss
 from recam.methods.recam import ReCamSettings, sce_loss, sce_single_loss
+from recam.methods.saliency import EpsSettings, eps_loss
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
 
@@ -28,29 +30,45 @@ def encode(classifier: Classifier, batch: Batch) -> Tensor:
     return features
 
 
-class ClassifierObjective(nn.Module):
-    """FC1 with a loss of Table 1's upper half."""
+@dataclass(frozen=True)
+class EpsTerm:
+    """EPS's loss beside another; needs a classifier with a background channel, and ``saliency`` in each batch."""
 
-    def __init__(self, classifier: Classifier, loss: str) -> None:
+    weight: float
+    settings: EpsSettings
+
+    def add(self, losses: dict[str, Tensor], classifier: Classifier, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`losses` with the weighted term in ``loss``, and the term itself as ``saliency``."""
+        term = eps_loss(classifier.logit_maps(features).float(), batch["saliency"], batch["labels"], self.settings)
+        return {**losses, "loss": losses["loss"] + self.weight * term, "saliency": term}
+
+
+class ClassifierObjective(nn.Module):
+    """FC1 with a loss of Table 1's upper half, and EPS's where it is given."""
+
+    def __init__(self, classifier: Classifier, loss: str, eps: EpsTerm | None = None) -> None:
         super().__init__()
-        self.classifier, self.loss = classifier, CLASSIFIER_LOSSES[loss]
+        self.classifier, self.loss, self.eps = classifier, CLASSIFIER_LOSSES[loss], eps
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        logits = classify(encode(self.classifier, batch), self.classifier.weight_1)  # (B, K)
-        return {"loss": self.loss(logits, batch["labels"])}
+        features = encode(self.classifier, batch)  # (B, D, h, w)
+        losses = {"loss": self.loss(classify(features, self.classifier.weight_1), batch["labels"])}
+        return self.eps.add(losses, self.classifier, features, batch) if self.eps else losses
 
 
 class ReactivationObjective(nn.Module):
-    """BCE + λ·SCE (eq. 8)."""
+    """BCE + λ·SCE (eq. 8), and EPS's loss where it is given."""
 
-    def __init__(self, classifier: Classifier, settings: ReCamSettings) -> None:
+    def __init__(self, classifier: Classifier, settings: ReCamSettings, eps: EpsTerm | None = None) -> None:
         super().__init__()
-        self.classifier, self.settings = classifier, settings
+        self.classifier, self.settings, self.eps = classifier, settings, eps
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         weight_1, weight_2 = self.classifier.weight_1, self.classifier.weight_2
-        loss = self.settings.loss(encode(self.classifier, batch), weight_1, weight_2, batch["labels"])
-        return {"loss": loss.total, "bce": loss.bce, "sce": loss.sce}
+        features = encode(self.classifier, batch)  # (B, D, h, w)
+        loss = self.settings.loss(features, weight_1, weight_2, batch["labels"])
+        losses = {"loss": loss.total, "bce": loss.bce, "sce": loss.sce}
+        return self.eps.add(losses, self.classifier, features, batch) if self.eps else losses
 
 
 class IrnObjective(nn.Module):

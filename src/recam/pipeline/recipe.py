@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from recam.errors import RecipeError, near_matches
+from recam.pipeline.saliency_settings import EdamSection, EpsSection, SaliencySection
 from recam.pipeline.settings import (
     CLASSIFIER,
     AdvCamSection,
@@ -53,6 +54,9 @@ class Recipe(Section):
     irn: IrnSection = IrnSection()
     crf: CrfSection = CrfSection()
     pamr: PamrSection = PamrSection()
+    saliency: SaliencySection = SaliencySection()
+    eps: EpsSection = EpsSection()
+    edam: EdamSection = EdamSection()
     masks: MaskSettings = MaskSettings()
     segment: SegmentSettings = SegmentSettings()
     predict: PredictSettings = PredictSettings()
@@ -77,6 +81,8 @@ class Recipe(Section):
         for name, (background, foreground) in {"irn.sure": self.irn.sure, "irn.sure_cam": self.irn.sure_cam}.items():
             if not 0 <= background <= foreground <= 1:
                 wrong.append(f"{name} = ({background}, {foreground}): give background first, then foreground, both in [0, 1]")
+        if min(self.saliency.std) <= 0:
+            wrong.append(f"saliency.std = {self.saliency.std}: images are divided by it, give values above 0")
         if self.reactivate.control and not self.reactivate.enabled:
             wrong.append("reactivate.control compares with reactivation: enable reactivate, or set control to false")
         if self.seeds.source and self.segment.weights == CLASSIFIER:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,11 @@ from recam.pipeline.chains import Link, is_for_masks, refined_links
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, refiner_steps, step_of
 from recam.pipeline.result_stages import score_seeds
+from recam.pipeline.saliency import MAPS, read_saliency, saliency_key
 from recam.pipeline.scoring import VERSION as SCORES
 from recam.pipeline.store import map_path, read_seed, save_seed
 from recam.pipeline.thresholds import find_threshold, threshold_key
-from recam.pipeline.work import RunData, Stage, Work
+from recam.pipeline.work import SALIENCY, RunData, Stage, Work
 from recam.types import Sample
 
 
@@ -25,9 +26,13 @@ def refine_maps(work: Work, link: Link) -> dict[str, Any]:
     """Refined maps of the images that pseudo masks are made for, or of the scored ones where the chain is there to compare."""
     step = step_of(link)
     threshold, source = find_threshold(work, link.before)
-    refiner = step.make(RefineContext(work, link, threshold))
+    saliency = read_saliency(work) if step.uses_saliency else None
+    refiner_of = step.make_for_each(RefineContext(work, link, threshold, saliency))
     files = FileRefiner(
-        refiner, partial(map_path, work.inputs[link.before.maps_stage], link.before.weighting(work.recipe)), work.folder.path, work.recipe
+        refiner_of,
+        partial(map_path, work.inputs[link.before.maps_stage], link.before.weighting(work.recipe)),
+        work.folder.path,
+        work.recipe,
     )
     whole = _is_whole(work.recipe, link)
     samples = work.data.seeded if whole else work.data.score
@@ -38,9 +43,9 @@ def refine_maps(work: Work, link: Link) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FileRefiner:
-    """A refiner from file to file; picklable where the refiner is."""
+    """Refiners from file to file; picklable where they are."""
 
-    refiner: Refiner
+    refiner_of: Callable[[Sample], Refiner]
     source: Any
     folder: Path
     recipe: Recipe
@@ -50,7 +55,7 @@ class FileRefiner:
         return self.folder / f"{sample.id}.npz"
 
     def __call__(self, sample: Sample) -> None:
-        refined = self.refiner(sample.image.read(), read_seed(self.source(sample.id)))
+        refined = self.refiner_of(sample)(sample.image.read(), read_seed(self.source(sample.id)))
         save_seed(self.target(sample), refined, self.recipe.seeds.bits)
 
 
@@ -70,9 +75,10 @@ def chain_stages(recipe: Recipe) -> tuple[Stage, ...]:
             ("seeded",),
             wanted,
             step.version,
-            (link.before.scores_stage, *step.reads(link)),
+            (link.before.scores_stage, *step.reads(link), *((MAPS,) if step.uses_saliency else ())),
             # A chain that was made to compare holds the scored images only; for masks it goes on with the others.
             holds_enough=partial(_holds_enough, link=link),
+            supervision=lambda recipe, used=step.uses_saliency: (SALIENCY,) if used else (),  # type: ignore[misc]
         )
         scored = Stage(
             link.scores_stage,
@@ -89,8 +95,8 @@ def chain_stages(recipe: Recipe) -> tuple[Stage, ...]:
     return tuple(stages.values())
 
 
-def check_chains(recipe: Recipe, data: RunData) -> None:
-    """Raises `RecipeError` with everything that is wrong with the recipe's chains: unknown, twice, of no use there, or not able to work."""
+def chain_problems(recipe: Recipe, data: RunData) -> list[str]:
+    """Everything that is wrong with the recipe's chains: unknown, twice, of no use there, or not able to work."""
     problems: dict[str, None] = {}
     for chain in (recipe.refine, *recipe.chains.compare):
         told = " → ".join(chain)
@@ -112,13 +118,14 @@ def check_chains(recipe: Recipe, data: RunData) -> None:
         problems["chains.compare: nothing is compared without true masks. Leave it out, or name a split with masks in data.score."] = None
     if recipe.chains.cam and not (recipe.refine or recipe.chains.compare):
         problems["chains.cam: there is no chain to refine CAM by. Name one in refine or chains.compare."] = None
-    if problems:
-        raise RecipeError("the chains of refiners do not hold:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return list(problems)
 
 
 def _refine_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any]:
     step = step_of(link)
     own = {"bits": recipe.seeds.bits, "weighting": link.before.weighting(recipe), **step.settings(recipe, link)}
+    if step.uses_saliency:
+        own["saliency"] = saliency_key(recipe, data, "seeded")
     return {**own, "threshold": threshold_key(recipe, data, link.before)} if step.uses_threshold else own
 
 

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from recam.data.saliency import SaliencyFolder
 from recam.methods.refine import EVEN, Refiner
 from recam.pipeline.chains import Link
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.work import RunData, Stage, Work
 from recam.registry import Registry
+from recam.types import Sample
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class RefineContext:
         work: recipe, data, folders, device.
         link: where in which chain it stands.
         threshold: that of the maps which it is given: found by true masks, or the recipe's.
+        saliency: reads the saliency map of a sample, for steps that use them.
     """
 
     work: Work
     link: Link
     threshold: float
+    saliency: SaliencyFolder | None = None
 
 
 class RefinerStep:
@@ -43,17 +47,23 @@ class RefinerStep:
         makes_maps: it makes maps from the image alone, so that it can only come first.
         uses_threshold: the threshold of the maps that it is given changes what comes out.
         in_processes: images are shared among processes; the refiner must be picklable, and small.
+        uses_saliency: it wants the saliency map of each image; the run then needs a source of them, and results say so.
         version: raised when the code changes what comes out.
     """
 
     makes_maps: ClassVar[bool] = False
     uses_threshold: ClassVar[bool] = False
     in_processes: ClassVar[bool] = False
+    uses_saliency: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def make(self, context: RefineContext) -> Refiner:
         """The refiner itself, on the device where it works."""
         raise NotImplementedError
+
+    def make_for_each(self, context: RefineContext) -> Callable[[Sample], Refiner]:
+        """The refiner of each sample, for one that wants more of it than image and maps; picklable where `in_processes` is set."""
+        return _Same(self.make(context))
 
     def settings(self, recipe: Recipe, link: Link) -> dict[str, Any]:
         """The part of the recipe that its results depend on, JSON-ready."""
@@ -76,8 +86,18 @@ class RefinerStep:
         return ()
 
     def summary(self, recipe: Recipe) -> dict[str, Any]:
-        """What its results must tell besides, such as supervision beyond image labels; JSON-ready."""
+        """What its results must tell besides; JSON-ready."""
         return {}
+
+
+@dataclass(frozen=True)
+class _Same:
+    """One refiner for all samples."""
+
+    refiner: Refiner
+
+    def __call__(self, sample: Sample) -> Refiner:
+        return self.refiner
 
 
 refiner_steps: Registry[Callable[[], RefinerStep]] = Registry("refiner")

@@ -21,7 +21,8 @@ from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.given import check_given
 from recam.pipeline.recipe import Recipe, load_recipe
-from recam.pipeline.refine_stages import check_chains
+from recam.pipeline.refine_stages import chain_problems
+from recam.pipeline.saliency import saliency_problems
 from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.stages import check_group, list_stages, stages_until
 from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
@@ -64,9 +65,10 @@ def run(
         run_data = _open_data(recipe, folder, accelerator)
         if recipe.seeds.source:
             check_given(recipe, run_data)
-        check_chains(recipe, run_data)
+        _refuse_unfit(recipe, run_data)
         every = [stage for stage in list_stages(recipe) if stage.wanted(recipe, run_data)]
         plan = _plan(every, recipe, run_data)
+        supervision = _supervision(every, recipe)
         wanted = stages_until(tuple(every), until)
         pending = [stage for stage in wanted if not _is_done(folder, stage, recipe, make_key(plan[stage.name]))]
         _refuse_early(recipe, run_data, {stage.name for stage in pending})
@@ -82,7 +84,7 @@ def run(
             if not done:
                 made.append(stage.name)
                 inputs = {name: folders[name] for name in (*stage.needs, *stage.reads) if name in folders}
-                _make(stage, Work(recipe, run_data, folders[stage.name], inputs, accelerator), parts)
+                _make(stage, Work(recipe, run_data, folders[stage.name], inputs, accelerator), parts, supervision[stage.name])
         skipped = tuple(stage.name for stage in wanted if stage.name not in made)
         # Later stages that other settings had made are no part of this result.
         keys = {name: make_key(parts) for name, parts in plan.items()}
@@ -161,6 +163,15 @@ def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, d
     return plan
 
 
+def _supervision(wanted: Sequence[Stage], recipe: Recipe) -> dict[str, list[str]]:
+    """By stage, what people had to say for its results: its own, and that of all that it is made from."""
+    told: dict[str, list[str]] = {}
+    for stage in wanted:
+        before = (word for name in stage.needs for word in told.get(name, ()))
+        told[stage.name] = list(dict.fromkeys((*before, *stage.supervision(recipe))))
+    return told
+
+
 def _is_done(folder: RunFolder, stage: Stage, recipe: Recipe, key: str) -> bool:
     places = (folder.root / stage.name, folder.root / "old" / stage.name / key)
     found = (StageFolder(stage.name, path, key) for path in places)
@@ -173,6 +184,13 @@ def _open_stage(folder: RunFolder, name: str, key: str, accelerator: Accelerator
     stage = folder.open_stage(name, key) if accelerator.is_main_process else StageFolder(name, folder.root / name, key)
     accelerator.wait_for_everyone()
     return stage
+
+
+def _refuse_unfit(recipe: Recipe, data: RunData) -> None:
+    """Raises `RecipeError` with all that this data set or machine, or the recipe itself, has against refiners and saliency maps."""
+    problems = [*chain_problems(recipe, data), *saliency_problems(recipe, data)]
+    if problems:
+        raise RecipeError("the recipe cannot be followed:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
@@ -196,13 +214,13 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
         build_segmenter(recipe.segment, n_classes, "none" if recipe.segment.weights == CLASSIFIER else recipe.segment.weights)
 
 
-def _make(stage: Stage, work: Work, parts: Mapping[str, Any]) -> None:
+def _make(stage: Stage, work: Work, parts: Mapping[str, Any], supervision: Sequence[str]) -> None:
     from recam.pipeline.measure import Measure
 
     resumed = bool(work.folder.record)
     if work.accelerator.is_main_process:
         console.print(f"[bold]{stage.name}[/bold]" + (" goes on where it was" if resumed else ""), highlight=False)
-        work.folder.begin({"inputs": dict(parts), "resumed": resumed})
+        work.folder.begin({"inputs": dict(parts), "resumed": resumed, "supervision": list(supervision)})
     work.accelerator.wait_for_everyone()
     with Measure() as cost:
         results = stage.make(work)

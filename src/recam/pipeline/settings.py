@@ -66,6 +66,8 @@ class ClassifySettings(Section):
 
     loss: Literal["bce", "sce", "sce_single"] = "bce"
     """Loss on FC1: ``bce`` (eq. 1), or a variant of Table 1."""
+    saliency_loss: Literal["none", "eps"] = "none"
+    """``eps`` adds EPS's loss on saliency maps (section eps; needs saliency.source), here, in reactivation and in its control."""
     epochs: int = Field(5, ge=1)
     """Passes over the training split."""
     batch: int = Field(16, ge=1)

@@ -15,12 +15,13 @@ from recam.pipeline.picture_stage import make_pictures
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refine_stages import chain_stages
 from recam.pipeline.result_stages import make_masks, make_seed_files, predict_val, score_seeds
+from recam.pipeline.saliency import MAPS, VIEWS, eps_key, saliency_stages, wants_eps
 from recam.pipeline.scoring import VERSION as SCORES
 from recam.pipeline.scoring import score_masks
 from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.thresholds import threshold_key
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
-from recam.pipeline.work import RunData, Stage
+from recam.pipeline.work import GIVEN, LABELS, SALIENCY, TRUTH, RunData, Stage
 
 
 def _training(recipe: Recipe, data: RunData) -> dict[str, Any]:
@@ -30,7 +31,8 @@ def _training(recipe: Recipe, data: RunData) -> dict[str, Any]:
 
 
 def _classify(recipe: Recipe, data: RunData) -> dict[str, Any]:
-    return {**_training(recipe, data), **recipe.classify.model_dump(exclude={"cache_gb"})}
+    own = recipe.classify.model_dump(exclude={"cache_gb", "saliency_loss"})
+    return {**_training(recipe, data), **own, **eps_key(recipe, data)}
 
 
 def _reactivate(recipe: Recipe, data: RunData) -> dict[str, Any]:
@@ -88,6 +90,19 @@ def _features_wanted(recipe: Recipe, data: RunData) -> bool:
     return recipe.classify.cache_features > 0 and _classifier_wanted(recipe, data)
 
 
+def _labels(recipe: Recipe) -> tuple[str, ...]:
+    return (LABELS, SALIENCY) if wants_eps(recipe) else (LABELS,)
+
+
+def _elsewhere(recipe: Recipe) -> tuple[str, ...]:
+    return (GIVEN,)
+
+
+def _truth(recipe: Recipe) -> tuple[str, ...]:
+    # Features of the classifier bring what that had learned from.
+    return (*(_labels(recipe) if recipe.segment.weights == CLASSIFIER else ()), TRUTH)
+
+
 def _recam_wanted(recipe: Recipe, data: RunData) -> bool:
     return recipe.reactivate.enabled and _classifier_wanted(recipe, data)
 
@@ -126,10 +141,12 @@ def _truth_wanted(recipe: Recipe, data: RunData) -> bool:
 
 _BEFORE: tuple[Stage, ...] = (
     Stage("features", "classify", make_features, _training, roles=("train",), wanted=_features_wanted),
-    Stage("classify", "classify", classify, _classify, ("features",), ("train",), _classifier_wanted),
-    Stage("control", "reactivate", control, _control, ("classify", "features"), ("train",), _control_wanted),
-    Stage("reactivate", "reactivate", reactivate, _reactivate, ("classify", "features"), ("train",), _recam_wanted),
-    Stage("seeds/given", "seeds", take_given, given_settings, (), ("seeded",), _given_wanted),
+    Stage(
+        "classify", "classify", classify, _classify, ("features",), ("train",), _classifier_wanted, reads=(MAPS, VIEWS), supervision=_labels
+    ),
+    Stage("control", "reactivate", control, _control, ("classify", "features"), ("train",), _control_wanted, reads=(MAPS, VIEWS)),
+    Stage("reactivate", "reactivate", reactivate, _reactivate, ("classify", "features"), ("train",), _recam_wanted, reads=(MAPS, VIEWS)),
+    Stage("seeds/given", "seeds", take_given, given_settings, (), ("seeded",), _given_wanted, supervision=_elsewhere),
     Stage("seeds/cam", "seeds", make_seed_files, _seeds, ("classify",), ("seeded",), _classifier_wanted),
     Stage("seeds/control", "seeds", make_seed_files, _seeds, ("control",), ("score",), _control_wanted),
     Stage(
@@ -152,7 +169,9 @@ _BEFORE: tuple[Stage, ...] = (
 _AFTER: tuple[Stage, ...] = (
     Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth, SCORES),
     Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted, reads=("classify", "reactivate")),
-    Stage("segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted, reads=("classify", "reactivate")),
+    Stage(
+        "segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted, reads=("classify", "reactivate"), supervision=_truth
+    ),
     Stage(
         "predictions/pseudo",
         "segment",
@@ -187,7 +206,7 @@ def list_stages(recipe: Recipe) -> tuple[Stage, ...]:
     shown = (*seeds, *(Link(link.origin, link.chain[:end]).maps_stage for end in range(1, len(link.chain) + 1)), "masks", "segment/pseudo")
     ranked = ("scores/masks", "predictions/pseudo")
     pictures = Stage("pictures", "pictures", make_pictures, _predict, (*shown, *ranked), ("seeded", "score", "val"), version=2)
-    return (*_BEFORE, *chain_stages(recipe), masks, *_AFTER, pictures)
+    return (*saliency_stages(recipe), *_BEFORE, *chain_stages(recipe), masks, *_AFTER, pictures)
 
 
 def check_group(until: str | None) -> None:

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from recam.pipeline.store import RunFolder, read_json
+from recam.pipeline.work import SALIENCY
+
+MARK = " *"
+"""Behind maps that took more than image labels."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class RunSummary:
             "seeds": scores,
             "masks": {key: masks.get(key) for key in ("seeds", "threshold", "threshold_from")} | {"miou": self._miou("scores/masks")},
             "segmentation": {"pseudo": self._miou("predictions/pseudo"), "truth": self._miou("predictions/truth")},
+            "supervision": {
+                "seeds": {name: self._supervision(stage) for name, stage in self._scored_by().items()},
+                "masks": self._supervision("masks"),
+                "segmentation": {kind: self._supervision(f"segment/{kind}") for kind in ("pseudo", "truth")},
+            },
             "stages": {name: self._cost(record) for name, record in self.records.items()},
         }
 
@@ -48,25 +57,30 @@ class RunSummary:
         seeds = self._seeds()
         if seeds:
             images = next(self._results(stage)["images"] for stage in self.records if "seeds" in self._results(stage))
-            named = max((28, *(len(name) + 2 for name, _ in seeds)))
+            marks = {name: MARK if self._used_saliency(stage) else "" for name, stage in self._scored_by().items()}
+            named = max((28, *(len(name + marks[name]) + 2 for name, _ in seeds)))
             heading = f"{'seed mIoU (' + str(images) + ' images)':<{named}}"
             lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}"]
             for name, found in seeds:
                 cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
-                lines.append(f"{name:<{named}}" + "  ".join(_score_at(cell) for cell in cells))
+                lines.append(f"{name + marks[name]:<{named}}" + "  ".join(_score_at(cell) for cell in cells))
             lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
+            told_once = dict.fromkeys(self._supervision(stage) for name, stage in self._scored_by().items() if marks[name])
+            lines += [f"{MARK.strip()} supervision: {words}" for words in told_once]
         masks = self._results("masks")
         if masks:
             score = self._miou("scores/masks")
             told = f"pseudo masks from {masks['seeds']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
-            lines += ["", f"{told}: " + (f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU")]
+            outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
+            lines += ["", f"{told}: {outcome}{self._told_saliency('masks')}"]
         for kind, told in (
             ("pseudo", "segmentation model, trained on pseudo masks"),
             ("truth", "segmentation model, trained on true masks"),
         ):
             if f"predictions/{kind}" in self.records:
+                said = self._told_saliency(f"segment/{kind}")
                 held_out = self._results(f"predictions/{kind}")["images"]
-                lines.append(f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images")
+                lines.append(f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images{said}")
         wide = max((20, *(len(name) + 2 for name in self.records)))
         lines += ["", f"{'stage':<{wide}}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
         for name, record in self.records.items():
@@ -81,6 +95,20 @@ class RunSummary:
 
     def _seeds(self) -> list[tuple[str, dict[str, Any]]]:
         return [item for stage in self.records if stage.startswith("scores/") for item in self._results(stage).get("seeds", {}).items()]
+
+    def _scored_by(self) -> dict[str, str]:
+        """The stage that scored each set of maps, by the maps' name."""
+        return {name: stage for stage in self.records if stage.startswith("scores/") for name in self._results(stage).get("seeds", {})}
+
+    def _supervision(self, stage: str) -> str | None:
+        """E.g. ``image labels + saliency``; None where the stage was not made, or before this was written down."""
+        return " + ".join(self.records.get(stage, {}).get("supervision", ())) or None
+
+    def _used_saliency(self, stage: str) -> bool:
+        return SALIENCY in self.records.get(stage, {}).get("supervision", ())
+
+    def _told_saliency(self, stage: str) -> str:
+        return f"; supervision: {self._supervision(stage)}" if self._used_saliency(stage) else ""
 
     def _miou(self, stage: str) -> float | None:
         miou: float | None = self._results(stage).get("scores", {}).get("miou")

@@ -30,10 +30,10 @@ class TrainedSegmenter:
     std: Triple
 
 
-def make_classifier(settings: BackboneSettings, n_classes: int, second_head: bool) -> Classifier:
+def make_classifier(settings: BackboneSettings, n_classes: int, second_head: bool, background: bool = False) -> Classifier:
     """A classifier with the settings' backbone, channels-last. Heads are fresh: seed torch before."""
     backbone = Backbone(settings.name, settings.weights, settings.output_stride, settings.dilate, settings.freeze_until)
-    return Classifier(backbone, n_classes, second_head).to(memory_format=torch.channels_last)
+    return Classifier(backbone, n_classes, second_head, background).to(memory_format=torch.channels_last)
 
 
 def save_classifier(path: Path, classifier: Classifier, settings: BackboneSettings, classes: Sequence[str]) -> None:
@@ -44,6 +44,7 @@ def save_classifier(path: Path, classifier: Classifier, settings: BackboneSettin
         "backbone": settings.model_dump(),
         "classes": list(classes),
         "second_head": classifier.fc2 is not None,
+        "background": classifier.background is not None,
         "mean": backbone.mean,
         "std": backbone.std,
     }
@@ -61,7 +62,7 @@ def load_classifier(path: Path, second_head: bool = False, freeze_until: int | s
     tensors, meta = _load(path, "classifier")
     changed = {} if freeze_until is None else {"freeze_until": freeze_until}
     settings = BackboneSettings.model_validate({**meta["backbone"], "weights": "none", **changed})
-    classifier = make_classifier(settings, len(meta["classes"]), second_head or meta["second_head"])
+    classifier = make_classifier(settings, len(meta["classes"]), second_head or meta["second_head"], meta.get("background", False))
     classifier.load_state_dict(tensors, strict=meta["second_head"] or not second_head)
     classifier.backbone.mean, classifier.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
     return classifier.eval()

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from recam.data.features import CachedFeatures, feature_path, save_features
+from recam.data.features import CachedFeatures, feature_path, save_features, view_generator
 from recam.data.loader import Batch, LabelledImages, MaskedImages
 from recam.data.transforms import Augment
 from recam.errors import DataError, RecipeError
 from recam.models.classifier import Classifier
 from recam.models.encoders import encoder_normalisation
-from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective, SegmentationObjective
+from recam.pipeline.objectives import ClassifierObjective, EpsTerm, ReactivationObjective, SegmentationObjective
 from recam.pipeline.recipe import Recipe
+from recam.pipeline.saliency import VIEWS, read_saliency, wants_eps
 from recam.pipeline.segment_parts import (
     VAL_MIOU,
     PseudoMasks,
@@ -58,9 +58,7 @@ def make_features(work: Work) -> dict[str, Any]:
     index = {sample.id: position for position, sample in enumerate(work.data.train)}
     for sample in work.share(work.data.train, lambda sample: feature_path(work.folder.path, sample.id).is_file()):
         image = sample.image.read()
-        views = [
-            augment(image, np.random.default_rng([work.recipe.seed, view, index[sample.id]]))[0] for view in range(settings.cache_features)
-        ]
+        views = [augment(image, view_generator(work.recipe.seed, view, index[sample.id]))[0] for view in range(settings.cache_features)]
         batch = torch.stack(views).to(work.accelerator.device, memory_format=torch.channels_last)
         save_features(feature_path(work.folder.path, sample.id), backbone.trunk(batch))
     return {"gib": round(need, 3), "views": settings.cache_features}
@@ -70,9 +68,9 @@ def classify(work: Work) -> dict[str, Any]:
     """Train the multi-label classifier (eq. 1)."""
     torch.manual_seed(work.recipe.seed)
     settings = work.recipe.classify
-    classifier = make_classifier(work.recipe.backbone, len(work.data.catalog.classes), second_head=False)
+    classifier = make_classifier(work.recipe.backbone, len(work.data.catalog.classes), False, wants_eps(work.recipe))
     groups = split_parameters(classifier, classifier.backbone, settings.lr, settings.head_lr)
-    return _train_classifier(work, classifier, ClassifierObjective(classifier, settings.loss), groups, settings.epochs)
+    return _train_classifier(work, classifier, ClassifierObjective(classifier, settings.loss, _eps(work.recipe)), groups, settings.epochs)
 
 
 def reactivate(work: Work) -> dict[str, Any]:
@@ -81,7 +79,7 @@ def reactivate(work: Work) -> dict[str, Any]:
     settings = work.recipe.reactivate
     classifier = load_classifier(_weights(work, "classify"), second_head=True)
     groups = split_parameters(classifier, classifier.fc2 or classifier, settings.fc2_lr, settings.lr)
-    objective = ReactivationObjective(classifier, settings.loss_settings())
+    objective = ReactivationObjective(classifier, settings.loss_settings(), _eps(work.recipe))
     return _train_classifier(work, classifier, objective, groups, settings.epochs, first_view=work.recipe.classify.epochs)
 
 
@@ -91,7 +89,7 @@ def control(work: Work) -> dict[str, Any]:
     settings = work.recipe.reactivate
     classifier = load_classifier(_weights(work, "classify"))
     groups = split_parameters(classifier, classifier.backbone, settings.lr, settings.lr)
-    objective = ClassifierObjective(classifier, work.recipe.classify.loss)
+    objective = ClassifierObjective(classifier, work.recipe.classify.loss, _eps(work.recipe))
     return _train_classifier(work, classifier, objective, groups, settings.epochs, first_view=work.recipe.classify.epochs)
 
 
@@ -144,6 +142,10 @@ def _weights(work: Work, stage: str) -> Any:
     return work.inputs[stage].path / WEIGHTS
 
 
+def _eps(recipe: Recipe) -> EpsTerm | None:
+    return EpsTerm(recipe.eps.weight, recipe.eps.method()) if wants_eps(recipe) else None
+
+
 def _augment(recipe: Recipe, classifier: Classifier) -> Augment:
     settings, backbone = recipe.classify, classifier.backbone
     return Augment(settings.crop, backbone.mean, backbone.std, long_side=settings.long_side)
@@ -153,12 +155,15 @@ def _train_classifier(
     work: Work, classifier: Classifier, objective: nn.Module, groups: list[dict[str, Any]], epochs: int, first_view: int = 0
 ) -> dict[str, Any]:
     n_classes = len(work.data.catalog.classes)
+    eps = wants_eps(work.recipe)
     dataset: Dataset[Batch]
     if "features" in work.inputs:
-        dataset = CachedFeatures(work.inputs["features"].path, work.data.train, n_classes, first_view)
+        saliency = work.inputs[VIEWS].path if eps else None
+        dataset = CachedFeatures(work.inputs["features"].path, work.data.train, n_classes, first_view, saliency)
     else:
         # Other draws of augmentation than those the classifier began with.
-        dataset = LabelledImages(work.data.train, _augment(work.recipe, classifier), n_classes, work.recipe.seed + first_view)
+        augment, seed = _augment(work.recipe, classifier), work.recipe.seed + first_view
+        dataset = LabelledImages(work.data.train, augment, n_classes, seed, read_saliency(work) if eps else None)
     results = train(work, objective, dataset, groups, work.recipe.classify, epochs, work.recipe.classify.batch)
     if work.accelerator.is_main_process:
         save_classifier(work.folder.path / WEIGHTS, classifier, work.recipe.backbone, work.data.catalog.classes.names)

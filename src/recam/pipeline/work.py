@@ -24,6 +24,9 @@ from recam.types import Sample
 
 Role = Literal["train", "score", "val"]
 
+LABELS, SALIENCY, TRUTH, GIVEN = "image labels", "saliency", "true masks", "maps made elsewhere"
+"""What results say of their supervision; see `Stage.supervision`."""
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -69,14 +72,14 @@ class RunData:
         known = {sample.id for sample in self.train}
         return self.train + [sample for sample in self.score if sample.id not in known]
 
-    def fingerprint(self, role: str) -> str:
-        """Hash of a role's ids, labels and files; see `recam.data.catalog.fingerprint`."""
-        if role not in self._fingerprints:
-            self._fingerprints[role] = fingerprint(getattr(self, role))
-        return self._fingerprints[role]
+    def fingerprint(self, role: str, of: Callable[[Sequence[Sample]], str] = fingerprint) -> str:
+        """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples `of` looks at."""
+        if (role, of) not in self._fingerprints:
+            self._fingerprints[role, of] = of(getattr(self, role))
+        return self._fingerprints[role, of]
 
     @cached_property
-    def _fingerprints(self) -> dict[str, str]:
+    def _fingerprints(self) -> dict[tuple[str, Callable[[Sequence[Sample]], str]], str]:
         return {}
 
     def _samples(self, role: Role) -> list[Sample]:
@@ -154,6 +157,7 @@ class Stage:
         version: raised when the code changes what comes out.
         reads: names of further stages it reads, whose settings its result does not depend on beyond what `settings` and `roles` tell.
         holds_enough: whether the results of a finished stage hold all that the recipe wants of it; where not, it goes on.
+        supervision: what people had to say for its results, beyond that of the stages it needs, e.g. ``image labels``.
     """
 
     name: str
@@ -166,6 +170,7 @@ class Stage:
     version: int = 1
     reads: tuple[str, ...] = ()
     holds_enough: Callable[[Recipe, Mapping[str, Any]], bool] = lambda recipe, results: True
+    supervision: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
 
 
 def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:

@@ -1,0 +1,61 @@
+"""A folder of saliency maps: one grey PNG an image, named after its id, of the image's size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recam.data.images import ImageFile, image_size, read_grey
+from recam.errors import DataError, Problem
+from recam.types import Grey, Sample
+
+
+@dataclass(frozen=True)
+class SaliencyFolder:
+    """Reads the saliency map of a sample, (H, W) in [0, 1]; picklable, so that worker processes can.
+
+    Attributes:
+        folder: where ``ID.png`` lies, in sub-folders where ids have them.
+    """
+
+    folder: Path
+
+    def path(self, sample: Sample) -> Path:
+        """Where the map of a sample lies."""
+        return self.folder / f"{sample.id}.png"
+
+    def __call__(self, sample: Sample) -> Grey:
+        """The map itself. Raises `DataError` naming a file that is missing, damaged or not grey."""
+        return read_grey(self.path(sample))
+
+    def fingerprint(self, samples: Iterable[Sample]) -> str:
+        """A hash that changes when the map of any sample does (by file size and time). Raises `DataError` for one that is missing."""
+        digest = hashlib.sha256()
+        for sample in samples:
+            digest.update(repr((sample.id, ImageFile(self.path(sample)).fingerprint())).encode())
+        return digest.hexdigest()
+
+    def missing(self, samples: Sequence[Sample]) -> str | None:
+        """Which of the samples have no map, in a sentence; None where all have one. Nothing is decoded."""
+        if not self.folder.is_dir():
+            return f"{self.folder} is no folder of saliency maps: there is {'a file' if self.folder.exists() else 'nothing'} of that name"
+        lost = [sample.id for sample in samples if not self.path(sample).is_file()]
+        if not lost:
+            return None
+        first = ", ".join(f"{sample_id}.png" for sample_id in lost[:3])
+        return f"{len(lost)} of {len(samples)} images have no saliency map in {self.folder} (first: {first})"
+
+    def problems(self, samples: Sequence[Sample], show: Callable[[Sequence[Sample]], Iterable[Sample]] = iter) -> Iterator[Problem]:
+        """What is wrong with the maps of the samples, each decoded; `show` iterates over them with progress."""
+        for sample in show(samples):
+            where = str(self.path(sample))
+            try:
+                found, size = self(sample).shape, image_size(sample.image)
+            except DataError as error:
+                yield Problem("unreadable-saliency", where, str(error).removeprefix(f"{where} "))
+                continue
+            if found != size:
+                message = f"the map is {found[1]}×{found[0]} pixels, its image {size[1]}×{size[0]}. Make it at the image's size."
+                yield Problem("saliency-size", where, message)
