@@ -18,6 +18,8 @@ from recam.data.transforms import Augment
 from recam.errors import DataError, RecipeError
 from recam.methods.cam import read_full
 from recam.methods.saliency import edam_mask
+from recam.pipeline.recipe import load_recipe
+from recam.pipeline.saliency import saliency_problems
 from recam.pipeline.store import read_json, read_seed
 from recam.pipeline.trained import load_classifier
 from recam.tensors import load_tensors, save_tensors
@@ -227,6 +229,8 @@ def test_without_source_and_with_one_that_nothing_uses(tmp_path, tiny_settings, 
     assert "the refiner 'edam' and classify.saliency_loss = 'eps' need saliency maps. Set saliency.source to a folder of maps" in told
     assert "the chain edam → edam has 'edam' twice" in told  # all at once
     assert "classify.saliency_loss = 'eps' needs saliency maps" in refused(tmp_path, tiny_settings, **EPS)
+    given = load_recipe({}, {"classify.saliency_loss": "eps", "seeds.source": "maps", "saliency.source": str(maps)})
+    assert "with seeds.source there is none" in saliency_problems(given, None)[0]
     assert "saliency.source is set and nothing uses it" in refused(tmp_path, tiny_settings, saliency__source=str(maps))
 
 
