@@ -68,9 +68,11 @@ def _settings_of(view: RunView, layer: Layer) -> dict[str, Any]:
         weighting = view.recipe.seeds.weighting
     else:
         origin = ""
-    if origin not in ("cam", "recam"):
+    if origin not in ("cam", "recam", "given"):
         raise RecipeError(f"pseudo masks are made from CAM or ReCAM, refined or not, but {layer.title} is neither. Choose another layer.")
     settings: dict[str, Any] = {"refine": chain} if refines else {}
+    if origin == "given":
+        return settings
     if origin == "recam":
         return settings | {"seeds.weighting": weighting}
     return settings | {"reactivate.enabled": False, "reactivate.control": False}

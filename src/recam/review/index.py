@@ -71,7 +71,7 @@ class Index:
         self._pair = (cam, recam) if cam and recam else None
         self._used: list[Layer] = list(dict.fromkeys(layer for layer in (cam, recam, view.main_maps) if layer))
         self._used += [view.layers[name] for name in (MASKS, MODEL) if name in view.layers]
-        levels = {layer.name: view.threshold(layer) for layer in self._used if layer.kind == "maps"}
+        levels = {layer.name: view.levels(layer) for layer in self._used if layer.kind == "maps"}
         self._key = make_key({"version": VERSION, "layers": [(layer.name, layer.key) for layer in self._used], "thresholds": levels})
         self.rows: list[Row] = []
         self._stamps: list[str] = []
@@ -114,10 +114,10 @@ class Index:
                         size = size or (mask.shape[0], mask.shape[1])
                 elif seed := view.read_maps(layer, item):
                     size = seed.size
-                    level = view.threshold(layer)
-                    masks[layer] = apply_threshold(seed.maps, seed.class_indices, level)
+                    levels = np.asarray(view.levels(layer), np.float32)[seed.class_indices]  # (n,)
+                    masks[layer] = apply_threshold(seed.maps, seed.class_indices, levels.tolist())
                     if layer == view.main_maps and len(seed.maps):
-                        confidence = float((np.abs(seed.maps.max(0) - level) > NEAR).mean())
+                        confidence = float((np.abs(seed.maps.max(0) - levels[seed.maps.argmax(0)]) > NEAR).mean())
             by_name = {layer.name: mask for layer, mask in masks.items()}
             pair = [masks[layer] for layer in self._pair or () if layer in masks]
             shown = by_name.get(MASKS, masks.get(view.main_maps) if view.main_maps else None)

@@ -146,6 +146,15 @@ class RunView:
         choice = layer.scores.get("oracle" if self.recipe.masks.oracle else "recipe")
         return float(choice["threshold"]) if choice else self.recipe.masks.threshold
 
+    def class_thresholds(self, layer: Layer) -> dict[str, float]:
+        """Thresholds of single classes that the pseudo masks were made with, by name; empty for layers they were not made from."""
+        return dict(self.mask_results.get("class_thresholds", {})) if layer == self.main_maps else {}
+
+    def levels(self, layer: Layer) -> list[float]:
+        """(K,) the threshold of each class that a layer of maps starts with."""
+        own, level = self.class_thresholds(layer), self.threshold(layer)
+        return [own.get(name, level) for name in self.classes]
+
     def has(self, item: Item, layer: Layer) -> bool:
         """Whether an image has this layer."""
         return bool(item.sample and item.sample.mask) if layer.name == TRUTH else layer.path(item.id) is not None
@@ -188,7 +197,11 @@ class RunView:
         raise StoreError(f"{self.root} has nothing to review yet, and its data set cannot be opened: {self.no_photos}")
 
     def _find_layers(self) -> Iterator[Layer]:
-        seeds = [("seeds/cam", "w", "CAM", "cam"), ("seeds/control", "w", "control", "control")]
+        seeds = [
+            ("seeds/given", "w", "class maps", "given"),
+            ("seeds/cam", "w", "CAM", "cam"),
+            ("seeds/control", "w", "control", "control"),
+        ]
         own = self.recipe.seeds.weighting
         weightings = sorted({own, *self.recipe.seeds.weightings}, key=lambda weighting: weighting == own)  # the run's own last
         seeds += [("seeds/recam", w, "ReCAM" if w == own else f"ReCAM {w}", f"recam {w}") for w in weightings]
@@ -257,7 +270,7 @@ def _classes_of(path: Path) -> tuple[int, ...] | None:
 
 
 def _refined_title(origin: str, steps: list[str]) -> str:
-    known = {"cam": "CAM", "recam": "ReCAM"}
+    known = {"cam": "CAM", "recam": "ReCAM", "given": "class maps"}
     return " + ".join((known.get(origin, origin), *steps))
 
 
@@ -273,12 +286,4 @@ def mask_of_maps(seed: SeedMaps, labels: tuple[int, ...], thresholds: Mapping[in
     kept = np.isin(seed.class_indices, labels)
     indices = seed.class_indices[kept]
     maps = read_full(SeedMaps(seed.maps[kept], indices, seed.size))  # (n, H, W)
-    if not len(indices):
-        return apply_threshold(maps, indices, default, seed.ignore)
-    levels = np.asarray([thresholds.get(index, default) for index in indices.tolist()], np.float32)  # (n,)
-    winner = maps.argmax(0)  # (H, W)
-    exceeded = maps.max(0) > levels[winner]
-    mask: Mask = np.where(exceeded, indices[winner] + 1, 0).astype(np.uint8)
-    if seed.ignore is not None:
-        mask[seed.ignore] = 255
-    return mask
+    return apply_threshold(maps, indices, [thresholds.get(index, default) for index in indices.tolist()], seed.ignore)

@@ -32,7 +32,7 @@ def serve_review(run: str | Path, port: int = 8765, data: str | None = None) -> 
         DataError: `data` cannot be opened.
     """
     view = RunView(run, data)
-    with only_reviewer(view.review), _listen(port) as listener:
+    with only_reviewer(view.review), listen(port) as listener:
         session = Session(view)
         token = secrets.token_urlsafe(24)
         address = f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
@@ -63,7 +63,8 @@ def export_review(
         )
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
+    """A socket on 127.0.0.1, so that the port is known before anything is started. Raises `StoreError` for one that is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

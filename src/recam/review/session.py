@@ -130,7 +130,14 @@ class Session:
             if layer.kind == "maps":
                 marks = {name: layer.scores[name]["threshold"] for name in ("oracle", "otsu", "recipe") if layer.scores.get(name)}
                 curve = {"thresholds": layer.scores.get("thresholds"), "curve": layer.scores.get("curve")}
-                told |= {"threshold": view.threshold(layer), "marks": marks, **curve, "countable": self.counts.possible(layer)}
+                own = view.class_thresholds(layer)
+                told |= {
+                    "threshold": view.threshold(layer),
+                    "class_thresholds": own,
+                    "marks": marks,
+                    **curve,
+                    "countable": self.counts.possible(layer),
+                }
             layers.append(told)
         main = MASKS if MASKS in view.layers else (view.main_maps.name if view.main_maps else next(iter(view.layers), ""))
         return {

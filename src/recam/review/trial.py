@@ -88,8 +88,8 @@ class Trial:
             maps = read_full(seed)
             pictures[title] = overlay_heat(image, maps)
         layer = self._view.layers.get(f"seeds/recam/{recipe.seeds.weighting}" if again is not None else "seeds/cam/w")
-        level = self._view.threshold(layer) if layer else recipe.masks.threshold
-        pictures["mask"] = overlay_mask(image, apply_threshold(maps, present, level))
+        levels = self._view.levels(layer) if layer else [recipe.masks.threshold] * len(sure)
+        pictures["mask"] = overlay_mask(image, apply_threshold(maps, present, [levels[index] for index in present]))
         chances: list[float | None] = [None] * len(sure)
         if "model" in self._view.layers:
             prediction = self._predictor()(image)

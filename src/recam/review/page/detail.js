@@ -150,6 +150,8 @@ export function paintWith(tool) {
   if (!brush.mask) {
     const start = current() ?? (size[0] ? new Uint8Array(size[0] * size[1]) : null);
     if (!start) return tell("toast", "The size of this image is not known, so it cannot be painted.");
+    const [first] = labelsOf(number);
+    if (first !== undefined) { brush.value = first + 1; $("paint-class").value = first + 1; }
     brush.begin(Uint8Array.from(start), size);
   }
   brush.choose(tool);

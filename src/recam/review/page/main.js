@@ -6,7 +6,7 @@ import { intoRecipe, openExport } from "./dialogs.js";
 import { apply, fillChoices } from "./filters.js";
 import { relayout } from "./grid.js";
 import { cssColour } from "./paint.js";
-import { catchUp, decide, decided, judgement, load, mapsLayer, on, reloadImages, setThreshold, show, shown, state, tell, undo } from "./state.js";
+import { catchUp, decide, decided, judgement, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, tell, undo } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const guarded = (work) => async (...given) => { try { await work(...given); } catch (error) { toast(error.message); } };
@@ -118,7 +118,7 @@ click("try-open", () => $("try").showModal()); click("export-open", openExport);
 click("recipe", guarded(intoRecipe));
 click("model", guarded(async () => { await post("model", {}); await catchUp(); }));
 click("filter-toggle", () => { const on = document.body.classList.toggle("open-filters"); $("filter-toggle").setAttribute("aria-expanded", on); relayout(); });
-click("reset", () => { const layer = mapsLayer(); if (layer) { state.thresholds[layer.name] = { all: layer.threshold, own: {} }; tell("threshold"); } });
+click("reset", () => { const layer = mapsLayer(); if (layer) { state.thresholds[layer.name] = startOf(layer); tell("threshold"); } });
 click("accept-all", guarded(async () => {
   const open = state.order.filter((number) => decided(number).verdict === "open");
   const what = shown()?.title ?? "mask";
@@ -142,7 +142,7 @@ on("jobs images", modelButton);
 on("job-ended", guarded(async (job) => {
   if (job.state === "failed") toast(job.message);
   if (job.name === "model") await reloadImages();
-  else need(mapsLayer());
+  else if (job.name.startsWith("counts")) need(mapsLayer());
 }));
 
 async function begin() {

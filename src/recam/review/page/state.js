@@ -29,9 +29,15 @@ export function thresholdsOf(layer) {
   return state.run.classes.map((_, index) => own[index] ?? all);
 }
 
+// The thresholds that the run's own masks were made with.
+export function startOf(layer) {
+  const own = Object.entries(layer.class_thresholds).map(([name, value]) => [classIndex(name), value]);
+  return { all: layer.threshold, own: Object.fromEntries(own) };
+}
+
 export async function load() {
   [state.run, state.images] = await Promise.all([fetchJson("run"), fetchJson("images")]);
-  for (const layer of state.run.layers) if (layer.kind === "maps") state.thresholds[layer.name] = { all: layer.threshold, own: {} };
+  for (const layer of state.run.layers) if (layer.kind === "maps") state.thresholds[layer.name] = startOf(layer);
   state.layer = state.run.shown;
   await catchUp(true);
 }
