@@ -297,7 +297,7 @@ def test_a_photo_is_tried(client):
     encoded = io.BytesIO()
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)).save(encoded, "PNG")
     tried = client.post("api/try", content=encoded.getvalue()).json()
-    assert list(tried["pictures"]) == ["photo", "CAM", "ReCAM", "mask", "prediction"]
+    assert list(tried["pictures"]) == ["photo", "CAM", "ReCAM", "mask", "refined (PAMR)", "prediction"]
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in tried["pictures"].values())
     assert len(tried["found"]) == 10
     assert all(0 <= found["classifier"] <= 1 and 0 <= found["model"] <= 1 for found in tried["found"])

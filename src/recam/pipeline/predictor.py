@@ -84,7 +84,8 @@ class Predictor:
         """Stage and key of the weights that predict."""
         stage = self._models.segmenter or self._models.classifier
         assert stage is not None
-        maps = {"weighting": self._models.weighting, "threshold": self._models.threshold, **self._models.class_thresholds}
+        maps: dict[str, Any] = {"weighting": self._models.weighting, "threshold": self._models.threshold}
+        maps |= {"class_thresholds": self._models.class_thresholds} if self._models.class_thresholds else {}
         threshold = {} if self._models.segmenter else maps
         return {"stage": stage.name, "key": stage.key, **threshold}
 

@@ -6,20 +6,24 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from recam.errors import StoreError
 from recam.methods.cam import classify, read_full
+from recam.methods.pamr import PamrRefiner
 from recam.methods.recam import Weighting
+from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
 from recam.models.classifier import Classifier
-from recam.pipeline.predictor import PRESENT, Predictor
+from recam.pipeline.prediction import PRESENT
+from recam.pipeline.predictor import Predictor
 from recam.pipeline.seeds import encode_scales, make_seeds
 from recam.pipeline.trained import load_classifier
 from recam.pipeline.training_stages import WEIGHTS
 from recam.report.pictures import overlay_heat, overlay_mask
 from recam.review.layers import RunView
-from recam.types import Image, Mask
+from recam.types import Image, Mask, SeedMaps
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Tried:
 
     Attributes:
         found: all classes, the surest first.
-        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, prediction.
+        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, the mask refined by PAMR, prediction.
         notes: what this run could not do, and why.
     """
 
@@ -90,6 +94,9 @@ class Trial:
         layer = self._view.layers.get(f"seeds/recam/{recipe.seeds.weighting}" if again is not None else "seeds/cam/w")
         levels = self._view.levels(layer) if layer else [recipe.masks.threshold] * len(sure)
         pictures["mask"] = overlay_mask(image, apply_threshold(maps, present, [levels[index] for index in present]))
+        # A run's own refiners may be trained on its data set, or take minutes an image; this one refines any photo in seconds.
+        refined = PamrRefiner(levels[present[0]])(image, SeedMaps(maps, np.asarray(present), (image.shape[0], image.shape[1])))
+        pictures["refined (PAMR)"] = overlay_mask(image, apply_threshold(refined.maps, present, EVEN))
         chances: list[float | None] = [None] * len(sure)
         if "model" in self._view.layers:
             prediction = self._predictor()(image)
