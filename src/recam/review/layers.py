@@ -18,8 +18,7 @@ from recam.errors import RecamError, StoreError
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.recipe import Recipe
-from recam.pipeline.run import open_run
-from recam.pipeline.store import RunFolder, StageFolder, read_json, read_seed
+from recam.pipeline.store import RunFolder, StageFolder, open_run, read_json, read_seed
 from recam.pipeline.work import RunData
 from recam.types import Mask, Sample, SeedMaps
 
