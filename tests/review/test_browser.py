@@ -106,6 +106,7 @@ def slide(page, value):
     page.wait_for_timeout(150)
 
 
+@pytest.mark.slow
 def test_an_evening_in_short(browser, run, tmp_path):
     """The grid loads, the slider changes pixels without a request, decisions survive a killed server, the export is a data set."""
     with serving(run) as address, page_of(browser, address) as page:
@@ -200,6 +201,7 @@ def large_run(tmp_path_factory, tiny_run):
     return root
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_scroll(browser, large_run):
     with serving_here(large_run) as address, page_of(browser, address) as page:
         wait_for_pixels(page)
