@@ -54,7 +54,9 @@ MAY_IMPORT = {
     "store": BASE,
     "pipeline": BASE | {"pipeline", "store", "data", "loader", "views", "models", "methods", "training", "metrics", "rendering", "report"},
     "report": BASE | {"report", "rendering", "metrics", "store"},
-    "review": BASE | {"review", "metrics", "store"},
+    # The review page shows the photos themselves, makes masks of maps as a run does, tries new photos with a run's models, and writes
+    # recipes that a run takes: it stands on the pipeline, and nothing but the command line stands on it.
+    "review": BASE | {"review", "store", "data", "methods", "models", "pipeline", "rendering", "facade"},
     # Masks are read, and the photos that they belong to are found, by the catalog of the run's data set.
     "export": BASE | {"export", "metrics", "store", "data"},
     # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with.

@@ -256,5 +256,5 @@ def test_download_of_an_unknown_data_set(command, tmp_path):
 def test_help_names_all_commands(command):
     code, out, err = command("--help")
     assert code == 0
-    for name in ("run", "check", "report", "predict", "evaluate", "export", "download", "recipes"):
+    for name in ("run", "check", "report", "review", "predict", "evaluate", "export", "download", "recipes"):
         assert name in out + err

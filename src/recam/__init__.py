@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recam.pipeline.recipe import load_recipe
     from recam.pipeline.run import run
     from recam.report.page import write_report
+    from recam.review.server import export_review, serve_review
 
 __version__ = version("recam")
 __all__ = [
@@ -36,10 +37,12 @@ __all__ = [
     "evaluate",
     "export_masks",
     "export_model",
+    "export_review",
     "load_recipe",
     "open_catalog",
     "predict",
     "run",
+    "serve_review",
     "write_report",
 ]
 
@@ -52,10 +55,12 @@ _HOMES = {
     "evaluate": "recam.pipeline.evaluate",
     "export_masks": "recam.export.masks",
     "export_model": "recam.export.model",
+    "export_review": "recam.review.server",
     "load_recipe": "recam.pipeline.recipe",
     "open_catalog": "recam.data.catalog",
     "predict": "recam.pipeline.predict_files",
     "run": "recam.pipeline.run",
+    "serve_review": "recam.review.server",
     "write_report": "recam.report.page",
 }
 

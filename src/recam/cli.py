@@ -205,6 +205,25 @@ def download(
 
 
 @app.command()
+def review(
+    run: Annotated[Path, typer.Argument(help="A run folder, finished or half done.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes any that is free.")] = 8765,
+    data: Annotated[str | None, typer.Option(help="KIND:PATH, where the data set has moved since the run.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write what was decided to this new folder as a data set, and end.")] = None,
+    link: Annotated[bool, typer.Option("--link", help="With --export: link to the photos instead of copying them.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With --export: also open and rejected images, without masks.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at masks, judge and mend them on a page in the browser; export them as a clean data set."""
+    import recam
+
+    if export:
+        _show(recam.export_review(run, export, "link" if link else "copy", everything, data), as_json)
+    else:
+        recam.serve_review(run, port, data)
+
+
+@app.command()
 def recipes(name: Annotated[str | None, typer.Argument(help="Show all settings of this recipe.")] = None) -> None:
     """List the recipes that come with the package, or all settings of one."""
     from recam.pipeline.recipe import load_recipe, recipe_names

@@ -128,3 +128,10 @@ def test_pixels_without_a_prediction_are_missing_from_their_class():
     confusion.update(apply_threshold(maps, [0], 0.5, ignore), truth)
     assert confusion.scores().miou == pytest.approx(0.5)
     np.testing.assert_array_equal(apply_threshold(maps, [0], 0.5, ignore), [[1, 0, 255, 255]])
+
+
+def test_each_class_may_have_its_own_threshold():
+    """The largest map decides the class, that class's threshold whether it is shown: a lower map that exceeds its own does not step in."""
+    maps = np.array([[[0.6, 0.6, 0.2, 0.5]], [[0.5, 0.7, 0.3, 0.5]]], np.float32)  # (2, 1, 4)
+    assert apply_threshold(maps, [4, 1], [0.65, 0.1]).tolist() == [[0, 2, 2, 0]]
+    assert apply_threshold(maps, [4, 1], [0.4, 0.4]).tolist() == apply_threshold(maps, [4, 1], 0.4).tolist() == [[5, 2, 0, 5]]

@@ -23,15 +23,22 @@ DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 
 
 def apply_threshold(
-    maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], threshold: float, ignore: NDArray[np.bool_] | None = None
+    maps: Maps,
+    class_indices: Sequence[int] | NDArray[np.integer],
+    threshold: float | Sequence[float],
+    ignore: NDArray[np.bool_] | None = None,
 ) -> Mask:
     """Seed mask (H, W) of the maps (n, H, W) in [0, 1] of the classes `class_indices` (n,).
 
-    A pixel is background unless a map exceeds the threshold; ties go to the background, then to the class that comes first. Pixels of
-    `ignore` (H, W) are 255.
+    A pixel is background unless its largest map exceeds the threshold, or that of its class where there are n of them (ours); ties go to
+    the background, then to the class that comes first. Pixels of `ignore` (H, W) are 255.
     """
-    plane = np.full((1, *maps.shape[1:]), threshold, np.float32)  # (1, H, W)
-    mask: Mask = mask_values(class_indices)[np.concatenate([plane, maps]).argmax(0)]  # (H, W)
+    if len(maps):
+        levels = np.broadcast_to(np.asarray(threshold, np.float32), (len(maps),))
+        winner = maps.argmax(0)  # (H, W)
+        mask: Mask = np.where(maps.max(0) > levels[winner], mask_values(class_indices)[1:][winner], np.uint8(BACKGROUND))  # (H, W)
+    else:
+        mask = np.full(maps.shape[1:], BACKGROUND, np.uint8)
     if ignore is not None:
         mask[ignore] = IGNORE
     return mask

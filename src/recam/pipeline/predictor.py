@@ -84,7 +84,9 @@ class Predictor:
         """Stage and key of the weights that predict."""
         stage = self._models.segmenter or self._models.classifier
         assert stage is not None
-        threshold = {} if self._models.segmenter else {"weighting": self._models.weighting, "threshold": self._models.threshold}
+        maps: dict[str, Any] = {"weighting": self._models.weighting, "threshold": self._models.threshold}
+        maps |= {"class_thresholds": self._models.class_thresholds} if self._models.class_thresholds else {}
+        threshold = {} if self._models.segmenter else maps
         return {"stage": stage.name, "key": stage.key, **threshold}
 
     def __call__(self, image: Image | str | Path) -> Prediction:
@@ -103,7 +105,8 @@ class Predictor:
         how = self._asking
         made = make_seeds(self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side)[models.weighting]
         assert models.threshold is not None
-        return predict_from_maps(image, read_full(made), present, models.threshold, self.classes, sure, how, self._keep)
+        levels = [models.class_thresholds.get(self.classes[index], models.threshold) for index in present]
+        return predict_from_maps(image, read_full(made), present, levels, self.classes, sure, how, self._keep)
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> tuple[float, ...]:

@@ -72,11 +72,14 @@ def make_masks(work: Work) -> dict[str, Any]:
     link = mask_link(work.recipe)
     folder, weighting = work.inputs[link.maps_stage], link.weighting(work.recipe)
     threshold, source = find_threshold(work, link)
+    own = work.recipe.masks.class_thresholds
+    levels = [own.get(name, threshold) for name in work.data.catalog.classes.names]  # (K,)
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
         seed = read_seed(map_path(folder, weighting, sample.id))
-        mask = apply_threshold(read_full(seed), seed.class_indices, threshold, seed.ignore)
+        mask = apply_threshold(read_full(seed), seed.class_indices, [levels[index] for index in seed.class_indices], seed.ignore)
         write_mask(mask_path(work.folder, sample.id), mask)
-    return {"images": len(work.data.seeded), "seeds": link.title(work.recipe), "threshold": threshold, "threshold_from": source}
+    used = {"threshold": threshold, "threshold_from": source, **({"class_thresholds": own} if own else {})}
+    return {"images": len(work.data.seeded), "seeds": link.title(work.recipe), **used}
 
 
 def predict_val(work: Work) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 
 from recam.data.catalog import open_catalog
 from recam.data.check import check
-from recam.errors import DataError, Problem, RecipeError, data_error
+from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
 from recam.files import write_bytes
 from recam.pipeline.given import check_given
 from recam.pipeline.recipe import Recipe, load_recipe
@@ -196,6 +196,9 @@ def _refuse_unfit(recipe: Recipe, data: RunData) -> None:
 def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
     """Build each network that is still to be trained, so that an unknown name or weights out of reach stop the run now, not in hours."""
     n_classes = len(data.catalog.classes)
+    for name in recipe.masks.class_thresholds:
+        if name not in data.catalog.classes:
+            raise RecipeError(f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}")
     if "reactivate" in pending and n_classes == 1 and not recipe.reactivate.background_logit:
         raise RecipeError(
             "with a single class ReCAM's softmax loss is always 0. Set reactivate.background_logit = true, or reactivate.enabled = false."

@@ -29,6 +29,7 @@ class RunModels:
         classifier: the stage of the classifier that makes the class maps.
         weighting: weights of eq. 9 of these maps.
         threshold: background plane of these maps; None before they were made into masks.
+        class_thresholds: that of single classes where it differs.
     """
 
     root: Path
@@ -39,6 +40,7 @@ class RunModels:
     classifier: StageFolder | None
     weighting: Weighting
     threshold: float | None
+    class_thresholds: dict[str, float]
 
     def record(self, stage: str) -> dict[str, Any]:
         """Results of a finished stage; empty where it has not finished."""
@@ -59,7 +61,9 @@ def find_models(run: str | Path) -> RunModels:
     if segmenter is None and (classifier is None or threshold is None):
         raise StoreError(f"{run} has neither a segmentation model nor pseudo masks yet. Run `recam run` on it to the end first.")
     weighting: Weighting = recipe.seeds.weighting if recipe.reactivate.enabled else "w"
-    return RunModels(folder.root, recipe, written.get("packages", {}), done, segmenter, classifier, weighting, threshold)
+    # Refined maps have thresholds of their own, which do not fit the seeds that new images get.
+    own = {} if mask_link(recipe).chain else recipe.masks.class_thresholds
+    return RunModels(folder.root, recipe, written.get("packages", {}), done, segmenter, classifier, weighting, threshold, own)
 
 
 def _find_threshold(recipe: Recipe, done: dict[str, StageFolder]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -149,6 +149,8 @@ class MaskSettings(Section):
     """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC."""
     oracle: bool = True
     """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in all results)."""
+    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Thresholds of single classes where they differ, e.g. ``{cat = 0.3}``: a pixel's largest map must exceed that of its own class."""
 
 
 class ChainSettings(Section):

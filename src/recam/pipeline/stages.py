@@ -57,7 +57,9 @@ def _recam_seed_scores(recipe: Recipe, data: RunData) -> dict[str, Any]:
 
 def _masks(recipe: Recipe, data: RunData) -> dict[str, Any]:
     link = mask_link(recipe)
-    return {"threshold": threshold_key(recipe, data, link), "weighting": link.weighting(recipe)}
+    own = recipe.masks.class_thresholds
+    used = {"threshold": threshold_key(recipe, data, link), "weighting": link.weighting(recipe)}
+    return {**used, "class_thresholds": own} if own else used
 
 
 def _segment(recipe: Recipe, data: RunData) -> dict[str, Any]:

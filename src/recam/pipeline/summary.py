@@ -35,9 +35,11 @@ class RunSummary:
             for name, found in self._seeds()
         }
         masks = self._results("masks")
+        used = {key: masks.get(key) for key in ("seeds", "threshold", "threshold_from")}
+        used |= {"class_thresholds": masks["class_thresholds"]} if masks.get("class_thresholds") else {}
         return {
             "seeds": scores,
-            "masks": {key: masks.get(key) for key in ("seeds", "threshold", "threshold_from")} | {"miou": self._miou("scores/masks")},
+            "masks": {**used, "miou": self._miou("scores/masks")},
             "segmentation": {"pseudo": self._miou("predictions/pseudo"), "truth": self._miou("predictions/truth")},
             "supervision": {
                 "seeds": {name: self._supervision(stage) for name, stage in self._scored_by().items()},
@@ -71,6 +73,7 @@ class RunSummary:
         if masks:
             score = self._miou("scores/masks")
             told = f"pseudo masks from {masks['seeds']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
+            told += f", {len(masks.get('class_thresholds', ()))} classes at their own" * ("class_thresholds" in masks)
             outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
             lines += ["", f"{told}: {outcome}{self._told_saliency('masks')}"]
         for kind, told in (

@@ -1,0 +1,318 @@
+"""The endpoints of the review page. Each is described on the page ``api.html``, made from ``openapi.json``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
+
+import recam
+from recam.errors import DataError, RecamError, StoreError
+from recam.review.chosen import write_recipe
+from recam.review.decisions import UndoError, Verdict
+from recam.review.export import export_decisions
+from recam.review.gate import Gate
+from recam.review.judged import jpeg, save_corrected
+from recam.review.layers import CORRECTED, MODEL, REVIEW, Item
+from recam.review.packing import write_packed
+from recam.review.photo import decode_upload, picture_data
+from recam.review.session import Session, mask_from_bytes
+
+PAGE = Path(__file__).parent / "page"
+AT_ONCE = 256
+"""Images that one request may ask for."""
+DETAIL_SIDE = 2048
+"""Longer side of a photo in the detail view, pixels."""
+
+api = APIRouter(prefix="/api")
+
+
+def _session(request: Request) -> Session:
+    session: Session = request.app.state.session
+    return session
+
+
+Here = Annotated[Session, Depends(_session)]
+Tab = Annotated[str, Query(min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Any name of the browser tab; undo works by tab.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Thresholds(_Body):
+    """A layer of maps and the thresholds that make masks of it."""
+
+    layer: str = Field(description="Name of the layer, e.g. seeds/recam/mul.")
+    threshold: float = Field(ge=0, le=1, description="Of all classes that are not named below.")
+    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({}, description="By class name.")
+
+
+class Decision(_Body):
+    """A decision on one image or on many at once."""
+
+    tab: str = Field(min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Name of the browser tab; undo works by tab.")
+    images: list[int] = Field(min_length=1, max_length=200_000, description="Numbers of the images.")
+    verdict: Verdict | None = Field(None, description="Accept or reject the mask, or open the question again.")
+    layer: str | None = Field(None, description="What was looked at; needed to accept. `corrected`: the image's own corrected mask.")
+    threshold: float | None = Field(None, ge=0, le=1, description="Of a layer of maps; default: the layer's own.")
+    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({}, description="Of a layer of maps, by class name.")
+    labels: list[str] | None = Field(None, description="All image labels as they should be, by name.")
+
+
+class Undo(_Body):
+    """Undo the last decision of a tab."""
+
+    tab: str = Field(min_length=1, max_length=64, pattern=r"^[\w-]+$")
+
+
+class Export(_Body):
+    """Where and how to export."""
+
+    name: str = Field("export", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$", description="New folder below RUN/review/exports.")
+    photos: Literal["copy", "link"] = "copy"
+    everything: bool = Field(False, description="Also images that are open or rejected, with labels, without mask.")
+
+
+class Changed(BaseModel):
+    """What has changed since a line of the log."""
+
+    latest: int = Field(description="Number of the last line; ask with it next time.")
+    states: dict[int, dict[str, Any]] = Field(description="By image number: verdict, source, labels, mask, tab, stale.")
+    jobs: list[dict[str, Any]] = Field(description="Work beside the page: name, done, total, state, message.")
+
+
+@api.get("/run", summary="The run as a whole")
+def about(session: Here) -> dict[str, Any]:
+    """Classes, layers with their thresholds and mIoU curves, number of images, and whether the photos are at hand."""
+    return session.about()
+
+
+@api.get("/images", summary="All images, by column")
+def images(session: Here) -> dict[str, list[Any]]:
+    """Ids, splits, labels (class indices) and measures of all images. An image's place in the columns is its number."""
+    return session.columns()
+
+
+@api.get("/thumbnails", summary="Thumbnails of some images", response_class=Response)
+def thumbnails(session: Here, images: Annotated[str, Query(description="Numbers, with commas; at most 256.", max_length=4000)]) -> Response:
+    """For each image u32 number and u32 length (little-endian), then so many bytes of JPEG; length 0 where the photo is gone."""
+    parts = []
+    for number in _numbers(session, images):
+        item = session.item(number)
+        try:
+            picture = session.thumbnails(number, lambda item=item: session.photo(item))  # type: ignore[misc]
+        except RecamError:
+            picture = b""
+        parts.append(np.array([number, len(picture)], "<u4").tobytes() + picture)
+    return _binary(b"".join(parts))
+
+
+@api.get("/layers", summary="Maps or masks of some images", response_class=Response)
+def layers(
+    session: Here,
+    layer: Annotated[str, Query(max_length=200, description="Name of a layer; `corrected` for corrected masks.")],
+    images: Annotated[str, Query(description="Numbers, with commas; at most 256.", max_length=4000)],
+    side: Annotated[int, Query(ge=0, le=4096, description="Reduce where the longer side exceeds this many pixels; 0: never.")] = 160,
+) -> Response:
+    """8-bit planes in the form of `recam.review.packing`; images without this layer are left out."""
+    found = None if layer == CORRECTED else session.layer(layer)
+    packed = (session.pack(found, number, side) for number in _numbers(session, images))
+    return _binary(write_packed(item for item in packed if item))
+
+
+@api.get("/photos/{number}", summary="One photo", response_class=Response)
+def photo(session: Here, number: int) -> Response:
+    """JPEG, its longer side at most 2048 pixels. 422 where the photo is gone."""
+    return Response(
+        jpeg(session.photo(session.item(number)), 90, DETAIL_SIDE), media_type="image/jpeg", headers={"cache-control": "private"}
+    )
+
+
+@api.get("/counts", summary="Pixel counts against the truth", response_class=Response)
+def counts(session: Here, layer: Annotated[str, Query(max_length=200)]) -> Response:
+    """Little-endian float64 (K+1 truths, K+1 winners, 100 numbers of thresholds exceeded), the last winner for pixels left open.
+
+    From them follows the mIoU of any thresholds. 202 while they are being counted: see `jobs` of `changes`. 404 without truth.
+    """
+    found = session.layer(layer)
+    if not session.counts.possible(found):
+        raise HTTPException(404, "There are no true masks for this layer, or it is not finished yet.")
+    counted = session.counts.read(found)
+    if counted is None:
+        job = session.jobs.start(f"counts {layer}", lambda advance: session.counts.make(found, advance))
+        return JSONResponse({"name": job.name, "done": job.done, "total": job.total}, 202)
+    return _binary(counted.astype("<f8").tobytes())
+
+
+@api.get("/changes", summary="What other tabs decided")
+def changes(session: Here, since: Annotated[int, Query(ge=0, description="Number of the last line that is known.")] = 0) -> Changed:
+    """States of the images that were decided on since, and the progress of jobs."""
+    latest = session.decisions.latest
+    return Changed(latest=latest, states=_states(session, since), jobs=[vars(job) for job in session.jobs.all.values()])
+
+
+@api.post("/decisions", summary="Decide")
+def decide(session: Here, decision: Decision) -> Changed:
+    """Accept, reject, open again, or correct labels. On disk before the answer."""
+    items = [session.item(number) for number in decision.images]
+    fields: dict[str, Any] = {}
+    if decision.labels is not None:
+        names = sorted(set(decision.labels), key=lambda name: _class_index(session, name))
+        fields["labels"] = names
+    before = session.decisions.latest
+    if decision.verdict == "accepted":
+        return _accept(session, items, decision, fields)
+    if decision.verdict is not None:
+        fields["verdict"] = decision.verdict
+    if not fields:
+        raise HTTPException(422, "A decision says a verdict, labels, or both.")
+    session.decisions.add(decision.tab, [item.id for item in items], **fields)
+    return _since(session, before)
+
+
+@api.post("/masks/{number}", summary="Keep a corrected mask")
+async def correct(request: Request, session: Here, number: int, tab: Tab) -> Changed:
+    """The body is the mask, row by row, one byte a pixel (0 background, 1…K, 255). The image is accepted with it."""
+    item, content = session.item(number), await request.body()
+
+    def keep() -> Changed:
+        size = session.view.size(item)
+        if size is None:
+            raise DataError(f"{item.id}: the size of the image is not known, since nothing of it can be read.")
+        name, before = save_corrected(session.view, item, mask_from_bytes(content, size)), session.decisions.latest
+        source = {"layer": CORRECTED, "key": name}
+        session.decisions.add(tab, [item.id], verdict="accepted", mask=name, source=source)
+        return _since(session, before)
+
+    return await run_in_threadpool(keep)
+
+
+@api.post("/undo", summary="Undo the tab's last decision")
+def undo(session: Here, wish: Undo) -> Changed:
+    """409 where there is nothing to undo."""
+    before = session.decisions.latest
+    session.decisions.undo(wish.tab)
+    return _since(session, before)
+
+
+@api.post("/recipe", summary="Put thresholds into a recipe")
+def recipe(session: Here, thresholds: Thresholds) -> dict[str, Any]:
+    """Writes RUN/review/recipe.toml, which `recam run --recipe` takes; gives its path, the command, and what it changes."""
+    chosen = write_recipe(session.view, session.layer(thresholds.layer), thresholds.threshold, thresholds.class_thresholds)
+    return {"path": str(chosen.path), "command": chosen.command, "settings": chosen.settings}
+
+
+@api.post("/model", summary="Ask the segmentation model for all masks")
+def ask_model(session: Here) -> dict[str, Any]:
+    """Starts a job that fills the layer `model`, and with it the disagreement of mask and model. 404 without a model."""
+    session.layer(MODEL)
+    return vars(session.jobs.start(MODEL, session.ask_model))
+
+
+@api.post("/export", summary="Export a clean data set")
+def export(session: Here, wish: Export) -> dict[str, Any]:
+    """Accepted masks and corrected labels as a folder that `recam run --data folder:` takes, below RUN/review/exports."""
+    output = session.view.review / "exports" / wish.name
+    return export_decisions(session.view, session.decisions, output, wish.photos, wish.everything).as_dict()
+
+
+@api.post("/try", summary="Try a photo")
+async def try_photo(request: Request, session: Here) -> dict[str, Any]:
+    """The body is an image file. Gives all classes with their scores, and pictures of CAM, ReCAM, mask and prediction as data addresses."""
+    content = await request.body()
+
+    def look() -> dict[str, Any]:
+        tried = session.trial(decode_upload(content, session.view.review))
+        pictures = {title: picture_data(picture) for title, picture in tried.pictures.items()}
+        return {"found": [vars(each) for each in tried.found], "pictures": pictures, "notes": tried.notes}
+
+    return await run_in_threadpool(look)
+
+
+def make_app(session: Session, token: str) -> ASGIApp:
+    """The whole server behind its gate; `token` is the first part of every path."""
+    app = FastAPI(title="recam review", version=recam.__version__, docs_url=None, redoc_url=None, description=_ABOUT)
+    app.state.session = session
+    app.include_router(api)
+
+    @app.exception_handler(RecamError)
+    async def refused(request: Request, error: RecamError) -> JSONResponse:
+        status = 409 if isinstance(error, UndoError) else 422 if isinstance(error, DataError) else 400
+        return JSONResponse({"detail": str(error)}, 507 if isinstance(error, StoreError) and "disk full" in str(error) else status)
+
+    @app.exception_handler(KeyError)
+    async def unknown(request: Request, error: KeyError) -> JSONResponse:
+        return JSONResponse({"detail": str(error.args[0])}, 404)
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+
+    app.mount("/", StaticFiles(directory=PAGE))
+    return Gate(app, token)
+
+
+_ABOUT = f"""Endpoints of the page that `recam review RUN` opens. Every path begins with the token of the address that was printed.
+Images are addressed by number, never by path; nothing is written outside RUN/{REVIEW}."""
+
+
+def _accept(session: Session, items: list[Item], decision: Decision, fields: dict[str, Any]) -> Changed:
+    before = session.decisions.latest
+    if decision.layer is None:
+        raise HTTPException(422, "To accept, say which layer was looked at.")
+    if decision.layer == CORRECTED:
+        (item, *others) = items
+        name = session.decisions.state(item.id).mask
+        if others or name is None:
+            raise HTTPException(422, "A corrected mask is accepted for one image that has one.")
+        source = {"layer": CORRECTED, "key": name}
+    else:
+        layer = session.layer(decision.layer)
+        missing = next((item for item in items if not session.view.has(item, layer)), None)
+        if missing:
+            raise DataError(f"{missing.id} has no {layer.title} to accept. Choose another layer, or leave the image out.")
+        for name in decision.class_thresholds:
+            _class_index(session, name)
+        source = session.source(layer, decision.threshold, decision.class_thresholds).model_dump(exclude_defaults=True)
+    session.decisions.add(decision.tab, [item.id for item in items], verdict="accepted", source=source, **fields)
+    return _since(session, before)
+
+
+def _since(session: Session, before: int) -> Changed:
+    return Changed(latest=session.decisions.latest, states=_states(session, before), jobs=[])
+
+
+def _states(session: Session, since: int) -> dict[int, dict[str, Any]]:
+    number = session.view.number
+    changed = session.decisions.changes(since).items()
+    return {number[sample_id]: session.shown_state(state) for sample_id, state in changed if sample_id in number}
+
+
+def _numbers(session: Session, text: str) -> list[int]:
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        raise HTTPException(422, "images: write numbers with commas between, e.g. 0,1,2.")
+    numbers = [int(number) for number in text.split(",")]
+    if len(numbers) > AT_ONCE:
+        raise HTTPException(422, f"images: at most {AT_ONCE} at once.")
+    for number in numbers:
+        session.item(number)
+    return numbers
+
+
+def _class_index(session: Session, name: str) -> int:
+    if name not in session.view.classes:
+        raise DataError(f"unknown class {name!r}; the run has {', '.join(session.view.classes)}.")
+    return session.view.classes.index(name)
+
+
+def _binary(content: bytes) -> Response:
+    return Response(content, media_type="application/octet-stream", headers={"cache-control": "no-store"})

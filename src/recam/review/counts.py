@@ -1,0 +1,56 @@
+"""Pixel counts by truth, class of the largest map and threshold: from them the browser computes the mIoU of any thresholds, one a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recam.errors import StoreError
+from recam.files import atomic_write
+from recam.methods.cam import read_full
+from recam.methods.thresholds import ThresholdSweep
+from recam.pipeline.store import make_key
+from recam.review.jobs import Advance
+from recam.review.layers import Layer, RunView
+
+
+class TruthCounts:
+    """Counts of the layers of a run, each made once and kept in ``review/counts``."""
+
+    def __init__(self, view: RunView) -> None:
+        self._view = view
+
+    def read(self, layer: Layer) -> NDArray[np.int64] | None:
+        """(K+1 truths, K+1 winners, T+1 thresholds exceeded), the last winner for pixels left open; None before they were counted."""
+        path = self._path(layer)
+        if not path.is_file():
+            return None
+        try:
+            counts: NDArray[np.int64] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}). Delete it; the page makes it again.") from error
+        return counts
+
+    def possible(self, layer: Layer) -> bool:
+        """Whether the run has true masks, and all maps of the layer."""
+        return layer.kind == "maps" and layer.done and any(item.sample and item.sample.mask for item in self._view.items)
+
+    def make(self, layer: Layer, advance: Advance) -> None:
+        """Count all images that have both maps and truth."""
+        sweep = ThresholdSweep(len(self._view.classes))
+        items = [item for item in self._view.items if item.sample and item.sample.mask and layer.path(item.id)]
+        for done, item in enumerate(items):
+            advance(done, len(items))
+            seed = self._view.read_maps(layer, item)
+            if seed is not None and item.sample and item.sample.mask:
+                sweep.update(read_full(seed), seed.class_indices.tolist(), item.sample.mask.read(), seed.ignore)
+        unsure = np.zeros((sweep.histogram.shape[0], 1, sweep.histogram.shape[2]), np.int64)
+        unsure[:, 0, 0] = sweep.unsure
+        with atomic_write(self._path(layer)) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate([sweep.histogram, unsure], 1))
+        advance(len(items), len(items))
+
+    def _path(self, layer: Layer) -> Path:
+        return self._view.review / "counts" / f"{make_key({'layer': layer.name, 'key': layer.key})}.npy"

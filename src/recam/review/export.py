@@ -1,0 +1,168 @@
+"""What was decided, as a clean data set that ``recam run --data folder:DIR`` takes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from recam.data.images import IMAGE_ENDINGS, ImageFile, write_mask, write_png
+from recam.errors import DataError, Problem, RecamError, StoreError
+from recam.files import write_bytes
+from recam.labels import ClassSet
+from recam.review.decisions import Decisions, State
+from recam.review.judged import judged_mask, labels_of
+from recam.review.layers import Item, RunView
+from recam.types import Mask
+
+Photos = Literal["copy", "link"]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export wrote.
+
+    Attributes:
+        output: the folder.
+        images, masks: how many.
+        corrected_masks, corrected_labels: how many of them were corrected by hand.
+        classes: names in the order of the mask values.
+        left_out: classes that no image of the export is labelled with any more.
+        problems: images that could not be exported, and why.
+    """
+
+    output: Path
+    images: int
+    masks: int
+    corrected_masks: int
+    corrected_labels: int
+    classes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.images} images and {self.masks} masks in {self.output}, {self.corrected_masks} masks and "
+            f"{self.corrected_labels} labels of them corrected by hand; next: recam run --data folder:{self.output} -o NEW-RUN"
+        ]
+        lines += [f"classes without an image, left out: {', '.join(self.left_out)}"] * bool(self.left_out)
+        lines += [f"{len(self.problems)} images could not be exported:"] * bool(self.problems)
+        lines += [f"  {problem.where}: {problem.message}" for problem in self.problems]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        counted = {name: getattr(self, name) for name in ("images", "masks", "corrected_masks", "corrected_labels")}
+        names = {"classes": list(self.classes), "left_out": list(self.left_out)}
+        return {"output": str(self.output), **counted, **names, "problems": [problem.as_dict() for problem in self.problems]}
+
+
+def export_decisions(
+    view: RunView,
+    decisions: Decisions,
+    output: Path,
+    photos: Photos = "copy",
+    everything: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> ExportReport:
+    """Write accepted images, their masks and labels: ``images/``, ``masks/``, ``labels.csv``, ``classes.txt``.
+
+    Classes that no exported image is labelled with are left out, since nothing could be learned of them; the mask values of the others
+    move up, and pixels of the classes left out become 255.
+
+    Args:
+        output: a new or empty folder.
+        photos: ``copy``, or ``link`` for symbolic links to where they are. Drawn scenes are written in either case.
+        everything: also images that are open or rejected, with their labels and without a mask.
+        advance: told (done, total).
+
+    Raises:
+        StoreError: a folder that holds something, no photos at hand, or nothing accepted.
+    """
+    if view.no_photos:
+        raise StoreError(f"an export needs the photos, which are not at hand: {view.no_photos} Name their place with --data KIND:PATH.")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise StoreError(f"{output} is there already. Name a new or an empty folder.")
+    states = {item: decisions.state(item.id) for item in view.items}
+    chosen = [item for item, state in states.items() if everything or state.verdict == "accepted"]
+    if not any(state.verdict == "accepted" for state in states.values()):
+        raise StoreError("nothing is accepted yet, so there is nothing to export. Accept masks on the page first.")
+    labels = {item: labels_of(view, item, states[item]) for item in chosen}
+    present = {index for of_image in labels.values() for index in of_image}
+    if not present:
+        raise StoreError("no accepted image holds any label, so nothing could be learned from the export. Accept images with labels.")
+    classes, table = ClassSet(view.classes).select([view.classes[index] for index in sorted(present)])
+    # Written beside and renamed at the end: never half an export.
+    folder = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
+    rows: list[tuple[str, str, str]] = []
+    problems, masks, corrected = [], 0, 0
+    try:
+        for done, item in enumerate(chosen):
+            advance(done, len(chosen))
+            try:
+                name = _write_item(view, item, states[item], folder, table, photos)
+            except RecamError as error:
+                problems.append(Problem("not-exported", item.id, str(error)))
+                continue
+            accepted = states[item].verdict == "accepted"
+            source = states[item].source
+            masks += accepted
+            corrected += accepted and source is not None and source.layer == "corrected"
+            rows.append((name, ";".join(view.classes[index] for index in labels[item]), item.split))
+        _write_table(folder, rows)
+        write_bytes(folder / "classes.txt", "\n".join((*classes.names, "")).encode())
+        if output.is_dir():
+            output.rmdir()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(output)
+    except OSError as error:
+        raise StoreError(
+            f"{output} cannot be written ({error.strerror}). Nothing was damaged; free space or name another folder."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    advance(len(chosen), len(chosen))
+    left_out = tuple(name for name in view.classes if name not in classes)
+    relabelled = sum(states[item].labels is not None and labels[item] != item.labels for item in chosen)
+    return ExportReport(output, len(rows), masks, corrected, relabelled, classes.names, left_out, tuple(problems))
+
+
+def _write_item(view: RunView, item: Item, state: State, folder: Path, table: np.ndarray, photos: Photos) -> str:
+    """Mask and photo of one image; gives the photo's name below ``images``."""
+    assert item.sample
+    mask: Mask | None = table[judged_mask(view, item, state)] if state.verdict == "accepted" else None
+    source = item.sample.image
+    # As `Folder` takes an id from a name: the part before an ending that it knows.
+    known = isinstance(source, ImageFile) and source.path.suffix.lower() in IMAGE_ENDINGS
+    name = f"{item.id}{source.path.suffix}" if known and isinstance(source, ImageFile) else f"{item.id}.png"
+    target = folder / "images" / name
+    if isinstance(source, ImageFile):
+        if not source.path.is_file():
+            raise DataError(f"{source.path} is not there any more.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if photos == "link":
+            target.symlink_to(source.path.resolve())
+        else:
+            shutil.copy2(source.path, target)
+    else:
+        write_png(target, source.read())
+    if mask is not None:
+        write_mask(folder / "masks" / f"{item.id}.png", mask)
+    return name
+
+
+def _write_table(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Without held-out images no column of splits: the folder then holds out one in five by itself."""
+    held_out = any(split == "val" for *_, split in rows)
+    told = io.StringIO()
+    writer = csv.writer(told, lineterminator="\n")
+    writer.writerow(("image", "labels", "split") if held_out else ("image", "labels"))
+    writer.writerows(row if held_out else row[:2] for row in sorted(rows))
+    write_bytes(folder / "labels.csv", told.getvalue().encode())

@@ -1,0 +1,165 @@
+"""What the grid sorts and filters by: for each image its size, confidence, disagreements and area, kept between two starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recam.errors import RecamError
+from recam.files import write_bytes
+from recam.labels import BACKGROUND, IGNORE
+from recam.methods.thresholds import apply_threshold
+from recam.pipeline.store import make_key
+from recam.progress import Progress
+from recam.review.layers import MASKS, MODEL, Item, Layer, RunView
+from recam.types import Mask
+
+VERSION = 1
+NEAR = 0.1
+"""A pixel nearer than this to its threshold is unsure."""
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """Measures of one image, each in [0, 1]; None where what it needs is missing.
+
+    Attributes:
+        height, width: pixels.
+        confidence: share of pixels whose largest map is further than 0.1 from the threshold: a small move of it changes none.
+        cam_recam: disagreement of CAM and ReCAM, each at its threshold; see `disagreement`.
+        mask_model: the same of pseudo mask and segmentation model.
+        area: share of pixels that the mask gives to a class.
+        damaged: what could not be read; empty as a rule.
+    """
+
+    height: int = 0
+    width: int = 0
+    confidence: float | None = None
+    cam_recam: float | None = None
+    mask_model: float | None = None
+    area: float | None = None
+    damaged: str = ""
+
+
+def disagreement(one: Mask, other: Mask) -> float | None:
+    """1 − (pixels where both show the same class) / (pixels where at least one shows a class); 255 is not counted, None for other sizes."""
+    if one.shape != other.shape:
+        return None
+    counted = (one != IGNORE) & (other != IGNORE)
+    shown = ((one != BACKGROUND) | (other != BACKGROUND)) & counted
+    total = int(shown.sum())
+    return 1 - int(((one == other) & shown).sum()) / total if total else 0.0
+
+
+class Index:
+    """The rows of all images, in their order. Rows of files that have not changed are taken from ``review/index.json``."""
+
+    def __init__(self, view: RunView) -> None:
+        self._view = view
+        self._path = view.review / "index.json"
+        names = list(view.layers)
+        cam = view.layers.get("seeds/cam/w")
+        recam = next((view.layers[name] for name in reversed(names) if name.startswith("seeds/recam/")), None)
+        self._pair = (cam, recam) if cam and recam else None
+        self._used: list[Layer] = list(dict.fromkeys(layer for layer in (cam, recam, view.main_maps) if layer))
+        self._used += [view.layers[name] for name in (MASKS, MODEL) if name in view.layers]
+        levels = {layer.name: view.levels(layer) for layer in self._used if layer.kind == "maps"}
+        self._key = make_key({"version": VERSION, "layers": [(layer.name, layer.key) for layer in self._used], "thresholds": levels})
+        self.rows: list[Row] = []
+        self._stamps: list[str] = []
+
+    def build(self, quiet: bool = False) -> Index:
+        """Measure what is new or has changed, with progress; writes the rows down for the next start."""
+        known = self._read()
+        items = self._view.items
+        self._stamps = [self._stamp(item) for item in items]
+        rows = {item.id: row for item, stamp in zip(items, self._stamps, strict=True) if (row := known.get((item.id, stamp)))}
+        new = [item for item in items if item.id not in rows]
+        with Progress("index", len(items), len(items) - len(new), quiet=quiet or not new) as progress, ThreadPoolExecutor(4) as pool:
+            for some in _batches(new):
+                for item, row in zip(some, pool.map(self.measure, some), strict=True):
+                    rows[item.id] = row
+                    progress.advance()
+        self.rows = [rows[item.id] for item in items]
+        if new or len(known) != len(items):
+            self._write()
+        return self
+
+    def renew(self, items: Iterable[Item]) -> None:
+        """Measure these images again and write all rows down."""
+        for item in items:
+            number = self._view.number[item.id]
+            self.rows[number], self._stamps[number] = self.measure(item), self._stamp(item)
+        self._write()
+
+    def measure(self, item: Item) -> Row:
+        """The measures of one image."""
+        view = self._view
+        try:
+            masks: dict[Layer, Mask] = {}
+            confidence, size = None, None
+            for layer in self._used:
+                if layer.kind == "mask":
+                    mask = view.read_mask(layer, item)
+                    if mask is not None:
+                        masks[layer] = mask
+                        size = size or (mask.shape[0], mask.shape[1])
+                elif seed := view.read_maps(layer, item):
+                    size = seed.size
+                    levels = np.asarray(view.levels(layer), np.float32)[seed.class_indices]  # (n,)
+                    masks[layer] = apply_threshold(seed.maps, seed.class_indices, levels.tolist())
+                    if layer == view.main_maps and len(seed.maps):
+                        confidence = float((np.abs(seed.maps.max(0) - levels[seed.maps.argmax(0)]) > NEAR).mean())
+            by_name = {layer.name: mask for layer, mask in masks.items()}
+            pair = [masks[layer] for layer in self._pair or () if layer in masks]
+            shown = by_name.get(MASKS, masks.get(view.main_maps) if view.main_maps else None)
+            if shown is None:
+                shown = by_name.get(MODEL)
+            size = size or view.size(item) or (0, 0)
+            both = MASKS in by_name and MODEL in by_name
+            return Row(
+                height=size[0],
+                width=size[1],
+                confidence=confidence,
+                cam_recam=disagreement(*pair) if len(pair) == 2 else None,
+                mask_model=disagreement(by_name[MASKS], by_name[MODEL]) if both else None,
+                area=None if shown is None else float(_is_class(shown).mean()),
+            )
+        except (RecamError, OSError) as error:
+            return Row(damaged=str(error))
+
+    def _stamp(self, item: Item) -> str:
+        paths = [path for layer in self._used if (path := layer.path(item.id))]
+        return "-".join(str(path.stat().st_mtime_ns) for path in paths)
+
+    def _read(self) -> dict[tuple[str, str], Row]:
+        try:
+            kept = json.loads(self._path.read_bytes())
+            if kept["key"] != self._key:
+                return {}
+            return {(sample_id, stamp): Row(**row) for sample_id, stamp, row in kept["rows"]}
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours: it is made again
+            return {}
+
+    def _write(self) -> None:
+        rows = [(item.id, stamp, asdict(row)) for item, stamp, row in zip(self._view.items, self._stamps, self.rows, strict=True)]
+        write_bytes(Path(self._path), json.dumps({"key": self._key, "rows": rows}, separators=(",", ":")).encode())
+
+
+def _is_class(mask: Mask) -> NDArray[np.bool_]:
+    shown: NDArray[np.bool_] = (mask != BACKGROUND) & (mask != IGNORE)
+    return shown
+
+
+def _batches(items: list[Item]) -> Iterator[list[Item]]:
+    ahead = iter(items)
+    while some := list(islice(ahead, _AT_ONCE)):
+        yield some

@@ -1,0 +1,119 @@
+"""The mask that a person judged, as it was judged: also after later settings have made other masks in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from recam.data.images import read_mask, write_mask
+from recam.errors import DataError, StoreError
+from recam.labels import BACKGROUND, IGNORE, mask_value
+from recam.pipeline.store import read_seed
+from recam.review.decisions import MaskSource, State
+from recam.review.layers import CORRECTED, Item, Layer, RunView, mask_of_maps
+from recam.types import Mask
+
+
+def labels_of(view: RunView, item: Item, state: State) -> tuple[int, ...]:
+    """Class indices of the image: corrected ones where there are any, else the data set's."""
+    if state.labels is None:
+        return item.labels
+    return tuple(sorted(view.classes.index(name) for name in state.labels if name in view.classes))
+
+
+def judged_mask(view: RunView, item: Item, state: State) -> Mask:
+    """The mask (H, W) that was accepted.
+
+    A label that was removed takes its pixels along: of maps it does not take part any more, in a finished mask its pixels become 255,
+    since nobody knows what else they show. A corrected mask stays as it was painted.
+
+    Raises:
+        StoreError: what was judged has been deleted since, or nothing was judged.
+        DataError: its file is damaged.
+    """
+    source = state.source
+    if source is None:
+        raise StoreError(f"{item.id} has no judged mask.")
+    if source.layer == CORRECTED:
+        return read_mask(corrected_path(view, source.key))
+    path = _find(view, item, source)
+    labels = labels_of(view, item, state)
+    if path.suffix == ".npz":
+        indices = {view.classes.index(name): value for name, value in source.class_thresholds.items() if name in view.classes}
+        return mask_of_maps(read_seed(path), labels, indices, source.threshold or 0.0)
+    mask = read_mask(path)
+    return mask if state.labels is None else without_others(mask, labels)
+
+
+def without_others(mask: Mask, labels: tuple[int, ...]) -> Mask:
+    """The mask with 255 where it shows a class that is no label."""
+    kept = np.full(256, IGNORE, np.uint8)
+    values = [BACKGROUND, *(mask_value(index) for index in labels)]
+    kept[values] = values
+    cleaned: Mask = kept[mask]
+    return cleaned
+
+
+def corrected_path(view: RunView, name: str) -> Path:
+    """Where a corrected mask lies; `name` is one that `save_corrected` gave."""
+    return view.review / CORRECTED / name
+
+
+def save_corrected(view: RunView, item: Item, mask: Mask) -> str:
+    """Write a corrected mask under a name of its own and give that; earlier ones stay, so that each decision can be undone.
+
+    Raises:
+        DataError: another size than the image's, or values that are no class.
+    """
+    size = view.size(item)
+    if mask.shape != size:
+        raise DataError(f"a mask of {mask.shape[0]}×{mask.shape[1]} pixels does not fit {item.id}, which has {size}.")
+    foreign = [value for value in np.unique(mask).tolist() if len(view.classes) < value < IGNORE]
+    if foreign:
+        raise DataError(f"the mask holds {foreign}, but with {len(view.classes)} classes a value is 0…{len(view.classes)} or 255.")
+    name = hashlib.sha256(item.id.encode() + b"\0" + mask.tobytes()).hexdigest()[:24] + ".png"
+    write_mask(corrected_path(view, name), mask)
+    return name
+
+
+def is_stale(view: RunView, source: MaskSource | None) -> bool:
+    """Whether what was judged is not what the run shows now."""
+    if source is None or source.layer == CORRECTED:
+        return False
+    layer = view.layers.get(source.layer)
+    return layer is None or layer.key != source.key
+
+
+def jpeg(pixels: np.ndarray, quality: int = 85, side: int = 0) -> bytes:
+    """(H, W, 3) uint8 as JPEG, reduced where its longer side exceeds `side` (0: never)."""
+    picture, encoded = PIL.Image.fromarray(pixels), io.BytesIO()
+    if side:
+        picture.thumbnail((side, side), PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
+    picture.save(encoded, "JPEG", quality=quality)
+    return encoded.getvalue()
+
+
+def _find(view: RunView, item: Item, source: MaskSource) -> Path:
+    layer: Layer | None = view.layers.get(source.layer)
+    if layer and layer.key == source.key:
+        if path := layer.path(item.id):
+            return path
+    else:
+        stage, inner = _stage_of(source.layer)
+        aside = view.root / "old" / stage / source.key / inner
+        found = next((path for ending in (".npz", ".png") if (path := aside / f"{item.id}{ending}").is_file()), None)
+        if found and source.key:
+            return found
+    raise StoreError(f"{item.id}: the mask that was accepted ({source.layer} of {source.key}) is not there any more. Judge it again.")
+
+
+def _stage_of(layer: str) -> tuple[str, str]:
+    """(stage, sub-folder) of a layer's name: ``seeds/recam/mul`` → (``seeds/recam``, ``mul``)."""
+    if layer.startswith("seeds/"):
+        stage, _, inner = layer.rpartition("/")
+        return stage, inner
+    return layer, ""

@@ -1,0 +1,248 @@
+// One image: the stage with its overlay, all layers side by side, labels, and the way to the brush.
+import { fetchBytes, unpack } from "./api.js";
+import { Brush } from "./brush.js";
+import { columnsNow, focus, relayout } from "./grid.js";
+import { colourTable, cssColour, fullMask, fullWinners, paintHeat, paintOutlined } from "./paint.js";
+import { classIndex, decide, decided, focused, labelsOf, layerFor, layerOf, on, relabel, saveMask, state, show, tell, thresholdsOf } from "./state.js";
+
+const $ = (id) => document.getElementById(id);
+const stage = $("stage"), sheet = $("sheet"), photo = $("photo"), overlay = $("overlay");
+const TITLES = { accepted: "Accepted", rejected: "Rejected", open: "Not reviewed yet" };
+const tiles = new Map(); // layer → canvas of the strip
+let number = -1, layers = new Map(), size = null, mask = null, asked = 0;
+
+export const isOpen = () => !$("detail").hidden;
+export const brush = new Brush(sheet, overlay, $("brush-ring"), () => paint(), () => { $("dirty").hidden = !brush.dirty; });
+
+export async function open() {
+  if (focused() === undefined) return;
+  $("detail").hidden = false;
+  $("grid").style.visibility = "hidden";
+  document.body.classList.add("open-detail");
+  await load();
+}
+
+export function close() {
+  if (!leave()) return;
+  brush.stop();
+  $("detail").hidden = true;
+  $("grid").style.visibility = "";
+  document.body.classList.remove("open-detail");
+  relayout();
+  focus(state.place);
+  $("grid").focus();
+}
+
+// Painted and not saved: nobody's work is thrown away by a key.
+function leave() {
+  if (brush.dirty) tell("toast", "Your strokes are not saved: S saves and accepts, Discard drops them.");
+  return !brush.dirty;
+}
+
+export function go(step) {
+  if (!leave()) return;
+  const place = state.place + step;
+  if (place < 0 || place >= state.order.length) return tell("toast", step > 0 ? "That was the last one." : "This is the first one.");
+  focus(place);
+  if (isOpen()) load();
+}
+
+export function nextOpen() {
+  if (!leave()) return;
+  const ahead = [...state.order.keys()].slice(state.place + 1).find((place) => decided(state.order[place]).verdict === "open");
+  if (ahead === undefined) return tell("toast", "Nothing after this one is open.");
+  focus(ahead);
+  if (isOpen()) load();
+}
+
+export const move = (key) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columnsNow(), ArrowDown: columnsNow() }[key];
+  if (isOpen()) return Math.abs(step) === 1 || columnsNow() === 1 ? go(Math.sign(step)) : undefined;
+  focus(state.place + step);
+};
+
+export async function judge(verdict) {
+  if (focused() === undefined) return;
+  if (brush.dirty && verdict === "accepted") return save();
+  if (!leave()) return;
+  const at = focused();
+  await decide([at], verdict);
+  if (state.place + 1 < state.order.length) go(1);
+  else if (isOpen()) side();
+}
+
+export async function save() {
+  if (!brush.dirty) return;
+  await saveMask(number, brush.mask);
+  brush.dirty = false;
+  brush.stop();
+  tell("toast", "Mask saved and accepted");
+  if (state.run.layers.some((layer) => layer.name === "masks")) show("masks");
+  await load();
+}
+
+async function load() {
+  const here = ++asked;
+  number = focused();
+  brush.stop();
+  layers = new Map();
+  mask = null;
+  size = [state.images.height[number], state.images.width[number]];
+  $("name").textContent = state.images.id[number];
+  $("position").textContent = `${state.place + 1} of ${state.order.length}`;
+  photo.hidden = !state.run.photos;
+  if (state.run.photos) photo.src = `api/photos/${number}`;
+  fit();
+  side();
+  strip();
+  paint();
+  const names = state.run.layers.map((layer) => layer.name);
+  if (decided(number).mask) names.push("corrected");
+  names.sort((one, other) => (other === wanted()) - (one === wanted()));
+  await Promise.all(names.map(async (name) => {
+    const [item] = unpack(await fetchBytes(`layers?layer=${encodeURIComponent(name)}&images=${number}&side=0`));
+    if (here !== asked) return;
+    layers.set(name, item ?? null);
+    tiles.get(name)?.parentNode.classList.toggle("missing", !item);
+    if (item && name === wanted()) {
+      if (!size[0]) { size = [item.height, item.width]; fit(); }
+      paint();
+    }
+    drawTile(name);
+  })).catch((error) => tell("toast", error.message));
+}
+
+const wanted = () => layerFor(number);
+
+function fit() {
+  const [height, width] = size[0] ? size : [300, 400];
+  const zoom = $("zoom").value / 100, box = stage.getBoundingClientRect();
+  const scale = Math.min((box.width - 8) / width, (box.height - 8) / height) * zoom;
+  sheet.style.width = `${width * scale}px`;
+  sheet.style.height = `${height * scale}px`;
+  sheet.classList.toggle("crisp", scale > 3);
+}
+
+// What the overlay shows: the strokes, else the layer at its thresholds.
+function current() {
+  if (brush.mask) return brush.mask;
+  const item = layers.get(wanted());
+  if (!item) return null;
+  if (item.isMask) return item.planes[0];
+  item.full ??= fullWinners(item, labelsOf(number));
+  return fullMask(item.full, thresholdsOf(layerOf(wanted())));
+}
+
+function paint() {
+  if (!isOpen() || !size) return;
+  mask = size[0] ? current() : null;
+  overlay.style.visibility = mask ? "" : "hidden";
+  if (!mask) return;
+  const [height, width] = size;
+  if (overlay.width !== width || overlay.height !== height) { overlay.width = width; overlay.height = height; }
+  const context = overlay.getContext("2d"), pixels = context.createImageData(width, height);
+  paintOutlined(mask, width, height, colourTable(state.run.classes.length, brush.mask ? null : state.highlight), 0.8, new Uint32Array(pixels.data.buffer));
+  context.putImageData(pixels, 0, 0);
+}
+
+export function paintWith(tool) {
+  if (brush.tool === tool && brush.mask && !brush.dirty) return brush.stop();
+  if (!brush.mask) {
+    const start = current() ?? (size[0] ? new Uint8Array(size[0] * size[1]) : null);
+    if (!start) return tell("toast", "The size of this image is not known, so it cannot be painted.");
+    const [first] = labelsOf(number);
+    if (first !== undefined) { brush.value = first + 1; $("paint-class").value = first + 1; }
+    brush.begin(Uint8Array.from(start), size);
+  }
+  brush.choose(tool);
+}
+
+function strip() {
+  $("strip").replaceChildren();
+  tiles.clear();
+  const names = [...(state.run.photos ? [""] : []), ...state.run.layers.map((layer) => layer.name), ...(decided(number).mask ? ["corrected"] : [])];
+  for (const name of names) {
+    const button = document.createElement("button"), canvas = document.createElement("canvas");
+    const layer = layerOf(name);
+    button.append(canvas, name === "" ? "image" : (layer?.title ?? "corrected"));
+    button.setAttribute("role", "radio");
+    button.setAttribute("aria-checked", name === wanted());
+    button.addEventListener("click", () => { if (leave()) show(name === "corrected" ? "masks" : name); });
+    $("strip").append(button);
+    tiles.set(name, canvas);
+    const [height, width] = size[0] ? size : [3, 4];
+    canvas.width = Math.round((208 * width) / height);
+    canvas.height = 208;
+    canvas.style.aspectRatio = `${width} / ${height}`;
+    drawTile(name);
+  }
+}
+
+function drawTile(name) {
+  const canvas = tiles.get(name), item = layers.get(name);
+  if (!canvas) return;
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  if (photo.complete && photo.naturalWidth) {
+    context.filter = name ? "grayscale(0.7)" : "none";
+    context.drawImage(photo, 0, 0, canvas.width, canvas.height);
+    context.filter = "none";
+  }
+  if (!item) return;
+  const small = document.createElement("canvas");
+  small.width = item.w;
+  small.height = item.h;
+  const pixels = small.getContext("2d").createImageData(item.w, item.h), out = new Uint32Array(pixels.data.buffer);
+  if (item.isMask) paintOutlined(item.planes[0], item.w, item.h, colourTable(state.run.classes.length, state.highlight), 0.65, out);
+  else paintHeat(item, state.highlight, out);
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  context.drawImage(small, 0, 0, canvas.width, canvas.height);
+}
+
+// Verdict, measures and labels of the image.
+function side() {
+  const { verdict, source, stale, mask: mended } = decided(number);
+  const layer = source && layerOf(source.layer);
+  const at = layer?.kind === "maps" ? ` at ${source.threshold?.toFixed(2)}` : "";
+  const what = !source || verdict !== "accepted" ? "" : source.layer === "corrected" ? ", corrected by hand" : `: ${layer?.title ?? source.layer}${at}`;
+  $("verdict").textContent = `${TITLES[verdict]}${what}${stale ? " (of an earlier run)" : ""}${mended && source?.layer !== "corrected" ? "; a corrected mask is kept" : ""}`;
+  $("accept").classList.toggle("on", verdict === "accepted");
+  $("reject").classList.toggle("on", verdict === "rejected");
+  const told = { confidence: "sure", cam_recam: "CAM/ReCAM differ", mask_model: "mask/model differ", area: "area" };
+  $("measures").textContent = state.images.damaged[number] ||
+    Object.entries(told).filter(([name]) => state.images[name][number] !== null).map(([name, word]) => `${word} ${Math.round(100 * state.images[name][number])} %`).join(" · ");
+  const own = state.images.labels[number], now = labelsOf(number);
+  $("labels").replaceChildren(...[...new Set([...own, ...now])].map((index) => {
+    const chip = document.createElement("button"), there = now.includes(index);
+    chip.className = `chip${there ? "" : " gone"}`;
+    chip.style.setProperty("--colour", cssColour(index));
+    chip.textContent = `${state.run.classes[index]} ${there ? "×" : "↺"}`;
+    chip.title = there ? "Remove this label" : "Put this label back";
+    chip.addEventListener("click", () => setLabels(there ? now.filter((each) => each !== index) : [...now, index]));
+    return chip;
+  }));
+  if (!own.length && !now.length) $("labels").textContent = "none";
+  const free = state.run.classes.filter((_, index) => !now.includes(index) && !own.includes(index));
+  $("add-label").replaceChildren(new Option("a class …", ""), ...free.map((name) => new Option(name)));
+}
+
+async function setLabels(indices) {
+  try {
+    await relabel(number, indices.sort((one, other) => one - other));
+  } catch (error) { tell("toast", error.message); }
+}
+
+$("add-label").addEventListener("change", (event) => {
+  if (event.target.value) setLabels([...labelsOf(number), classIndex(event.target.value)]);
+});
+photo.addEventListener("load", () => {
+  if (!size[0]) { size = [photo.naturalHeight, photo.naturalWidth]; fit(); strip(); }
+  for (const name of tiles.keys()) drawTile(name);
+});
+$("zoom").addEventListener("input", fit);
+new ResizeObserver(() => isOpen() && size && fit()).observe(stage);
+on("threshold highlight", () => { if (isOpen()) { paint(); } });
+on("highlight", () => { if (isOpen()) for (const name of tiles.keys()) drawTile(name); });
+on("layer", () => { if (isOpen()) { if (!brush.dirty) brush.stop(); strip(); paint(); } });
+on("decided", (numbers) => { if (isOpen() && numbers.includes(number)) side(); });
+on("relabelled", (changed) => { if (isOpen() && changed === number) load(); });

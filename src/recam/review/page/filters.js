@@ -1,0 +1,67 @@
+// Which images the grid shows, and in which order.
+import { decided, labelsOf, on, state, tell } from "./state.js";
+
+const $ = (id) => document.getElementById(id);
+const MEASURES = { confidence: "confidence", cam_recam: "CAM / ReCAM differ", mask_model: "mask / model differ", area: "area" };
+const SORTS = [
+  ["", "as in the data set"], ["confidence", "least confident first"], ["-confidence", "most confident first"], ["-cam_recam", "CAM / ReCAM differ most"],
+  ["-mask_model", "mask / model differ most"], ["-area", "largest area first"], ["area", "smallest area first"], ["-count", "most labels first"],
+  ["class", "by class"], ["verdict", "open first"], ["-verdict", "reviewed first"],
+];
+const VERDICTS = [["", "any"], ["open", "not yet"], ["accepted", "accepted"], ["rejected", "rejected"], ["mended", "corrected"], ["relabelled", "labels changed"], ["stale", "of an earlier run"]];
+
+const has = (name) => state.images[name].some((value) => value !== null);
+
+export function fillChoices() {
+  const choose = (id, pairs) => { const before = $(id).value; $(id).replaceChildren(...pairs.map(([value, text]) => new Option(text, value))); $(id).value = before; if ($(id).selectedIndex < 0) $(id).selectedIndex = 0; };
+  const measures = Object.entries(MEASURES).filter(([name]) => has(name));
+  choose("sort", SORTS.filter(([value]) => !(value.replace("-", "") in MEASURES) || has(value.replace("-", ""))));
+  choose("filter-class", [["", "any"], ...state.run.classes.map((name, index) => [index, name]), ["none", "no label"]]);
+  choose("filter-verdict", VERDICTS);
+  choose("measure", measures);
+  document.querySelector(".range").hidden = !measures.length;
+  $("split-label").hidden = new Set(state.images.split).size < 2;
+}
+
+const FITS = {
+  open: (each) => each.verdict === "open", accepted: (each) => each.verdict === "accepted", rejected: (each) => each.verdict === "rejected",
+  mended: (each) => each.mask !== null, relabelled: (each) => each.labels !== null, stale: (each) => each.stale,
+};
+
+export function apply(keep = false) {
+  const before = keep ? state.order[state.place] : undefined;
+  const wanted = $("filter-class").value, count = $("filter-count").value, verdict = $("filter-verdict").value, split = $("filter-split").value;
+  const measure = $("measure").value, from = $("from").value === "" ? null : $("from").value / 100, to = $("to").value === "" ? null : $("to").value / 100;
+  const name = $("search").value.trim().toLowerCase();
+  const fits = (number) => {
+    const labels = labelsOf(number), value = measure ? state.images[measure][number] : null;
+    return (!wanted || (wanted === "none" ? !labels.length : labels.includes(+wanted))) &&
+      (!count || (count === "3" ? labels.length >= 3 : labels.length === +count)) &&
+      (!verdict || FITS[verdict](decided(number))) && (!split || state.images.split[number] === split) &&
+      (from === null || (value !== null && value >= from)) && (to === null || (value !== null && value <= to)) &&
+      (!name || state.images.id[number].toLowerCase().includes(name));
+  };
+  const order = [...state.images.id.keys()].filter(fits);
+  const sort = $("sort").value, key = sort.replace("-", ""), sign = sort.startsWith("-") ? -1 : 1;
+  const keyOf = {
+    count: (number) => labelsOf(number).length, class: (number) => labelsOf(number)[0] ?? 999, verdict: (number) => (decided(number).verdict === "open" ? 0 : 1),
+  }[key] ?? ((number) => state.images[key][number]);
+  if (sort) {
+    const keys = new Map(order.map((number) => [number, keyOf(number)]));
+    // What has no value comes last, whichever way.
+    order.sort((one, other) => {
+      const [a, b] = [keys.get(one), keys.get(other)];
+      return a === null || b === null ? (a === null) - (b === null) : sign * (a - b) || one - other;
+    });
+  }
+  state.order = order;
+  state.place = Math.max(0, before === undefined ? 0 : order.indexOf(before));
+  $("shown").textContent = order.length === state.images.id.length ? "" : `${order.length} of ${state.images.id.length} shown`;
+  $("accept-all").disabled = !order.length;
+  tell("order");
+}
+
+for (const id of ["sort", "filter-class", "filter-count", "filter-verdict", "filter-split", "measure"])
+  $(id).addEventListener("change", () => apply());
+for (const id of ["from", "to", "search"]) $(id).addEventListener("input", () => apply());
+on("images", () => { fillChoices(); apply(true); });

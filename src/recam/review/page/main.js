@@ -1,0 +1,164 @@
+// Puts the page together: bars, keys, and the look after other tabs.
+import { post } from "./api.js";
+import { need, update as updateThreshold } from "./curve.js";
+import { brush, close, go, isOpen, judge, move, nextOpen, open, paintWith, save } from "./detail.js";
+import { intoRecipe, openExport } from "./dialogs.js";
+import { apply, fillChoices } from "./filters.js";
+import { relayout } from "./grid.js";
+import { cssColour } from "./paint.js";
+import { catchUp, decide, decided, judgement, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, tell, undo } from "./state.js";
+
+const $ = (id) => document.getElementById(id);
+const guarded = (work) => async (...given) => { try { await work(...given); } catch (error) { toast(error.message); } };
+
+let toasting = 0;
+function toast(text) {
+  $("toast").textContent = text;
+  $("toast").classList.add("on");
+  clearTimeout(toasting);
+  toasting = setTimeout(() => $("toast").classList.remove("on"), 3500);
+}
+on("toast", toast);
+
+function fillLayers() {
+  const entries = [...(state.run.photos ? [["", "image"]] : []), ...state.run.layers.map((layer) => [layer.name, layer.title])];
+  $("layers").replaceChildren(...entries.map(([name, title]) => {
+    const button = document.createElement("button");
+    button.textContent = title;
+    button.dataset.layer = name;
+    button.setAttribute("role", "radio");
+    button.setAttribute("aria-checked", name === state.layer);
+    button.addEventListener("click", () => show(name));
+    return button;
+  }));
+}
+
+function fillClasses() {
+  const counts = new Array(state.run.classes.length).fill(0);
+  for (const labels of state.images.labels) for (const index of labels) counts[index]++;
+  $("classes").replaceChildren(...state.run.classes.map((name, index) => {
+    const chip = document.createElement("button"), small = document.createElement("small");
+    chip.className = "chip";
+    chip.style.setProperty("--colour", cssColour(index));
+    small.textContent = counts[index];
+    chip.append(name, small);
+    chip.title = `Highlight ${name}`;
+    chip.addEventListener("click", () => highlight(index));
+    return chip;
+  }));
+  $("scope").replaceChildren(new Option("all classes", ""), ...state.run.classes.map((name, index) => new Option(name, index)));
+  $("paint-class").replaceChildren(...state.run.classes.map((name, index) => new Option(name, index + 1)), new Option("unknown (255)", 255));
+}
+
+function highlight(index) {
+  state.highlight = state.highlight === index ? null : index;
+  [...$("classes").children].forEach((chip, at) => chip.setAttribute("aria-pressed", at === state.highlight));
+  tell("highlight");
+}
+
+function progress() {
+  const all = state.images.id.length, each = [...state.states.values()];
+  const accepted = each.filter((one) => one.verdict === "accepted").length, rejected = each.filter((one) => one.verdict === "rejected").length;
+  $("progress").querySelector(".accepted").style.width = `${(100 * accepted) / all}%`;
+  $("progress").querySelector(".rejected").style.width = `${(100 * rejected) / all}%`;
+  $("progress").querySelector("span").textContent = `${accepted + rejected} of ${all} reviewed`;
+  $("progress").title = `${accepted} accepted, ${rejected} rejected of ${all}`;
+}
+
+function modelButton() {
+  const layer = state.run.layers.find((each) => each.name === "model"), job = state.jobs.find((each) => each.name === "model");
+  const button = $("model"), running = job?.state === "running";
+  button.hidden = !layer || !state.run.photos || (!running && !state.images.mask_model.some((value, number) => value === null && state.images.split[number] === "train"));
+  button.disabled = running;
+  button.textContent = running ? `model ${job.done} / ${job.total}` : "Ask the model for all";
+  button.title = "Predicts every image once, so that masks can be sorted by how far the model disagrees";
+}
+
+const overlayOn = (value) => { state.overlay = value; document.body.classList.toggle("no-overlay", !value); };
+const step = (by) => { const layer = mapsLayer(); if (layer) { $("threshold").value = +$("threshold").value + by; setThreshold($("threshold").value / 100); } };
+const resize = (by) => { $("size").value = +$("size").value * by + Math.sign(by - 1); brush.radius = $("size").value / 2; };
+const zoom = (by) => { $("zoom").value = +$("zoom").value * by; $("zoom").dispatchEvent(new Event("input")); };
+
+function nextLayer() {
+  const names = [...$("layers").children].map((button) => button.dataset.layer);
+  show(names[(names.indexOf(state.layer) + 1) % names.length]);
+}
+
+const takeBack = guarded(async () => { await undo(); toast("Undone"); });
+
+function chooseClass(index) {
+  if (index >= state.run.classes.length) return;
+  if (brush.mask) { brush.value = index + 1; $("paint-class").value = index + 1; paintWith("brush"); } else highlight(index);
+}
+
+const KEYS = {
+  a: guarded(() => judge("accepted")), r: guarded(() => judge("rejected")), u: takeBack, n: nextOpen, o: () => overlayOn(!state.overlay), l: nextLayer,
+  Enter: () => !isOpen() && open(), Escape: () => isOpen() && close(), ",": () => step(-1), ".": () => step(1),
+  b: () => isOpen() && paintWith("brush"), e: () => isOpen() && paintWith("eraser"), "[": () => resize(0.8), "]": () => resize(1.25),
+  z: () => brush.back(), s: guarded(() => save()), "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "?": () => $("help").showModal(),
+};
+
+addEventListener("keydown", (event) => {
+  const { target, key } = event;
+  if (document.querySelector("dialog[open]") || event.altKey || event.metaKey) return;
+  const typing = target.matches("select, input:not([type=range])");
+  if (typing) { if (key === "Escape") target.blur(); return; }
+  if (event.ctrlKey) { if (key === "z") { event.preventDefault(); if (brush.dirty) brush.back(); else takeBack(); } return; }
+  if (key.startsWith("Arrow")) { if (target.type === "range") return; event.preventDefault(); move(key); return; }
+  if (key === "Enter" && target.matches("button")) return;
+  if (/^[1-9]$/.test(key)) return chooseClass(key - 1);
+  const act = KEYS[key.length === 1 ? key.toLowerCase() : key];
+  if (act) { event.preventDefault(); act(); }
+});
+
+const click = (id, act) => $(id).addEventListener("click", act);
+click("accept", KEYS.a); click("reject", KEYS.r); click("undo", takeBack); click("next", () => go(1)); click("previous", () => go(-1)); click("close", close);
+click("brush", () => paintWith("brush")); click("eraser", () => paintWith("eraser")); click("save", KEYS.s); click("stroke-undo", KEYS.z); click("discard", () => brush.stop());
+click("try-open", () => $("try").showModal()); click("export-open", openExport); click("help-open", () => $("help").showModal());
+click("recipe", guarded(intoRecipe));
+click("model", guarded(async () => { await post("model", {}); await catchUp(); }));
+click("filter-toggle", () => { const on = document.body.classList.toggle("open-filters"); $("filter-toggle").setAttribute("aria-expanded", on); relayout(); });
+click("reset", () => { const layer = mapsLayer(); if (layer) { state.thresholds[layer.name] = startOf(layer); tell("threshold"); } });
+click("accept-all", guarded(async () => {
+  const open = state.order.filter((number) => decided(number).verdict === "open");
+  const what = shown()?.title ?? "mask";
+  if (!open.length) return toast("Every image that is shown is reviewed already.");
+  if (!confirm(`Accept ${what} of ${open.length} images that are shown and not reviewed yet? One undo takes it all back.`)) return;
+  await decide(open, "accepted");
+  toast(`${open.length} accepted`);
+}));
+$("opacity").addEventListener("input", (event) => { document.documentElement.style.setProperty("--overlay", event.target.value / 100); overlayOn(true); });
+$("threshold").addEventListener("input", (event) => setThreshold(event.target.value / 100));
+$("scope").addEventListener("change", (event) => {
+  state.scope = event.target.value === "" ? null : +event.target.value;
+  tell("scope");
+});
+$("size").addEventListener("input", (event) => { brush.radius = event.target.value / 2; });
+$("paint-class").addEventListener("change", (event) => { brush.value = +event.target.value; });
+on("open", open);
+on("layer", () => [...$("layers").children].forEach((button) => button.setAttribute("aria-checked", button.dataset.layer === state.layer)));
+on("decided", progress);
+on("jobs images", modelButton);
+on("job-ended", guarded(async (job) => {
+  if (job.state === "failed") toast(job.message);
+  if (job.name === "model") await reloadImages();
+  else if (job.name.startsWith("counts")) need(mapsLayer());
+}));
+
+async function begin() {
+  await load();
+  document.title = `${state.run.run} · recam review`;
+  $("run").textContent = state.run.run;
+  fillLayers(); fillClasses(); fillChoices(); apply(); progress(); modelButton(); updateThreshold();
+  if (state.run.no_photos) toast(`The photos are not at hand: ${state.run.no_photos}`);
+  else if (state.run.damaged_lines) toast(`${state.run.damaged_lines} damaged lines of the log of decisions were left out.`);
+  $("grid").focus();
+  document.body.dataset.ready = "yes";
+  const look = async () => {
+    const running = state.jobs.some((job) => job.state === "running");
+    if (!document.hidden || running) await catchUp().catch(() => toast("The server does not answer: is `recam review` still running?"));
+    setTimeout(look, 1500);
+  };
+  setTimeout(look, 1500);
+}
+guarded(begin)();

@@ -1,0 +1,125 @@
+// All that the page knows: the run, its images, decisions, and what is shown. Parts of the page listen to changes by name.
+import { fetchJson, post, postBytes, tab } from "./api.js";
+
+export const state = {
+  run: null, images: null, states: new Map(), latest: 0, jobs: [],
+  layer: "", highlight: null, scope: null, overlay: true,
+  thresholds: {}, // by layer of maps: {all, own: {class index: value}}
+  order: [], place: 0, // numbers of the images that are shown, and which of them has the focus
+};
+
+const listeners = {};
+export const on = (names, listen) => names.split(" ").forEach((name) => (listeners[name] ??= []).push(listen));
+export const tell = (name, detail) => (listeners[name] ?? []).forEach((listen) => listen(detail));
+
+export const layerOf = (name) => state.run.layers.find((layer) => layer.name === name);
+export const shown = () => layerOf(state.layer);
+export const focused = () => state.order[state.place];
+export const classIndex = (name) => state.run.classes.indexOf(name);
+
+const OPEN = { verdict: "open", source: null, labels: null, mask: null, stale: false };
+export const decided = (number) => state.states.get(number) ?? OPEN;
+export const labelsOf = (number) => decided(number).labels?.map(classIndex) ?? state.images.labels[number];
+
+// The layer of maps whose threshold the slider moves: the one that is shown, else that of the pseudo masks.
+export const mapsLayer = () => (shown()?.kind === "maps" ? shown() : layerOf(state.run.main_maps)) ?? null;
+
+export function thresholdsOf(layer) {
+  const { all, own } = state.thresholds[layer.name];
+  return state.run.classes.map((_, index) => own[index] ?? all);
+}
+
+// The thresholds that the run's own masks were made with.
+export function startOf(layer) {
+  const own = Object.entries(layer.class_thresholds).map(([name, value]) => [classIndex(name), value]);
+  return { all: layer.threshold, own: Object.fromEntries(own) };
+}
+
+export async function load() {
+  [state.run, state.images] = await Promise.all([fetchJson("run"), fetchJson("images")]);
+  for (const layer of state.run.layers) if (layer.kind === "maps") state.thresholds[layer.name] = startOf(layer);
+  state.layer = state.run.shown;
+  await catchUp(true);
+}
+
+export function merge(changed) {
+  for (const [number, each] of Object.entries(changed.states)) {
+    const before = decided(+number).labels;
+    state.states.set(+number, each);
+    if (String(before) !== String(each.labels)) tell("relabelled", +number);
+  }
+  state.latest = Math.max(state.latest, changed.latest);
+  const numbers = Object.keys(changed.states).map(Number);
+  if (numbers.length) tell("decided", numbers);
+}
+
+// Decisions of other tabs, and jobs.
+export async function catchUp(first = false) {
+  const changed = await fetchJson(`changes?since=${state.latest}`);
+  const others = Object.values(changed.states).filter((each) => each.tab && each.tab !== tab).length;
+  merge(changed);
+  const before = state.jobs;
+  state.jobs = changed.jobs;
+  for (const job of changed.jobs) {
+    const known = before.find((each) => each.name === job.name);
+    if (job.state !== "running" && known?.state === "running") tell("job-ended", job);
+  }
+  tell("jobs");
+  if (others && !first) tell("toast", `${others} image${others > 1 ? "s" : ""} decided in another tab`);
+}
+
+export async function reloadImages() {
+  state.images = await fetchJson("images");
+  tell("images");
+}
+
+// What a person sees, as the server is told of it.
+export function judgement(layerName = state.layer) {
+  const layer = layerOf(layerName);
+  if (layer?.kind !== "maps") return { layer: layerName };
+  const { all, own } = state.thresholds[layer.name];
+  const names = Object.fromEntries(Object.entries(own).map(([index, value]) => [state.run.classes[index], value]));
+  return { layer: layer.name, threshold: all, class_thresholds: names };
+}
+
+// Where the pseudo mask is looked at, a corrected one stands in for it, and the model's for images that were held out.
+export function layerFor(number) {
+  if (state.layer !== "masks") return state.layer;
+  if (decided(number).mask) return "corrected";
+  return state.images.split[number] === "val" && layerOf("model") ? "model" : "masks";
+}
+
+// Accepts what is shown of each image, or gives another verdict. Over photo or truth, nothing of the run is shown that could be accepted.
+export async function decide(numbers, verdict) {
+  if (verdict !== "accepted") return merge(await post("decisions", { tab, images: numbers, verdict }));
+  if (!state.layer || state.layer === "truth") throw new Error("Choose the layer to accept first: a mask, or maps at a threshold.");
+  const groups = new Map();
+  for (const number of numbers) {
+    const layer = layerFor(number), group = layer === "corrected" ? `corrected ${number}` : layer;
+    if (!groups.has(group)) groups.set(group, { layer, images: [] });
+    groups.get(group).images.push(number);
+  }
+  for (const { layer, images } of groups.values()) merge(await post("decisions", { tab, images, verdict, ...judgement(layer) }));
+}
+
+export async function relabel(number, indices) {
+  merge(await post("decisions", { tab, images: [number], labels: indices.map((index) => state.run.classes[index]) }));
+}
+
+export const saveMask = async (number, mask) => merge(await postBytes(`masks/${number}?tab=${tab}`, mask));
+export const undo = async () => merge(await post("undo", { tab }));
+
+export function setThreshold(value) {
+  const layer = mapsLayer();
+  if (!layer) return;
+  const thresholds = state.thresholds[layer.name];
+  if (state.scope === null) thresholds.all = value;
+  else thresholds.own[state.scope] = value;
+  if (state.layer !== layer.name) show(layer.name); // a mask that is finished cannot follow the thumb; its maps can
+  tell("threshold");
+}
+
+export function show(layer) {
+  state.layer = layer;
+  tell("layer");
+}

@@ -1,0 +1,75 @@
+"""``recam review``: the server on this machine, and the export without one."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from recam.errors import StoreError
+from recam.progress import Progress, console
+from recam.review.app import make_app
+from recam.review.decisions import Decisions, only_reviewer
+from recam.review.export import ExportReport, Photos, export_decisions
+from recam.review.layers import REVIEW, RunView
+from recam.review.session import Session
+
+HOST = "127.0.0.1"
+
+
+def serve_review(run: str | Path, port: int = 8765, data: str | None = None) -> None:
+    """Serve the review page of a run on this machine until interrupted; prints the address, which holds a fresh secret.
+
+    Args:
+        run: a run folder, finished or half done.
+        port: of 127.0.0.1; 0 takes any that is free.
+        data: KIND:PATH of the data set where it has moved since the run.
+
+    Raises:
+        StoreError: no run, nothing to review, another server on the same run, or a port that is taken.
+        DataError: `data` cannot be opened.
+    """
+    view = RunView(run, data)
+    with only_reviewer(view.review), listen(port) as listener:
+        session = Session(view)
+        token = secrets.token_urlsafe(24)
+        address = f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
+        if view.no_photos:
+            console.print(f"The photos are not at hand, so maps and masks are shown without them: {view.no_photos}", markup=False)
+        console.print(f"{len(view.items)} images to review. Open this address in a browser of this machine; Ctrl-C stops.", highlight=False)
+        print(address, flush=True)
+        settings = uvicorn.Config(
+            make_app(session, token), log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+        )
+        try:
+            uvicorn.Server(settings).run(sockets=[listener])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            session.jobs.stopping.set()
+
+
+def export_review(
+    run: str | Path, output: str | Path, photos: Photos = "copy", everything: bool = False, data: str | None = None
+) -> ExportReport:
+    """Write what was decided as a clean data set; see `recam.review.export.export_decisions`. Works beside an open page."""
+    view = RunView(run, data)
+    decisions = Decisions(view.root / REVIEW)
+    with Progress("export", len(view.items)) as progress:
+        return export_decisions(
+            view, decisions, Path(output), photos, everything, lambda done, total: progress.advance(done - progress.done)
+        )
+
+
+def listen(port: int) -> socket.socket:
+    """A socket on 127.0.0.1, so that the port is known before anything is started. Raises `StoreError` for one that is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise StoreError(f"port {port} cannot be used ({error}). Name another with --port, or 0 for any that is free.") from error
+    return listener

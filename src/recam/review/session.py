@@ -1,0 +1,163 @@
+"""What a review server holds: the run, its index, the log of decisions, and the work beside the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recam.data.images import read_mask, write_mask
+from recam.errors import DataError, RecamError, StoreError
+from recam.review.counts import TruthCounts
+from recam.review.decisions import Decisions, MaskSource, State
+from recam.review.index import Index
+from recam.review.jobs import Advance, Jobs
+from recam.review.judged import corrected_path, is_stale, labels_of, without_others
+from recam.review.layers import CORRECTED, MASKS, MODEL, TRUTH, Item, Layer, RunView
+from recam.review.packing import Packed, pack_maps, pack_mask
+from recam.review.thumbnails import Thumbnails
+from recam.review.trial import Trial
+from recam.types import Image
+
+SAVE_EVERY = 200
+"""Images between two times that the index is written down while the model is asked."""
+
+
+class Session:
+    """A run under review; see `RunView` for what may be wrong with it."""
+
+    def __init__(self, view: RunView, quiet: bool = False) -> None:
+        self.view = view
+        self.decisions = Decisions(view.review)
+        self.index = Index(view).build(quiet)
+        self.thumbnails, self.counts, self.jobs, self.trial = Thumbnails(), TruthCounts(view), Jobs(), Trial(view)
+
+    def item(self, number: int) -> Item:
+        """An image by its number. Raises `KeyError` for one that does not exist."""
+        if not 0 <= number < len(self.view.items):
+            raise KeyError(f"there is no image {number}; the run has {len(self.view.items)}.")
+        return self.view.items[number]
+
+    def layer(self, name: str) -> Layer:
+        """A layer by name. Raises `KeyError` for one that does not exist."""
+        if name not in self.view.layers:
+            raise KeyError(f"this run has no layer {name!r}; it has {', '.join(self.view.layers)}.")
+        return self.view.layers[name]
+
+    def photo(self, item: Item) -> Image:
+        """The photo (H, W, 3). Raises `DataError` where it is gone."""
+        if item.sample is None:
+            raise DataError(f"{item.id}: the photo is not at hand. {self.view.no_photos}")
+        return item.sample.image.read()
+
+    def pack(self, layer: Layer | None, number: int, side: int) -> Packed | None:
+        """A layer of an image for the browser, None for its corrected mask; gives None where it has none, or where it is damaged."""
+        item = self.item(number)
+        state = self.decisions.state(item.id)
+        try:
+            if layer is None:
+                return pack_mask(number, read_mask(corrected_path(self.view, state.mask)), side) if state.mask else None
+            if layer.kind == "maps":
+                seed = self.view.read_maps(layer, item)
+                return None if seed is None else pack_maps(number, seed, side)
+            mask = self.view.read_mask(layer, item)
+        except RecamError:  # the index tells what is damaged; the other images are shown
+            return None
+        if mask is None:
+            return None
+        if state.labels is not None and layer.name != TRUTH:
+            mask = without_others(mask, labels_of(self.view, item, state))
+        return pack_mask(number, mask, side)
+
+    def source(self, layer: Layer, threshold: float | None, class_thresholds: Mapping[str, float]) -> MaskSource:
+        """What is judged when a person looks at this layer. Raises `DataError` for a layer that is no mask to accept."""
+        if layer.name == TRUTH:
+            raise DataError("the truth is there to compare with, it is no mask to accept. Choose another layer.")
+        if layer.kind == "maps":
+            level = self.view.threshold(layer) if threshold is None else threshold
+            return MaskSource(layer=layer.name, key=layer.key, threshold=level, class_thresholds=dict(class_thresholds))
+        return MaskSource(layer=layer.name, key=layer.key)
+
+    def shown_state(self, state: State) -> dict[str, Any]:
+        """A state as the page gets it: with whether what was judged has been made anew since."""
+        return {**state.model_dump(mode="json"), "stale": is_stale(self.view, state.source)}
+
+    def ask_model(self, advance: Advance) -> None:
+        """The segmentation model's mask of every image that has none yet; kept in ``review/predictions``."""
+        layer, since = self.layer(MODEL), []
+        folder = layer.folders[1]
+        todo = [item for item in self.view.items if item.sample and layer.path(item.id) is None]
+        problems = 0
+        for done, item in enumerate(todo):
+            advance(done, len(todo))
+            try:
+                write_mask(folder / f"{item.id}.png", self.trial.predict(self.photo(item)))
+            except DataError:
+                problems += 1
+                continue
+            since.append(item)
+            if len(since) >= SAVE_EVERY:
+                self.index.renew(since)
+                since = []
+        self.index.renew(since)
+        advance(len(todo), len(todo))
+        if problems:
+            raise StoreError(f"{problems} photos could not be read; all others are done.")
+
+    def columns(self) -> dict[str, list[Any]]:
+        """All images by column: ids, labels and measures."""
+        items, rows = self.view.items, self.index.rows
+        names = ("height", "width", "confidence", "cam_recam", "mask_model", "area", "damaged")
+
+        def rounded(value: Any) -> Any:
+            return round(value, 4) if isinstance(value, float) else value
+
+        return {
+            "id": [item.id for item in items],
+            "split": [item.split for item in items],
+            "labels": [list(item.labels) for item in items],
+            **{name: [rounded(getattr(row, name)) for row in rows] for name in names},
+        }
+
+    def about(self) -> dict[str, Any]:
+        """What the page needs to know of the run as a whole."""
+        view = self.view
+        layers = []
+        for layer in view.layers.values():
+            told: dict[str, Any] = {"name": layer.name, "title": layer.title, "kind": layer.kind, "done": layer.done, "key": layer.key}
+            if layer.kind == "maps":
+                marks = {name: layer.scores[name]["threshold"] for name in ("oracle", "otsu", "recipe") if layer.scores.get(name)}
+                curve = {"thresholds": layer.scores.get("thresholds"), "curve": layer.scores.get("curve")}
+                own = view.class_thresholds(layer)
+                told |= {
+                    "threshold": view.threshold(layer),
+                    "class_thresholds": own,
+                    "marks": marks,
+                    **curve,
+                    "countable": self.counts.possible(layer),
+                }
+            layers.append(told)
+        main = MASKS if MASKS in view.layers else (view.main_maps.name if view.main_maps else next(iter(view.layers), ""))
+        return {
+            "run": str(Path(view.root).resolve().name),
+            "classes": list(view.classes),
+            "layers": layers,
+            "shown": main,
+            "main_maps": view.main_maps.name if view.main_maps else None,
+            "mask_threshold": view.mask_results.get("threshold"),
+            "images": len(view.items),
+            "photos": not view.no_photos,
+            "no_photos": view.no_photos,
+            "damaged_lines": self.decisions.damaged,
+            "corrected": CORRECTED,
+            "latest": self.decisions.latest,
+        }
+
+
+def mask_from_bytes(content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 of raw rows. Raises `DataError` where their number differs."""
+    if len(content) != size[0] * size[1]:
+        raise DataError(f"{len(content)} bytes are no mask of {size[0]}×{size[1]} pixels, one byte each.")
+    return np.frombuffer(content, np.uint8).reshape(size)

@@ -1,0 +1,123 @@
+"""Try: what the models of a run make of a photo that they have never seen."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from recam.errors import StoreError
+from recam.methods.cam import classify, read_full
+from recam.methods.pamr import PamrRefiner
+from recam.methods.recam import Weighting
+from recam.methods.refine import EVEN
+from recam.methods.thresholds import apply_threshold
+from recam.models.classifier import Classifier
+from recam.pipeline.prediction import PRESENT
+from recam.pipeline.predictor import Predictor
+from recam.pipeline.seeds import encode_scales, make_seeds
+from recam.pipeline.trained import load_classifier
+from recam.pipeline.training_stages import WEIGHTS
+from recam.report.pictures import overlay_heat, overlay_mask
+from recam.review.layers import RunView
+from recam.types import Image, Mask, SeedMaps
+
+
+@dataclass(frozen=True)
+class Found:
+    """A class and how sure the models are of it, in [0, 1]; `model` is None without a segmentation model."""
+
+    name: str
+    classifier: float
+    model: float | None
+    present: bool
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came out for one photo.
+
+    Attributes:
+        found: all classes, the surest first.
+        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, the mask refined by PAMR, prediction.
+        notes: what this run could not do, and why.
+    """
+
+    found: tuple[Found, ...]
+    pictures: dict[str, Image] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Trial:
+    """The models of a run, loaded when first asked. One photo at a time: others wait."""
+
+    def __init__(self, view: RunView) -> None:
+        self._view = view
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Any] = {}
+
+    def __call__(self, image: Image) -> Tried:
+        """Classes, class maps, mask and prediction of a photo (H, W, 3). Raises `StoreError` where the run has no classifier yet."""
+        with self._lock, torch.inference_mode():
+            return self._try(image)
+
+    def predict(self, image: Image) -> Mask:
+        """The segmentation model's mask. Raises `StoreError` where the run has none."""
+        with self._lock:
+            return self._predictor()(image).mask
+
+    def _try(self, image: Image) -> Tried:
+        recipe, notes = self._view.recipe, []
+        classifier = self._classifier("classify")
+        if classifier is None:
+            raise StoreError("this run has no trained classifier yet, so nothing can be tried. Run `recam run` on it first.")
+        features = encode_scales(classifier, image, (1.0,), flip=False, max_side=recipe.data.max_side)[0]
+        sure = classify(features, classifier.weight_1)[0].float().sigmoid().tolist()  # (K,)
+        present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
+        if not present:
+            present = [max(range(len(sure)), key=sure.__getitem__)]
+            notes.append(f"No class is sure (from {PRESENT:.0%}); the maps show the likeliest.")
+        pictures = {"photo": image}
+        shown: list[tuple[str, Classifier, Weighting]] = [("CAM", classifier, "w")]
+        again = self._classifier("reactivate")
+        if again is not None:
+            shown.append(("ReCAM", again, recipe.seeds.weighting))
+        for title, network, weighting in shown:
+            seed = make_seeds(network, image, present, (weighting,), recipe.seeds.scales, recipe.seeds.flip, recipe.data.max_side)[
+                weighting
+            ]
+            maps = read_full(seed)
+            pictures[title] = overlay_heat(image, maps)
+        layer = self._view.layers.get(f"seeds/recam/{recipe.seeds.weighting}" if again is not None else "seeds/cam/w")
+        levels = self._view.levels(layer) if layer else [recipe.masks.threshold] * len(sure)
+        pictures["mask"] = overlay_mask(image, apply_threshold(maps, present, [levels[index] for index in present]))
+        # A run's own refiners may be trained on its data set, or take minutes an image; this one refines any photo in seconds.
+        refined = PamrRefiner(levels[present[0]])(image, SeedMaps(maps, np.asarray(present), (image.shape[0], image.shape[1])))
+        pictures["refined (PAMR)"] = overlay_mask(image, apply_threshold(refined.maps, present, EVEN))
+        chances: list[float | None] = [None] * len(sure)
+        if "model" in self._view.layers:
+            prediction = self._predictor()(image)
+            pictures["prediction"] = overlay_mask(image, prediction.mask)
+            chances = list(prediction.probabilities)
+        else:
+            notes.append("This run has no segmentation model yet.")
+        told = zip(self._view.classes, sure, chances, strict=True)
+        found = [Found(name, one, two, index in present) for index, (name, one, two) in enumerate(told)]
+        return Tried(tuple(sorted(found, key=lambda each: -each.classifier)), pictures, tuple(notes))
+
+    def _classifier(self, stage: str) -> Classifier | None:
+        if stage not in self._loaded:
+            path = self._view.root / stage / WEIGHTS
+            wanted = stage == "classify" or self._view.recipe.reactivate.enabled
+            self._loaded[stage] = load_classifier(path) if wanted and path.is_file() else None
+        loaded: Classifier | None = self._loaded[stage]
+        return loaded
+
+    def _predictor(self) -> Predictor:
+        if "predictor" not in self._loaded:
+            self._loaded["predictor"] = Predictor(self._view.root)
+        predictor: Predictor = self._loaded["predictor"]
+        return predictor

@@ -1,0 +1,263 @@
+"""The page in a real browser: headless Chromium, driven by Playwright, against a server of its own process."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import PIL.Image
+import pytest
+import uvicorn
+
+import recam
+from recam.data.images import read_mask, write_mask
+from recam.pipeline.store import read_json, save_seed, write_json
+from recam.review.app import make_app
+from recam.review.decisions import Decisions
+from recam.review.layers import RunView
+from recam.review.server import listen
+from recam.review.session import Session
+from recam.types import SeedMaps
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = os.environ.get("RECAM_CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+MANY = 10_000
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium found (looked for {', '.join(NAMES)}, or RECAM_CHROMIUM=PATH)")
+# Loading takes longer where other tests run beside.
+PATIENCE = 90_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra dev brings it")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def serving(run):
+    """The server as a user starts it; ends killed, never asked."""
+    words = [sys.executable, "-m", "recam", "review", str(run), "--port", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def serving_here(run):
+    """The server in a thread: no second start of Python."""
+    listener = listen(0)
+    server = uvicorn.Server(uvicorn.Config(make_app(Session(RunView(run), quiet=True), "token"), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/token/"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+
+
+@contextmanager
+def page_of(browser, address, width=1280, height=800, **context):
+    problems = []
+    with browser.new_context(viewport={"width": width, "height": height}, **context) as opened:
+        page = opened.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("body[data-ready]")
+        yield page
+    assert problems == []
+
+
+def wait_for_pixels(page, cell=0):
+    page.wait_for_function(f"() => document.querySelector('.cell[data-number=\"{cell}\"] .overlay')?.width > 1")
+
+
+def painted(page):
+    """Pixels that the overlays in sight show, all together."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.cell:not([hidden]) .overlay')].filter((canvas) => canvas.style.visibility !== 'hidden')
+        .reduce((sum, canvas) => sum + canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.filter((value, at) =>
+        at % 4 === 3 && value).length, 0)"""
+    )
+
+
+def slide(page, value):
+    page.evaluate(
+        "(value) => { const thumb = document.getElementById('threshold'); thumb.value = value; thumb.dispatchEvent(new Event('input')); }",
+        value,
+    )
+    page.wait_for_timeout(150)
+
+
+@pytest.mark.slow
+def test_an_evening_in_short(browser, run, tmp_path):
+    """The grid loads, the slider changes pixels without a request, decisions survive a killed server, the export is a data set."""
+    with serving(run) as address, page_of(browser, address) as page:
+        wait_for_pixels(page)
+        assert page.locator(".cell:not([hidden])").count() >= 12
+        page.wait_for_function("() => document.getElementById('miou').textContent.includes('mIoU')")
+        page.click("#layers button:has-text('ReCAM')")
+        page.wait_for_timeout(500)
+        wait_for_pixels(page)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url) if "/layers" in request.url else None)
+        slide(page, 10)
+        low, low_score = painted(page), page.inner_text("#miou")
+        slide(page, 80)
+        assert low > painted(page) > 0
+        assert page.inner_text("#miou") != low_score
+        assert asked == []
+        before = painted(page)
+        page.select_option("#scope", "0")
+        slide(page, 1)
+        assert painted(page) >= before
+        page.click("#recipe")
+        page.wait_for_selector("#told[open] pre")
+        assert "masks.threshold" in page.inner_text("#told-body")
+        page.keyboard.press("Escape")
+
+        page.click("#layers button:has-text('mask')")
+        page.focus("#grid")
+        for key in ("a", "a", "r"):
+            page.keyboard.press(key)
+            page.wait_for_timeout(400)
+        page.wait_for_function("() => document.querySelector('#progress span').textContent.startsWith('3 of')")
+        page.keyboard.press("u")
+        page.wait_for_function("() => document.querySelector('#progress span').textContent.startsWith('2 of')")
+
+        page.keyboard.press("Enter")  # the fourth image, to be mended
+        page.wait_for_selector("#strip button")
+        name = page.inner_text("#name")
+        page.wait_for_function("() => document.getElementById('overlay').width === 64")
+        page.keyboard.press("b")
+        page.select_option("#paint-class", "5")
+        box = page.locator("#sheet").bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.6, steps=6)
+        page.mouse.up()
+        page.keyboard.press("s")
+        page.wait_for_function("() => document.getElementById('verdict').textContent.includes('corrected by hand')")
+        page.click("#labels .chip >> nth=0")
+        page.wait_for_selector("#labels .chip.gone")
+
+        with page_of(browser, address) as other:  # another tab sees it, and is seen
+            other.wait_for_selector(".cell.accepted")
+            other.focus("#grid")
+            other.keyboard.press("r")
+            page.wait_for_function("() => document.querySelector('#toast').textContent.includes('another tab')")
+    # The server was killed with kill -9; nothing that was shown is lost.
+    states = Decisions(run / "review").decided()
+    assert states[name].verdict == "accepted"
+    assert states[name].labels is not None
+    mask = read_mask(run / "review" / "corrected" / states[name].mask)
+    assert mask[27, 27] == 5
+    verdicts = [states[f"train-{index:06d}"].verdict for index in range(2)]
+    assert verdicts == ["rejected", "accepted"]
+    with serving_here(run) as address, page_of(browser, address) as page:
+        page.wait_for_selector(".cell.accepted")
+        assert page.inner_text("#progress span").startswith("3 of 16")
+    recam.export_review(run, tmp_path / "clean")
+    assert recam.check(f"folder:{tmp_path / 'clean'}").ok
+
+
+@pytest.fixture(scope="module")
+def large_run(tmp_path_factory, tiny_run):
+    """Ten thousand images by hard links: maps and masks of three, no photos."""
+    root = tmp_path_factory.mktemp("large") / "run"
+    written = read_json(tiny_run / "run.json")
+    written["recipe"]["data"] |= {"location": "folder:gone", "options": {}}
+    write_json(root / "run.json", written)
+    record = read_json(tiny_run / "seeds" / "recam" / "stage.json")
+    write_json(root / "seeds" / "recam" / "stage.json", record)
+    write_json(root / "masks" / "stage.json", read_json(tiny_run / "masks" / "stage.json"))
+    (root / "seeds" / "recam" / "w_prime").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(MANY):
+        seed, mask = root / "seeds" / "recam" / "w_prime" / f"{index:05d}.npz", root / "masks" / f"{index:05d}.png"
+        if index < 3:
+            save_seed(seed, SeedMaps(rng.random((2, 6, 8), np.float32), np.array([index, index + 1]), (24, 32)))
+            write_mask(mask, np.full((24, 32), index + 1, np.uint8))
+        else:
+            os.link(seed.with_name(f"{index % 3:05d}.npz"), seed)
+            os.link(mask.with_name(f"{index % 3:05d}.png"), mask)
+    return root
+
+
+@pytest.mark.slow
+def test_ten_thousand_images_scroll(browser, large_run):
+    with serving_here(large_run) as address, page_of(browser, address) as page:
+        wait_for_pixels(page)
+        assert page.inner_text("#progress span") == f"0 of {MANY} reviewed"
+        frames = page.evaluate(
+            """() => new Promise((done) => {
+              const grid = document.getElementById('grid'), times = [];
+              const end = grid.scrollHeight - grid.clientHeight;
+              const step = (now) => {
+                times.push(now);
+                grid.scrollTop = (end * times.length) / 120;
+                times.length < 120 ? requestAnimationFrame(step) : done(times);
+              };
+              requestAnimationFrame(step);
+            })"""
+        )
+        assert float(np.median(np.diff(frames))) < 100  # milliseconds; 17 where nothing else runs
+        page.wait_for_function(f"() => document.querySelector('.cell[data-number=\"{MANY - 1}\"]:not([hidden])')")
+        wait_for_pixels(page, MANY - 1)
+        assert page.locator(".cell").count() < 150  # cells are moved along, not made anew
+        slide(page, 50)
+        page.wait_for_timeout(1500)
+        assert painted(page) > 0
+        page.fill("#search", "0777")
+        page.wait_for_function("() => document.getElementById('shown').textContent.startsWith('11 of')")
+
+
+def test_the_second_start_takes_the_index(large_run):
+    assert (large_run / "review" / "index.json").is_file()  # of the start before
+    start = time.monotonic()
+    assert len(Session(RunView(large_run), quiet=True).index.rows) == MANY
+    assert time.monotonic() - start < 20  # seconds; 2 where nothing else runs
+
+
+def test_a_phone(browser, run):
+    with serving_here(run) as address, page_of(browser, address, 390, 844, has_touch=True, is_mobile=True, color_scheme="dark") as page:
+        wait_for_pixels(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert len({round(cell.bounding_box()["x"]) for cell in page.locator(".cell:not([hidden])").all()}) == 2
+        page.tap("#filter-toggle")
+        assert page.locator("#sort").is_visible()
+        page.tap("#filter-toggle")
+        page.tap('.cell[data-number="0"]')
+        page.wait_for_function("() => document.getElementById('overlay').width === 64")
+        page.tap("#accept")
+        page.wait_for_function("() => document.querySelector('#progress span').textContent.startsWith('1 of')")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_photo_is_tried_and_the_endpoints_are_told(browser, run, tmp_path):
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(tmp_path / "photo.jpg")
+    with serving_here(run) as address, page_of(browser, address) as page:
+        page.click("#try-open")
+        page.set_input_files("#file", tmp_path / "photo.jpg")
+        page.wait_for_selector("#try-pictures figure >> nth=4")
+        assert page.locator("#try-found .score").count() == 8
+        page.goto(f"{address}api.html")
+        page.wait_for_selector("pre:has-text('POST /api/decisions')")
+        assert json.loads(page.evaluate("fetch('openapi.json').then((answer) => answer.text())"))["info"]["title"] == "recam review"

@@ -1,0 +1,90 @@
+"""The log: what is acknowledged is kept, what is torn is not, order decides, and undo goes by tab."""
+
+import json
+
+import pytest
+
+from recam.errors import StoreError
+from recam.review.decisions import Decisions, State, UndoError, only_reviewer
+
+
+def test_states_follow_from_the_lines(tmp_path):
+    log = Decisions(tmp_path)
+    assert log.add("one", ["a", "b"], verdict="accepted", source={"layer": "masks", "key": "k"}) == 1
+    assert log.add("two", ["b"], verdict="rejected") == 2
+    log.add("two", ["b"], labels=["cow"])
+    assert (log.state("a").verdict, log.state("a").source.layer, log.state("a").tab) == ("accepted", "masks", "one")
+    assert (log.state("b").verdict, log.state("b").labels, log.state("b").tab) == ("rejected", ("cow",), "two")
+    assert log.state("c") == State()
+    again = Decisions(tmp_path)
+    assert again.decided() == log.decided()
+    assert again.latest == 3
+    assert [json.loads(line)["n"] for line in log.path.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_undo_goes_by_tab_and_gives_back_what_was_before(tmp_path):
+    log = Decisions(tmp_path)
+    log.add("one", ["a", "b"], verdict="accepted")
+    log.add("one", ["a"], verdict="rejected")
+    log.add("two", ["b"], verdict="rejected")
+    assert log.undo("one").n == 2
+    assert log.state("a").verdict == "accepted"
+    assert log.undo("one").n == 1
+    assert log.state("a") == State()
+    assert log.state("b").verdict == "rejected"  # the other tab's line still counts
+    with pytest.raises(UndoError, match="nothing to undo"):
+        log.undo("one")
+    assert Decisions(tmp_path).decided() == log.decided()
+
+
+def test_changes_name_what_was_decided_and_undone_since(tmp_path):
+    log = Decisions(tmp_path)
+    log.add("one", ["a"], verdict="accepted")
+    log.add("one", ["b"], verdict="accepted")
+    assert set(log.changes(0)) == {"a", "b"}
+    assert set(log.changes(1)) == {"b"}
+    log.undo("one")
+    log.undo("one")
+    assert {name: state.verdict for name, state in log.changes(2).items()} == {"a": "open", "b": "open"}
+    assert log.changes(4) == {}
+
+
+def test_a_torn_last_line_is_cut_off_and_damage_in_the_middle_is_left_out(tmp_path):
+    log = Decisions(tmp_path)
+    log.add("one", ["a"], verdict="accepted")
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole + b'{"n": 2, "time": 1.0, "tab": "one", "ids": ["a"], "set": {"verd')
+    again = Decisions(tmp_path)
+    assert (again.latest, again.damaged, again.state("a").verdict) == (1, 0, "accepted")
+    assert log.path.read_bytes() != whole  # reading changes nothing: a server may be writing beside
+    again.add("one", ["b"], verdict="rejected")
+    lines = log.path.read_bytes().splitlines()
+    assert lines[0] + b"\n" == whole
+    assert json.loads(lines[1])["ids"] == ["b"]
+    log.path.write_bytes(
+        whole + b"no json\n" + b'{"n": 3, "time": 1.0, "tab": "x", "ids": ["c"], "set": {"verdict": "perhaps"}}\n' + lines[1] + b"\n"
+    )
+    mended = Decisions(tmp_path)
+    assert (mended.damaged, mended.latest) == (2, 4)
+    assert (mended.state("a").verdict, mended.state("b").verdict, mended.state("c").verdict) == ("accepted", "rejected", "open")
+
+
+def test_what_cannot_be_written_is_not_acknowledged(tmp_path, monkeypatch):
+    log = Decisions(tmp_path)
+    log.add("one", ["a"], verdict="accepted")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        log.add("one", ["b"], verdict="accepted")
+    assert log.state("b").verdict == "open"
+    assert len(log.path.read_bytes().splitlines()) == 1
+
+
+def test_one_server_a_run(tmp_path):
+    with only_reviewer(tmp_path), pytest.raises(StoreError, match="open in another"), only_reviewer(tmp_path):
+        pass
+    with only_reviewer(tmp_path):
+        pass
