@@ -17,6 +17,7 @@ from recam.errors import DependencyError, ExportError, StoreError
 from recam.export import card, model
 from recam.export.tracing import FreePool, make_traceable
 from recam.pipeline.run_models import find_models
+from recam.pipeline.store import read_json, write_json
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
@@ -109,8 +110,8 @@ def test_cards_tell_all_but_places(exported, tiny_run):
     assert str(tiny_run) not in page + json.dumps(written)
 
 
-def test_what_was_learned_from_is_told(tiny_run):
-    models = find_models(tiny_run)
+def test_what_was_learned_from_is_told(copy_of_tiny_run):
+    models = find_models(copy_of_tiny_run)
 
     def told(stage="segment/pseudo", **changed):
         settings = {name.replace("__", "."): value for name, value in changed.items()}
@@ -121,9 +122,11 @@ def test_what_was_learned_from_is_told(tiny_run):
     assert told("segment/truth")["labels"] == "true masks"
     assert any("scores best on true masks" in note for note in told()["notes"])  # the tiny run takes the oracle
     assert "refined by pamr." in told(refine=["pamr"])["notes"][0]
-    given = told(seeds__source="maps")
-    assert given["labels"] == "given class maps"
-    assert "made elsewhere" in given["notes"][0]
+    assert "made elsewhere" in told(seeds__source="maps")["notes"][0]
+    path = copy_of_tiny_run / "segment/pseudo/stage.json"
+    write_json(path, read_json(path) | {"supervision": ["image labels", "saliency"]})
+    assert told()["labels"] == "image labels and saliency"
+    assert told("classify")["labels"] == "image labels", "what refines the maps is nothing that the classifier learned from"
 
 
 def test_the_command_of_a_card_makes_the_same_settings(exported):

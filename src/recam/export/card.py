@@ -64,7 +64,6 @@ def supervision(models: RunModels, stage: str) -> dict[str, Any]:
     if stage == "segment/truth":
         return {"labels": "true masks", "notes": ["An upper bound: it learned from true masks."]}
     chain = [str(one) for one in recipe.get("refine") or []]
-    salient = "eps" in str(recipe["classify"].get("loss", "")) or any("saliency" in one or one in ("edam", "eps") for one in chain)
     masks = models.record("masks")
     notes = []
     if recipe["seeds"].get("source"):
@@ -73,8 +72,8 @@ def supervision(models: RunModels, stage: str) -> dict[str, Any]:
         notes.append(f"Pseudo masks were refined by {', '.join(chain)}.")
     if masks.get("threshold_from") == "oracle":
         notes.append("The threshold of the pseudo masks is the one that scores best on true masks of training images (oracle).")
-    labels = "image labels and saliency" if salient else "image labels"
-    return {"labels": "given class maps" if recipe["seeds"].get("source") else labels, "notes": notes}
+    recorded = models.done[stage].record.get("supervision") if stage in models.done else None
+    return {"labels": " and ".join(recorded or ["image labels"]), "notes": notes}
 
 
 def scores(models: RunModels, kind: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from recam.types import Sample
 
 Role = Literal["train", "score", "val"]
 
-LABELS, SALIENCY, TRUTH, GIVEN = "image labels", "saliency", "true masks", "maps made elsewhere"
+LABELS, SALIENCY, TRUTH, GIVEN = "image labels", "saliency", "true masks", "given class maps"
 """What results say of their supervision; see `Stage.supervision`."""
 
 
