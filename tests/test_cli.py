@@ -68,7 +68,7 @@ def test_run_that_has_nothing_to_do(command, copy_of_tiny_run):
     code, out, _ = command(*words, "--json")
     told = json.loads(out)
     assert code == 0
-    assert set(told) == {"seeds", "masks", "segmentation", "stages"}
+    assert set(told) == {"seeds", "masks", "segmentation", "stages", "supervision"}
     assert told == json.loads((copy_of_tiny_run / "summary.json").read_text())
 
 
