@@ -5,15 +5,21 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import recam
+from recam.data.catalog import open_catalog
 from recam.data.images import read_mask
 from recam.errors import DataError, RecipeError
 from recam.methods.refine import EVEN
 from recam.pipeline.chains import Link, is_for_masks, mask_link, refined_links
 from recam.pipeline.recipe import load_recipe
 from recam.pipeline.refiner import RefinerStep, refiner_steps
+from recam.pipeline.run_chain import load_chain
+from recam.pipeline.run_models import find_models
 from recam.pipeline.store import read_seed, save_seed
+from recam.review.layers import RunView
+from recam.review.trial import Trial
 from recam.types import SeedMaps
 
 SMALL = {
@@ -203,3 +209,28 @@ def test_maps_of_another_data_set_are_refused_all_at_once(tiny_run, tmp_path, re
         rerun(tmp_path / "run", until="masks", seeds__source=str(tmp_path / "nowhere"))
     with pytest.raises(RecipeError, match="advcam: it climbs with the classifier"):
         rerun(tmp_path / "run", until="masks", seeds__source=str(tiny_run / "seeds/recam/w_prime"), refine=["advcam"])
+
+
+def test_a_runs_own_chain_refines_as_the_run_did(chained, tmp_path, rerun):
+    root = shutil.copytree(chained[0], tmp_path / "run")
+    rerun(root, until="masks", refine=["advcam", "irn"], **_dunder(SMALL))
+    models = find_models(root)
+    own = load_chain(models.recipe, models.done, torch.device("cpu"))
+    path = next((root / "refined/recam+advcam+irn").rglob("*.npz"))
+    seed = read_seed(root / "seeds/recam/w_prime" / path.name)
+    image = read_image_of(models.recipe, path.stem)
+    # Between the links a run keeps 8 bits.
+    np.testing.assert_allclose(own.chain(image, seed).maps, read_seed(path).maps, atol=0.03)
+    assert own.threshold == models.record("masks")["threshold"]
+    tried = Trial(RunView(root))(image)
+    assert "refined (advcam + irn)" in tried.pictures
+
+
+def read_image_of(recipe, sample_id):
+    catalog = open_catalog(recipe.data.location, recipe.data.classes, **recipe.data.options)
+    return next(sample for sample in catalog.samples("train") if sample.id == sample_id).image.read()
+
+
+def test_a_run_without_a_chain_has_none_to_load(tiny_run):
+    models = find_models(tiny_run)
+    assert load_chain(models.recipe, models.done, torch.device("cpu")) is None

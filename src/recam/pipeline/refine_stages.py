@@ -27,7 +27,7 @@ def refine_maps(work: Work, link: Link) -> dict[str, Any]:
     step = step_of(link)
     threshold, source = find_threshold(work, link.before)
     saliency = read_saliency(work) if step.uses_saliency else None
-    refiner_of = step.make_for_each(RefineContext(work, link, threshold, saliency))
+    refiner_of = step.make_for_each(RefineContext(work.recipe, work.inputs, work.accelerator.device, link, threshold, saliency))
     files = FileRefiner(
         refiner_of,
         partial(map_path, work.inputs[link.before.maps_stage], link.before.weighting(work.recipe)),

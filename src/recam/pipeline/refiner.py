@@ -10,15 +10,18 @@ A refiner of one's own is a class with a registry line::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import torch
 
 from recam.data.saliency import SaliencyFolder
 from recam.methods.refine import EVEN, Refiner
 from recam.pipeline.chains import Link
 from recam.pipeline.recipe import Recipe
-from recam.pipeline.work import RunData, Stage, Work
+from recam.pipeline.store import StageFolder
+from recam.pipeline.work import RunData, Stage
 from recam.registry import Registry
 from recam.types import Sample
 
@@ -28,13 +31,17 @@ class RefineContext:
     """What a refiner is made from.
 
     Attributes:
-        work: recipe, data, folders, device.
+        recipe: the run's settings.
+        inputs: folders of the stages that it needs and reads, by name.
+        device: where to compute.
         link: where in which chain it stands.
         threshold: that of the maps which it is given: found by true masks, or the recipe's.
         saliency: reads the saliency map of a sample, for steps that use them.
     """
 
-    work: Work
+    recipe: Recipe
+    inputs: Mapping[str, StageFolder]
+    device: torch.device
     link: Link
     threshold: float
     saliency: SaliencyFolder | None = None

@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from recam.errors import StoreError
@@ -18,12 +17,14 @@ from recam.methods.thresholds import apply_threshold
 from recam.models.classifier import Classifier
 from recam.pipeline.prediction import PRESENT
 from recam.pipeline.predictor import Predictor
+from recam.pipeline.run_chain import RunChain, load_chain
+from recam.pipeline.run_models import find_models
 from recam.pipeline.seeds import encode_scales, make_seeds
 from recam.pipeline.trained import load_classifier
 from recam.pipeline.training_stages import WEIGHTS
 from recam.report.pictures import overlay_heat, overlay_mask
 from recam.review.layers import RunView
-from recam.types import Image, Mask, SeedMaps
+from recam.types import Image, Mask
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Tried:
 
     Attributes:
         found: all classes, the surest first.
-        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, the mask refined by PAMR, prediction.
+        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, the mask refined by the run's chain (by PAMR where it has none), prediction.
         notes: what this run could not do, and why.
     """
 
@@ -94,9 +95,18 @@ class Trial:
         layer = self._view.layers.get(f"seeds/recam/{recipe.seeds.weighting}" if again is not None else "seeds/cam/w")
         levels = self._view.levels(layer) if layer else [recipe.masks.threshold] * len(sure)
         pictures["mask"] = overlay_mask(image, apply_threshold(maps, present, [levels[index] for index in present]))
-        # A run's own refiners may be trained on its data set, or take minutes an image; this one refines any photo in seconds.
-        refined = PamrRefiner(levels[present[0]])(image, SeedMaps(maps, np.asarray(present), (image.shape[0], image.shape[1])))
-        pictures["refined (PAMR)"] = overlay_mask(image, apply_threshold(refined.maps, present, EVEN))
+        own = self._chain()
+        if own:
+            # AdvCAM climbs by gradients, which inference mode does not let it have.
+            with torch.inference_mode(False):
+                refined = own.chain(image, seed)
+            title, level = f"refined ({' + '.join(recipe.refine)})", own.threshold
+        else:
+            refined = PamrRefiner(levels[present[0]])(image, seed)
+            title, level = "refined (PAMR)", EVEN
+            if recipe.refine:
+                notes.append(f"PAMR refines instead of {' + '.join(recipe.refine)}: not finished, or in want of saliency maps.")
+        pictures[title] = overlay_mask(image, apply_threshold(read_full(refined), present, level))
         chances: list[float | None] = [None] * len(sure)
         if "model" in self._view.layers:
             prediction = self._predictor()(image)
@@ -115,6 +125,14 @@ class Trial:
             self._loaded[stage] = load_classifier(path) if wanted and path.is_file() else None
         loaded: Classifier | None = self._loaded[stage]
         return loaded
+
+    def _chain(self) -> RunChain | None:
+        if "chain" not in self._loaded:
+            models = find_models(self._view.root) if "masks" in self._view.layers else None
+            with torch.inference_mode(False):
+                self._loaded["chain"] = load_chain(models.recipe, models.done, torch.device("cpu")) if models else None
+        chain: RunChain | None = self._loaded["chain"]
+        return chain
 
     def _predictor(self) -> Predictor:
         if "predictor" not in self._loaded:

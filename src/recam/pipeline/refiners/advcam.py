@@ -26,16 +26,16 @@ class AdvCamStep(RefinerStep):
     makes_maps = True
 
     def make(self, context: RefineContext) -> AdvCamRefiner:
-        work = context.work
-        section, scales = work.recipe.advcam, _scales(work.recipe)
+        recipe = context.recipe
+        section, scales = recipe.advcam, _scales(recipe)
         # Frozen units would build no graph to the image; what must not learn here are the parameters.
-        path = work.inputs[_training_of(context.link)].path / WEIGHTS
-        classifier = load_classifier(path, freeze_until=0).requires_grad_(False).to(work.accelerator.device)
+        path = context.inputs[_training_of(context.link)].path / WEIGHTS
+        classifier = load_classifier(path, freeze_until=0).requires_grad_(False).to(context.device)
 
         def pairs_of(image: Image) -> list[Any]:
-            return view_pairs(classifier, image, scales, True, work.recipe.data.max_side)
+            return view_pairs(classifier, image, scales, True, recipe.data.max_side)
 
-        weight = weight_of(classifier, context.link.weighting(work.recipe))
+        weight = weight_of(classifier, context.link.weighting(recipe))
         return AdvCamRefiner(classifier.backbone, pairs_of, scales, weight, section.method(), section.classes_at_once)
 
     def settings(self, recipe: Recipe, link: Link) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class EdamStep(RefinerStep):
 
     def make_for_each(self, context: RefineContext) -> Callable[[Sample], Refiner]:
         assert context.saliency is not None
-        return _EdamOf(context.saliency, context.work.recipe.edam.method())
+        return _EdamOf(context.saliency, context.recipe.edam.method())
 
     def settings(self, recipe: Recipe, link: Link) -> dict[str, Any]:
         return recipe.edam.model_dump()

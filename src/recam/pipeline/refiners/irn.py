@@ -42,8 +42,8 @@ class IrnStep(RefinerStep):
     """`recam.methods.irn.IrnRefiner`, its network trained on the maps that it will refine."""
 
     def make(self, context: RefineContext) -> IrnRefiner:
-        recipe, link = context.work.recipe, context.link
-        network = load_irnet(context.work.inputs[_network_stage(link)].path / WEIGHTS).to(context.work.accelerator.device)
+        recipe, link = context.recipe, context.link
+        network = load_irnet(context.inputs[_network_stage(link)].path / WEIGHTS).to(context.device)
         power = WALK_POWER if link.before.chain and link.before.refiner == "advcam" else 1.0
         return IrnRefiner(partial(find_edges, network, max_side=recipe.data.max_side), recipe.irn.method(), power)
 

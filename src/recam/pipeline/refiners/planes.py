@@ -21,7 +21,7 @@ class CrfStep(RefinerStep):
     in_processes = True
 
     def make(self, context: RefineContext) -> CrfRefiner:
-        section = context.work.recipe.crf
+        section = context.recipe.crf
         terms = section.method()
         if isinstance(terms, LabelCrfSettings):
             return CrfRefiner(context.threshold, "labels", label_settings=terms)
@@ -47,7 +47,7 @@ class PamrStep(RefinerStep):
     uses_threshold = True
 
     def make(self, context: RefineContext) -> PamrRefiner:
-        return PamrRefiner(context.threshold, context.work.recipe.pamr.method(), context.work.accelerator.device)
+        return PamrRefiner(context.threshold, context.recipe.pamr.method(), context.device)
 
     def settings(self, recipe: Recipe, link: Link) -> dict[str, Any]:
         return recipe.pamr.model_dump()
