@@ -48,6 +48,11 @@ class Link:
         """The stage that scores the maps."""
         return f"scores/{self.name}"
 
+    @property
+    def training(self) -> str:
+        """The stage that trained the classifier of its seeds."""
+        return "reactivate" if self.origin == "recam" else "classify"
+
     def weighting(self, recipe: Recipe) -> Weighting:
         """Weights of eq. 9 that the seeds were made with."""
         return recipe.seeds.weighting if self.origin == "recam" else "w"

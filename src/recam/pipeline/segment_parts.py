@@ -36,7 +36,7 @@ def mask_path(folder: StageFolder, sample_id: str) -> Path:
 
 @dataclass(frozen=True)
 class PseudoMasks:
-    """Reads the pseudo mask of a sample."""
+    """Reads the mask of a sample that a stage made: a pseudo mask, or a confident label."""
 
     folder: StageFolder
 

@@ -15,10 +15,6 @@ from recam.pipeline.work import RunData
 from recam.types import Image
 
 
-def _training_of(link: Link) -> str:
-    return "reactivate" if link.origin == "recam" else "classify"
-
-
 @refiner_steps.register("advcam")
 class AdvCamStep(RefinerStep):
     """`recam.methods.advcam.AdvCamRefiner`."""
@@ -29,7 +25,7 @@ class AdvCamStep(RefinerStep):
         recipe = context.recipe
         section, scales = recipe.advcam, _scales(recipe)
         # Frozen units would build no graph to the image; what must not learn here are the parameters.
-        path = context.inputs[_training_of(context.link)].path / WEIGHTS
+        path = context.inputs[context.link.training].path / WEIGHTS
         classifier = load_classifier(path, freeze_until=0).requires_grad_(False).to(context.device)
 
         def pairs_of(image: Image) -> list[Any]:
@@ -51,7 +47,7 @@ class AdvCamStep(RefinerStep):
         )
 
     def reads(self, link: Link) -> tuple[str, ...]:
-        return (_training_of(link),)
+        return (link.training,)
 
 
 def _scales(recipe: Recipe) -> tuple[float, ...]:

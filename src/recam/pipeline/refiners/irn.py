@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recam.data.images import read_mask, write_mask
+from recam.data.images import write_mask
 from recam.data.loader import MaskedImages
 from recam.data.transforms import Augment, normalise_image, resize_image, scaled_size
 from recam.errors import RecamError
@@ -27,8 +26,7 @@ from recam.pipeline.chains import Link
 from recam.pipeline.objectives import IrnObjective
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
-from recam.pipeline.segment_parts import mask_path
-from recam.pipeline.settings import BackboneSettings
+from recam.pipeline.segment_parts import PseudoMasks, mask_path
 from recam.pipeline.store import StageFolder, map_path, read_seed
 from recam.pipeline.trained import load_classifier, load_irnet, make_irnet, save_irnet
 from recam.pipeline.training_stages import WEIGHTS, train
@@ -81,21 +79,17 @@ class IrnStep(RefinerStep):
         network = Stage(
             _network_stage(link),
             "refine",
-            partial(train_network, labels=labels.name, classifier=_training_of(before)),
+            partial(train_network, labels=labels.name, classifier=before.training),
             partial(_network_settings, link=before),
             (labels.name,),
             ("train",),
-            reads=(_training_of(before),),
+            reads=(before.training,),
         )
         return labels, network
 
 
 def _network_stage(link: Link) -> str:
     return f"irn/{link.before.name}/network"
-
-
-def _training_of(link: Link) -> str:
-    return "reactivate" if link.origin == "recam" else "classify"
 
 
 def _sure(recipe: Recipe, link: Link) -> tuple[float, float]:
@@ -167,29 +161,15 @@ def train_network(work: Work, labels: str, classifier: str) -> dict[str, Any]:
     mean, std = network.backbone.mean, network.backbone.std
     dataset = MaskedImages(
         work.data.train,
-        ReadLabels(work.inputs[labels].path),
+        PseudoMasks(work.inputs[labels]),
         Augment(section.crop, mean, std, scale=section.scale, max_side=work.recipe.data.max_side),
         work.recipe.seed,
     )
     groups = split_parameters(network, network.edge, section.lr, section.displacement_lr)
     results = train(work, IrnObjective(network, section.radius), dataset, groups, section, section.epochs, section.batch)
     if work.accelerator.is_main_process:
-        save_irnet(work.folder.path / WEIGHTS, network, _saved_backbone(backbone))
+        save_irnet(work.folder.path / WEIGHTS, network, backbone)
     return {**results, "images": len(work.data.train)}
-
-
-def _saved_backbone(settings: BackboneSettings) -> BackboneSettings:
-    return settings.model_copy(update={"weights": "none"})
-
-
-@dataclass(frozen=True)
-class ReadLabels:
-    """Reads the confident labels of a sample."""
-
-    folder: Path
-
-    def __call__(self, sample: Sample) -> Mask:
-        return read_mask(self.folder / f"{sample.id}.png")
 
 
 def find_edges(network: IrNet, image: Image, max_side: int | None = None) -> Tensor:
