@@ -16,6 +16,7 @@ from recam.data.images import read_image
 from recam.data.views import Planes
 from recam.errors import RecipeError, near_matches
 from recam.methods.cam import classify, read_full
+from recam.models.folding import fold_batchnorm
 from recam.pipeline.predict import ask_segmenter, asking_of
 from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
 from recam.pipeline.run_models import RunModels, find_models
@@ -67,11 +68,11 @@ class Predictor:
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         if models.segmenter:
             self._segmenter = load_segmenter(models.segmenter.path / WEIGHTS)
-            self._segmenter.network.to(place)
+            fold_batchnorm(self._segmenter.network).to(place)
             self.classes = self._segmenter.classes
         else:
             assert models.classifier is not None
-            self._classifier = load_classifier(models.classifier.path / WEIGHTS).to(place)
+            self._classifier = fold_batchnorm(load_classifier(models.classifier.path / WEIGHTS)).to(place)
             self.classes = tuple(models.classifier.record["inputs"]["classes"])
 
     @property

@@ -9,6 +9,7 @@ from recam.data.images import write_mask
 from recam.methods.cam import read_full
 from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.methods.thresholds import apply_threshold
+from recam.models.folding import fold_batchnorm
 from recam.pipeline.chains import Link, mask_link, refined_links
 from recam.pipeline.predict import asking_of, predict_mask
 from recam.pipeline.scoring import score_folder, score_maps
@@ -29,7 +30,7 @@ def make_seed_files(work: Work) -> dict[str, Any]:
     """Class maps of every image to train on or to score, for its own labels; the control, made to be scored, of the scored ones only."""
     settings, folder, max_side = work.recipe.seeds, work.folder, work.recipe.data.max_side
     weightings: tuple[Weighting, ...] = settings.weightings if folder.name == "seeds/recam" else ("w",)
-    classifier = load_classifier(work.inputs[MAKERS[folder.name]].path / WEIGHTS).to(work.accelerator.device)
+    classifier = fold_batchnorm(load_classifier(work.inputs[MAKERS[folder.name]].path / WEIGHTS)).to(work.accelerator.device)
 
     def finished(sample: Sample) -> bool:
         return all(map_path(folder, weighting, sample.id).is_file() for weighting in weightings)
@@ -87,7 +88,7 @@ def predict_val(work: Work) -> dict[str, Any]:
     asking = asking_of(work.recipe)
     (trained,) = work.inputs.values()
     segmenter = load_segmenter(trained.path / WEIGHTS)
-    segmenter.network.to(work.accelerator.device)
+    fold_batchnorm(segmenter.network).to(work.accelerator.device)
     for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
         with work.accelerator.autocast():
             mask = predict_mask(segmenter, sample.image.read(), asking)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recam.methods.advcam import AdvCamRefiner
+from recam.models.folding import fold_batchnorm
 from recam.pipeline.chains import Link
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
@@ -26,7 +27,7 @@ class AdvCamStep(RefinerStep):
         section, scales = recipe.advcam, _scales(recipe)
         # Frozen units would build no graph to the image; what must not learn here are the parameters.
         path = context.inputs[context.link.training].path / WEIGHTS
-        classifier = load_classifier(path, freeze_until=0).requires_grad_(False).to(context.device)
+        classifier = fold_batchnorm(load_classifier(path, freeze_until=0).requires_grad_(False)).to(context.device)
 
         def pairs_of(image: Image) -> list[Any]:
             return view_pairs(classifier, image, scales, True, recipe.data.max_side)

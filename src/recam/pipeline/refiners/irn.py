@@ -21,6 +21,7 @@ from recam.methods.irn import IrnRefiner
 from recam.methods.pamr import PamrRefiner
 from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
+from recam.models.folding import fold_batchnorm
 from recam.models.irnet import IrNet
 from recam.pipeline.chains import Link
 from recam.pipeline.objectives import IrnObjective
@@ -41,7 +42,9 @@ class IrnStep(RefinerStep):
 
     def make(self, context: RefineContext) -> IrnRefiner:
         recipe, link = context.recipe, context.link
-        network = load_irnet(context.inputs[_network_stage(link)].path / WEIGHTS).to(context.device)
+        network = load_irnet(context.inputs[_network_stage(link)].path / WEIGHTS)
+        fold_batchnorm(network.backbone)
+        network.to(context.device)
         power = WALK_POWER if link.before.chain and link.before.refiner == "advcam" else 1.0
         return IrnRefiner(partial(find_edges, network, max_side=recipe.data.max_side), recipe.irn.method(), power)
 
