@@ -18,6 +18,7 @@ def make_training(momentum=0.9, width=3):
 
 
 def train(model, optimizer, steps):
+    torch.manual_seed(7)
     for _ in range(steps):
         optimizer.zero_grad()
         model(torch.rand(6, 4)).square().mean().backward()
@@ -45,11 +46,11 @@ def test_no_pickle_is_written(tmp_path):
     save_checkpoint(path, model, optimizer, {"step": 1})
     with safe_open(path, framework="pt") as file:
         names = set(file.keys())
-    assert {"model.0.weight", "model.1.running_mean", "optimizer.0.momentum_buffer", "random.cpu"} <= names
+    assert {"model.0.weight", "model.1.running_mean", "optimizer.0.momentum_buffer"} <= names
     with pytest.raises(ValueError, match="opcode"):
         list(pickletools.genops(path.read_bytes()))
-    # 2 × (15 + 4 + 9 numbers) and the random state; a header of names.
-    assert path.stat().st_size < 10_000
+    # 2 × (15 + 4 + 9 numbers); a header of names.
+    assert path.stat().st_size < 3_000
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):

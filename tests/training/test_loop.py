@@ -9,7 +9,7 @@ from torch import nn
 
 from recam.tensors import load_tensors
 from recam.training.keeping import Validation
-from recam.training.loop import Schedule, TrainingError, fit
+from recam.training.loop import Schedule, TrainingError, fit, step_seed
 from recam.training.optim import make_sgd, poly_decay
 
 SCHEDULE = Schedule(epochs=3, batch=2, workers=0, save_minutes=1e-9)
@@ -77,6 +77,19 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, interrupte
     assert rates == [(step, 12) for step in range(sum(interrupted), 12)]
     for one, other in zip(trained.history, expected.history, strict=True):
         assert {k: v for k, v in one.items() if k != "images_per_second"} == {k: v for k, v in other.items() if k != "images_per_second"}
+
+
+def test_what_a_step_draws_follows_from_seed_step_and_process(tmp_path):
+    whole, _, _ = train(tmp_path / "whole.safetensors")
+    path = tmp_path / "cut.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(path, Objective(stop_after=5))
+    objective = Objective()
+    torch.manual_seed(99)  # the global generator is in another state than where it was cut
+    resumed, _, _ = train(path, objective)
+    assert same_weights(resumed, whole)
+    seeds = {step_seed(seed, step, process) for seed in (0, 1) for step in range(50) for process in (0, 1)}
+    assert len(seeds) == 200
 
 
 def test_a_finished_training_is_not_begun_again(tmp_path):

@@ -1,4 +1,4 @@
-"""A training's whole state in one file: model, optimizer and random generators by name, everything else as JSON beside them."""
+"""A training's whole state in one file: model and optimizer by name, everything else as JSON beside them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,12 @@ NOTHING: Extras = {}
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meta: Mapping[str, Any], extras: Extras = NOTHING
 ) -> None:
-    """Model, optimizer, random generators and extras after `meta["step"]` steps."""
+    """Model, optimizer and extras after `meta["step"]` steps. What is drawn at random follows from the step, see `recam.training.loop`."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
     for group, named in extras.items():
         tensors |= {f"extra.{group}.{name}": value for name, value in named.items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors |= {f"random.cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
     save_tensors(path, tensors, meta)
 
 
@@ -49,8 +46,4 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             _, group, key = name.split(".", 2)
             extras.setdefault(group, {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["random.cpu"])
-    cuda = [tensors[name] for name in sorted(tensors) if name.startswith("random.cuda.")]
-    if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(cuda)
     return meta, extras

@@ -1,8 +1,8 @@
 """The one training loop: any objective, one process or many, killed and resumed at will.
 
 Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone (`recam.data.loader`),
-the learning rate from the step (`recam.training.optim`), so a checkpoint needs weights (their average and the best too, where those are
-kept), optimizer, random generators and the step.
+the learning rate from the step (`recam.training.optim`), what dropout draws from (seed, step, process), so a checkpoint needs weights
+(their average and the best too, where those are kept), optimizer and the step: the same for every process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -117,6 +118,7 @@ def fit(
         with Progress(what, total * schedule.batch, start * schedule.batch, quiet=not accelerator.is_main_process) as progress:
             for step, batch in enumerate(loader, start=start):
                 set_step(step, total)
+                torch.manual_seed(step_seed(seed, step, accelerator.process_index))
                 losses = _step(model, prepared, batch, accelerator)
                 done = step + 1
                 for name, value in losses.items():
@@ -156,6 +158,11 @@ def _plan_batches(n: int, schedule: Schedule, seed: int, accelerator: Accelerato
     if schedule.steps is None:
         return batches
     return replace(batches, epochs=-(-schedule.steps // batches.steps_per_epoch), steps=schedule.steps)
+
+
+def step_seed(seed: int, step: int, process: int) -> int:
+    """Seed of what a step draws at random; mixed, so that neighbouring steps and processes draw nothing alike."""
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0])
 
 
 def _validate(validation: Validation, model: nn.Module, trained: Trained, accelerator: Accelerator) -> None:
