@@ -32,15 +32,17 @@ def percent(values: Iterable[float | None]) -> str:
 def main(folders: list[str]) -> None:
     runs: list[dict[str, Any]] = [read_json(Path(folder) / "summary.json") for folder in folders]
     print(f"{len(runs)} runs: {', '.join(folders)}\n")
-    heading = "| maps | mIoU, oracle threshold | above the control | threshold | mIoU, Otsu's threshold | mIoU, recipe's threshold |"
-    print(f"{heading}\n|---|---|---|---|---|---|")
+    heading = "| maps | mIoU, oracle threshold | above the control | threshold | mIoU, Otsu's | mIoU, recipe's | minutes | × CAM |"
+    print(f"{heading}\n|---|---|---|---|---|---|---|---|")
     for name in runs[0]["seeds"]:
         found = [run["seeds"][name] for run in runs]
         otsu = percent(each["otsu"] and each["otsu"]["miou"] for each in found)
         # Seed by seed, since runs of one seed share the classifier that they start from.
         gains = [each["miou"] - run["seeds"]["control"]["miou"] for run, each in zip(runs, found, strict=True) if "control" in run["seeds"]]
         cells = [percent(each["miou"] for each in found), percent(gains), spread(each["threshold"] for each in found), otsu]
-        print(f"| {name} | {' | '.join(cells)} | {percent(each['recipe']['miou'] for each in found)} |")
+        cells.append(percent(each["recipe"]["miou"] for each in found))
+        cells += [spread((each.get(key) for each in found), 1) for key in ("minutes", "cost_in_cams")]
+        print(f"| {name} | {' | '.join(cells)} |")
     print("\n| what | mIoU |\n|---|---|")
     print(f"| pseudo masks | {percent(run['masks']['miou'] for run in runs)} |")
     for labels in ("pseudo", "truth"):

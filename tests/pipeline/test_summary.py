@@ -59,6 +59,23 @@ def test_a_call_that_made_nothing_says_so(summary):
     assert "nothing to do" not in replace(summary, made=()).table
 
 
+def test_what_maps_cost():
+    seeds = {"seconds": 60.0, "peak_memory_mb": 1.0, "results": {"images": 30}}
+    records = {
+        "classify": RECORDS["classify"] | {"inputs": {"inputs": {}}},
+        "seeds/cam": seeds | {"inputs": {"inputs": {"classify": ""}}},
+        "scores/cam": RECORDS["scores/cam"] | {"inputs": {"inputs": {"seeds/cam": ""}}},
+        "refined/cam+crf": seeds | {"inputs": {"inputs": {"seeds/cam": ""}}},
+        "scores/recam": RECORDS["scores/recam"] | {"inputs": {"inputs": {"refined/cam+crf": ""}}},
+    }
+    summary = RunSummary(Path("runs/x"), (), (), records)
+    lines = {line.split("  ")[0]: line.split() for line in summary.table.splitlines() if line}
+    assert lines["cam"][-2:] == ["3.00", "1.00"]
+    assert lines["recam mul"][-2:] == ["4.00", "1.33"]
+    assert summary.as_dict()["seeds"]["cam"]["minutes"] == 3
+    assert summary.as_dict()["seeds"]["recam mul"]["cost_in_cams"] == pytest.approx(4 / 3)
+
+
 def test_json(summary):
     told = json.loads(json.dumps(summary.as_dict(), allow_nan=False))
     assert told["seeds"]["cam"]["miou"] == 0.4812

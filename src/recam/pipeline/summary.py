@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recam.pipeline.costs import Records, cost_in_cams, maps_minutes
 from recam.pipeline.store import RunFolder, read_json
 from recam.pipeline.work import SALIENCY
 
@@ -30,8 +31,11 @@ class RunSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: scores (mIoU in [0, 1]) and costs by stage."""
+        scored_by = self._scored_by()
         scores = {
-            name: found["oracle"] | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
+            name: found["oracle"]
+            | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
+            | {"minutes": maps_minutes(self.records, scored_by[name]), "cost_in_cams": cost_in_cams(self.records, scored_by[name])}
             for name, found in self._seeds()
         }
         masks = self._results("masks")
@@ -42,7 +46,7 @@ class RunSummary:
             "masks": {**used, "miou": self._miou("scores/masks")},
             "segmentation": {"pseudo": self._miou("predictions/pseudo"), "truth": self._miou("predictions/truth")},
             "supervision": {
-                "seeds": {name: self._supervision(stage) for name, stage in self._scored_by().items()},
+                "seeds": {name: self._supervision(stage) for name, stage in scored_by.items()},
                 "masks": self._supervision("masks"),
                 "segmentation": {kind: self._supervision(f"segment/{kind}") for kind in ("pseudo", "truth")},
             },
@@ -59,15 +63,18 @@ class RunSummary:
         seeds = self._seeds()
         if seeds:
             images = next(self._results(stage)["images"] for stage in self.records if "seeds" in self._results(stage))
-            marks = {name: MARK if self._used_saliency(stage) else "" for name, stage in self._scored_by().items()}
+            scored_by = self._scored_by()
+            marks = {name: MARK if self._used_saliency(stage) else "" for name, stage in scored_by.items()}
             named = max((28, *(len(name + marks[name]) + 2 for name, _ in seeds)))
             heading = f"{'seed mIoU (' + str(images) + ' images)':<{named}}"
-            lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}"]
+            lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8} {'× CAM':>6}"]
             for name, found in seeds:
                 cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
-                lines.append(f"{name + marks[name]:<{named}}" + "  ".join(_score_at(cell) for cell in cells))
+                told = "  ".join(_score_at(cell) for cell in cells) + f"  {_cost(self.records, scored_by[name])}"
+                lines.append(f"{name + marks[name]:<{named}}{told}".rstrip())
             lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
-            told_once = dict.fromkeys(self._supervision(stage) for name, stage in self._scored_by().items() if marks[name])
+            lines.append("minutes: of all trainings and maps behind, for all images; × CAM: in units of what CAM's maps took")
+            told_once = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
             lines += [f"{MARK.strip()} supervision: {words}" for words in told_once]
         masks = self._results("masks")
         if masks:
@@ -140,6 +147,11 @@ def summarise(folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] =
 
 def _score_at(found: dict[str, float] | None) -> str:
     return f"{'none':>8} {'':>5}" if found is None else f"{100 * found['miou']:8.2f} {found['threshold']:5.2f}"
+
+
+def _cost(records: Records, scores_stage: str) -> str:
+    minutes, ratio = maps_minutes(records, scores_stage), cost_in_cams(records, scores_stage)
+    return f"{'' if minutes is None else f'{minutes:.2f}':>8} {'' if ratio is None else f'{ratio:.2f}':>6}"
 
 
 def _percent(score: float | None) -> str:
