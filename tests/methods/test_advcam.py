@@ -161,6 +161,23 @@ def test_published_scale_rule():
     torch.testing.assert_close(maps, cam.normalise(sum(2 * cam.upsample(each, (5, 6)) for each in sums)))
 
 
+def test_fewer_classes_climb_at_once_where_memory_is_short():
+    asked, network = [], backbone()
+
+    def features_of(images):
+        asked.append(len(images) // 2)
+        if len(images) > 4:  # room for two pairs
+            raise torch.cuda.OutOfMemoryError
+        return network(images)
+
+    settings, pairs = AdvCamSettings(steps=2), [image_pair()]
+    maps = make_advcams(features_of, pairs, [1], weights(), [0, 1, 2, 3, 0], (17, 22), settings=settings)
+    assert asked == [5, 2, 2, 2, 2, 1, 1]  # two steps each
+    torch.testing.assert_close(maps, make_advcams(network, pairs, [1], weights(), [0, 1, 2, 3, 0], (17, 22), settings=settings))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        make_advcams(features_of, pairs, [1], weights(), [0, 1, 2], (17, 22), settings=settings, classes_at_once=3)
+
+
 def test_image_without_labels():
     maps = make_advcams(backbone(), [image_pair()], [1], weights(), [], (17, 22))
     assert maps.shape == (0, 5, 6)

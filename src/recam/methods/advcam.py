@@ -190,7 +190,7 @@ def make_advcams(
         size: (H, W) of the image.
         resolution: ``"strided"`` → (n, ⌈H/4⌉, ⌈W/4⌉), ``"full"`` → (n, H, W).
         settings: published ones if None.
-        classes_at_once: how many classes climb as one batch; all of them if None. Fewer take less memory and give the same maps.
+        classes_at_once: how many classes climb as one batch; if None, as many as a GPU's memory holds. Fewer give the same maps.
 
     Returns:
         float maps in [0, 1), in the order of `class_indices`; raise them to `WALK_POWER` before IRN's random walk.
@@ -205,13 +205,28 @@ def make_advcams(
     views = []
     for pair, (steps, factor) in zip(pairs, scale_plan(scales, settings), strict=True):
         at_scale = replace(settings, steps=steps)
-        sums = [
-            climb(features_of, pair.expand(len(part), *pair.shape), part, weight, at_scale).cam_sum  # (part, h_i, w_i)
-            for part in torch.split(chosen, classes_at_once or len(chosen))
-        ]
-        views.append(factor * torch.cat(sums)[None])  # (1, n, h_i, w_i)
+        sums = _climb_in_parts(features_of, pair, chosen, weight, at_scale, classes_at_once)  # (n, h_i, w_i)
+        views.append(factor * sums[None])  # (1, n, h_i, w_i)
     fused = fuse_views(views, output)
     return normalise(fused if resolution == "strided" else fused[:, : size[0], : size[1]])
+
+
+def _climb_in_parts(
+    features_of: FeaturesOf, pair: Tensor, chosen: Tensor, weight: Tensor, settings: AdvCamSettings, at_once: int | None
+) -> Tensor:
+    """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: all, half as many where a GPU's memory is too small."""
+    size, sums, start = at_once or len(chosen), list[Tensor](), 0
+    while start < len(chosen):
+        part = chosen[start : start + size]
+        try:
+            sums.append(climb(features_of, pair.expand(len(part), *pair.shape), part, weight, settings).cam_sum)  # (part, h, w)
+        except torch.cuda.OutOfMemoryError:
+            if at_once or len(part) == 1:
+                raise
+            size = len(part) // 2
+        else:
+            start += len(part)
+    return torch.cat(sums)
 
 
 @dataclass(frozen=True)
