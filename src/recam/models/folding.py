@@ -27,15 +27,15 @@ def fold_batchnorm(network: Network) -> Network:
     where something else reads the convolution too, gets its BatchNorm back.
 
     Args:
-        network: takes images (B, 3, H, W); in evaluation mode, as it will be used. A graph to the images can still be built.
+        network: takes images (B, 3, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph to the images can still be built.
 
     Returns:
         The same object.
 
     Raises:
-        ValueError: a network in training mode, whose statistics belong to each batch.
+        ValueError: BatchNorm in training mode, whose statistics are those of each batch.
     """
-    if network.training:
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in network.modules()):
         raise ValueError("BatchNorm can be folded in evaluation mode only: call .eval() first.")
     first = next(network.parameters())
     probe = torch.randn(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(first.device, first.dtype)
