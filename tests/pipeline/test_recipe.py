@@ -105,6 +105,16 @@ def test_a_recipe_may_start_from_another(tmp_path):
     assert recipe.segment == tiny.segment
 
 
+def test_a_recipe_may_start_from_several(tmp_path):
+    (tmp_path / "both.toml").write_text('extends = ["irn-cpu", "recam-cpu-upernet"]\nseed = 3\n')
+    recipe, irn, upernet = (load_recipe(each) for each in (tmp_path / "both.toml", "irn-cpu", "recam-cpu-upernet"))
+    assert (recipe.refine, recipe.irn, recipe.segment, recipe.seed) == (("irn",), irn.irn, upernet.segment, 3)
+    assert irn.segment != upernet.segment
+    (tmp_path / "wrong.toml").write_text("extends = [1]")
+    with pytest.raises(RecipeError, match=r"wrong\.toml: extends is a name or a list of names, got \[1\]"):
+        load_recipe(tmp_path / "wrong.toml")
+
+
 def test_options_of_a_data_set_are_replaced_as_a_whole(tmp_path):
     (tmp_path / "base.toml").write_text('[data]\nlocation = "scenes:"\noptions = {size = 64}\n')
     (tmp_path / "mine.toml").write_text('extends = "base.toml"\n[data]\nlocation = "coco:x"\noptions = {protocol = "recam"}\n')

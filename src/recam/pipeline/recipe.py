@@ -1,6 +1,6 @@
 """Recipes: every setting of a run as one validated object, from a TOML file, ``--set section.field=value`` or Python keywords alike.
 
-A recipe file may start from another with ``extends = "name"``. All mistakes are told at once, unknown names with near matches.
+A recipe file may start from another with ``extends = "name"``, or from several, later ones laid over earlier ones. All mistakes are told at once, unknown names with near matches.
 """
 
 from __future__ import annotations
@@ -143,12 +143,16 @@ def _read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {name}: not valid TOML: {error}") from error
-    base = tree.pop("extends", None)
-    if base is None:
-        return tree
-    # A file is looked for beside the one that names it, wherever the command runs.
-    start = str(base) if base in recipe_names() else str((Path(name).parent / str(base)).resolve())
-    return _merge(_read_tree(start, (*seen, name)), tree)
+    bases = tree.pop("extends", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        raise RecipeError(f"recipe {name}: extends is a name or a list of names, got {bases!r}.")
+    merged: dict[str, Any] = {}
+    for base in bases:
+        # A file is looked for beside the one that names it, wherever the command runs.
+        start = base if base in recipe_names() else str((Path(name).parent / base).resolve())
+        merged = _merge(merged, _read_tree(start, (*seen, name)))
+    return _merge(merged, tree)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
