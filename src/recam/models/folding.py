@@ -27,7 +27,8 @@ def fold_batchnorm(network: Network) -> Network:
     where something else reads the convolution too, gets its BatchNorm back.
 
     Args:
-        network: takes images (B, 3, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph to the images can still be built.
+        network: takes images (B, 3, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph to the images can
+            still be built.
 
     Returns:
         The same object.

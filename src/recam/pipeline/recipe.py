@@ -1,6 +1,7 @@
 """Recipes: every setting of a run as one validated object, from a TOML file, ``--set section.field=value`` or Python keywords alike.
 
-A recipe file may start from another with ``extends = "name"``, or from several, later ones laid over earlier ones. All mistakes are told at once, unknown names with near matches.
+A recipe file may start from another with ``extends = "name"``, or from several, later ones laid over earlier ones. All mistakes are told
+at once, unknown names with near matches.
 """
 
 from __future__ import annotations
