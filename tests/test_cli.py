@@ -45,6 +45,15 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.mark.parametrize(("own", "expected"), [(None, "3000"), ("7", "7")])
+def test_threads_that_wait_spin_briefly(command, monkeypatch, own, expected):
+    monkeypatch.setenv("GOMP_SPINCOUNT", own) if own else monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert command("recipes")[0] == 0
+    assert os.environ["GOMP_SPINCOUNT"] == expected
+    # It must be set before PyTorch is loaded, and the command line alone loads none.
+    subprocess.run([sys.executable, "-c", "import sys, recam.cli; sys.exit('torch' in sys.modules)"], check=True)
+
+
 @pytest.mark.slow
 def test_run_from_the_shell(tmp_path, tiny_run):
     """The console script itself, in a process of its own."""
