@@ -33,6 +33,14 @@ def test_weights_start_small_and_biases_at_zero():
         assert not branch.bias.any()
 
 
+def test_branches_look_as_far_in_pixels_at_every_output_stride():
+    def rates(stride):
+        return [branch.dilation[0] for branch in DeepLabV2(nn.Identity(), 4, 2, stride).aspp.branches]
+
+    assert rates(8) == [6, 12, 18, 24]
+    assert rates(16) == [3, 6, 9, 12]
+
+
 def test_the_last_stages_of_resnet101_are_dilated_instead_of_strided():
     with torch.device("meta"):
         model = make_segmenter("deeplabv2", "resnet101", 20, "none").eval()

@@ -5,7 +5,8 @@ arXiv 1606.00915. Trained as in its published PyTorch form: the image is seen at
 compared with the mask, the four losses are added.
 
 - Features at output stride 8, the last stages dilated by 2 and 4 instead of strided.
-- Logits = Σ over rates r of a 3×3 convolution dilated by r (section 3.2), weights drawn from N(0, 0.01), biases 0.
+- Logits = Σ over rates r of a 3×3 convolution dilated by r (section 3.2), weights drawn from N(0, 0.01), biases 0. At another output stride
+  the rates change with it (ours, as DeepLabV3 does), so that the branches look as far in pixels: at 16 half of them.
 - BatchNorm of the encoder is frozen altogether: stored statistics, and weight and bias as they came.
 
 Departures. Images are padded to 4 · stride · k + 1 pixels, for which the grids of all three sizes lie on the same pixels, corner on corner:
@@ -25,6 +26,9 @@ from recam.labels import IGNORE
 from recam.models.encoders import freeze_statistics
 
 RATES = (6, 12, 18, 24)
+"""Dilations of the branches at output stride 8, in cells of the map: they look 48 to 192 pixels far."""
+STRIDE = 8
+"""Published output stride."""
 SMALLER = (0.75, 0.5)
 """Sizes at which an image is seen in training, besides its own."""
 
@@ -56,10 +60,17 @@ class DeepLabV2(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, channels: int, n_outputs: int, stride: int = 8, multi_scale: bool = True, freeze_batchnorm: bool = True
+        self,
+        encoder: nn.Module,
+        channels: int,
+        n_outputs: int,
+        stride: int = STRIDE,
+        multi_scale: bool = True,
+        freeze_batchnorm: bool = True,
     ) -> None:
         super().__init__()
-        self.encoder, self.aspp = encoder, AtrousSum(channels, n_outputs)
+        rates = tuple(max(1, rate * STRIDE // stride) for rate in RATES)
+        self.encoder, self.aspp = encoder, AtrousSum(channels, n_outputs, rates)
         self.unit = 4 * stride
         self.multi_scale, self.freeze_batchnorm = multi_scale, freeze_batchnorm
         if freeze_batchnorm:
