@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from recam import cli
 from recam.data.images import read_image, read_mask, write_mask, write_png
 from recam.labels import voc_palette
+from recam.pipeline.stages import GROUPS
 
 SETTINGS = [
     *("--set", "data.options={seed=6, size=64, train=12, val=4}"),
@@ -89,6 +91,11 @@ def test_run_with_mistakes(command, tmp_path):
     code, _, err = command("run", "--data", "sceens:", "--recipe", "tiny", "-o", tmp_path / "run")
     assert code == 2
     assert "Did you mean 'scenes'?" in err
+
+
+def test_help_names_all_groups_of_stages_in_their_order():
+    (until,) = (option for option in get_command(cli.app).commands["run"].params if option.name == "until")
+    assert until.help == f"Stop after these stages: {', '.join(GROUPS[:-1])} or {GROUPS[-1]}."
 
 
 def test_run_stops_at_broken_data(command, photos, tmp_path):

@@ -62,7 +62,7 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder, new or of an earlier run.")] = Path("runs/recam"),
     setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, as often as needed.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, masks, segment, pictures.")
+        str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, refine, masks, segment or pictures.")
     ] = None,
     classes: Classes = None,
     as_json: AsJson = False,
