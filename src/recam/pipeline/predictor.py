@@ -16,6 +16,7 @@ from recam.data.images import read_image
 from recam.data.views import Planes
 from recam.errors import RecipeError, near_matches
 from recam.methods.cam import classify, read_full
+from recam.pipeline.onnx_session import DEVICES
 from recam.pipeline.predict import ask_segmenter, asking_of
 from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
 from recam.pipeline.run_models import RunModels, find_models
@@ -24,8 +25,6 @@ from recam.pipeline.trained import load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS
 from recam.pipeline.windows import Asking, Refinement, make_refinement
 from recam.types import Image
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class Predictor:
