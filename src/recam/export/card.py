@@ -148,6 +148,7 @@ def render_card(card: Mapping[str, Any]) -> str:
         *(f"- Input `{name}`: {told}" for name, told in card["inputs"].items()),
         f"- mean {card['mean']}, std {card['std']}",
         *(f"- Output `{name}`: {told}" for name, told in card["outputs"].items()),
+        *([f"- Threshold of the maps: {_thresholds(card)}"] if "threshold" in card else []),
         "",
         "## Made by",
         "",
@@ -191,6 +192,11 @@ def _as_toml(value: Any) -> str:
 
 def _numbered(names: list[str], start: int = 1) -> str:
     return ", ".join(f"{number} {name}" for number, name in enumerate(names, start=start))
+
+
+def _thresholds(card: Mapping[str, Any]) -> str:
+    own = [f"{name} {threshold:.2f}" for name, threshold in card["class_thresholds"].items()]
+    return f"{card['threshold']:.2f}" + (f"; of single classes {', '.join(own)}" if own else "")
 
 
 def _count(number: int | None, told: str) -> str:

@@ -121,6 +121,7 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
             **_normalisation(classifier.backbone.mean, classifier.backbone.std),
             "asking": asdict(asking_of(models.recipe, segmenting=False)),
             "threshold": models.recipe.masks.threshold if models.threshold is None else models.threshold,
+            "class_thresholds": models.class_thresholds,
             "weighting": models.weighting,
         }
         outputs = {"logits": {0: "batch"}, "class_maps": {0: "batch", 2: "map_height", 3: "map_width"}}

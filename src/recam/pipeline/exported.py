@@ -78,9 +78,16 @@ class ExportedPredictor:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Hash of the file that predicts."""
+        """Hash of the file that predicts, and the thresholds of its class maps."""
         threshold = {} if self.kind == "segmenter" else {"threshold": self.card["threshold"]}
+        threshold |= {"class_thresholds": self._class_thresholds} if self._class_thresholds else {}
         return {"onnx": self.kind, "sha256": self.card["sha256"], **threshold}
+
+    @property
+    def _class_thresholds(self) -> dict[str, float]:
+        # Cards of earlier versions tell of none, and a segmentation network has no class maps.
+        own: dict[str, float] = self.card.get("class_thresholds", {})
+        return own
 
     def __call__(self, image: Image | str | Path) -> Prediction:
         """As `recam.Predictor`."""
@@ -123,4 +130,5 @@ class ExportedPredictor:
             fused += resize_planes(both, strided)
         maps = fused / (fused.max((1, 2), keepdims=True, initial=0) + np.float32(EPS))
         full = resize_planes(maps, (strided[0] * STRIDE, strided[1] * STRIDE))[:, : size[0], : size[1]]  # (n, H, W)
-        return predict_from_maps(image, full, present, self.card["threshold"], self.classes, sure, how, self.keep)
+        threshold, own = self.card["threshold"], self._class_thresholds
+        return predict_from_maps(image, full, present, threshold, own, self.classes, sure, how, self.keep)

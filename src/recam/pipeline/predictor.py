@@ -104,8 +104,8 @@ class Predictor:
         how = self._asking
         made = make_seeds(self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side)[models.weighting]
         assert models.threshold is not None
-        levels = [models.class_thresholds.get(self.classes[index], models.threshold) for index in present]
-        return predict_from_maps(image, read_full(made), present, levels, self.classes, sure, how, self._keep)
+        full, own = read_full(made), models.class_thresholds
+        return predict_from_maps(image, full, present, models.threshold, own, self.classes, sure, how, self._keep)
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> tuple[float, ...]:
