@@ -239,7 +239,10 @@ def test_evaluate(command, tmp_path):
     code, _, err = command("evaluate", tmp_path / "masks", tmp_path / "truth")
     assert code == 2
     assert "missing-mask" in err
-    assert command("evaluate", tmp_path / "masks", tmp_path / "truth", "--partial")[0] == 0
+    code, out, _ = command("evaluate", tmp_path / "masks", tmp_path / "truth", "--partial", "--per-image", tmp_path / "images.csv")
+    assert code == 0
+    assert "missed (FN)                    25.00" in out.splitlines()
+    assert (tmp_path / "images.csv").read_text().splitlines()[1] == "a,1,0.583333,12,4,0,0,0,0.500000"
 
 
 def test_recipes(command):

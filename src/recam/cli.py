@@ -180,12 +180,14 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(help="Folder of true masks.")],
     classes: Annotated[Path | None, typer.Option(help="classes.txt, one name a line.")] = None,
     partial: Annotated[bool, typer.Option(help="Score the pairs that there are, where one folder holds more than the other.")] = False,
+    per_image: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Also write a row an image to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score any two folders of masks."""
     import recam
 
-    _show(recam.evaluate(masks, truth, classes, partial=partial, progress=_counter("evaluate")), as_json)
+    scores = recam.evaluate(masks, truth, classes, partial=partial, per_image=per_image, progress=_counter("evaluate"))
+    _show(scores, as_json)
 
 
 @app.command()

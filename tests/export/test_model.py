@@ -133,6 +133,9 @@ def test_cards_tell_all_but_places(exported, tiny_run):
     assert written["sha256"] in page
     assert written["command"] in page
     assert "scenes are drawn by recam" in page
+    errors = written["scores"]["held-out images"]["errors"]
+    assert sum(errors.values()) == pytest.approx(1)
+    assert f"missed (FN) {100 * errors['missed']:.1f}, another class (FP, object) {100 * errors['confused']:.1f}" in page
     assert str(tiny_run) not in page + json.dumps(written)
 
 
@@ -153,6 +156,17 @@ def test_what_was_learned_from_is_told(copy_of_tiny_run):
     write_json(path, read_json(path) | {"supervision": ["image labels", "saliency"]})
     assert told()["labels"] == "image labels and saliency"
     assert told("classify")["labels"] == "image labels", "what refines the maps is nothing that the classifier learned from"
+
+
+def test_a_run_that_was_scored_by_an_earlier_version_has_its_card(copy_of_tiny_run):
+    path = copy_of_tiny_run / "predictions/pseudo/stage.json"
+    record = read_json(path)
+    del record["results"]["scores"]["errors"]
+    write_json(path, record)
+    scores = card.scores(find_models(copy_of_tiny_run), "segmenter")
+    (line, ious) = card._score_lines(scores)
+    assert line.startswith("- held-out images (4): ")
+    assert ious.startswith("  - IoU: background ")
 
 
 def test_the_command_of_a_card_makes_the_same_settings(exported):

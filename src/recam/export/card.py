@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recam.metrics import ERROR_NAMES
 from recam.pipeline.recipe import load_recipe
 from recam.pipeline.run_models import RunModels
 from recam.pipeline.settings import CLASSIFIER
@@ -210,4 +211,8 @@ def _score_lines(found: Mapping[str, Any]) -> list[str]:
         ious = {each: value for each, value in (one.get("iou") or {}).items() if value is not None}
         if ious:
             lines.append("  - IoU: " + ", ".join(f"{each} {100 * value:.1f}" for each, value in ious.items()))
+        # Runs scored by an earlier version tell of none.
+        errors = {each: value for each, value in (one.get("errors") or {}).items() if value is not None}
+        if errors:
+            lines.append("  - Pixels, %: " + ", ".join(f"{ERROR_NAMES[each]} {100 * value:.1f}" for each, value in errors.items()))
     return lines
