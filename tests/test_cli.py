@@ -199,6 +199,11 @@ def test_export_masks(command, tiny_run, tmp_path):
     assert code == 0
     assert json.loads(out)["masks"] == 4
     assert len(json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"]) == 4
+    words = ("export", "masks", tiny_run, "--to", "coco", "--simplify", "1.5")
+    assert command(*words, "--shapes", "polygons", "-o", tmp_path / "simple")[0] == 0
+    code, _, err = command(*words, "-o", tmp_path / "x")
+    assert code == 2
+    assert "simplify = 1.5 makes polygons simpler: ask for them as well (--shapes polygons)" in err
     code, _, err = command("export", "masks", tiny_run, "-o", tmp_path / "x", "--to", "coko")
     assert code == 2
     assert "Did you mean 'coco'" in err

@@ -161,6 +161,9 @@ def export_masks(
     classes: Annotated[Path | None, typer.Option(help="classes.txt; a run and a folder of recam predict know their own.")] = None,
     part: Annotated[str, typer.Option(help="Of a run: masks (pseudo masks) or predictions (of held-out images).")] = "masks",
     shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
+    simplify: Annotated[
+        float, typer.Option(metavar="PIXELS", help="Polygons with fewer corners, their outlines moved by so many pixels at most; 0: exact.")
+    ] = 0.0,
     copy_images: Annotated[bool, typer.Option("--copy-images", help="Put the photos beside.")] = False,
     ignore_as: Annotated[str | None, typer.Option(help="Make unsure pixels (255) a class of this name.")] = None,
     image_prefix: Annotated[str, typer.Option(help="What Label Studio's addresses of photos begin with.")] = "",
@@ -170,7 +173,7 @@ def export_masks(
     import recam
 
     kind = cast(Any, shapes)
-    words = {"images": images, "classes": classes, "part": part, "copy_images": copy_images, "ignore_as": ignore_as}
+    words = {"images": images, "classes": classes, "part": part, "copy_images": copy_images, "ignore_as": ignore_as, "simplify": simplify}
     _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, words)), as_json)
 
 
