@@ -59,8 +59,8 @@ MAY_IMPORT = {
     "review": BASE | {"review", "store", "data", "methods", "models", "pipeline", "rendering", "facade"},
     # Masks are read, and the photos that they belong to are found, by the catalog of the run's data set.
     "export": BASE | {"export", "metrics", "store", "data"},
-    # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with.
-    "model export": BASE | {"model export", "pipeline", "store", "models", "methods", "views"},
+    # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with; a card names its scores.
+    "model export": BASE | {"model export", "pipeline", "store", "models", "methods", "metrics", "views"},
     "recipes": set(),
     # The table of commands names the package's public functions, and settings to list.
     "cli": BASE | {"facade", "pipeline"},

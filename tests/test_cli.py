@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from recam import cli
 from recam.data.images import read_image, read_mask, write_mask, write_png
 from recam.labels import voc_palette
+from recam.pipeline.stages import GROUPS
 
 SETTINGS = [
     *("--set", "data.options={seed=6, size=64, train=12, val=4}"),
@@ -98,6 +100,11 @@ def test_run_with_mistakes(command, tmp_path):
     code, _, err = command("run", "--data", "sceens:", "--recipe", "tiny", "-o", tmp_path / "run")
     assert code == 2
     assert "Did you mean 'scenes'?" in err
+
+
+def test_help_names_all_groups_of_stages_in_their_order():
+    (until,) = (option for option in get_command(cli.app).commands["run"].params if option.name == "until")
+    assert until.help == f"Stop after these stages: {', '.join(GROUPS[:-1])} or {GROUPS[-1]}."
 
 
 def test_run_stops_at_broken_data(command, photos, tmp_path):
@@ -201,6 +208,11 @@ def test_export_masks(command, tiny_run, tmp_path):
     assert code == 0
     assert json.loads(out)["masks"] == 4
     assert len(json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"]) == 4
+    words = ("export", "masks", tiny_run, "--to", "coco", "--simplify", "1.5")
+    assert command(*words, "--shapes", "polygons", "-o", tmp_path / "simple")[0] == 0
+    code, _, err = command(*words, "-o", tmp_path / "x")
+    assert code == 2
+    assert "simplify = 1.5 makes polygons simpler: ask for them as well (--shapes polygons)" in err
     code, _, err = command("export", "masks", tiny_run, "-o", tmp_path / "x", "--to", "coko")
     assert code == 2
     assert "Did you mean 'coco'" in err
@@ -241,7 +253,10 @@ def test_evaluate(command, tmp_path):
     code, _, err = command("evaluate", tmp_path / "masks", tmp_path / "truth")
     assert code == 2
     assert "missing-mask" in err
-    assert command("evaluate", tmp_path / "masks", tmp_path / "truth", "--partial")[0] == 0
+    code, out, _ = command("evaluate", tmp_path / "masks", tmp_path / "truth", "--partial", "--per-image", tmp_path / "images.csv")
+    assert code == 0
+    assert "missed (FN)                    25.00" in out.splitlines()
+    assert (tmp_path / "images.csv").read_text().splitlines()[1] == "a,1,0.583333,12,4,0,0,0,0.500000"
 
 
 def test_recipes(command):

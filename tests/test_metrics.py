@@ -69,6 +69,7 @@ def test_nothing_counted_is_nan_and_json_safe():
     assert math.isnan(scores.pixel_accuracy)
     told = json.loads(json.dumps(scores.as_dict(), allow_nan=False))
     assert told["miou"] is None
+    assert told["errors"] == dict.fromkeys(("right", "missed", "confused", "false_alarm", "unsure"))
     assert told["iou"] == {"background": None, "cow": None, "horse": None, "sheep": None}
 
 
@@ -82,6 +83,10 @@ def test_scores_print_themselves():
         ["mIoU", "33.33"],
         ["mean", "F1", "44.44"],
         ["pixel", "accuracy", "50.00"],
+        ["right", "(TP)", "50.00"],
+        ["missed", "(FN)", "0.00"],
+        ["another", "class", "(FP,", "object)", "0.00"],
+        ["false", "alarm", "(FP,", "background)", "25.00"],
         ["unsure", "25.00"],
     ]
     assert len({len(line) for line in lines}) == 1
@@ -101,3 +106,9 @@ def test_errors_are_split_by_what_became_of_each_pixel():
     split = error_split(counts)
     assert (split.right, split.missed, split.confused, split.false_alarm, split.unsure) == (100, 12, 14, 7, 3)
     assert sum(astuple(split)) == counts.sum()
+    shares = {"right": 100 / 136, "missed": 12 / 136, "confused": 14 / 136, "false_alarm": 7 / 136, "unsure": 3 / 136}
+    assert split.shares == pytest.approx(shares)
+    matrix = ConfusionMatrix(2)
+    matrix.counts += counts
+    assert matrix.scores().errors == split
+    assert matrix.scores().as_dict()["errors"] == pytest.approx(shares)

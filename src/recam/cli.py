@@ -62,7 +62,7 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="The run folder, new or of an earlier run.")] = Path("runs/recam"),
     setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, as often as needed.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, masks, segment, pictures.")
+        str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, refine, masks, segment or pictures.")
     ] = None,
     classes: Classes = None,
     as_json: AsJson = False,
@@ -161,6 +161,9 @@ def export_masks(
     classes: Annotated[Path | None, typer.Option(help="classes.txt; a run and a folder of recam predict know their own.")] = None,
     part: Annotated[str, typer.Option(help="Of a run: masks (pseudo masks) or predictions (of held-out images).")] = "masks",
     shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
+    simplify: Annotated[
+        float, typer.Option(metavar="PIXELS", help="Polygons with fewer corners, their outlines moved by so many pixels at most; 0: exact.")
+    ] = 0.0,
     copy_images: Annotated[bool, typer.Option("--copy-images", help="Put the photos beside.")] = False,
     ignore_as: Annotated[str | None, typer.Option(help="Make unsure pixels (255) a class of this name.")] = None,
     image_prefix: Annotated[str, typer.Option(help="What Label Studio's addresses of photos begin with.")] = "",
@@ -170,7 +173,7 @@ def export_masks(
     import recam
 
     kind = cast(Any, shapes)
-    words = {"images": images, "classes": classes, "part": part, "copy_images": copy_images, "ignore_as": ignore_as}
+    words = {"images": images, "classes": classes, "part": part, "copy_images": copy_images, "ignore_as": ignore_as, "simplify": simplify}
     _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, words)), as_json)
 
 
@@ -180,12 +183,14 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(help="Folder of true masks.")],
     classes: Annotated[Path | None, typer.Option(help="classes.txt, one name a line.")] = None,
     partial: Annotated[bool, typer.Option(help="Score the pairs that there are, where one folder holds more than the other.")] = False,
+    per_image: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Also write a row an image to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score any two folders of masks."""
     import recam
 
-    _show(recam.evaluate(masks, truth, classes, partial=partial, progress=_counter("evaluate")), as_json)
+    scores = recam.evaluate(masks, truth, classes, partial=partial, per_image=per_image, progress=_counter("evaluate"))
+    _show(scores, as_json)
 
 
 @app.command()

@@ -63,6 +63,11 @@ def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam
     return DataError("\n".join(lines))
 
 
+def first_line(error: Exception, limit: int = 200) -> str:
+    """What another package's error says, short enough to stand in a sentence of ours: its first line, or its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0][:limit] or type(error).__name__
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` where a known name is close, else the list of what is known."""
     options = sorted(known)

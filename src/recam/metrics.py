@@ -7,7 +7,7 @@ seconds that `recam evaluate` on a few masks would spend on nothing else. It als
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,18 @@ class ConfusionMatrix:
             pixel_accuracy=float(np.trace(self.counts)) / total if total else math.nan,
             unsure=float(self.counts[:, -1].sum()) / total if total else math.nan,
             pixels=total,
+            errors=error_split(self.counts),
         )
+
+
+ERROR_NAMES = {
+    "right": "right (TP)",
+    "missed": "missed (FN)",
+    "confused": "another class (FP, object)",
+    "false_alarm": "false alarm (FP, background)",
+    "unsure": "unsure",
+}
+"""What people read for the attributes of an `ErrorSplit`."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,13 @@ class ErrorSplit:
     confused: int
     false_alarm: int
     unsure: int
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each by name, as its share of all of them in [0, 1]; NaN where there are none."""
+        pixels = asdict(self)
+        total = sum(pixels.values())
+        return {name: count / total if total else math.nan for name, count in pixels.items()}
 
 
 def error_split(counts: NDArray[np.integer]) -> ErrorSplit:
@@ -122,6 +140,7 @@ class Scores:
         pixel_accuracy: share of pixels predicted right.
         unsure: share of pixels predicted as 255.
         pixels: number of pixels counted, those with a known truth.
+        errors: what became of these pixels.
         boundary_iou: mean over the foreground classes that occur, see `recam.boundary`; NaN where it was not counted.
     """
 
@@ -132,14 +151,15 @@ class Scores:
     pixel_accuracy: float
     unsure: float
     pixels: int
+    errors: ErrorSplit
     boundary_iou: float = math.nan
 
     def __str__(self) -> str:
-        width = max(len(name) for name in (*self.names, "pixel accuracy"))
         rows = [(name, iou) for name, iou in zip(self.names, self.iou, strict=True)]
         rows += [("mIoU", self.miou), ("mean F1", self.f1), ("pixel accuracy", self.pixel_accuracy)]
         rows += [] if math.isnan(self.boundary_iou) else [("boundary IoU", self.boundary_iou)]
-        rows += [("unsure", self.unsure)] if self.unsure > 0 else []
+        rows += [(ERROR_NAMES[name], share) for name, share in self.errors.shares.items() if name != "unsure" or share > 0]
+        width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {'–' if math.isnan(value) else f'{100 * value:.2f}':>6}" for name, value in rows)
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,5 +175,6 @@ class Scores:
             "boundary_iou": known(self.boundary_iou),
             "unsure": known(self.unsure),
             "pixels": self.pixels,
+            "errors": {name: known(share) for name, share in self.errors.shares.items()},
             "iou": {name: known(iou) for name, iou in zip(self.names, self.iou, strict=True)},
         }

@@ -138,6 +138,63 @@ def test_label_studio_is_read_back(folder, shapes):
         assert np.array_equal(painted, mask)
 
 
+def read_polygons(place, to, shape):
+    """Polygons (n, 2) in pixels, by class name."""
+    found = {}
+    if to == "coco":
+        coco = COCO(str(place / "annotations.json"))
+        for annotation in coco.loadAnns(coco.getAnnIds()):
+            (category,) = coco.loadCats(annotation["category_id"])
+            found[category["name"]] = [np.reshape(flat, (-1, 2)) for flat in annotation["segmentation"]]
+    elif to == "cvat":
+        for polygon in ElementTree.parse(place / "annotations.xml").getroot().iter("polygon"):
+            points = [[float(part) for part in point.split(",")] for point in polygon.get("points").split(";")]
+            found.setdefault(polygon.get("label"), []).append(np.array(points))
+    else:
+        (task,) = json.loads((place / "tasks.json").read_text())
+        for region in task["predictions"][0]["result"]:
+            points = np.array(region["value"]["points"]) * [shape[1] / 100, shape[0] / 100]
+            found.setdefault(region["value"]["polygonlabels"][0], []).append(points.round(6))
+    return found
+
+
+@pytest.mark.parametrize("to", ["coco", "cvat", "label-studio"])
+def test_simpler_polygons(tmp_path, to, capsys):
+    """A disc in two halves: fewer corners, pixels change along the outline alone, no pixel is lost between the halves."""
+    y, x = np.mgrid[:50, :60] + 0.5
+    disc = np.hypot(x - 30, y - 25) < 20
+    mask = np.where(disc, np.where(x < 25 + y / 5, 1, 2), 0).astype(np.uint8)
+    write_mask(tmp_path / "masks" / "a.png", mask)
+    PIL.Image.new("RGB", (60, 50)).save(_made(tmp_path / "photos" / "a.png"))
+    known = {"images": tmp_path / "photos", "classes": CLASSES, "shapes": "polygons"}
+    for name, simplify in (("exact", 0.0), ("simple", 1.5)):
+        recam.export_masks(tmp_path / "masks", tmp_path / name, to, simplify=simplify, **known)
+    exact, simple = (read_polygons(tmp_path / name, to, mask.shape) for name in ("exact", "simple"))
+    assert list(simple) == CLASSES
+    exactly, simply = (sum(len(loop) for loops in found.values() for loop in loops) for found in (exact, simple))
+    assert simply < 0.3 * exactly
+    covered = sum(filled(loops, mask.shape).astype(int) for loops in simple.values())
+    assert covered.max() == 1
+    assert (covered[np.hypot(x - 30, y - 25) < 17.5] == 1).all()
+    assert (covered[np.hypot(x - 30, y - 25) > 22.5] == 0).all()
+
+
+def test_coco_tells_area_and_box_of_simpler_polygons(tmp_path, capsys):
+    mask = np.tri(8, dtype=np.uint8)
+    write_mask(tmp_path / "masks" / "a.png", mask)
+    PIL.Image.new("RGB", (8, 8)).save(_made(tmp_path / "photos" / "a.png"))
+    recam.export_masks(
+        tmp_path / "masks", tmp_path / "coco", "coco", images=tmp_path / "photos", classes=CLASSES, shapes="polygons", simplify=1
+    )
+    coco = COCO(str(tmp_path / "coco" / "annotations.json"))
+    (annotation,) = coco.loadAnns(coco.getAnnIds())
+    # The stairs are one edge from (1, 0) to (8, 7): of the square, a triangle of 7 × 7 pixels is not in.
+    assert annotation["segmentation"] == [[0, 0, 1, 0, 8, 7, 8, 8, 0, 8]]
+    assert annotation["area"] == 8 * 8 - 7 * 7 / 2
+    assert annotation["bbox"] == [0, 0, 8, 8]
+    assert abs(int(coco.annToMask(annotation).sum()) - annotation["area"]) <= 4  # half a pixel a stair
+
+
 def test_voc_is_read_back(folder):
     place = written(folder, "voc", copy_images=True)
     listed = (place / "ImageSets" / "Segmentation" / "train.txt").read_text().split()
@@ -178,6 +235,15 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
         recam.export_masks(masks, root / "x", "cocoo", **known)
     with pytest.raises(RecipeError, match="kind of shapes 'boxes'"):
         recam.export_masks(masks, root / "x", "coco", shapes="boxes", **known)
+    for words, told in (
+        ({"simplify": 2}, r"simplify = 2 makes polygons simpler: ask for them as well \(--shapes polygons\)"),
+        ({"simplify": -1, "shapes": "polygons"}, r"simplify = -1: give the pixels that an outline may move by, 0 or more"),
+        ({"simplify": float("nan"), "shapes": "polygons"}, r"simplify = nan: give the pixels"),
+    ):
+        with pytest.raises(RecipeError, match=told):
+            recam.export_masks(masks, root / "x", "coco", **words, **known)
+    with pytest.raises(RecipeError, match="voc has none"):
+        recam.export_masks(masks, root / "x", "voc", shapes="polygons", simplify=1, **known)
     with pytest.raises(RecipeError, match=r"unknown part 'prediction'. Did you mean 'predictions'"):
         recam.export_masks(tiny_run, root / "x", "coco", part="prediction")
     with pytest.raises(DataError, match="nothing tells what the values"):

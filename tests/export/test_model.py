@@ -67,14 +67,40 @@ def test_exported_predicts_as_the_run(exported, tiny_run, how):
     np.testing.assert_allclose(mine.probabilities, other.probabilities, atol=1e-4)
 
 
-def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path):
+@pytest.fixture
+def everything_present(monkeypatch):
+    """The tiny run's classifier is sure of nothing: here every class counts as found, and its map is asked."""
+    for module in ("exported", "predictor"):
+        monkeypatch.setattr(f"recam.pipeline.{module}.PRESENT", 0.0)
+
+
+def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path, everything_present):
     shutil.rmtree(copy_of_tiny_run / "segment")
     report = model.export_model(copy_of_tiny_run, tmp_path / "onnx")
     assert [one.path.name for one in report.networks] == ["classifier.onnx"]
     for how in ({}, {"scales": [0.5, 1.0], "flip": True}):
         mine, other = recam.Predictor(copy_of_tiny_run, **how)(picture()), recam.ExportedPredictor(tmp_path / "onnx", **how)(picture())
         np.testing.assert_allclose(mine.probabilities, other.probabilities, atol=1e-4)
+        assert mine.found
         assert np.mean(mine.mask == other.mask) > 0.995
+
+
+def test_thresholds_of_single_classes_are_exported(copy_of_tiny_run, tmp_path, rerun, everything_present):
+    """Both predictors follow the run's ``masks.class_thresholds``, which change the mask."""
+    shutil.rmtree(copy_of_tiny_run / "segment")
+    classes = recam.Predictor(copy_of_tiny_run).classes
+    plain = recam.Predictor(copy_of_tiny_run)(picture())
+    assert len(plain.found) > 1
+    rerun(copy_of_tiny_run, until="masks", masks__class_thresholds={plain.found[0]: 1.0})
+    model.export_model(copy_of_tiny_run, tmp_path / "onnx")
+    ours, theirs = recam.Predictor(copy_of_tiny_run), recam.ExportedPredictor(tmp_path / "onnx")
+    mine, other = ours(picture()), theirs(picture())
+    assert np.mean(mine.mask == other.mask) > 0.995
+    # A map is at most 1, so that the class never exceeds its threshold: its pixels are background, all others as before.
+    value = 1 + classes.index(plain.found[0])
+    assert np.array_equal(mine.mask, np.where(plain.mask == value, 0, plain.mask))
+    assert theirs.identity["class_thresholds"] == ours.identity["class_thresholds"] == {plain.found[0]: 1.0}
+    assert f"of single classes {plain.found[0]} 1.00" in (tmp_path / "onnx" / "classifier.md").read_text()
 
 
 def test_without_pytorch(exported, tmp_path):
@@ -107,6 +133,9 @@ def test_cards_tell_all_but_places(exported, tiny_run):
     assert written["sha256"] in page
     assert written["command"] in page
     assert "scenes are drawn by recam" in page
+    errors = written["scores"]["held-out images"]["errors"]
+    assert sum(errors.values()) == pytest.approx(1)
+    assert f"missed (FN) {100 * errors['missed']:.1f}, another class (FP, object) {100 * errors['confused']:.1f}" in page
     assert str(tiny_run) not in page + json.dumps(written)
 
 
@@ -127,6 +156,17 @@ def test_what_was_learned_from_is_told(copy_of_tiny_run):
     write_json(path, read_json(path) | {"supervision": ["image labels", "saliency"]})
     assert told()["labels"] == "image labels and saliency"
     assert told("classify")["labels"] == "image labels", "what refines the maps is nothing that the classifier learned from"
+
+
+def test_a_run_that_was_scored_by_an_earlier_version_has_its_card(copy_of_tiny_run):
+    path = copy_of_tiny_run / "predictions/pseudo/stage.json"
+    record = read_json(path)
+    del record["results"]["scores"]["errors"]
+    write_json(path, record)
+    scores = card.scores(find_models(copy_of_tiny_run), "segmenter")
+    (line, ious) = card._score_lines(scores)
+    assert line.startswith("- held-out images (4): ")
+    assert ious.startswith("  - IoU: background ")
 
 
 def test_the_command_of_a_card_makes_the_same_settings(exported):

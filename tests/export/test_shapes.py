@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from shape_readers import decoded_brush, filled
+from shape_readers import decoded_brush
 
-from recam.export.shapes import box_of, brush_runs, polygons, run_lengths
-
-RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
-DIAGONAL = np.array([[1, 0], [0, 1]], bool)
+from recam.export.shapes import box_of, brush_runs, run_lengths
 
 
 def test_run_lengths():
@@ -20,29 +17,6 @@ def test_box():
     binary = np.zeros((5, 7), bool)
     binary[1:3, 2:6] = True
     assert box_of(binary) == (2, 1, 4, 2)
-
-
-def test_polygon_of_a_rectangle():
-    binary = np.zeros((5, 7), bool)
-    binary[1:3, 2:6] = True
-    (loop,) = polygons(binary)
-    assert loop.tolist() == [[2, 1], [6, 1], [6, 3], [2, 3]]  # clockwise, straight edges without corners between
-
-
-def test_a_ring_is_cut_and_corners_do_not_join():
-    assert np.array_equal(filled(polygons(RING), RING.shape), RING)
-    assert len(polygons(RING)) == 2
-    assert len(polygons(DIAGONAL)) == 2
-    assert polygons(np.zeros((3, 3), bool)) == []
-
-
-@pytest.mark.parametrize("density", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("grain", [1, 4])
-def test_polygons_fill_the_same_pixels(density, grain):
-    for seed in range(5):
-        noise = np.random.default_rng(seed).random((40 // grain, 52 // grain)) < density
-        binary = np.kron(noise, np.ones((grain, grain))) > 0
-        assert np.array_equal(filled(polygons(binary), binary.shape), binary)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (150, 200)])

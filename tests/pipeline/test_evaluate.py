@@ -8,8 +8,10 @@ from PIL import Image
 
 from recam.data.images import write_mask
 from recam.data.mask_folder import read_classes
-from recam.errors import DataError
+from recam.errors import DataError, StoreError
+from recam.metrics import ErrorSplit
 from recam.pipeline.evaluate import evaluate
+from recam.pipeline.tallies import ImageScore, read_image_scores
 
 
 def save(folder, **masks):
@@ -35,6 +37,33 @@ def test_scores_by_hand(folders):
     assert scores.iou == pytest.approx((1 / 2, 1 / 2, 1 / 2))
     assert scores.miou == pytest.approx(0.5)
     assert (scores.pixels, scores.pixel_accuracy, scores.unsure) == (5, pytest.approx(3 / 5), pytest.approx(1 / 5))
+
+
+def test_errors_by_hand(folders):
+    errors = evaluate(*folders, ["cat", "dog"]).errors
+    # a: background and cat right, background taken for a cat; b: a dog found, a dog left open.
+    assert errors == ErrorSplit(right=3, missed=0, confused=0, false_alarm=1, unsure=1)
+
+
+@pytest.mark.parametrize("classes", [["cat", "dog"], None])
+def test_a_row_an_image(folders, tmp_path, classes):
+    scores = evaluate(*folders, classes, per_image=tmp_path / "scores" / "images.csv")
+    first, second = read_image_scores(tmp_path / "scores" / "images.csv")
+    # a: background 1 of 2, cat 1 of 2, all of a mask so low is outline; b: dog 1 of 2, and no other class.
+    assert first == ImageScore("a", 1, 0.5, right=2, missed=0, confused=0, false_alarm=1, unsure=0, boundary_iou=0.5)
+    assert second == ImageScore("farm/b", 1, 0.5, right=1, missed=0, confused=0, false_alarm=0, unsure=1, boundary_iou=0.5)
+    assert scores == evaluate(*folders, classes)
+
+
+def test_no_table_where_masks_have_problems_or_under_a_name_that_is_none(folders, tmp_path):
+    masks, truth = folders
+    for name in ("a.png", "out"):
+        with pytest.raises(StoreError, match=rf"{name} is no name of a table\. Name a file that ends in \.csv"):
+            evaluate(masks, truth, per_image=tmp_path / name)
+    save(truth, b=[[1]])
+    with pytest.raises(DataError, match="missing-mask"):
+        evaluate(masks, truth, per_image=tmp_path / "images.csv")
+    assert not (tmp_path / "images.csv").exists()
 
 
 def test_without_names_classes_are_numbered_up_to_the_largest_value(folders):

@@ -12,6 +12,13 @@ def test_every_shipped_recipe_loads_and_says_what_it_is_for():
         assert load_recipe(name).about, name
 
 
+@pytest.mark.parametrize("name", ["recam-e", "recam-m"])
+def test_recipes_of_table_4_train_the_papers_deeplabv2(name):
+    ours, papers = load_recipe(name), load_recipe("recam-deeplabv2")
+    assert (ours.segment.model, ours.segment.steps) == ("deeplabv2", 20000)
+    assert (ours.segment, ours.predict, ours.seeds) == (papers.segment, papers.predict, papers.seeds)
+
+
 def test_file_text_and_keywords_make_the_same_recipe(tmp_path):
     (tmp_path / "mine.toml").write_text('seed = 3\n[data]\nlocation = "folder:photos"\n[seeds]\nscales = [0.5, 1]\n')
     tree = {"seed": 3, "data": {"location": "folder:photos"}, "seeds": {"scales": [0.5, 1.0]}}

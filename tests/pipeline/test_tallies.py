@@ -1,6 +1,7 @@
 """What scoring leaves for readers: counts by threshold and number of labels, a row an image, tiles."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from recam.metrics import ConfusionMatrix
 from recam.pipeline.store import read_json
 from recam.pipeline.tallies import ImageScore, label_group, read_image_scores, read_tally, save_image_scores, save_tally
 
-ROWS = [ImageScore("farm/1", 2, 0.25, 10, 2, 3, 4, 0), ImageScore("a, b", 0, math.nan, 0, 0, 0, 0, 0)]
+ROWS = [ImageScore("farm/1", 2, 0.25, 10, 2, 3, 4, 0, 0.125), ImageScore("a, b", 0, math.nan, 0, 0, 0, 0, 0)]
 
 
 def test_images_are_grouped_by_none_one_or_several_labels():
@@ -31,7 +32,14 @@ def test_rows_of_images_are_read_back(tmp_path):
     save_image_scores(tmp_path / "i.csv", ROWS)
     first, second = read_image_scores(tmp_path / "i.csv")
     assert first == ROWS[0]
-    assert (second.id, math.isnan(second.miou)) == ("a, b", True)
+    assert (second.id, math.isnan(second.miou), math.isnan(second.boundary_iou)) == ("a, b", True, True)
+
+
+def test_rows_written_before_the_boundary_was_told(tmp_path):
+    (tmp_path / "i.csv").write_text("id,labels,miou,right,missed,confused,false_alarm,unsure\nfarm/1,2,0.25,10,2,3,4,0\n")
+    (row,) = read_image_scores(tmp_path / "i.csv")
+    assert math.isnan(row.boundary_iou)
+    assert replace(row, boundary_iou=0.125) == ROWS[0]
 
 
 @pytest.mark.parametrize(("reader", "name"), [(read_tally, "t.npz"), (read_image_scores, "i.csv")])
@@ -51,6 +59,9 @@ def test_a_run_leaves_counts_that_give_its_scores(tiny_run):
         rows = read_image_scores(tiny_run / stage / "images.csv")
         assert len(rows) == results["images"]
         assert sum(row.right + row.missed + row.confused + row.false_alarm + row.unsure for row in rows) == results["scores"]["pixels"]
+        errors, pixels = results["scores"]["errors"], results["scores"]["pixels"]
+        assert errors == pytest.approx({name: sum(getattr(row, name) for row in rows) / pixels for name in errors})
+        assert all(0 <= row.boundary_iou <= 1 for row in rows)
     judged = read_json(tiny_run / "scores/recam/stage.json")["results"]["seeds"]["recam w_prime"]
     tally = read_tally(tiny_run / "scores/recam/recam w_prime.npz")
     for threshold, miou in zip(judged["thresholds"], judged["curve"], strict=True):

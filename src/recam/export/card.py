@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recam.metrics import ERROR_NAMES
 from recam.pipeline.recipe import load_recipe
 from recam.pipeline.run_models import RunModels
 from recam.pipeline.settings import CLASSIFIER
@@ -148,6 +149,7 @@ def render_card(card: Mapping[str, Any]) -> str:
         *(f"- Input `{name}`: {told}" for name, told in card["inputs"].items()),
         f"- mean {card['mean']}, std {card['std']}",
         *(f"- Output `{name}`: {told}" for name, told in card["outputs"].items()),
+        *([f"- Threshold of the maps: {_thresholds(card)}"] if "threshold" in card else []),
         "",
         "## Made by",
         "",
@@ -193,6 +195,11 @@ def _numbered(names: list[str], start: int = 1) -> str:
     return ", ".join(f"{number} {name}" for number, name in enumerate(names, start=start))
 
 
+def _thresholds(card: Mapping[str, Any]) -> str:
+    own = [f"{name} {threshold:.2f}" for name, threshold in card["class_thresholds"].items()]
+    return f"{card['threshold']:.2f}" + (f"; of single classes {', '.join(own)}" if own else "")
+
+
 def _count(number: int | None, told: str) -> str:
     return "" if number is None else told.format(number)
 
@@ -204,4 +211,8 @@ def _score_lines(found: Mapping[str, Any]) -> list[str]:
         ious = {each: value for each, value in (one.get("iou") or {}).items() if value is not None}
         if ious:
             lines.append("  - IoU: " + ", ".join(f"{each} {100 * value:.1f}" for each, value in ious.items()))
+        # Runs scored by an earlier version tell of none.
+        errors = {each: value for each, value in (one.get("errors") or {}).items() if value is not None}
+        if errors:
+            lines.append("  - Pixels, %: " + ", ".join(f"{ERROR_NAMES[each]} {100 * value:.1f}" for each, value in errors.items()))
     return lines

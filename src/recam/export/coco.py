@@ -1,14 +1,14 @@
 """COCO's JSON for segmentation (https://cocodataset.org/#format-data): one annotation for each class of an image.
 
 Category ids are the mask values. Masks know no single objects, so an annotation is all of a class in an image, with ``iscrowd`` 0; it holds
-run lengths as pycocotools compresses them, or polygons along the edges of pixels that fill just the same pixels. Area and box are those of
-the pixels.
+run lengths as pycocotools compresses them, or polygons along the edges of pixels that fill just the same pixels, or simpler ones. Area and
+box are those of what is written.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from recam.export.formats import MaskSet, formats, text_file, write_rows
-from recam.export.shapes import Binary, box_of, polygons
+from recam.export.outlines import Loop, area_of
+from recam.export.shapes import Binary, box_of
 
 FILE = "annotations.json"
 
@@ -46,23 +47,20 @@ def _images(masks: MaskSet) -> Iterator[dict[str, Any]]:
 def _annotations(masks: MaskSet) -> Iterator[dict[str, Any]]:
     count = 0
     for number, item in enumerate(masks.each("coco"), start=1):
-        for value, _, binary in masks.regions(item):
+        for region in masks.regions(item):
             count += 1
-            yield {
-                "id": count,
-                "image_id": number,
-                "category_id": value,
-                "segmentation": _polygons(binary) if masks.shapes == "polygons" else _run_lengths(binary),
-                "area": int(binary.sum()),
-                "bbox": list(box_of(binary)),
-                "iscrowd": 0,
-            }
+            shape = _polygons(region.polygons) if region.polygons else _run_lengths(region.binary)
+            yield {"id": count, "image_id": number, "category_id": region.value, **shape, "iscrowd": 0}
 
 
 def _run_lengths(binary: Binary) -> dict[str, Any]:
     encoded = coco_mask.encode(np.asfortranarray(binary.astype(np.uint8)))
-    return {"size": list(binary.shape), "counts": encoded["counts"].decode("ascii")}
+    runs = {"size": list(binary.shape), "counts": encoded["counts"].decode("ascii")}
+    return {"segmentation": runs, "area": int(binary.sum()), "bbox": list(box_of(binary))}
 
 
-def _polygons(binary: Binary) -> list[list[int]]:
-    return [loop.ravel().tolist() for loop in polygons(binary)]
+def _polygons(loops: Sequence[Loop]) -> dict[str, Any]:
+    corners = np.concatenate(loops)
+    (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+    box = [left, top, right - left, bottom - top]
+    return {"segmentation": [loop.ravel().tolist() for loop in loops], "area": sum(map(area_of, loops)), "bbox": box}

@@ -8,11 +8,13 @@ view. Polygons, where they are asked for, are CVAT's polygons.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from recam.export.formats import MaskSet, formats, text_file
-from recam.export.shapes import Binary, box_of, polygons, run_lengths
+from recam.export.outlines import Loop
+from recam.export.shapes import Binary, box_of, run_lengths
 from recam.labels import voc_palette
 
 FILE = "annotations.xml"
@@ -37,10 +39,11 @@ def write_cvat(masks: MaskSet, folder: Path) -> int:
         for number, item in enumerate(masks.each("cvat")):
             height, width = item.size
             file.write(f'  <image id="{number}" name={quoteattr(item.image_name)} width="{width}" height="{height}">\n')
-            for _, name, binary in masks.regions(item):
+            for region in masks.regions(item):
                 shapes += 1
-                for attributes in _polygons(binary) if kind == "polygon" else [_mask(binary)]:
-                    file.write(f'    <{kind} label={quoteattr(name)} source="auto" occluded="0" {attributes} z_order="0"></{kind}>\n')
+                for attributes in _polygons(region.polygons) if kind == "polygon" else [_mask(region.binary)]:
+                    told = f'label={quoteattr(region.name)} source="auto" occluded="0" {attributes} z_order="0"'
+                    file.write(f"    <{kind} {told}></{kind}>\n")
             file.write("  </image>\n")
         file.write("</annotations>\n")
     return shapes
@@ -52,5 +55,5 @@ def _mask(binary: Binary) -> str:
     return f'rle="{", ".join(map(str, runs.tolist()))}" left="{left}" top="{top}" width="{width}" height="{height}"'
 
 
-def _polygons(binary: Binary) -> list[str]:
-    return [f'points="{";".join(f"{x:.2f},{y:.2f}" for x, y in loop.tolist())}"' for loop in polygons(binary)]
+def _polygons(loops: Sequence[Loop]) -> list[str]:
+    return [f'points="{";".join(f"{x:.2f},{y:.2f}" for x, y in loop.tolist())}"' for loop in loops]

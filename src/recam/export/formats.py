@@ -14,9 +14,10 @@ import PIL.Image
 
 from recam.data.images import read_mask
 from recam.errors import DataError
+from recam.export.outlines import Loop, outlines
 from recam.export.shapes import Binary
 from recam.files import atomic_write
-from recam.labels import IGNORE, ClassSet
+from recam.labels import BACKGROUND, IGNORE, ClassSet
 from recam.progress import Progress
 from recam.registry import Registry
 from recam.types import Mask, Source
@@ -48,6 +49,23 @@ class MaskItem:
 
 
 @dataclass(frozen=True)
+class Region:
+    """All of one class in a mask: masks know no single objects.
+
+    Attributes:
+        value: in the mask.
+        name: of the class.
+        binary: its pixels.
+        polygons: without holes, see `recam.export.outlines`; empty where run lengths are wanted.
+    """
+
+    value: int
+    name: str
+    binary: Binary
+    polygons: Sequence[Loop]
+
+
+@dataclass(frozen=True)
 class MaskSet:
     """The masks to write, as formats see them.
 
@@ -56,6 +74,7 @@ class MaskSet:
         classes: names of the mask values 1…K.
         ignore_as: name of a class that the pixels of 255 become; None: they belong to no shape.
         shapes: run lengths, or polygons, where a format has both.
+        simplify: how far (pixels) polygons may be from the outlines of the pixels; 0: they fill just these.
         image_prefix: put before the names of photos where a format refers to them by address.
     """
 
@@ -63,6 +82,7 @@ class MaskSet:
     classes: ClassSet
     ignore_as: str | None = None
     shapes: Shapes = "rle"
+    simplify: float = 0.0
     image_prefix: str = ""
 
     @property
@@ -82,12 +102,14 @@ class MaskSet:
             )
         return mask
 
-    def regions(self, item: MaskItem) -> Iterator[tuple[int, str, Binary]]:
-        """(mask value, class name, its pixels) of each class in a mask."""
-        mask = self.read(item)
-        for value in _values(mask):
-            if value in self.named:
-                yield value, self.named[value], mask == value
+    def regions(self, item: MaskItem) -> Iterator[Region]:
+        """Each class in a mask, without background and what is left out like it."""
+        mask, named = self.read(item), self.named
+        shown = np.where(np.isin(mask, list(named)), mask, np.uint8(BACKGROUND))
+        polygons = outlines(shown, self.simplify) if self.shapes == "polygons" else {}
+        for value in _values(shown):
+            if value != BACKGROUND:
+                yield Region(value, named[value], mask == value, polygons.get(value, []))
 
     def each(self, what: str) -> Iterator[MaskItem]:
         """The items, with progress."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from recam.export.formats import MaskItem, MaskSet, formats, text_file, write_rows
-from recam.export.shapes import Binary, brush_runs, polygons
+from recam.export.formats import MaskSet, Region, formats, text_file, write_rows
+from recam.export.shapes import brush_runs
 from recam.labels import voc_palette
 
 FILE = "tasks.json"
@@ -39,18 +39,17 @@ def write_label_studio(masks: MaskSet, folder: Path) -> int:
 def _tasks(masks: MaskSet, counted: list[int]) -> Iterator[dict[str, Any]]:
     prefix = masks.image_prefix or LOCAL_FILES
     for item in masks.each("label-studio"):
-        result = [region for value, name, binary in masks.regions(item) for region in _regions(item, value, name, binary, masks)]
-        counted.append(len({region["id"].partition("-")[0] for region in result}))
+        result = [shape for region in masks.regions(item) for shape in _shapes(region)]
+        counted.append(len({shape["id"].partition("-")[0] for shape in result}))
         yield {"data": {"image": f"{prefix}{item.image_name}"}, "predictions": [{"model_version": "recam", "result": result}]}
 
 
-def _regions(item: MaskItem, value: int, name: str, binary: Binary, masks: MaskSet) -> Iterator[dict[str, Any]]:
-    height, width = binary.shape
+def _shapes(region: Region) -> Iterator[dict[str, Any]]:
+    height, width = region.binary.shape
     common = {"from_name": "mask", "to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
-    if masks.shapes == "rle":
-        told = {"format": "rle", "rle": brush_runs(binary), "brushlabels": [name]}
-        yield {"id": f"{value}", "type": "brushlabels", "value": told, **common}
-        return
-    for number, loop in enumerate(polygons(binary)):
-        points = [[100 * x / width, 100 * y / height] for x, y in loop.tolist()]
-        yield {"id": f"{value}-{number}", "type": "polygonlabels", "value": {"points": points, "polygonlabels": [name]}, **common}
+    if not region.polygons:
+        told = {"format": "rle", "rle": brush_runs(region.binary), "brushlabels": [region.name]}
+        yield {"id": f"{region.value}", "type": "brushlabels", "value": told, **common}
+    for number, loop in enumerate(region.polygons):
+        told = {"points": [[100 * x / width, 100 * y / height] for x, y in loop.tolist()], "polygonlabels": [region.name]}
+        yield {"id": f"{region.value}-{number}", "type": "polygonlabels", "value": told, **common}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ def export_masks(
     classes: Sequence[str] | str | Path | None = None,
     part: str = "masks",
     shapes: Shapes = "rle",
+    simplify: float = 0.0,
     copy_images: bool = False,
     ignore_as: str | None = None,
     image_prefix: str = "",
@@ -75,12 +77,14 @@ def export_masks(
         classes: names of mask values 1…K, or the file that lists them; a run and a folder of `recam.predict` know their own.
         part: of a run, ``masks`` (pseudo masks) or ``predictions`` (of the held-out images).
         shapes: ``rle`` or ``polygons``, where the format has both (VOC has neither).
+        simplify: leave out corners of polygons where their outlines move by no more than so many pixels; borders between classes stay
+            shared, and regions too small for it exact. 0: polygons fill just the pixels of the masks.
         copy_images: put the photos beside: ``JPEGImages/`` for VOC, else ``images/``.
         ignore_as: make 255 a class of this name; None: 255 stays in VOC's masks, and belongs to no shape elsewhere.
         image_prefix: what Label Studio's addresses of photos begin with.
 
     Raises:
-        RecipeError: unknown format, part or kind of shapes.
+        RecipeError: unknown format, part or kind of shapes; `simplify` below 0, or where no polygons are written.
         DataError: no masks, no classes, photos missing or not to be found, values outside the classes.
         StoreError: a run without such masks.
     """
@@ -88,6 +92,7 @@ def export_masks(
     for given, known, what in ((part, PARTS, "part"), (shapes, _SHAPES, "kind of shapes")):
         if given not in known:
             raise RecipeError(f"unknown {what} {given!r}.{near_matches(given, known)}")
+    _check_simplify(simplify, shapes, to)
     root, target = Path(source), Path(output)
     if target.resolve() == root.resolve():
         raise DataError(f"{target} holds the masks themselves. Name another folder with -o.")
@@ -105,12 +110,21 @@ def export_masks(
             " Name the folder of the photos with --images."
         )
     items = [MaskItem(name, path, *photos.get(name, (f"{name}.jpg", None))) for name, path in found.items()]
-    masks = MaskSet(sorted(items, key=lambda item: item.image_name), named, ignore_as, shapes, image_prefix)
+    masks = MaskSet(sorted(items, key=lambda item: item.image_name), named, ignore_as, shapes, simplify, image_prefix)
     if ignore_as is not None and ignore_as in named:
         raise DataError(f"ignore_as: {ignore_as!r} is a class already. Give 255 another name.")
     written = write(masks, target)
     copied = _copy_images(masks, target, to) if copy_images else 0
     return MaskExport(target, to, len(items), written, copied)
+
+
+def _check_simplify(simplify: float, shapes: Shapes, to: str) -> None:
+    if not 0 <= simplify < math.inf:
+        raise RecipeError(f"simplify = {simplify}: give the pixels that an outline may move by, 0 or more.")
+    if simplify and to == "voc":
+        raise RecipeError(f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format.")
+    if simplify and shapes != "polygons":
+        raise RecipeError(f"simplify = {simplify} makes polygons simpler: ask for them as well (--shapes polygons), or leave it out.")
 
 
 def _find_run(root: Path, part: str) -> tuple[Path, ClassSet]:

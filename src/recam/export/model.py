@@ -21,12 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from recam.data.views import Triple
-from recam.errors import DependencyError, ExportError
+from recam.errors import DependencyError, ExportError, first_line
 from recam.export.card import describe_model, render_card
 from recam.export.tracing import make_traceable, rolling_freely
 from recam.files import atomic_write, write_bytes
 from recam.methods.cam import class_maps, classify
 from recam.models.classifier import Classifier
+from recam.pipeline.onnx_session import open_session
 from recam.pipeline.predict import asking_of
 from recam.pipeline.run_models import RunModels, find_models
 from recam.pipeline.seeds import weight_of
@@ -120,6 +121,7 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
             **_normalisation(classifier.backbone.mean, classifier.backbone.std),
             "asking": asdict(asking_of(models.recipe, segmenting=False)),
             "threshold": models.recipe.masks.threshold if models.threshold is None else models.threshold,
+            "class_thresholds": models.class_thresholds,
             "weighting": models.weighting,
         }
         outputs = {"logits": {0: "batch"}, "class_maps": {0: "batch", 2: "map_height", 3: "map_width"}}
@@ -175,8 +177,8 @@ def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path
             )
         # The exporter's own errors, of several modules, and those of a network that it cannot follow.
         except Exception as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ExportError(f"{name} cannot be exported ({first}). Predict with PyTorch, or train another segment.model.") from error
+            told = f"{name} cannot be exported ({first_line(error)}). Predict with PyTorch, or train another segment.model."
+            raise ExportError(told) from error
 
 
 @torch.inference_mode()
@@ -188,7 +190,7 @@ def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str,
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_session(path, "cpu", torch.get_num_threads())
     generator = torch.Generator().manual_seed(0)
     cases: list[dict[str, Any]] = []
     passed = True

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from recam.boundary import BoundaryCounts
 from recam.data.images import read_mask
 from recam.data.mask_folder import find_masks, read_classes, without_background
-from recam.errors import DataError, Problem, data_error
-from recam.labels import IGNORE, MAX_CLASSES, ClassSet
-from recam.metrics import ConfusionMatrix, Scores
+from recam.errors import DataError, Problem, StoreError, data_error
+from recam.labels import IGNORE, ClassSet
+from recam.metrics import Scores
+from recam.pipeline.mask_scorer import MaskScorer
+from recam.pipeline.tallies import save_image_scores
 
 _TOLD = 5
 
@@ -24,6 +24,7 @@ def evaluate(
     classes: Sequence[str] | Path | None = None,
     *,
     partial: bool = False,
+    per_image: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score the masks of one folder against those of another; pairs have the same path without ending, sub-folders included.
@@ -34,21 +35,25 @@ def evaluate(
         classes: names of the classes 1…K, or the path of a list, see `recam.data.mask_folder.read_classes`; None names them by number
             up to the largest found.
         partial: score the pairs that are there instead of refusing masks or truths without counterpart.
+        per_image: also write a row an image to this CSV, as runs do; see `recam.pipeline.tallies.ImageScore`, read by
+            `recam.pipeline.tallies.read_image_scores`. An image counts as many labels as its truth shows classes.
         progress: called with (pairs done, pairs in all) after each pair.
 
     Raises:
         DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be read, pairs of
             different size, values outside the classes, names that occur with two endings.
+        StoreError: `per_image` is no name of a CSV, or cannot be written.
     """
-    named = _as_class_set(classes)
-    n_classes = len(named) if named else MAX_CLASSES
-    problems = _Problems()
+    table = None if per_image is None else Path(per_image)
+    if table and (table.suffix.lower() != ".csv" or table.is_dir()):
+        raise StoreError(f"per_image: {table} is no name of a table. Name a file that ends in .csv.")
+    scorer, problems = MaskScorer(_as_class_set(classes)), _Problems()
+    n_classes, rows = scorer.n_classes, []
     predicted, true = _find_masks(Path(masks), problems), _find_masks(Path(truth), problems)
     pairs = sorted(predicted.keys() & true.keys())
     if not partial or not pairs:
         problems.add("missing-truth", truth, "masks have no true mask", sorted(predicted.keys() - true.keys()))
         problems.add("missing-mask", masks, "true masks have no mask", sorted(true.keys() - predicted.keys()))
-    matrix, boundary = ConfusionMatrix(named if named else n_classes), BoundaryCounts(n_classes)
     sizes, values, unreadable = [], [], []
     for done, name in enumerate(pairs, start=1):
         try:
@@ -65,15 +70,16 @@ def evaluate(
             if mask.shape != wanted.shape:
                 sizes.append(f"{name} {mask.shape[0]}×{mask.shape[1]}, truth {wanted.shape[0]}×{wanted.shape[1]}")
             elif not strange:
-                matrix.update(mask, wanted)
-                boundary.update(mask, wanted)
+                rows.append(scorer.score(name, mask, wanted))
         if progress:
             progress(done, len(pairs))
     problems.add("unreadable", masks, "pairs cannot be read", unreadable)
     problems.add("mask-size", masks, "masks are not of the size of the truth (height×width)", sizes)
     problems.add("mask-values", masks, f"masks hold values that are neither 0…{n_classes} nor {IGNORE}", values)
     problems.raise_any()
-    return replace((matrix if named else _shrink(matrix)).scores(), boundary_iou=boundary.mean())
+    if table:
+        save_image_scores(table, rows)
+    return scorer.scores()
 
 
 def _as_class_set(classes: Sequence[str] | Path | None) -> ClassSet | None:
@@ -118,13 +124,3 @@ def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
 
 def _outside(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], n_classes: int) -> str:
     return ", ".join(str(value) for value in np.unique(mask).tolist() if n_classes < value < IGNORE)
-
-
-def _shrink(matrix: ConfusionMatrix) -> ConfusionMatrix:
-    """The matrix without the classes above the largest that occurs."""
-    occurs = np.flatnonzero(matrix.matrix.sum(0) + matrix.counts.sum(1))
-    n_classes = max(int(occurs.max(initial=0)), 1)
-    small = ConfusionMatrix(n_classes)
-    small.counts[:, :-1] = matrix.matrix[: n_classes + 1, : n_classes + 1]
-    small.counts[:, -1] = matrix.counts[: n_classes + 1, -1]
-    return small

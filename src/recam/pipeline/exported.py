@@ -7,7 +7,6 @@ class maps of ``classifier.onnx``. All that is needed besides (classes, normalis
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import numpy as np
 
 from recam.data.images import read_image
 from recam.data.views import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
-from recam.errors import DependencyError, RecipeError, StoreError
+from recam.errors import RecipeError, StoreError
+from recam.pipeline.onnx_session import open_session
 from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
 from recam.pipeline.store import read_json
 from recam.pipeline.windows import Asking, Refinement, make_refinement
@@ -45,7 +45,7 @@ class ExportedPredictor:
     Raises:
         DependencyError: onnxruntime is not installed; or `refine` needs a package that is not.
         StoreError: no exported network there, or one that is damaged.
-        RecipeError: settings that make no sense.
+        RecipeError: unknown device, or one that onnxruntime does not have; settings that make no sense.
     """
 
     def __init__(
@@ -71,13 +71,23 @@ class ExportedPredictor:
         chosen = {**own, "scales": tuple(own["scales"]), **{name: value for name, value in given.items() if value is not None}}
         self.asking = Asking(**{**chosen, "window": own["window"] if window is None else window or None})
         make_refinement(self.asking.refine)
-        self._session = _open_session(Path(folder, f"{self.kind}.onnx"), self.card["sha256"], device)
+        network = Path(folder, f"{self.kind}.onnx")
+        if hashlib.sha256(network.read_bytes()).hexdigest() != self.card["sha256"]:
+            raise StoreError(f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again.")
+        self._session = open_session(network, device)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Hash of the file that predicts."""
+        """Hash of the file that predicts, and the thresholds of its class maps."""
         threshold = {} if self.kind == "segmenter" else {"threshold": self.card["threshold"]}
+        threshold |= {"class_thresholds": self._class_thresholds} if self._class_thresholds else {}
         return {"onnx": self.kind, "sha256": self.card["sha256"], **threshold}
+
+    @property
+    def _class_thresholds(self) -> dict[str, float]:
+        # Cards of earlier versions tell of none, and a segmentation network has no class maps.
+        own: dict[str, float] = self.card.get("class_thresholds", {})
+        return own
 
     def __call__(self, image: Image | str | Path) -> Prediction:
         """As `recam.Predictor`."""
@@ -120,22 +130,5 @@ class ExportedPredictor:
             fused += resize_planes(both, strided)
         maps = fused / (fused.max((1, 2), keepdims=True, initial=0) + np.float32(EPS))
         full = resize_planes(maps, (strided[0] * STRIDE, strided[1] * STRIDE))[:, : size[0], : size[1]]  # (n, H, W)
-        return predict_from_maps(image, full, present, self.card["threshold"], self.classes, sure, how, self.keep)
-
-
-def _open_session(path: Path, sha256: str, device: str) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DependencyError("exported networks need onnxruntime: pip install 'recam[onnx]', or pip install onnxruntime.") from error
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise StoreError(f"{path} is not the file that {path.with_suffix('.json').name} tells of. Export it again, or copy both again.")
-    providers = onnxruntime.get_available_providers()
-    if device == "cuda" and "CUDAExecutionProvider" not in providers:
-        raise RecipeError("this onnxruntime has no GPU. Take device auto or cpu, or install onnxruntime-gpu.")
-    wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in providers]
-    options = onnxruntime.SessionOptions()
-    # As PyTorch does; onnxruntime would take all cores.
-    if threads := os.environ.get("OMP_NUM_THREADS"):
-        options.intra_op_num_threads = int(threads)
-    return onnxruntime.InferenceSession(str(path), options, providers=wanted if device != "cpu" else ["CPUExecutionProvider"])
+        threshold, own = self.card["threshold"], self._class_thresholds
+        return predict_from_maps(image, full, present, threshold, own, self.classes, sure, how, self.keep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,18 +79,19 @@ def predict_from_maps(
     image: Image,
     maps: Planes,
     present: list[int],
-    threshold: float | Sequence[float],
+    threshold: float,
+    class_thresholds: Mapping[str, float],
     classes: tuple[str, ...],
     sure: tuple[float, ...],
     how: Asking,
     keep: bool,
 ) -> Prediction:
-    """The mask of class maps (n, H, W) of the classes in `present`, against a background plane of `threshold`: of each pixel's largest
-    map, where there are n of them."""
-    if isinstance(threshold, float) or not len(maps):
-        background = np.full(image.shape[:2], threshold if isinstance(threshold, float) else 1.0, np.float32)
-    else:
-        background = np.asarray(threshold, np.float32)[maps.argmax(0)]  # (H, W)
+    """The mask of class maps (n, H, W) of the classes in `present`, against a background plane: `threshold`, or of the class of a pixel's
+    largest map its own in `class_thresholds`, by name."""
+    background = np.full(image.shape[:2], threshold, np.float32)
+    if present and class_thresholds:
+        levels = [class_thresholds.get(classes[index], threshold) for index in present]
+        background = np.asarray(levels, np.float32)[maps.argmax(0)]  # (H, W)
     planes = np.concatenate([background[None], maps])  # (n+1, H, W)
     if keep or how.refine != "none":
         planes = planes / planes.sum(0).clip(1e-8)

@@ -17,6 +17,7 @@ from recam.data.views import Planes
 from recam.errors import RecipeError, near_matches
 from recam.methods.cam import classify, read_full
 from recam.models.folding import fold_batchnorm
+from recam.pipeline.onnx_session import DEVICES
 from recam.pipeline.predict import ask_segmenter, asking_of
 from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
 from recam.pipeline.run_models import RunModels, find_models
@@ -25,8 +26,6 @@ from recam.pipeline.trained import load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS
 from recam.pipeline.windows import Asking, Refinement, make_refinement
 from recam.types import Image
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class Predictor:
@@ -106,8 +105,8 @@ class Predictor:
         how = self._asking
         made = make_seeds(self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side)[models.weighting]
         assert models.threshold is not None
-        levels = [models.class_thresholds.get(self.classes[index], models.threshold) for index in present]
-        return predict_from_maps(image, read_full(made), present, levels, self.classes, sure, how, self._keep)
+        full, own = read_full(made), models.class_thresholds
+        return predict_from_maps(image, full, present, models.threshold, own, self.classes, sure, how, self._keep)
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> tuple[float, ...]:

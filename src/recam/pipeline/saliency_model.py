@@ -11,7 +11,8 @@ import PIL.Image
 import torch
 
 from recam.data.transforms import normalise_image, resize_image
-from recam.errors import DataError, DependencyError, WeightsError
+from recam.errors import DataError, WeightsError, first_line
+from recam.pipeline.onnx_session import open_session
 from recam.pipeline.saliency_settings import SaliencySection
 from recam.types import Grey, Image
 
@@ -33,7 +34,9 @@ class SaliencyModel:
 
     def __init__(self, section: SaliencySection, device: str = "cpu") -> None:
         self.section, self._path = section, Path(section.source)
-        self._session = _open_session(self._path, device)
+        if not self._path.is_file():
+            raise WeightsError(f"there is no saliency network {self._path}. Name an .onnx file, or a folder of maps, in saliency.source.")
+        self._session = open_session(self._path, "auto" if device == "cuda" else "cpu", torch.get_num_threads())
         problems = [*self._input_problems(), *self._output_problems()]
         if not problems:
             problems = self._answer_problems()
@@ -105,31 +108,9 @@ class SaliencyModel:
         except ValueError as error:
             return [str(error)]
         except Exception as error:  # onnxruntime raises kinds of its own, all meaning that it does not run
-            return [f"it does not run on an image of {self.size[1]}×{self.size[0]} pixels ({_first_line(error)})"]
+            return [f"it does not run on an image of {self.size[1]}×{self.size[0]} pixels ({first_line(error)})"]
         return []
-
-
-def _open_session(path: Path, device: str) -> Any:
-    if not path.is_file():
-        raise WeightsError(f"there is no saliency network {path}. Name an .onnx file, or a folder of maps, in saliency.source.")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DependencyError(f"the saliency network {path} needs onnxruntime: pip install 'recam[onnx]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors reach us as exceptions
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider") if device == "cuda" else ("CPUExecutionProvider",)
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # as above
-        raise WeightsError(f"{path} cannot be read as an ONNX network ({_first_line(error)}). Export it again.") from error
 
 
 def _told(shape: list[Any]) -> str:
     return f"({', '.join(str(side) for side in shape)})"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]

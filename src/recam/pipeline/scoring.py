@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
-from recam.boundary import BoundaryCounts
 from recam.data.images import read_mask
 from recam.errors import DataError
 from recam.methods.cam import read_full
 from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep
-from recam.metrics import ConfusionMatrix, error_split
+from recam.pipeline.mask_scorer import MaskScorer
 from recam.pipeline.segment_parts import mask_path
 from recam.pipeline.store import StageFolder, map_path, read_seed
-from recam.pipeline.tallies import IMAGES, LABEL_GROUPS, TALLY, ImageScore, label_group, save_image_scores, save_tally
+from recam.pipeline.tallies import IMAGES, LABEL_GROUPS, PIXELS, TALLY, ImageScore, label_group, save_image_scores, save_tally
 from recam.pipeline.work import Work, sum_over_processes
 from recam.types import Sample
 
 VERSION = 3
-"""Of all stages that score: raised when they write something else."""
+"""Of all stages that score: raised when they write something else, not when they tell more of what they wrote before.
+
+The split of errors among the scores follows from ``confusion`` beside them, and readers do without an image's boundary IoU, so that runs
+finished before these were written stay so.
+"""
 
 
 def score_maps(work: Work, name: str, folder: StageFolder, weighting: str, recipe_says: float) -> dict[str, Any]:
@@ -55,30 +58,22 @@ def score_masks(work: Work) -> dict[str, Any]:
 
 def score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict[str, Any]:
     """Masks of one folder against the truth; writes a tally and a row an image into the stage's folder."""
-    classes = work.data.catalog.classes
-    counts = np.zeros((len(LABEL_GROUPS), 1, len(classes) + 1, len(classes) + 2), np.int64)
-    found = np.zeros((len(samples), 6))  # mIoU and five numbers of pixels
-    boundary = BoundaryCounts(len(classes))
+    scorer = MaskScorer(work.data.catalog.classes)
+    found = np.zeros((len(samples), 7))  # what an image's row tells besides id and labels
     for index in range(work.accelerator.process_index, len(samples), work.accelerator.num_processes):
-        sample, confusion = samples[index], ConfusionMatrix(classes)
+        sample = samples[index]
         assert sample.mask is not None
-        mask, truth = read_mask(mask_path(folder, sample.id)), sample.mask.read()
-        confusion.update(mask, truth)
-        boundary.update(mask, truth)
-        counts[label_group(len(sample.labels)), 0] += confusion.counts
-        found[index] = confusion.scores().miou, *astuple(error_split(confusion.counts))
-    sum_over_processes(work, counts, found, boundary.counts)
+        row = scorer.score(sample.id, read_mask(mask_path(folder, sample.id)), sample.mask.read(), len(sample.labels))
+        found[index] = astuple(row)[2:]
+    sum_over_processes(work, scorer.counts, found, scorer.boundary.counts)
     if work.accelerator.is_main_process:
-        save_tally(work.folder.path / TALLY, counts)
+        save_tally(work.folder.path / TALLY, scorer.counts)
         rows = [
-            ImageScore(sample.id, len(sample.labels), float(miou), *map(int, pixels))
-            for sample, (miou, *pixels) in zip(samples, found.tolist(), strict=True)
+            ImageScore(sample.id, len(sample.labels), miou, **dict(zip(PIXELS, map(int, pixels), strict=True)), boundary_iou=boundary_iou)
+            for sample, (miou, *pixels, boundary_iou) in zip(samples, found.tolist(), strict=True)
         ]
         save_image_scores(work.folder.path / IMAGES, rows)
-    total = ConfusionMatrix(classes)
-    total.counts += counts.sum((0, 1))
-    scores = replace(total.scores(), boundary_iou=boundary.mean())
-    return {"images": len(samples), "scores": scores.as_dict(), "confusion": total.counts.tolist()}
+    return {"images": len(samples), "scores": scorer.scores().as_dict(), "confusion": scorer.total.tolist()}
 
 
 def _find_otsu(otsu: OtsuThreshold) -> float | None:

@@ -5,6 +5,7 @@ scores/<maps>/NAME.npz             tally of a set of class maps, at every thresh
 scores/masks/tally.npz, images.csv      tally and rows of the pseudo masks
 predictions/<model>/tally.npz, images.csv
 ```
+`recam.evaluate` writes such rows of any two folders of masks, too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ TALLY = "tally.npz"
 IMAGES = "images.csv"
 LABEL_GROUPS = ("no label", "one label", "several labels")
 """First axis of a tally: how many image labels an image has."""
+PIXELS = ("right", "missed", "confused", "false_alarm", "unsure")
+"""What an `ImageScore` counts."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ class ImageScore:
 
     Attributes:
         id: of the sample.
-        labels: how many image labels it has.
+        labels: how many image labels it has; of masks that come without labels, how many classes its truth shows.
         miou: over the classes in its mask or truth, in [0, 1]; NaN where nothing was counted.
         right, missed, confused, false_alarm, unsure: pixels; see `recam.metrics.ErrorSplit`.
+        boundary_iou: over the foreground classes in its mask or truth, see `recam.boundary`; NaN where there are none, or in rows written
+            before it was told.
     """
 
     id: str
@@ -67,6 +72,7 @@ class ImageScore:
     confused: int
     false_alarm: int
     unsure: int
+    boundary_iou: float = float("nan")
 
 
 def label_group(n_labels: int) -> int:
@@ -90,7 +96,7 @@ def read_tally(path: Path) -> Tally:
 
 
 def save_image_scores(path: Path, rows: Sequence[ImageScore]) -> None:
-    """Write a CSV with a header; an unknown mIoU is empty."""
+    """Write a CSV with a header, whole or not at all; unknown scores are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(ImageScore)]
@@ -106,7 +112,13 @@ def read_image_scores(path: Path) -> list[ImageScore]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [
-                ImageScore(row["id"], int(row["labels"]), float(row["miou"] or "nan"), *(int(row[f.name]) for f in fields(ImageScore)[3:]))
+                ImageScore(
+                    row["id"],
+                    int(row["labels"]),
+                    float(row["miou"] or "nan"),
+                    **{name: int(row[name]) for name in PIXELS},
+                    boundary_iou=float(row.get("boundary_iou") or "nan"),
+                )
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
-from recam.metrics import error_split
+from recam.metrics import ERROR_NAMES, error_split
 from recam.report.figures import WIDTH, Cell, Figure, draw, legend_below, light
 from recam.report.reading import Outcome, RunView
 from recam.report.series import AT_ORACLE, Runs, choose_outcomes, classes_of, list_outcomes
@@ -61,15 +61,15 @@ def error_shares(runs: Runs) -> Figure | None:
     ]
     if not rows:
         return None
-    header = ("result", "right (TP), pixels", "missed (FN)", "another class (FP, object)", "false alarm (FP, background)", "unsure")
-    table = [header, *((label, *astuple(split)) for label, split in rows)]
-
-    widest = max(100 * (1 - (split.right + split.unsure) / sum(astuple(split))) for _, split in rows)
+    right, *others = ERROR_NAMES.values()
+    table = [("result", f"{right}, pixels", *others), *((label, *astuple(split)) for label, split in rows)]
+    parts = [split.shares for _, split in rows]
+    widest = max(100 * sum(part[name] for name, _, _ in _ERRORS) for part in parts)
 
     def paint(axes: Axes) -> None:
         for number, (name, told, colour) in enumerate(_ERRORS):
-            shares = [100 * getattr(split, name) / sum(astuple(split)) for _, split in rows]
-            before = [100 * sum(getattr(split, other[0]) for other in _ERRORS[:number]) / sum(astuple(split)) for _, split in rows]
+            shares = [100 * part[name] for part in parts]
+            before = [100 * sum(part[other] for other, _, _ in _ERRORS[:number]) for part in parts]
             axes.barh(range(len(rows)), shares, 0.58, left=before, color=light(colour), label=told, edgecolor=light("paper"), linewidth=0.8)
             for row, (share, left) in enumerate(zip(shares, before, strict=True)):
                 if share > 0.08 * widest:
