@@ -84,7 +84,7 @@ def export_masks(
         image_prefix: what Label Studio's addresses of photos begin with.
 
     Raises:
-        RecipeError: unknown format, part or kind of shapes; `simplify` below 0, or where no polygons are written.
+        RecipeError: unknown format, part or kind of shapes; `simplify` below 0; an option that the format does not read.
         DataError: no masks, no classes, photos missing or not to be found, values outside the classes.
         StoreError: a run without such masks.
     """
@@ -92,7 +92,7 @@ def export_masks(
     for given, known, what in ((part, PARTS, "part"), (shapes, _SHAPES, "kind of shapes")):
         if given not in known:
             raise RecipeError(f"unknown {what} {given!r}.{near_matches(given, known)}")
-    _check_simplify(simplify, shapes, to)
+    _refuse_unread(to, shapes, simplify, image_prefix)
     root, target = Path(source), Path(output)
     if target.resolve() == root.resolve():
         raise DataError(f"{target} holds the masks themselves. Name another folder with -o.")
@@ -118,13 +118,21 @@ def export_masks(
     return MaskExport(target, to, len(items), written, copied)
 
 
-def _check_simplify(simplify: float, shapes: Shapes, to: str) -> None:
+def _refuse_unread(to: str, shapes: Shapes, simplify: float, image_prefix: str) -> None:
+    """Raises `RecipeError` with all options that would do nothing, or make no sense."""
+    problems = []
     if not 0 <= simplify < math.inf:
-        raise RecipeError(f"simplify = {simplify}: give the pixels that an outline may move by, 0 or more.")
-    if simplify and to == "voc":
-        raise RecipeError(f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format.")
-    if simplify and shapes != "polygons":
-        raise RecipeError(f"simplify = {simplify} makes polygons simpler: ask for them as well (--shapes polygons), or leave it out.")
+        problems.append(f"simplify = {simplify}: give the pixels that an outline may move by, 0 or more.")
+    if to == "voc" and shapes == "polygons":
+        problems.append("shapes = 'polygons': voc has masks only. Leave it out, or write another format.")
+    if simplify > 0 and to == "voc":
+        problems.append(f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format.")
+    elif simplify > 0 and shapes != "polygons":
+        problems.append(f"simplify = {simplify} makes polygons simpler: ask for them as well (--shapes polygons), or leave it out.")
+    if image_prefix and to != "label-studio":
+        problems.append(f"image_prefix = {image_prefix!r} is for label-studio: leave it out.")
+    if problems:
+        raise RecipeError("\n".join(problems))
 
 
 def _find_run(root: Path, part: str) -> tuple[Path, ClassSet]:

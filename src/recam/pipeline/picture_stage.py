@@ -10,6 +10,7 @@ import numpy as np
 
 from recam.data.images import read_mask, write_jpeg, write_png
 from recam.methods.cam import read_full
+from recam.models.folding import fold_batchnorm
 from recam.pipeline.chains import Link, mask_link
 from recam.pipeline.predict import asking_of, predict_mask
 from recam.pipeline.segment_parts import mask_path
@@ -41,6 +42,8 @@ def make_pictures(work: Work) -> dict[str, Any]:
     shown = []
     if work.accelerator.is_main_process:
         segmenter = load_segmenter(work.inputs["segment/pseudo"].path / WEIGHTS) if "segment/pseudo" in work.inputs else None
+        if segmenter:
+            fold_batchnorm(segmenter.network)
         rows = [_picture_row(work, sample, segmenter) for sample in samples]
         columns = list(dict.fromkeys(title for row in rows for title in row))
         captions = [caption(work, sample) for sample in samples]
