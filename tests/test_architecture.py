@@ -26,6 +26,7 @@ ROOMS = {
     "pipeline": "pipeline",
     "pipeline.store": "store",
     "pipeline.tallies": "store",
+    "pipeline.costs": "store",
     "report": "report",
     "report.pictures": "rendering",
     "review": "review",

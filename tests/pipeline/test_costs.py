@@ -1,6 +1,6 @@
 """What maps cost: by hand."""
 
-from recam.pipeline.costs import cost_in_cams, maps_minutes
+from recam.pipeline.costs import cost_in_cams, minutes_behind
 
 
 def record(seconds, images, reads=(), history=None, **more):
@@ -23,17 +23,17 @@ RECORDS = {
 
 def test_by_hand():
     # CAM: 60 + 240 + 60; ReCAM: 60 + 240 + 120 + 60; its CRF was made for 40 of 120 images, 30 s.
-    assert maps_minutes(RECORDS, "scores/cam") == 6
-    assert maps_minutes(RECORDS, "scores/recam") == 8
-    assert maps_minutes(RECORDS, "scores/recam+crf") == 9.5
+    assert minutes_behind(RECORDS, "scores/cam") == 6
+    assert minutes_behind(RECORDS, "scores/recam") == 8
+    assert minutes_behind(RECORDS, "scores/recam+crf") == 9.5
     assert cost_in_cams(RECORDS, "scores/cam") == 1
     assert cost_in_cams(RECORDS, "scores/recam+crf") == 9.5 / 6
 
 
 def test_unknown_where_a_stage_was_resumed_or_is_missing():
     resumed = RECORDS | {"reactivate": RECORDS["reactivate"] | {"resumed": True}}
-    assert maps_minutes(resumed, "scores/recam") is None
+    assert minutes_behind(resumed, "scores/recam") is None
     assert cost_in_cams(resumed, "scores/cam") == 1
     without = {name: value for name, value in RECORDS.items() if name != "classify"}
     assert cost_in_cams(without, "scores/recam") is None
-    assert maps_minutes({}, "scores/cam") is None
+    assert minutes_behind({}, "scores/cam") is None

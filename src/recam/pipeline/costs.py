@@ -15,7 +15,7 @@ Records = Mapping[str, Mapping[str, Any]]
 """Record of each finished stage by name; see `recam.pipeline.store`."""
 
 
-def maps_minutes(records: Records, scores_stage: str) -> float | None:
+def minutes_behind(records: Records, scores_stage: str) -> float | None:
     """Minutes of wall time behind the maps that a stage scored, its own scoring left out.
 
     Trainings and what prepares them count as they were. Maps count for as many images as the largest set of them holds, at the speed
@@ -36,7 +36,7 @@ def maps_minutes(records: Records, scores_stage: str) -> float | None:
 
 def cost_in_cams(records: Records, scores_stage: str) -> float | None:
     """The same in units of what CAM's maps cost; None where either is not known."""
-    own, cam = maps_minutes(records, scores_stage), maps_minutes(records, CAM_SCORES)
+    own, cam = minutes_behind(records, scores_stage), minutes_behind(records, CAM_SCORES)
     return own / cam if own is not None and cam else None
 
 

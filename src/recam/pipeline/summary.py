@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recam.pipeline.costs import Records, cost_in_cams, maps_minutes
+from recam.pipeline.costs import Records, cost_in_cams, minutes_behind
 from recam.pipeline.store import RunFolder, read_json
 from recam.pipeline.work import SALIENCY
 
@@ -35,7 +35,7 @@ class RunSummary:
         scores = {
             name: found["oracle"]
             | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
-            | {"minutes": maps_minutes(self.records, scored_by[name]), "cost_in_cams": cost_in_cams(self.records, scored_by[name])}
+            | {"minutes": minutes_behind(self.records, scored_by[name]), "cost_in_cams": cost_in_cams(self.records, scored_by[name])}
             for name, found in self._seeds()
         }
         masks = self._results("masks")
@@ -150,7 +150,7 @@ def _score_at(found: dict[str, float] | None) -> str:
 
 
 def _cost(records: Records, scores_stage: str) -> str:
-    minutes, ratio = maps_minutes(records, scores_stage), cost_in_cams(records, scores_stage)
+    minutes, ratio = minutes_behind(records, scores_stage), cost_in_cams(records, scores_stage)
     return f"{'' if minutes is None else f'{minutes:.2f}':>8} {'' if ratio is None else f'{ratio:.2f}':>6}"
 
 

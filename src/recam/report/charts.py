@@ -34,8 +34,10 @@ def score_ladder(runs: Runs) -> Figure | None:
     keys = _keys(runs)
     if not keys:
         return None
-    table: list[tuple[Cell, ...]] = [("result", "run", "images", "minutes of work until then", "mIoU")]
-    table += [(found.title, run.name, found.images, found.done, found.miou) for key in keys for run, found in _found(runs, key)]
+    table: list[tuple[Cell, ...]] = [("result", "run", "images", "minutes of work behind it", "in units of CAM", "mIoU")]
+    table += [
+        (found.title, run.name, found.images, found.minutes, found.cost, found.miou) for key in keys for run, found in _found(runs, key)
+    ]
 
     def paint(axes: Axes) -> None:
         for row, key in enumerate(keys):
@@ -48,7 +50,7 @@ def score_ladder(runs: Runs) -> Figure | None:
                     axes.annotate(f"{value:.1f}", (value, row), (7, 0), textcoords="offset points", va="center")
                 axes.plot(value, row, "o", color=colour, markersize=7, label=run.name if row == _first_row(runs, keys, run) else None)
         titles = {key: found for key in keys for _, found in _found(runs, key)}
-        labels = [f"{titles[key].title} · {titles[key].done:.1f} min" if len(runs) == 1 else titles[key].title for key in keys]
+        labels = [titles[key].title + (_told_minutes(titles[key].minutes) if len(runs) == 1 else "") for key in keys]
         axes.set_yticks(range(len(keys)), labels)
         axes.set_ylim(len(keys) - 0.4, -0.6)
         axes.set_xlim(0, min(100, 1.18 * max((100 * (found.miou or 0) for found in titles.values()), default=1) + 1))
@@ -58,7 +60,7 @@ def score_ladder(runs: Runs) -> Figure | None:
         if len(runs) > 1:
             legend_below(axes, 3)
 
-    note = "In the order of the run, with the minutes of work until then. " + AT_ORACLE
+    note = "In the order of the run, with the minutes of all trainings and maps behind each. " + AT_ORACLE
     height = 0.9 + 0.3 * len(keys) + (0.3 if len(runs) > 1 else 0)
     return (
         draw(
@@ -72,6 +74,10 @@ def score_ladder(runs: Runs) -> Figure | None:
         if keys
         else None
     )
+
+
+def _told_minutes(minutes: float | None) -> str:
+    return "" if minutes is None else f" · {minutes:.1f} min"
 
 
 def threshold_curves(runs: Runs) -> Figure | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recam.errors import StoreError
 from recam.labels import ClassSet
 from recam.metrics import ConfusionMatrix, Scores
+from recam.pipeline.costs import cost_in_cams, minutes_behind
 from recam.pipeline.store import RECORD, StageFolder, open_run, read_json
 from recam.pipeline.tallies import TALLY, Tally, read_tally
 
@@ -38,7 +39,8 @@ class Outcome:
         title: for people.
         miou: in [0, 1], or None where nothing could be counted.
         images: how many were scored.
-        done: minutes of work until it was scored.
+        minutes: of all work behind it; None where that is not known.
+        cost: the same in units of what CAM's maps took.
         judged: of class maps, thresholds with their scores and the whole curve, as the stage recorded them; else empty.
         counts: (3, K+1, K+2) by number of labels; None for a run of an earlier version.
         total: (K+1, K+2); None as above, of class maps.
@@ -49,7 +51,8 @@ class Outcome:
     kind: Kind
     miou: float | None
     images: int
-    done: float
+    minutes: float | None
+    cost: float | None
     judged: dict[str, Any]
     counts: NDArray[np.int64] | None
     total: NDArray[np.int64] | None
@@ -115,13 +118,12 @@ class RunView:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Everything that was scored, in the order in which it was made."""
-        found, done = [], 0.0
-        for name, record in self.records.items():
-            done += record["seconds"] / 60
+        found = []
+        for name in self.records:
             if name in _MASKS:
-                found.append(self._of_masks(name, done))
+                found.append(self._of_masks(name))
             elif name.startswith("scores/"):
-                found += [self._of_maps(name, key, judged, done) for key, judged in self.results(name).get("seeds", {}).items()]
+                found += [self._of_maps(name, key, judged) for key, judged in self.results(name).get("seeds", {}).items()]
         return found
 
     @cached_property
@@ -155,19 +157,23 @@ class RunView:
         """The outcome of a key."""
         return next((outcome for outcome in self.outcomes if outcome.key == key), None)
 
-    def _of_maps(self, stage: str, key: str, judged: dict[str, Any], done: float) -> Outcome:
+    def _of_maps(self, stage: str, key: str, judged: dict[str, Any]) -> Outcome:
         tally = _tally(self.root / stage / f"{key}.npz")
         counts = None if tally is None else tally.at(judged["oracle"]["threshold"])
         kind: Kind = "refined" if "+" in key else "control" if key == "control" else "cam" if key == "cam" else "recam"
         miou, images = judged["oracle"]["miou"], self.results(stage)["images"]
-        return Outcome(key, maps_title(key), kind, miou, images, done, judged, counts, None if counts is None else counts.sum(0))
+        total = None if counts is None else counts.sum(0)
+        return Outcome(key, maps_title(key), kind, miou, images, *self._costs(stage), judged, counts, total)
 
-    def _of_masks(self, stage: str, done: float) -> Outcome:
+    def _of_masks(self, stage: str) -> Outcome:
         kind, title = _MASKS[stage]
         results, tally = self.results(stage), _tally(self.root / stage / TALLY)
         counts = None if tally is None else tally.at()
         miou, images = results["scores"]["miou"], results["images"]
-        return Outcome(stage, title, kind, miou, images, done, {}, counts, np.asarray(results["confusion"], np.int64))
+        return Outcome(stage, title, kind, miou, images, *self._costs(stage), {}, counts, np.asarray(results["confusion"], np.int64))
+
+    def _costs(self, stage: str) -> tuple[float | None, float | None]:
+        return minutes_behind(self.records, stage), cost_in_cams(self.records, stage)
 
 
 def maps_title(key: str) -> str:
