@@ -1,4 +1,4 @@
-"""What a set of class maps cost: each training and each map behind it, in minutes and in units of CAM's, as Table 2 counts."""
+"""What scored maps and masks cost: each training and each map behind them, in minutes and in units of CAM's, as Table 2 counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def minutes_behind(records: Records, scores_stage: str) -> float | None:
-    """Minutes of wall time behind the maps that a stage scored, its own scoring left out.
+    """Minutes of wall time behind the maps or masks that a stage scored, its own work left out.
 
     Trainings and what prepares them count as they were. Maps count for as many images as the largest set of them holds, at the speed
     measured: a chain that was made to compare holds the scored images only, and would look cheaper than it is.
