@@ -35,14 +35,18 @@ def main(folders: list[str]) -> None:
     heading = "| maps | mIoU, oracle threshold | above the control | threshold | mIoU, Otsu's | mIoU, recipe's | minutes | × CAM |"
     print(f"{heading}\n|---|---|---|---|---|---|---|---|")
     for name in runs[0]["seeds"]:
-        found = [run["seeds"][name] for run in runs]
+        having = [run for run in runs if name in run["seeds"]]
+        found = [run["seeds"][name] for run in having]
         otsu = percent(each["otsu"] and each["otsu"]["miou"] for each in found)
         # Seed by seed, since runs of one seed share the classifier that they start from.
-        gains = [each["miou"] - run["seeds"]["control"]["miou"] for run, each in zip(runs, found, strict=True) if "control" in run["seeds"]]
+        gains = [
+            each["miou"] - run["seeds"]["control"]["miou"] for run, each in zip(having, found, strict=True) if "control" in run["seeds"]
+        ]
         cells = [percent(each["miou"] for each in found), percent(gains), spread(each["threshold"] for each in found), otsu]
         cells.append(percent(each["recipe"]["miou"] for each in found))
         cells += [spread((each.get(key) for each in found), 1) for key in ("minutes", "cost_in_cams")]
-        print(f"| {name} | {' | '.join(cells)} |")
+        told = name if len(having) == len(runs) else f"{name} ({len(having)} of {len(runs)} runs)"
+        print(f"| {told} | {' | '.join(cells)} |")
     print("\n| what | mIoU |\n|---|---|")
     print(f"| pseudo masks | {percent(run['masks']['miou'] for run in runs)} |")
     for labels in ("pseudo", "truth"):
