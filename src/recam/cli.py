@@ -242,7 +242,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show all settings o
 def main() -> None:
     """Entry point: a `RecamError` becomes its text and exit code 2."""
     # Threads of OpenMP that wait for work spin for a while, which doubles the time of a training where other programs want the cores.
-    # A short spin costs an idle machine a few percent (docs/results.md). It counts when PyTorch is loaded, so not later than here.
+    # A short spin costs an idle machine a tenth (docs/results.md). It counts when PyTorch is loaded, so not later than here.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         app()

@@ -23,6 +23,9 @@ from recam.pipeline.thresholds import threshold_key
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
 from recam.pipeline.work import GIVEN, LABELS, SALIENCY, TRUTH, RunData, Stage
 
+SEGMENT = 2
+"""Version of the stages that train segmentation models: 2 since DeepLabV2's rates follow its output stride and dropout draws by step."""
+
 
 def _training(recipe: Recipe, data: RunData) -> dict[str, Any]:
     """The classifier's data and network."""
@@ -170,9 +173,20 @@ _BEFORE: tuple[Stage, ...] = (
 
 _AFTER: tuple[Stage, ...] = (
     Stage("scores/masks", "masks", score_masks, _nothing, ("masks",), ("score",), _has_truth, SCORES),
-    Stage("segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted, reads=("classify", "reactivate")),
     Stage(
-        "segment/truth", "segment", segment, _segment, (), ("train",), _truth_wanted, reads=("classify", "reactivate"), supervision=_truth
+        "segment/pseudo", "segment", segment, _segment, ("masks",), ("train",), _pseudo_wanted, SEGMENT, reads=("classify", "reactivate")
+    ),
+    Stage(
+        "segment/truth",
+        "segment",
+        segment,
+        _segment,
+        (),
+        ("train",),
+        _truth_wanted,
+        SEGMENT,
+        reads=("classify", "reactivate"),
+        supervision=_truth,
     ),
     Stage(
         "predictions/pseudo",
