@@ -13,7 +13,7 @@ from torch import nn
 import recam
 from recam.data import builtin  # noqa: F401 (enters the built-in kinds)
 from recam.data.catalog import catalogs, fingerprint, open_catalog
-from recam.data.images import write_mask, write_png
+from recam.data.images import read_image, write_mask, write_png
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.models.backbones import Backbone
@@ -164,6 +164,8 @@ def test_fingerprint(data_set, catalog):
     if first is None:
         return
     os.utime(first, ns=(1, 1))
+    assert fingerprint(open_catalog(location, **options).samples(split)) == before
+    write_png(first, read_image(first)[::-1].copy())
     assert fingerprint(open_catalog(location, **options).samples(split)) != before
 
 

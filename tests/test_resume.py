@@ -3,12 +3,15 @@
 import errno
 import json
 import os
-import time
 
+import numpy as np
 import pytest
+import timm
+import torch
 
 import recam
 from killed_run import kill_when, start_run
+from recam import digests
 from recam.data.images import write_png
 from recam.errors import DataError, StoreError
 from recam.pipeline.store import RunFolder, read_json
@@ -227,6 +230,38 @@ def test_an_image_that_has_gone_is_told_before_anything_is_done(tmp_path, rerun)
     with pytest.raises(DataError, match=r"(?s)1 problem.*b.*Mend them, or set data\.on_problems=skip"):
         rerun(tmp_path / "run", "classify", **data)
     assert artefacts(tmp_path / "run") == before
-    time.sleep(0.01)
-    write_png(tmp_path / "photos" / "images" / "b.png", image)  # another file, for all that size and time tell
+    write_png(tmp_path / "photos" / "images" / "b.png", image)  # another file that holds the same
+    assert rerun(tmp_path / "run", "classify", **data).made == ()
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    data["data__location"] = f"folder:{tmp_path / 'moved'}"
+    assert rerun(tmp_path / "run", "classify", **data).made == ()
+    write_png(tmp_path / "moved" / "images" / "b.png", image[::-1].copy())
     assert rerun(tmp_path / "run", "classify", **data).made == ("classify",)
+
+
+def test_files_are_read_once_for_their_keys(tmp_path, rerun, monkeypatch):
+    photos = tmp_path / "photos"
+    for name in ("cat/a", "cat/b", "dog/c"):
+        write_png(photos / f"{name}.png", np.full((40, 40, 3), ord(name[-1]), np.uint8))
+    read, digest_file = [], digests.digest_file
+    monkeypatch.setattr(digests, "digest_file", lambda path: read.append(path.name) or digest_file(path))
+    data = {"data__location": f"folder:{photos}", "data__options": {}}
+    rerun(tmp_path / "run", "classify", **data)
+    assert sorted(read) == ["a.png", "b.png", "c.png"]
+    rerun(tmp_path / "run", "classify", **data)
+    assert len(read) == 3
+    os.utime(photos / "cat" / "b.png", ns=(1, 1))
+    rerun(tmp_path / "run", "classify", **data)
+    assert read[3:] == ["b.png"]
+
+
+def test_other_weights_under_the_same_name_train_again(tmp_path, rerun):
+    path, other = tmp_path / "weights.pth", tmp_path / "other.pth"
+    network = timm.create_model("test_resnet", num_classes=0)
+    torch.save(network.state_dict(), path)
+    torch.save({name: value * 0.5 if value.is_floating_point() else value for name, value in network.state_dict().items()}, other)
+    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == ("classify",)
+    os.utime(path, ns=(1, 1))
+    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == ()
+    other.replace(path)
+    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == ("classify",)

@@ -27,30 +27,22 @@ class Progress:
         done: units that an earlier run had finished; they do not count for the speed.
         unit: what is counted.
         quiet: show nothing (all processes but the first).
+        after: seconds before anything is shown, for work that is over at once as a rule.
 
     Example:
         >>> with Progress("seeds", total=120, quiet=True) as progress:
         ...     progress.advance(8, note="loss 0.31")
     """
 
-    def __init__(self, what: str, total: int, done: int = 0, unit: str = "images", quiet: bool = False) -> None:
-        self.what, self.total, self.unit, self.quiet = what, total, unit, quiet
+    def __init__(self, what: str, total: int, done: int = 0, unit: str = "images", quiet: bool = False, after: float = 0.0) -> None:
+        self.what, self.total, self.unit, self.quiet, self.after = what, total, unit, quiet, after
         self.done = self._done_before = done
         self._bar: RichProgress | None = None
 
     def __enter__(self) -> Progress:
         self._start = self._last_line = time.monotonic()
-        if console.is_terminal and not self.quiet:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[speed]}"),
-                TimeRemainingColumn(),
-            )
-            self._bar = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=console)
-            self._bar.start()
-            self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, speed="", note="")
+        if not self.after:
+            self._start_bar()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -67,6 +59,8 @@ class Progress:
         self.done += count
         if self.quiet:
             return
+        if not self._bar and time.monotonic() - self._start >= self.after:
+            self._start_bar()
         if self._bar:
             self._bar.update(self._task, completed=self.done, speed=f"{self.speed:.1f} {self.unit}/s", note=note)
         elif time.monotonic() - self._last_line >= LOG_EVERY:
@@ -78,10 +72,24 @@ class Progress:
                 soft_wrap=True,
             )
 
+    def _start_bar(self) -> None:
+        if self.quiet or not console.is_terminal:
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=console)
+        self._bar.start()
+        self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, speed="", note="")
 
-def track(items: Iterable[T], what: str, total: int, unit: str = "images", quiet: bool = False) -> Iterator[T]:
+
+def track(items: Iterable[T], what: str, total: int, unit: str = "images", quiet: bool = False, after: float = 0.0) -> Iterator[T]:
     """`items`, with a `Progress` that advances by one after each."""
-    with Progress(what, total, unit=unit, quiet=quiet) as progress:
+    with Progress(what, total, unit=unit, quiet=quiet, after=after) as progress:
         for item in items:
             yield item
             progress.advance()

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.digests import Digest
+
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 Mask = NDArray[np.uint8]
@@ -30,8 +32,8 @@ class Source(Protocol):
         """Decode: an image (H, W, 3) RGB or a mask (H, W). Raises `DataError` naming `where`."""
         ...
 
-    def fingerprint(self) -> str:
-        """Changes whenever what `read` returns may have changed; cheap, nothing is decoded."""
+    def fingerprint(self, digest: Digest) -> str:
+        """Changes when what `read` returns does, and with nothing else; of files it is what `digest` says of their content."""
         ...
 
 

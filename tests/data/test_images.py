@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 from recam.data.images import ImageFile, MaskFile, image_size, read_grey, read_image, read_mask, write_grey, write_mask, write_png
+from recam.digests import digest_file
 from recam.errors import DataError, StoreError
 from recam.files import atomic_write, write_bytes
 from recam.labels import VOC_CLASSES, ClassSet, voc_palette
@@ -179,19 +180,19 @@ def test_sources(tmp_path):
     _, table = ClassSet(VOC_CLASSES).select(["dog", "cat"])
     plain, mask = MaskFile(tmp_path / "m.png"), MaskFile(tmp_path / "m.png", table)
     assert mask.read().tolist() == [[0, 1, 2, 255, 255]]
-    assert plain.fingerprint() != mask.fingerprint()
+    assert plain.fingerprint(digest_file) != mask.fingerprint(digest_file)
     assert ForkingPickler.loads(ForkingPickler.dumps(mask)) == mask
     assert len({mask, MaskFile(tmp_path / "m.png", table), plain, image}) == 3
     with pytest.raises(ValueError, match="256"):
         MaskFile(tmp_path / "m.png", np.zeros(3, np.uint8))
 
-    before = image.fingerprint()
-    assert before == ImageFile(tmp_path / "a.png").fingerprint()
+    before = image.fingerprint(digest_file)
+    assert before == ImageFile(tmp_path / "a.png").fingerprint(digest_file)
     write_png(tmp_path / "a.png", np.zeros((5, 5, 3), np.uint8))
-    assert image.fingerprint() != before
+    assert image.fingerprint(digest_file) != before
     (tmp_path / "a.png").unlink()
-    with pytest.raises(DataError, match=r"a\.png cannot be found any more"):
-        image.fingerprint()
+    with pytest.raises(DataError, match=r"a\.png cannot be read .*Put it back"):
+        image.fingerprint(digest_file)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class Picture:
     def read(self):
         return np.full((10, 12, *self.depth), self.value, np.uint8)
 
-    def fingerprint(self):
+    def fingerprint(self, digest):
         return str(self.value)
 
 

@@ -12,7 +12,7 @@ import torch
 import recam
 from killed_run import kill_when, start_run
 from recam.data.features import CachedFeatures
-from recam.data.images import read_grey, read_mask
+from recam.data.images import read_grey, read_mask, write_grey
 from recam.data.saliency import SaliencyFolder
 from recam.data.transforms import Augment
 from recam.errors import DataError, RecipeError
@@ -111,10 +111,13 @@ def test_a_run_without_saliency_says_nothing_of_it(tiny_run):
 
 def test_the_same_again_does_nothing_and_a_changed_map_redoes_what_took_it(with_edam, maps, tmp_path, rerun):
     root = shutil.copytree(with_edam[0], tmp_path / "run")
-    own = shutil.copytree(maps, tmp_path / "maps")  # keeps the times of the files
+    own = shutil.copytree(maps, tmp_path / "maps")
     settings = {"refine": ["edam"], "chains__cam": True, "saliency__source": str(own)}
     assert rerun(root, "segment", segment__upper_bound=True, **settings).made == ()
-    next(own.glob("*.png")).touch()
+    first = next(own.glob("*.png"))
+    first.touch()
+    assert rerun(root, "segment", segment__upper_bound=True, **settings).made == ()
+    write_grey(first, 1 - read_grey(first))
     made = rerun(root, until="masks", **settings).made
     assert {"saliency/maps", "refined/recam+edam", "refined/cam+edam", "masks"} <= set(made)
     assert "classify" not in made

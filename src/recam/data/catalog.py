@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recam.digests import Digest, digest_each, digest_file
 from recam.errors import DataError, Problem, RecipeError, near_matches
 from recam.labels import ClassSet
 from recam.registry import Registry
@@ -83,10 +83,16 @@ def open_catalog(location: str, classes: Sequence[str] | None = None, **options:
     return catalog(place, classes=classes, **options)  # type: ignore[call-arg]
 
 
-def fingerprint(samples: Iterable[Sample]) -> str:
-    """A hash that changes when any id, label, image or mask of `samples` changes (by file size and time, nothing is decoded)."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        mask = sample.mask.fingerprint() if sample.mask else "-"
-        digest.update(repr((sample.id, sample.labels, sample.image.fingerprint(), mask)).encode())
-    return digest.hexdigest()
+def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
+    """A hash that changes when any id, label, image or mask of `samples` does, and with nothing else: not where files lie, nor when
+    they were written. Nothing is decoded.
+
+    Args:
+        digest: what a file holds; `recam.digests.FileDigests` reads none twice.
+    """
+
+    def tell(sample: Sample) -> tuple[str, tuple[int, ...], str, str]:
+        mask = sample.mask.fingerprint(digest) if sample.mask else "-"
+        return sample.id, sample.labels, sample.image.fingerprint(digest), mask
+
+    return digest_each(samples, tell)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.ahead import map_ahead
 from recam.data.catalog import Catalog, open_catalog
 from recam.errors import DataError, Problem
 from recam.labels import BACKGROUND, IGNORE, mask_value
@@ -226,20 +226,10 @@ class _Look:
 
 def _look_at_all(samples: Sequence[Sample], n_classes: int, progress: Callable[[int, int], None] | None) -> Iterator[tuple[Sample, _Look]]:
     """Decode with all cores, in order; no more pictures at once than a few for each core."""
-    workers = os.cpu_count() or 1
-    pool = ThreadPoolExecutor(workers)
-    waiting: deque[tuple[Sample, Future[_Look]]] = deque()
-    ahead = iter(samples)
-    try:
-        for done in range(len(samples)):
-            while len(waiting) < 4 * workers and (sample := next(ahead, None)) is not None:
-                waiting.append((sample, pool.submit(_look_at, sample, n_classes)))
-            first, look = waiting.popleft()
-            yield first, look.result()
-            if progress:
-                progress(done + 1, len(samples))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for done, (sample, look) in enumerate(map_ahead(partial(_look_at, n_classes=n_classes), samples), start=1):
+        yield sample, look
+        if progress:
+            progress(done, len(samples))
 
 
 def _look_at(sample: Sample, n_classes: int) -> _Look:

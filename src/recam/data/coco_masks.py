@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.digests import Digest
 from recam.errors import DataError
 from recam.labels import BACKGROUND, IGNORE
 from recam.types import Mask
@@ -85,7 +86,7 @@ class CocoMask:
             mask[drawn] = value
         return mask
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, digest: Digest) -> str:
         """A hash of size, regions and protocol."""
         return hashlib.sha256(repr((self.size, self.regions, self.protocol)).encode()).hexdigest()[:16]
 

@@ -14,6 +14,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ExifTags, ImageOps, UnidentifiedImageError
 
+from recam.digests import Digest
 from recam.errors import DataError
 from recam.files import write_bytes
 from recam.labels import voc_palette
@@ -147,9 +148,9 @@ class ImageFile:
         """As `read_image`."""
         return read_image(self.path)
 
-    def fingerprint(self) -> str:
-        """Size and time of last change. Raises `DataError` where the file is gone."""
-        return _stamp(self.path)
+    def fingerprint(self, digest: Digest) -> str:
+        """The file's content. Raises `DataError` where it is gone."""
+        return digest(self.path)
 
 
 @dataclass(frozen=True)
@@ -179,10 +180,10 @@ class MaskFile:
         mask = read_mask(self.path)
         return mask if self.table is None else np.frombuffer(bytes(self.table), np.uint8)[mask]
 
-    def fingerprint(self) -> str:
-        """Size and time of last change, and the table. Raises `DataError` where the file is gone."""
-        stamp = _stamp(self.path)
-        return stamp if self.table is None else f"{stamp}-{hashlib.sha256(bytes(self.table)).hexdigest()[:16]}"
+    def fingerprint(self, digest: Digest) -> str:
+        """The file's content, and the table. Raises `DataError` where the file is gone."""
+        content = digest(self.path)
+        return content if self.table is None else f"{content}-{hashlib.sha256(bytes(self.table)).hexdigest()[:16]}"
 
 
 def _decode(path: Path) -> PIL.Image.Image:
@@ -251,11 +252,3 @@ def _write(path: Path | str, picture: PIL.Image.Image) -> None:
     encoded = io.BytesIO()
     picture.save(encoded, "PNG")
     write_bytes(path, encoded.getvalue())
-
-
-def _stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"{path} cannot be found any more ({error.strerror}). Put it back, or take it out of the lists.") from error
-    return f"{status.st_size}-{status.st_mtime_ns}"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recam.data.catalog import Catalog, Roles, catalogs
 from recam.data.drawing.painter import VERSION, draw_scene
 from recam.data.drawing.plan import CLASSES, SPLITS, plan_scene
+from recam.digests import Digest
 from recam.errors import DataError, Problem, near_matches
 from recam.labels import ClassSet
 from recam.types import Image, Mask, Sample
@@ -41,7 +42,8 @@ class _Scene:
     def where(self) -> str:
         return f"scenes:{self.split}-{self.index:06d}"
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, digest: Digest) -> str:
+        """Nothing is on disk: what it is drawn from."""
         return f"scenes v{VERSION} seed {self.seed} {self.split} {self.index} {self.size}px"
 
 
@@ -64,9 +66,9 @@ class SceneMask(_Scene):
         """Draw: (size, size) uint8 mask."""
         return np.array(self.table, np.uint8)[_drawn(self.seed, self.split, self.index, self.size)[1]]
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, digest: Digest) -> str:
         """Changes with the drawing's version and with the selected classes."""
-        return f"{super().fingerprint()} {self.table[: len(CLASSES) + 1]}"
+        return f"{super().fingerprint(digest)} {self.table[: len(CLASSES) + 1]}"
 
 
 @catalogs.register("scenes")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recam.digests import Digest, digest_each
 from recam.errors import Problem, StoreError, data_error
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.store import map_path, read_seed, save_seed
-from recam.pipeline.work import RunData, Work
+from recam.pipeline.work import SHOW_AFTER, RunData, Work
+from recam.progress import track
 from recam.types import Sample, SeedMaps
 
 FOLDER_IN_STAGE = "w"
@@ -25,19 +27,15 @@ def check_given(recipe: Recipe, data: RunData) -> None:
     folder = Path(recipe.seeds.source)
     if not folder.is_dir():
         raise data_error([Problem("no-folder", str(folder), "seeds.source names no folder. Give the one that holds ID.npz of each image.")])
-    problems = [problem for sample in data.seeded for problem in _problems(folder, sample, len(data.catalog.classes))]
+    shown = track(data.seeded, "seeds.source", len(data.seeded), quiet=data.quiet, after=SHOW_AFTER)
+    problems = [problem for sample in shown for problem in _problems(folder, sample, len(data.catalog.classes))]
     if problems:
         raise data_error(problems)
 
 
 def given_settings(recipe: Recipe, data: RunData) -> dict[str, Any]:
-    """What the taken maps depend on: where they are, and whether any of them changed."""
-    digest = hashlib.sha256()
-    for sample in data.seeded:
-        path = _path(recipe, sample)
-        known = path.stat() if path.is_file() else None
-        digest.update(repr((sample.id, known and (known.st_size, known.st_mtime_ns))).encode())
-    return {"source": recipe.seeds.source, "files": digest.hexdigest(), "bits": recipe.seeds.bits}
+    """What the taken maps depend on: what their files hold."""
+    return {"files": data.fingerprint("seeded", partial(_digest_maps, folder=Path(recipe.seeds.source))), "bits": recipe.seeds.bits}
 
 
 def take_given(work: Work) -> dict[str, Any]:
@@ -47,18 +45,22 @@ def take_given(work: Work) -> dict[str, Any]:
         return map_path(work.folder, FOLDER_IN_STAGE, sample.id)
 
     for sample in work.share(work.data.seeded, lambda sample: target(sample).is_file()):
-        seed = read_seed(_path(work.recipe, sample))
+        seed = read_seed(_path(Path(work.recipe.seeds.source), sample))
         order = [seed.class_indices.tolist().index(label) for label in sample.labels]
         save_seed(target(sample), SeedMaps(seed.maps[order], seed.class_indices[order], seed.size, seed.ignore), work.recipe.seeds.bits)
     return {"images": len(work.data.seeded), "source": work.recipe.seeds.source}
 
 
-def _path(recipe: Recipe, sample: Sample) -> Path:
-    return Path(recipe.seeds.source) / f"{sample.id}.npz"
+def _path(folder: Path, sample: Sample) -> Path:
+    return folder / f"{sample.id}.npz"
+
+
+def _digest_maps(samples: Iterable[Sample], digest: Digest, folder: Path) -> str:
+    return digest_each(samples, lambda sample: (sample.id, digest(_path(folder, sample))))
 
 
 def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]:
-    path = folder / f"{sample.id}.npz"
+    path = _path(folder, sample)
     if not path.is_file():
         yield Problem("missing-maps", str(path), "no class maps of this image: is the folder one of another data set?")
         return

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from accelerate.state import AcceleratorState
 
 from recam.data.catalog import open_catalog
 from recam.data.check import check
+from recam.digests import FileDigests
 from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
 from recam.files import write_bytes
 from recam.pipeline.given import check_given
@@ -73,6 +75,7 @@ def run(
         pending = [stage for stage in wanted if not _is_done(folder, stage, recipe, make_key(plan[stage.name]))]
         _refuse_early(recipe, run_data, {stage.name for stage in pending})
         if accelerator.is_main_process:
+            run_data.digests.save()
             _write_settings(folder, recipe, {name: make_key(parts) for name, parts in plan.items()})
         made = []
         folders: dict[str, StageFolder] = {}
@@ -121,19 +124,20 @@ def _make_accelerator(recipe: Recipe) -> Accelerator:
 def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> RunData:
     """Open and check the data set; what the check found is kept by fingerprint."""
     settings = recipe.data
-    data = RunData(open_catalog(settings.location, settings.classes, **settings.options), settings)
+    catalog = open_catalog(settings.location, settings.classes, **settings.options)
+    with accelerator.main_process_first():  # one reads the files, the others find what it has written down
+        data = RunData(catalog, settings, digests=FileDigests(folder.root / "files.json"), quiet=not accelerator.is_main_process)
+        prints = {role: data.fingerprint(role) for role in ("train", "score", "val")}
+        if accelerator.is_main_process:
+            data.digests.save()
     splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
-    parts = {
-        "splits": splits,
-        "classes": data.catalog.classes.names,
-        **{role: data.fingerprint(role) for role in ("train", "score", "val")},
-    }
+    parts = {"splits": splits, "classes": catalog.classes.names, **prints}
     stage = _open_stage(folder, "check", make_key(parts), accelerator)
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts})
         start = time.monotonic()
-        with Progress("check", len({s.id for split in splits for s in data.catalog.samples(split)})) as progress:
-            report = check(data.catalog, splits, progress=lambda done, total: progress.advance(done - progress.done))
+        with Progress("check", len({s.id for split in splits for s in catalog.samples(split)})) as progress:
+            report = check(catalog, splits, progress=lambda done, total: progress.advance(done - progress.done))
         write_json(stage.path / "check.json", report.as_dict())
         stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
     accelerator.wait_for_everyone()
@@ -141,11 +145,11 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
     if problems and settings.on_problems == "stop":
         raise _problems(problems)
     bad = {problem.where for problem in problems}
-    samples = [sample for split in splits for sample in data.catalog.samples(split)]
+    samples = [sample for split in splits for sample in catalog.samples(split)]
     excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
     if excluded:
         console.print(f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names them.")
-    return RunData(data.catalog, settings, frozenset(excluded))
+    return replace(data, excluded=frozenset(excluded))
 
 
 def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, dict[str, Any]]:

@@ -6,15 +6,14 @@ sample asks `read_saliency`, whichever it is.
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recam.data.features import feature_path, save_view_saliency, view_generator
-from recam.data.images import ImageFile, write_grey
+from recam.data.images import write_grey
 from recam.data.saliency import SaliencyFolder
 from recam.data.transforms import Augment
 from recam.errors import DataError, RecamError, data_error
@@ -56,7 +55,7 @@ def saliency_key(recipe: Recipe, data: RunData, role: str) -> dict[str, Any]:
     section = recipe.saliency
     if is_network(recipe):
         path = Path(section.source)
-        return {"network": _hash_file(path, ImageFile(path).fingerprint()), **section.model_dump(exclude={"source"})}
+        return {"network": data.digests(path), **section.model_dump(exclude={"source"})}
     return {"maps": data.fingerprint(role, SaliencyFolder(Path(section.source)).fingerprint)}
 
 
@@ -142,10 +141,3 @@ def _maps_settings(recipe: Recipe, data: RunData, role: str) -> dict[str, Any]:
 def _views_settings(recipe: Recipe, data: RunData) -> dict[str, Any]:
     views = recipe.classify.model_dump(include={"long_side", "crop", "cache_features"})
     return {"seed": recipe.seed, **views, **saliency_key(recipe, data, "train")}
-
-
-@cache
-def _hash_file(path: Path, stamp: str) -> str:
-    """SHA-256 of a file; `stamp` is in the signature so that a changed file is read again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,7 +30,7 @@ SEGMENT = 2
 def _training(recipe: Recipe, data: RunData) -> dict[str, Any]:
     """The classifier's data and network."""
     settings = recipe.classify.model_dump(include={"long_side", "crop", "cache_features"})
-    return {"seed": recipe.seed, "backbone": recipe.backbone.model_dump(), **settings}
+    return {"seed": recipe.seed, "backbone": recipe.backbone.model_dump(), **data.weights_key(recipe.backbone.weights), **settings}
 
 
 def _classify(recipe: Recipe, data: RunData) -> dict[str, Any]:
@@ -71,6 +71,7 @@ def _segment(recipe: Recipe, data: RunData) -> dict[str, Any]:
         "seed": recipe.seed,
         "max_side": recipe.data.max_side,
         **recipe.segment.model_dump(exclude={"enabled", "upper_bound", "labels"}),
+        **data.weights_key(recipe.segment.weights),
         # Scores while training choose weights, or at least name the best.
         "val": data.fingerprint("val") if recipe.segment.validate_epochs else None,
         "classifier": [_classify(recipe, data), recipe.reactivate.enabled and _reactivate(recipe, data)] if own else None,

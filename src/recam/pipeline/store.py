@@ -3,6 +3,7 @@
 ```
 RUN/run.json              settings in force, package versions, data set
 RUN/run.lock              held while a process works here
+RUN/files.json            what the data set's files hold, as hashes, so that a file that has not changed is read once
 RUN/<stage>/stage.json    key, settings, inputs, state, seconds, peak memory, results
 RUN/<stage>/…             what the stage made
 RUN/old/<stage>/<key>/    what other settings had made; taken back when those settings return

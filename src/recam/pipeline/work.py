@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,14 +16,18 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from recam.data.catalog import Catalog, fingerprint
+from recam.digests import Digest, FileDigests
 from recam.errors import DataError
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.settings import DataSettings
 from recam.pipeline.store import StageFolder
-from recam.progress import Progress
+from recam.progress import Progress, track
 from recam.types import Sample
 
 Role = Literal["train", "score", "val"]
+Fingerprint = Callable[[Iterable[Sample], Digest], str]
+SHOW_AFTER = 1.0
+"""Seconds that reading files may take before it is shown; the next time their hashes are known and there is nothing to show."""
 
 LABELS, SALIENCY, TRUTH, GIVEN = "image labels", "saliency", "true masks", "given class maps"
 """What results say of their supervision; see `Stage.supervision`."""
@@ -36,11 +41,15 @@ class RunData:
         catalog: the open data set.
         settings: which split plays which role, where not the catalog's own choice.
         excluded: ids of samples that the check found damaged and the recipe said to skip.
+        digests: what files hold.
+        quiet: show no progress (all processes but the first).
     """
 
     catalog: Catalog
     settings: DataSettings
     excluded: frozenset[str] = frozenset()
+    digests: FileDigests = field(default_factory=FileDigests)
+    quiet: bool = False
 
     def split(self, role: Role) -> str | None:
         """Name of the split that plays a role; None where none does."""
@@ -72,14 +81,20 @@ class RunData:
         known = {sample.id for sample in self.train}
         return self.train + [sample for sample in self.score if sample.id not in known]
 
-    def fingerprint(self, role: str, of: Callable[[Sequence[Sample]], str] = fingerprint) -> str:
+    def fingerprint(self, role: str, of: Fingerprint = fingerprint) -> str:
         """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples `of` looks at."""
         if (role, of) not in self._fingerprints:
-            self._fingerprints[role, of] = of(getattr(self, role))
+            samples = getattr(self, role)
+            shown = track(samples, "reading files", len(samples), quiet=self.quiet, after=SHOW_AFTER)
+            self._fingerprints[role, of] = of(shown, self.digests)
         return self._fingerprints[role, of]
 
+    def weights_key(self, weights: str) -> dict[str, str]:
+        """What a result depends on besides the name of its weights: the content, where that names a file."""
+        return {"weights_content": self.digests(Path(weights))} if Path(weights).is_file() else {}
+
     @cached_property
-    def _fingerprints(self) -> dict[tuple[str, Callable[[Sequence[Sample]], str]], str]:
+    def _fingerprints(self) -> dict[tuple[str, Fingerprint], str]:
         return {}
 
     def _samples(self, role: Role) -> list[Sample]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.ahead import map_ahead
 from recam.errors import RecamError
 from recam.files import write_bytes
 from recam.labels import BACKGROUND, IGNORE
@@ -24,7 +23,6 @@ from recam.types import Mask
 VERSION = 1
 NEAR = 0.1
 """A pixel nearer than this to its threshold is unsure."""
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -83,11 +81,10 @@ class Index:
         self._stamps = [self._stamp(item) for item in items]
         rows = {item.id: row for item, stamp in zip(items, self._stamps, strict=True) if (row := known.get((item.id, stamp)))}
         new = [item for item in items if item.id not in rows]
-        with Progress("index", len(items), len(items) - len(new), quiet=quiet or not new) as progress, ThreadPoolExecutor(4) as pool:
-            for some in _batches(new):
-                for item, row in zip(some, pool.map(self.measure, some), strict=True):
-                    rows[item.id] = row
-                    progress.advance()
+        with Progress("index", len(items), len(items) - len(new), quiet=quiet or not new) as progress:
+            for item, row in map_ahead(self.measure, new):
+                rows[item.id] = row
+                progress.advance()
         self.rows = [rows[item.id] for item in items]
         if new or len(known) != len(items):
             self._write()
@@ -157,9 +154,3 @@ class Index:
 def _is_class(mask: Mask) -> NDArray[np.bool_]:
     shown: NDArray[np.bool_] = (mask != BACKGROUND) & (mask != IGNORE)
     return shown
-
-
-def _batches(items: list[Item]) -> Iterator[list[Item]]:
-    ahead = iter(items)
-    while some := list(islice(ahead, _AT_ONCE)):
-        yield some

@@ -105,7 +105,8 @@ def _label_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any]
 
 def _network_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any]:
     own = recipe.irn.model_dump(exclude={"sure", "sure_cam", "labels_by", "walk_radius", "beta", "steps", "threshold"})
-    return {"seed": recipe.seed, "max_side": recipe.data.max_side, "backbone": recipe.backbone.model_dump(exclude={"freeze_until"}), **own}
+    backbone = {"backbone": recipe.backbone.model_dump(exclude={"freeze_until"}), **data.weights_key(recipe.backbone.weights)}
+    return {"seed": recipe.seed, "max_side": recipe.data.max_side, **backbone, **own}
 
 
 def make_labels(work: Work, link: Link) -> dict[str, Any]:
