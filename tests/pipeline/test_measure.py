@@ -1,12 +1,15 @@
 """What a piece of work costs."""
 
 import multiprocessing
+import sys
 import time
 
 import numpy as np
 import psutil
+import pytest
 
-from recam.pipeline.measure import Measure, held_memory
+from recam.pipeline.measure import Measure
+from recam.pipeline.memory import held_memory, release_memory
 
 MIB = 2**20
 
@@ -46,3 +49,16 @@ def test_what_workers_share_with_their_parent_counts_once_and_their_own_each():
             worker.join()
     assert shared[0]
     assert 140 < together - alone < 250
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives back memory that glibc keeps")
+def test_free_memory_is_given_back_to_the_system():
+    process = psutil.Process()
+    release_memory()
+    blocks = [np.ones(MIB // 16, np.uint8) for _ in range(16 * 150)]  # too small for glibc to return each by itself
+    after = np.ones(MIB // 16, np.uint8)
+    held = process.memory_info().rss
+    blocks.clear()
+    release_memory()
+    assert held - process.memory_info().rss > 100 * MIB
+    assert after.all()

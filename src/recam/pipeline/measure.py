@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from types import TracebackType
 
 import psutil
 import torch
+
+from recam.pipeline.memory import held_memory
 
 INTERVAL = 0.2
 """Seconds between two looks at the memory."""
@@ -53,19 +54,3 @@ class Measure:
             self.peak_memory_mb = max(self.peak_memory_mb, held_memory(process) / 2**20)
             if self._stop.wait(max(INTERVAL, (time.thread_time() - start) / SHARE)):
                 return
-
-
-def held_memory(process: psutil.Process) -> int:
-    """Resident memory (bytes) of a process, and what processes that it has started hold besides."""
-    total: int = process.memory_info().rss
-    for child in _children(process):
-        with suppress(psutil.Error):  # a worker that has just ended
-            total += child.memory_full_info().uss
-    return total
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return list(process.children(recursive=True))
-    except psutil.Error:
-        return []

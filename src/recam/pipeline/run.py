@@ -22,6 +22,7 @@ from recam.digests import FileDigests
 from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
 from recam.files import write_bytes
 from recam.pipeline.given import check_given
+from recam.pipeline.memory import release_memory
 from recam.pipeline.recipe import Recipe, load_recipe
 from recam.pipeline.refine_stages import chain_problems
 from recam.pipeline.saliency import saliency_problems
@@ -232,6 +233,7 @@ def _make(stage: Stage, work: Work, parts: Mapping[str, Any], supervision: Seque
     with Measure() as cost:
         results = stage.make(work)
         work.accelerator.wait_for_everyone()
+    release_memory()
     if work.accelerator.is_main_process:
         costs = {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, "peak_gpu_mb": cost.peak_gpu_mb}
         work.folder.finish({**costs, "processes": work.accelerator.num_processes, "results": results})
