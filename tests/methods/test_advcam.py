@@ -161,7 +161,8 @@ def test_published_scale_rule():
     torch.testing.assert_close(maps, cam.normalise(sum(2 * cam.upsample(each, (5, 6)) for each in sums)))
 
 
-def test_fewer_classes_climb_at_once_where_memory_is_short():
+def test_fewer_classes_climb_at_once_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr(advcam, "_first_try", lambda device, n: n)  # as on a GPU
     asked, network = [], backbone()
 
     def features_of(images):
@@ -176,6 +177,18 @@ def test_fewer_classes_climb_at_once_where_memory_is_short():
     torch.testing.assert_close(maps, make_advcams(network, pairs, [1], weights(), [0, 1, 2, 3, 0], (17, 22), settings=settings))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         make_advcams(features_of, pairs, [1], weights(), [0, 1, 2], (17, 22), settings=settings, classes_at_once=3)
+
+
+def test_a_cpu_takes_one_class_at_a_time():
+    asked, network = [], backbone()
+
+    def features_of(images):
+        asked.append(len(images))
+        return network(images)
+
+    make_advcams(features_of, [image_pair()], [1], weights(), [0, 1, 2], (17, 22), settings=AdvCamSettings(steps=1))
+    assert asked == [2, 2, 2]
+    assert advcam._first_try(torch.device("cuda"), 3) == 3
 
 
 def test_image_without_labels():

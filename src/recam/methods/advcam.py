@@ -190,7 +190,8 @@ def make_advcams(
         size: (H, W) of the image.
         resolution: ``"strided"`` → (n, ⌈H/4⌉, ⌈W/4⌉), ``"full"`` → (n, H, W).
         settings: published ones if None.
-        classes_at_once: how many classes climb as one batch; if None, as many as a GPU's memory holds. Fewer give the same maps.
+        classes_at_once: how many classes climb as one batch; if None, as many as a GPU's memory holds, and one on a CPU. All give the same
+            maps.
 
     Returns:
         float maps in [0, 1), in the order of `class_indices`; raise them to `WALK_POWER` before IRN's random walk.
@@ -214,8 +215,9 @@ def make_advcams(
 def _climb_in_parts(
     features_of: FeaturesOf, pair: Tensor, chosen: Tensor, weight: Tensor, settings: AdvCamSettings, at_once: int | None
 ) -> Tensor:
-    """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: all, half as many where a GPU's memory is too small."""
-    size, sums, start = at_once or len(chosen), list[Tensor](), 0
+    """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: as `_first_try` says, half as many where a GPU's memory
+    is too small."""
+    size, sums, start = at_once or _first_try(pair.device, len(chosen)), list[Tensor](), 0
     while start < len(chosen):
         part = chosen[start : start + size]
         try:
@@ -227,6 +229,11 @@ def _climb_in_parts(
         else:
             start += len(part)
     return torch.cat(sums)
+
+
+def _first_try(device: torch.device, n: int) -> int:
+    """How many of n classes to climb with at once: all, but on a CPU, where a batch is no faster and nobody tells that memory runs out."""
+    return 1 if device.type == "cpu" else n
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class AdvCamSection(Section):
     scales: tuple[float, ...] | None = None
     """Factors at which each image climbs; None: those of `seeds.scales`."""
     classes_at_once: int | None = Field(None, ge=1)
-    """Classes of an image that climb as one batch; None: as many as a GPU's memory holds. Fewer give the same maps."""
+    """Classes of an image that climb as one batch; None: as many as a GPU's memory holds, one on a CPU. All give the same maps."""
 
     def method(self) -> AdvCamSettings:
         """What climbing itself depends on."""
