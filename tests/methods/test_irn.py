@@ -166,6 +166,19 @@ def test_half_precision_logits(batch):
     torch.testing.assert_close(half.total, irn.irn_loss(edge_logits, displacement, segmentation, 3).total, rtol=0.02, atol=0)
 
 
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_sums_over_pairs_stay_exact_under_mixed_precision(precision):
+    edge_logits, displacement = torch.zeros(1, 1, 64, 64), torch.rand(1, 2, 64, 64)
+    segmentation = torch.zeros(1, 64, 64)
+    segmentation[:, 20:44, 20:44] = 3
+    exact = irn.irn_loss(edge_logits, displacement, segmentation, 10)
+    with torch.autocast("cpu", precision):
+        mixed = irn.irn_loss(edge_logits, displacement, segmentation, 10)
+    assert mixed.n_background > 65504, "more pairs than half precision can count"
+    for name in ("total", "positive", "negative", "displacement_foreground", "displacement_background"):
+        torch.testing.assert_close(getattr(mixed, name), getattr(exact, name), rtol=1e-6, atol=0)
+
+
 def test_loss_tells_all_sizes_that_do_not_fit():
     with pytest.raises(DataError, match=r"edge logits are \(B, 1, h, w\), got \(2, 7, 9\)"):
         irn.irn_loss(torch.zeros(2, 7, 9), None, torch.zeros(2, 7, 9))

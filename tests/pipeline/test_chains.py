@@ -2,15 +2,20 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 import recam
 from recam.data.catalog import open_catalog
-from recam.data.images import read_mask
-from recam.errors import DataError, RecipeError
+from recam.data.images import read_mask, write_mask, write_png
+from recam.errors import DataError, RecipeError, WeightsError
 from recam.methods.refine import EVEN
 from recam.pipeline.chains import Link, is_for_masks, mask_link, refined_links
 from recam.pipeline.recipe import load_recipe
@@ -166,10 +171,113 @@ def test_terms_of_the_crf_are_checked():
     assert (terms.iterations, terms.gt_prob) == (3, 0.6)
 
 
-def test_a_chain_to_compare_needs_truth(tmp_path, tiny_settings):
-    settings = tiny_settings | SMALL | {"data.options": {"seed": 6, "size": 64, "train": 12, "val": 4}, "chains.cam": True}
+def test_cam_needs_a_chain_to_be_refined_by(tmp_path, tiny_settings):
+    settings = tiny_settings | SMALL | {"chains.cam": True}
     with pytest.raises(RecipeError, match=r"chains\.cam: there is no chain to refine CAM by"):
         recam.run(recipe="tiny", output=tmp_path / "run", settings=settings)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """A dozen scenes as a VOC folder with the lists all, some and others."""
+    root = tmp_path / "voc"
+    samples = recam.open_catalog("scenes:", classes=["cow", "person"], seed=6, size=64, train=12, val=0).samples("train")
+    for sample in samples:
+        write_png(root / "JPEGImages" / f"{sample.id}.jpg", sample.image.read())
+        write_mask(root / "SegmentationClass" / f"{sample.id}.png", np.array([0, 10, 15, *[255] * 253], np.uint8)[sample.mask.read()])
+        objects = "".join(f"<object><name>{('cow', 'person')[label]}</name></object>" for label in sample.labels)
+        (root / "Annotations").mkdir(exist_ok=True)
+        (root / "Annotations" / f"{sample.id}.xml").write_text(f"<annotation>{objects}</annotation>")
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for name, chosen in {"all": samples, "some": samples[:6], "others": samples[6:]}.items():
+        (lists / f"{name}.txt").write_text("\n".join(sample.id for sample in chosen))
+    data = {"location": f"voc:{root}", "classes": ["cow", "person"], "options": {}, "train": "all", "score": "some", "val": ""}
+    return {f"data__{name}": value for name, value in data.items()} | _dunder(SMALL)
+
+
+def test_other_scored_images_move_the_threshold_and_are_refined_as_well(voc, tmp_path, rerun):
+    chains = {"refine": ["pamr"], "chains__compare": [["advcam"]]}
+    first = rerun(tmp_path / "run", until="masks", **voc, **chains)
+    assert first.records["refined/recam+advcam"]["results"]["images"] == 6
+    advcam = sorted((tmp_path / "run/refined/recam+advcam").glob("*.npz"))
+    written = [path.stat().st_mtime_ns for path in advcam]
+    again = rerun(tmp_path / "run", until="masks", **voc | {"data__score": "others"}, **chains)
+    assert "seeds/recam" not in again.made
+    assert {"refined/recam+pamr", "refined/recam+advcam", "scores/recam+advcam", "masks"} <= set(again.made)
+    oracle = again.records["scores/recam"]["results"]["seeds"]["recam w_prime"]["oracle"]["threshold"]
+    assert again.records["refined/recam+pamr"]["results"]["threshold_before"] == oracle
+    assert len(list((tmp_path / "run/refined/recam+advcam").glob("*.npz"))) == 12
+    assert [path.stat().st_mtime_ns for path in advcam] == written, "what was made before is not made again"
+    assert rerun(tmp_path / "run", until="masks", **voc | {"data__score": "others"}, **chains).made == ()
+
+
+def test_without_truth_cam_is_not_refined_for_nothing_and_nothing_can_be_compared(voc, tmp_path, rerun):
+    settings = voc | {"data__score": "", "refine": ["advcam", "irn"], "chains__cam": True}
+    made = rerun(tmp_path / "run", until="masks", **settings).made
+    assert {"irn/recam+advcam/labels", "irn/recam+advcam/network", "refined/recam+advcam+irn", "masks"} <= set(made)
+    assert not [stage for stage in made if stage.startswith(("irn/cam", "refined/cam"))]
+    with pytest.raises(RecipeError, match=r"chains\.compare: nothing is compared without true masks"):
+        rerun(tmp_path / "run", until="masks", **settings, chains__compare=[["pamr"]])
+
+
+def test_the_recipes_threshold_of_a_link_is_scored_anew_when_it_changes(chained, tmp_path, rerun):
+    root = shutil.copytree(chained[0], tmp_path / "run")
+    settings = {"refine": ["irn"], "chains__compare": [["advcam", "irn"], ["pamr"]], "chains__cam": True, **_dunder(SMALL)}
+    changed = rerun(root, until="masks", irn__threshold=0.4, **settings)
+    assert set(changed.made) >= {"scores/recam+irn", "scores/cam+irn", "scores/recam+advcam+irn"}
+    assert not {"refined/recam+irn", "irn/recam/network", "scores/recam+pamr"} & set(changed.made)
+    scored = changed.records["scores/recam+irn"]["results"]["seeds"]["recam w_prime + irn"]
+    assert scored["recipe"]["threshold"] == 0.4
+
+
+def test_settings_that_could_not_work_are_refused_before_any_training(tmp_path, tiny_settings):
+    for wrong, told in (
+        ({"pamr.dilations": [0]}, "dilations"),
+        ({"pamr.dilations": []}, "dilations"),
+        ({"irn.beta": float("inf")}, "finite"),
+        (
+            {"refine": ["irn"], "irn.radius": 14},
+            r"irn\.crop = 96 holds no pairs within irn\.radius = 14: .* at least 108",
+        ),
+    ):
+        with pytest.raises(RecipeError, match=told):
+            recam.run(recipe="tiny", output=tmp_path / "run", settings=tiny_settings | SMALL | wrong)
+    with pytest.raises(RecipeError, match=r"iterations must be a whole number, got 2\.7"):
+        load_recipe({}, {"crf.terms": {"iterations": 2.7}}).crf.method()
+    assert not (tmp_path / "run" / "classify").exists()
+
+
+def test_given_maps_are_not_labelled_for_a_network_whose_weights_are_out_of_reach(tiny_run, tmp_path, rerun):
+    given = {"seeds__source": str(tiny_run / "seeds/recam/w_prime"), "refine": ["irn"], **_dunder(SMALL)}
+    with pytest.raises(WeightsError, match="nowhere"):
+        rerun(tmp_path / "run", until="masks", backbone__weights="nowhere.pth", **given)
+    assert not (tmp_path / "run" / "irn").exists()
+
+
+def test_workers_of_a_killed_run_end_and_hold_nothing(tiny_run, tiny_settings, tmp_path, rerun):
+    root = shutil.copytree(tiny_run, tmp_path / "run")
+    changed = {"refine": ["irn"], "compute.workers": 2, **SMALL}
+    words = [word for name, value in (tiny_settings | changed).items() for word in ("--set", f"{name}={_toml(value)}")]
+    # Not by `start_run`, whose processes have others start their workers for them.
+    process = subprocess.Popen([sys.executable, "-m", "recam", "run", "--recipe", "tiny", *words, "--until", "masks", "-o", str(root)])
+    workers, deadline = [], time.monotonic() + 120
+    while len(workers) < 2 or not list((root / "irn/recam/labels").glob("*.png")):
+        assert process.poll() is None, "ended before it was to be killed"
+        assert time.monotonic() < deadline
+        with suppress(psutil.Error):
+            workers = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    summary = rerun(root, until="masks", **_dunder(changed))  # at once: the lock went with its process
+    assert summary.records["irn/recam/labels"]["resumed"]
+    assert summary.records["irn/recam/labels"]["results"]["images"] == 12
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+
+
+def _toml(value):
+    inner = ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) if isinstance(value, dict) else ""
+    return f"{{{inner}}}" if isinstance(value, dict) else json.dumps(value)
 
 
 def test_irn_refuses_a_backbone_without_five_levels(tmp_path, tiny_settings):
@@ -199,10 +307,13 @@ def test_maps_of_another_data_set_are_refused_all_at_once(tiny_run, tmp_path, re
     save_seed(paths[2], SeedMaps(seed.maps, seed.class_indices + 40, seed.size))
     seed = read_seed(paths[3])
     save_seed(paths[3], SeedMaps(seed.maps, seed.class_indices, (60, 60)))
+    seed = read_seed(paths[4])
+    save_seed(paths[4], SeedMaps(seed.maps[:, :10, :10], seed.class_indices, seed.size))
     with pytest.raises(DataError) as caught:
         rerun(tmp_path / "run", until="masks", seeds__source=str(source))
     told = str(caught.value)
-    assert told.startswith("4 problems:")
+    assert told.startswith("5 problems:")
+    assert f"{paths[4]}: the maps are (10, 10); they must be (16, 16), a quarter, or the image's (64, 64)." in told
     for kind in ("missing-maps", "damaged-maps", "unknown-class", "other-size"):
         assert f"[{kind}]" in told
     with pytest.raises(DataError, match="names no folder"):

@@ -145,6 +145,12 @@ def irn_loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Ten
         DataError: sizes that do not fit each other, or a map too small for the radius.
     """
     _check_loss_sizes(edge_logits, displacement, segmentation, radius)
+    # Sums over a million pairs do not fit half precision, which autocast would take for their products.
+    with torch.autocast(edge_logits.device.type, enabled=False):
+        return _loss(edge_logits, displacement, segmentation, radius)
+
+
+def _loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float) -> IrnLoss:
     at_once = 1 if edge_logits.device.type == "cpu" else 8
     sums = []
     for start in range(0, len(edge_logits), at_once):

@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recam.data.images import image_size
 from recam.digests import Digest, digest_each
 from recam.errors import Problem, StoreError, data_error
+from recam.methods.cam import strided_size
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.store import map_path, read_seed, save_seed
 from recam.pipeline.work import SHOW_AFTER, RunData, Work
@@ -75,6 +77,10 @@ def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]
     elif not set(sample.labels) <= held:
         wanted = sorted(set(sample.labels) - held)
         yield Problem("missing-class", str(path), f"no map of the image's label {wanted}; it holds {sorted(held)}: made for other labels?")
-    image = sample.image.read()
-    if seed.size != image.shape[:2]:
-        yield Problem("other-size", str(path), f"maps of a {seed.size} image, but the image is {image.shape[:2]}: made for other photos?")
+    size, shape = image_size(sample.image), seed.maps.shape[1:]
+    if seed.size != size:
+        yield Problem("other-size", str(path), f"maps of a {seed.size} image, but the image is {size}: made for other photos?")
+    elif shape not in (size, strided_size(size)):
+        yield Problem(
+            "other-size", str(path), f"the maps are {shape}; they must be {strided_size(size)}, a quarter, or the image's {size}."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from recam.pipeline.result_stages import score_seeds
 from recam.pipeline.saliency import MAPS, read_saliency, saliency_key
 from recam.pipeline.scoring import VERSION as SCORES
 from recam.pipeline.store import map_path, read_seed, save_seed
-from recam.pipeline.thresholds import find_threshold, threshold_key
+from recam.pipeline.thresholds import ORACLE, find_threshold, recipe_threshold, threshold_key
 from recam.pipeline.work import SALIENCY, RunData, Stage, Work
 from recam.types import Sample
 
@@ -38,7 +38,9 @@ def refine_maps(work: Work, link: Link) -> dict[str, Any]:
     samples = work.data.seeded if whole else work.data.score
     work.each(samples, lambda sample: files.target(sample).is_file(), files, step.in_processes)
     used = {"threshold_before": threshold, "threshold_from": source} if step.uses_threshold else {}
-    return {"images": len(samples), "whole": whole, **used, **step.summary(work.recipe)}
+    # Of maps that are there to be compared, which images have them.
+    scored = {} if whole else {"scored": work.data.fingerprint("score")}
+    return {"images": len(samples), "whole": whole, **scored, **used, **step.summary(work.recipe)}
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ def chain_stages(recipe: Recipe) -> tuple[Stage, ...]:
     stages: dict[str, Stage] = {}
     for link in refined_links(recipe):
         step = step_of(link)
-        preparations = step.preparations(link)
         wanted = partial(_is_wanted, link=link)
+        preparations = tuple(replace(stage, wanted=wanted) for stage in step.preparations(link))
         made = Stage(
             link.maps_stage,
             "refine",
@@ -84,7 +86,7 @@ def chain_stages(recipe: Recipe) -> tuple[Stage, ...]:
             link.scores_stage,
             "refine",
             score_seeds,
-            _score_settings,
+            partial(_score_settings, link=link),
             (link.maps_stage,),
             ("score",),
             lambda recipe, data: bool(data.score),
@@ -126,11 +128,15 @@ def _refine_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any
     own = {"bits": recipe.seeds.bits, "weighting": link.before.weighting(recipe), **step.settings(recipe, link)}
     if step.uses_saliency:
         own["saliency"] = saliency_key(recipe, data, "seeded")
-    return {**own, "threshold": threshold_key(recipe, data, link.before)} if step.uses_threshold else own
+    if step.uses_threshold:
+        own["threshold"] = threshold_key(recipe, data, link.before)
+        if own["threshold"] == ORACLE:
+            own["scored"] = data.fingerprint("score")
+    return own
 
 
-def _score_settings(recipe: Recipe, data: RunData) -> dict[str, Any]:
-    return recipe.masks.model_dump(include={"threshold"})
+def _score_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any]:
+    return {"threshold": recipe_threshold(recipe, link)}
 
 
 def _is_wanted(recipe: Recipe, data: RunData, link: Link) -> bool:
@@ -143,5 +149,7 @@ def _is_whole(recipe: Recipe, link: Link) -> bool:
     return is_for_masks(recipe, link) or any(step_of(other).preparations(other) for other in later if other != link)
 
 
-def _holds_enough(recipe: Recipe, results: Mapping[str, Any], link: Link) -> bool:
-    return bool(results["whole"]) or not _is_whole(recipe, link)
+def _holds_enough(recipe: Recipe, data: RunData, results: Mapping[str, Any], link: Link) -> bool:
+    if results["whole"]:
+        return True
+    return not _is_whole(recipe, link) and results.get("scored") == data.fingerprint("score")

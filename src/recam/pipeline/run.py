@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 
 from recam.data.catalog import open_catalog
 from recam.data.check import check
@@ -25,12 +27,13 @@ from recam.pipeline.given import check_given
 from recam.pipeline.memory import release_memory
 from recam.pipeline.recipe import Recipe, load_recipe
 from recam.pipeline.refine_stages import chain_problems
+from recam.pipeline.refiners.irn import is_network_stage
 from recam.pipeline.saliency import saliency_problems
 from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.stages import check_group, list_stages, stages_until
 from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
 from recam.pipeline.summary import RunSummary, summarise
-from recam.pipeline.trained import build_segmenter, make_classifier
+from recam.pipeline.trained import build_segmenter, make_classifier, make_irnet
 from recam.pipeline.windows import make_refinement
 from recam.pipeline.work import RunData, Stage, Work
 from recam.progress import Progress, console
@@ -73,7 +76,7 @@ def run(
         plan = _plan(every, recipe, run_data)
         supervision = _supervision(every, recipe)
         wanted = stages_until(tuple(every), until)
-        pending = [stage for stage in wanted if not _is_done(folder, stage, recipe, make_key(plan[stage.name]))]
+        pending = [stage for stage in wanted if not _is_done(folder, stage, recipe, run_data, make_key(plan[stage.name]))]
         _refuse_early(recipe, run_data, {stage.name for stage in pending})
         if accelerator.is_main_process:
             run_data.digests.save()
@@ -83,7 +86,7 @@ def run(
         for stage in wanted:
             parts = plan[stage.name]
             folders[stage.name] = _open_stage(folder, stage.name, make_key(parts), accelerator)
-            done = folders[stage.name].is_done and stage.holds_enough(recipe, folders[stage.name].record["results"])
+            done = folders[stage.name].is_done and stage.holds_enough(recipe, run_data, folders[stage.name].record["results"])
             accelerator.wait_for_everyone()  # before one of them writes another record, all have read this one
             if not done:
                 made.append(stage.name)
@@ -116,10 +119,12 @@ def _make_accelerator(recipe: Recipe) -> Accelerator:
     on_gpu = settings.device == "auto" and torch.cuda.is_available()
     precision = settings.precision
     if precision == "auto":
-        precision = "no" if not on_gpu else ("bf16" if torch.cuda.is_bf16_supported() else "fp16")
+        precision = "no" if not on_gpu else ("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16")
     # Accelerate keeps one state a process; a second run with another precision must not inherit the first one's.
     AcceleratorState._reset_state(reset_partial_state=False)
-    return Accelerator(cpu=not on_gpu, mixed_precision=precision)
+    # Shares of the images differ by hours in AdvCAM, and one process checks the data while the others wait.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    return Accelerator(cpu=not on_gpu, mixed_precision=precision, kwargs_handlers=[patience])
 
 
 def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> RunData:
@@ -177,10 +182,10 @@ def _supervision(wanted: Sequence[Stage], recipe: Recipe) -> dict[str, list[str]
     return told
 
 
-def _is_done(folder: RunFolder, stage: Stage, recipe: Recipe, key: str) -> bool:
+def _is_done(folder: RunFolder, stage: Stage, recipe: Recipe, data: RunData, key: str) -> bool:
     places = (folder.root / stage.name, folder.root / "old" / stage.name / key)
     found = (StageFolder(stage.name, path, key) for path in places)
-    return any(each.is_done and stage.holds_enough(recipe, each.record["results"]) for each in found)
+    return any(each.is_done and stage.holds_enough(recipe, data, each.record["results"]) for each in found)
 
 
 def _open_stage(folder: RunFolder, name: str, key: str, accelerator: Accelerator) -> StageFolder:
@@ -214,6 +219,8 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
         if not any(sample.labels for sample in data.train):
             raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
         make_classifier(recipe.backbone, n_classes, second_head=False)
+    elif recipe.irn.weights == "backbone" and any(is_network_stage(name) for name in pending):
+        make_irnet(recipe.backbone, recipe.irn.displacement)
     if any(name.startswith("predictions/") for name in pending):
         make_refinement(recipe.predict.refine)
     if pending & {"segment/pseudo", "segment/truth"}:

@@ -21,7 +21,7 @@ CLASSIFIER = "classifier"
 class Section(BaseModel):
     """A group of settings; unknown names are refused, nothing changes after it is made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
@@ -248,6 +248,8 @@ class CrfSection(Section):
         unknown = [name for name in self.terms if name not in known]
         if unknown:
             raise RecipeError(f"crf.terms: there is no {unknown[0]!r} on {self.on}.{near_matches(unknown[0], known)}")
+        if self.terms.get("iterations", 0) % 1:
+            raise RecipeError(f"crf.terms: iterations must be a whole number, got {self.terms['iterations']:g}.")
         terms: dict[str, Any] = {name: int(value) if name == "iterations" else value for name, value in self.terms.items()}
         return kind(**terms)
 
@@ -257,7 +259,7 @@ class PamrSection(Section):
 
     iterations: int = Field(10, ge=1)
     """How often each pixel takes the weighted mean of its neighbours."""
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 2, 4, 8, 12, 24), min_length=1)
     """Distances of the rings of 8 neighbours, pixels."""
     contrast_scale: float = Field(0.1, gt=0)
     """Differences in colour are divided by this times the local standard deviation; a smaller one respects fainter edges."""

@@ -164,7 +164,7 @@ _BEFORE: tuple[Stage, ...] = (
         ("seeded",),
         _recam_wanted,
         # Weightings are made side by side: one more does not change the others.
-        holds_enough=lambda recipe, results: set(recipe.seeds.weightings) <= set(results["weightings"]),
+        holds_enough=lambda recipe, data, results: set(recipe.seeds.weightings) <= set(results["weightings"]),
     ),
     Stage("scores/given", "seeds", score_seeds, _seed_scores, ("seeds/given",), ("score",), _given_scored, SCORES),
     Stage("scores/cam", "seeds", score_seeds, _seed_scores, ("seeds/cam",), ("score",), _cam_scored, SCORES),

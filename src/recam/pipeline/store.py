@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -137,7 +137,11 @@ class RunFolder:
                 file.truncate(0)
                 file.write(f"process {os.getpid()}")
                 file.flush()
-            yield
+            _held_locks.add(file)
+            try:
+                yield
+            finally:
+                _held_locks.discard(file)
             file.truncate(0)
 
     def open_stage(self, name: str, key: str) -> StageFolder:
@@ -208,6 +212,19 @@ def read_seed(path: Path) -> SeedMaps:
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(f"{path} cannot be read as class maps ({error}). Delete it; `recam run` makes it again.") from error
+
+
+_held_locks: set[IO[str]] = set()
+
+
+def _let_go_of_locks() -> None:
+    """In a worker that begins as a copy of this process: it must not hold the run when this process has been killed."""
+    while _held_locks:
+        _held_locks.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -133,7 +135,7 @@ class Work:
             for sample in self.share(samples, finished):
                 do(sample)
             return
-        with ProcessPoolExecutor(workers, initializer=_use_one_thread) as pool:
+        with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
             pending: deque[Future[None]] = deque()
             for sample in self.share(samples, finished):
                 pending.append(pool.submit(do, sample))
@@ -171,7 +173,7 @@ class Stage:
         wanted: whether the recipe asks for it and the data allow it.
         version: raised when the code changes what comes out.
         reads: names of further stages it reads, whose settings its result does not depend on beyond what `settings` and `roles` tell.
-        holds_enough: whether the results of a finished stage hold all that the recipe wants of it; where not, it goes on.
+        holds_enough: whether the results of a finished stage hold all that recipe and data want of it; where not, it goes on.
         supervision: what people had to say for its results, beyond that of the stages it needs, e.g. ``image labels``.
     """
 
@@ -184,7 +186,7 @@ class Stage:
     wanted: Callable[[Recipe, RunData], bool] = lambda recipe, data: True
     version: int = 1
     reads: tuple[str, ...] = ()
-    holds_enough: Callable[[Recipe, Mapping[str, Any]], bool] = lambda recipe, results: True
+    holds_enough: Callable[[Recipe, RunData, Mapping[str, Any]], bool] = lambda recipe, data, results: True
     supervision: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
 
 
@@ -197,6 +199,15 @@ def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:
         array[...] = summed.cpu().numpy()
 
 
-def _use_one_thread() -> None:
+def _begin_worker() -> None:
     # One process a core: more threads would only wait for each other.
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent is killed would wait for work for ever: nobody is left to send it home."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

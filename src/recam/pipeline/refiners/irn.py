@@ -18,6 +18,7 @@ from recam.methods.advcam import WALK_POWER
 from recam.methods.cam import read_full
 from recam.methods.crf import confident_labels, require_densecrf
 from recam.methods.irn import IrnRefiner
+from recam.methods.irn_paths import reach
 from recam.methods.pamr import PamrRefiner
 from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
@@ -63,6 +64,10 @@ class IrnStep(RefinerStep):
                 require_densecrf()
             except RecamError as error:
                 found.append(f"{error} For IRN's confident labels that is irn.labels_by = 'pamr'.")
+        side, r = recipe.irn.crop // 4, reach(recipe.irn.radius)
+        if side <= 2 * r:
+            told = f"irn.crop = {recipe.irn.crop} holds no pairs within irn.radius = {recipe.irn.radius:g}"
+            found.append(f"{told}: take a crop of at least {4 * (2 * r + 1)} pixels.")
         try:
             make_irnet(recipe.backbone.model_copy(update={"weights": "none"}), recipe.irn.displacement)
         except RecamError as error:
@@ -93,6 +98,11 @@ class IrnStep(RefinerStep):
 
 def _network_stage(link: Link) -> str:
     return f"irn/{link.before.name}/network"
+
+
+def is_network_stage(name: str) -> bool:
+    """Whether a stage of that name trains a network of IRN's."""
+    return name.startswith("irn/") and name.endswith("/network")
 
 
 def _sure(recipe: Recipe, link: Link) -> tuple[float, float]:
