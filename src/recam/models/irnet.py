@@ -4,8 +4,8 @@ Two branches read the features of a frozen backbone: one gives the logits of a c
 displacement to the centre of its object. Layer widths, normalisation groups and where maps are enlarged are those of the published code.
 
 Departures: no graph is built through the backbone (published: built, then thrown away). A stem at stride 2 is brought to stride 4 by 3×3
-max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges are found on an image of any size, as it
-is (published: padded with zeros to 512×512, which GroupNorm, being over the whole map, lets all edges feel).
+max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges are found on an image of any size, as
+it is (published: padded with zeros to 512×512, which GroupNorm, being over the whole map, lets all edges feel).
 
 Letters: B images of H×W, h×w = ⌈H/4⌉×⌈W/4⌉.
 """
