@@ -81,6 +81,4 @@ def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]
     if seed.size != size:
         yield Problem("other-size", str(path), f"maps of a {seed.size} image, but the image is {size}: made for other photos?")
     elif shape not in (size, strided_size(size)):
-        yield Problem(
-            "other-size", str(path), f"the maps are {shape}; they must be {strided_size(size)}, a quarter, or the image's {size}."
-        )
+        yield Problem("other-size", str(path), f"the maps are {shape}, not {strided_size(size)}, a quarter, or the image's {size}.")
