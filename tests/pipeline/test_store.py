@@ -239,3 +239,10 @@ def test_tensors_keep_type_and_text(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x80\x04no tensors")
     with pytest.raises(StoreError, match=r"x\.safetensors cannot be read"):
         load_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["int64", "float32"])
+def test_maps_of_another_type_are_refused_not_read_as_zero(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", maps=np.ones((1, 2, 2), kind), class_indices=np.array([0]), size=np.array([8, 8]))
+    with pytest.raises(StoreError, match=f"its maps are {kind}; they must be uint8 or uint16"):
+        read_seed(tmp_path / "a.npz")

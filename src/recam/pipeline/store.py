@@ -205,6 +205,8 @@ def read_seed(path: Path) -> SeedMaps:
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = file["maps"]
+            if stored.dtype not in (np.uint8, np.uint16):  # others would be divided by the largest value of their own kind
+                raise ValueError(f"its maps are {stored.dtype}; they must be uint8 or uint16, 0 to 255 or 65535, as save_seed writes them")
             height, width = file["size"].tolist()
             ignore = None
             if "ignore" in file:
