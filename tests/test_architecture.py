@@ -27,6 +27,7 @@ ROOMS = {
     "pipeline.store": "store",
     "pipeline.tallies": "store",
     "pipeline.costs": "store",
+    "pipeline.supervision": "store",
     "report": "report",
     "report.pictures": "rendering",
     "review": "review",

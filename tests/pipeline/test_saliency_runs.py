@@ -22,6 +22,8 @@ from recam.pipeline.recipe import load_recipe
 from recam.pipeline.saliency import saliency_problems
 from recam.pipeline.store import read_json, read_seed
 from recam.pipeline.trained import load_classifier
+from recam.report.reading import read_runs
+from recam.report.words import headline
 from recam.tensors import load_tensors, save_tensors
 from saliency_inputs import write_maps, write_network
 
@@ -100,6 +102,18 @@ def test_all_that_is_made_of_saliency_says_so(with_edam):
     assert f"* supervision: {BOTH}" in lines
     for start in ("pseudo masks from recam w_prime + edam", "segmentation model, trained on pseudo masks"):
         assert next(line for line in lines if line.startswith(start)).endswith(f"; supervision: {BOTH}")
+
+
+def test_the_report_says_so_too(with_edam, tiny_run):
+    told = headline(read_runs([with_edam[0]]))
+    assert told.more[-1] == f"* Supervision: {BOTH}."
+    titles = {outcome.key: outcome.title for outcome in read_runs([with_edam[0]])[0].outcomes}
+    assert titles["recam w_prime + edam"] == "ReCAM w′ + EDAM *"
+    assert titles["scores/masks"] == "Pseudo masks *"
+    assert titles["recam w_prime"] == "ReCAM w′", "the seeds themselves took none"
+    sides = read_runs([tiny_run, with_edam[0]])
+    assert headline(sides).more[-1] == f"* Supervision in {sides[1].name}: {BOTH}."
+    assert not [sentence for sentence in headline(sides[:1]).more if "upervision" in sentence]
 
 
 def test_a_run_without_saliency_says_nothing_of_it(tiny_run):

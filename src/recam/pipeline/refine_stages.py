@@ -17,8 +17,9 @@ from recam.pipeline.result_stages import score_seeds
 from recam.pipeline.saliency import MAPS, read_saliency, saliency_key
 from recam.pipeline.scoring import VERSION as SCORES
 from recam.pipeline.store import map_path, read_seed, save_seed
+from recam.pipeline.supervision import SALIENCY
 from recam.pipeline.thresholds import ORACLE, find_threshold, recipe_threshold, threshold_key
-from recam.pipeline.work import SALIENCY, RunData, Stage, Work
+from recam.pipeline.work import RunData, Stage, Work
 from recam.types import Sample
 
 

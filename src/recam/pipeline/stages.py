@@ -19,9 +19,10 @@ from recam.pipeline.saliency import MAPS, VIEWS, eps_key, saliency_stages, wants
 from recam.pipeline.scoring import VERSION as SCORES
 from recam.pipeline.scoring import score_masks
 from recam.pipeline.settings import CLASSIFIER
+from recam.pipeline.supervision import GIVEN, LABELS, SALIENCY, TRUTH
 from recam.pipeline.thresholds import threshold_key
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
-from recam.pipeline.work import GIVEN, LABELS, SALIENCY, TRUTH, RunData, Stage
+from recam.pipeline.work import RunData, Stage
 
 SEGMENT = 2
 """Version of the stages that train segmentation models: 2 since DeepLabV2's rates follow its output stride and dropout draws by step."""

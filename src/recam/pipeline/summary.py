@@ -8,9 +8,8 @@ from typing import Any
 
 from recam.pipeline.costs import Records, cost_in_cams, minutes_behind
 from recam.pipeline.store import RunFolder, read_json
-from recam.pipeline.work import SALIENCY
+from recam.pipeline.supervision import MARK, told_supervision, used_saliency
 
-MARK = " *"
 """Behind maps that took more than image labels."""
 
 
@@ -111,11 +110,10 @@ class RunSummary:
         return {name: stage for stage in self.records if stage.startswith("scores/") for name in self._results(stage).get("seeds", {})}
 
     def _supervision(self, stage: str) -> str | None:
-        """E.g. ``image labels + saliency``; None where the stage was not made, or before this was written down."""
-        return " + ".join(self.records.get(stage, {}).get("supervision", ())) or None
+        return told_supervision(self.records.get(stage, {})) or None
 
     def _used_saliency(self, stage: str) -> bool:
-        return SALIENCY in self.records.get(stage, {}).get("supervision", ())
+        return used_saliency(self.records.get(stage, {}))
 
     def _told_saliency(self, stage: str) -> str:
         return f"; supervision: {self._supervision(stage)}" if self._used_saliency(stage) else ""

@@ -31,9 +31,6 @@ Fingerprint = Callable[[Iterable[Sample], Digest], str]
 SHOW_AFTER = 1.0
 """Seconds that reading files may take before it is shown; the next time their hashes are known and there is nothing to show."""
 
-LABELS, SALIENCY, TRUTH, GIVEN = "image labels", "saliency", "true masks", "given class maps"
-"""What results say of their supervision; see `Stage.supervision`."""
-
 
 @dataclass(frozen=True)
 class RunData:

@@ -20,7 +20,7 @@ from recam.report.figures import PALETTE, Figure
 from recam.report.reading import RunView, read_runs
 from recam.report.words import Headline, comparison_table, differing_settings, headline, recipe_text, score_table
 
-VERSION = 2
+VERSION = 3
 """Raised when the same run gives another report."""
 NAME = "report.html"
 RECIPE = "recipe.toml"

@@ -16,13 +16,14 @@ from recam.labels import ClassSet
 from recam.metrics import ConfusionMatrix, Scores
 from recam.pipeline.costs import cost_in_cams, minutes_behind
 from recam.pipeline.store import RECORD, StageFolder, open_run, read_json
+from recam.pipeline.supervision import MARK, told_supervision, used_saliency
 from recam.pipeline.tallies import TALLY, Tally, read_tally
 
 Kind = Literal["cam", "control", "recam", "refined", "masks", "prediction", "truth"]
 
 _SEEDS = {"cam": "CAM", "control": "CAM, trained on", "recam": "ReCAM", "given": "Given maps"}
 _WEIGHTINGS = {"w": "w", "w_prime": "w′", "add": "w\u00a0⊕\u00a0w′", "mul": "w\u00a0⊗\u00a0w′"}
-_REFINERS = {"irn": "IRN", "advcam": "AdvCAM", "crf": "CRF", "pamr": "PAMR"}
+_REFINERS = {"irn": "IRN", "advcam": "AdvCAM", "crf": "CRF", "pamr": "PAMR", "edam": "EDAM"}
 _MASKS: dict[str, tuple[Kind, str]] = {
     "scores/masks": ("masks", "Pseudo masks"),
     "predictions/pseudo": ("prediction", "Segmentation model"),
@@ -36,7 +37,7 @@ class Outcome:
 
     Attributes:
         key: the same in all runs, e.g. ``recam w_prime + irn`` or ``scores/masks``.
-        title: for people.
+        title: for people; marked where saliency was used.
         miou: in [0, 1], or None where nothing could be counted.
         images: how many were scored.
         minutes: of all work behind it; None where that is not known.
@@ -111,6 +112,11 @@ class RunView:
         return shown
 
     @cached_property
+    def supervision(self) -> list[str]:
+        """What marked results were made from besides image labels, e.g. ``image labels + saliency``; empty where there is none."""
+        return list(dict.fromkeys(told_supervision(record) for record in self.records.values() if used_saliency(record)))
+
+    @cached_property
     def minutes(self) -> float:
         """Of all finished stages."""
         return float(sum(record["seconds"] for record in self.records.values())) / 60
@@ -163,14 +169,18 @@ class RunView:
         kind: Kind = "refined" if "+" in key else "control" if key == "control" else "cam" if key == "cam" else "recam"
         miou, images = judged["oracle"]["miou"], self.results(stage)["images"]
         total = None if counts is None else counts.sum(0)
-        return Outcome(key, maps_title(key), kind, miou, images, *self._costs(stage), judged, counts, total)
+        return Outcome(key, maps_title(key) + self._mark(stage), kind, miou, images, *self._costs(stage), judged, counts, total)
 
     def _of_masks(self, stage: str) -> Outcome:
         kind, title = _MASKS[stage]
         results, tally = self.results(stage), _tally(self.root / stage / TALLY)
         counts = None if tally is None else tally.at()
         miou, images = results["scores"]["miou"], results["images"]
-        return Outcome(stage, title, kind, miou, images, *self._costs(stage), {}, counts, np.asarray(results["confusion"], np.int64))
+        total = np.asarray(results["confusion"], np.int64)
+        return Outcome(stage, title + self._mark(stage), kind, miou, images, *self._costs(stage), {}, counts, total)
+
+    def _mark(self, stage: str) -> str:
+        return MARK if used_saliency(self.records[stage]) else ""
 
     def _costs(self, stage: str) -> tuple[float | None, float | None]:
         return minutes_behind(self.records, stage), cost_in_cams(self.records, stage)

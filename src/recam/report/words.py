@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from recam.pipeline.supervision import MARK
 from recam.report.reading import Outcome, RunView, maps_title
 
 
@@ -47,7 +48,14 @@ class Cell:
 
 def headline(runs: Sequence[RunView]) -> Headline:
     """One sentence with its number, of one run or of several."""
-    return _of_one(runs[0]) if len(runs) == 1 else _of_several(runs)
+    told = _of_one(runs[0]) if len(runs) == 1 else _of_several(runs)
+    return replace(told, more=(*told.more, *_supervision(runs)))
+
+
+def _supervision(runs: Sequence[RunView]) -> list[str]:
+    """A sentence for each run, and each kind of supervision beyond image labels, that its marked results took."""
+    where = [f" in {run.name}" if len(runs) > 1 else "" for run in runs]
+    return [f"{MARK.strip()} Supervision{of_run}: {words}." for run, of_run in zip(runs, where, strict=True) for words in run.supervision]
 
 
 def _of_one(run: RunView) -> Headline:

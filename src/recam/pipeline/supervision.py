@@ -1,0 +1,20 @@
+"""What people had to say for a result: image labels, and whatever else; recorded by stage, told with every result that took more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+LABELS, SALIENCY, TRUTH, GIVEN = "image labels", "saliency", "true masks", "given class maps"
+MARK = " *"
+"""Stands behind the name of what saliency was used for."""
+
+
+def used_saliency(record: Mapping[str, Any]) -> bool:
+    """Whether a stage, or any that it is made from, took saliency maps; `record` is that of the stage."""
+    return SALIENCY in record.get("supervision", ())
+
+
+def told_supervision(record: Mapping[str, Any]) -> str:
+    """E.g. ``image labels + saliency``; empty where the stage was not made, or before this was written down."""
+    return " + ".join(record.get("supervision", ()))
