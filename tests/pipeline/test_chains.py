@@ -313,6 +313,8 @@ def test_maps_of_another_data_set_are_refused_all_at_once(tiny_run, tmp_path, re
         rerun(tmp_path / "run", until="masks", seeds__source=str(source))
     told = str(caught.value)
     assert told.startswith("5 problems:")
+    assert f"{paths[1]}: cannot be read as class maps (it is no .npz file). Write it again with recam.pipeline.store.save_seed." in told
+    assert "Delete" not in told
     assert f"{paths[4]}: the maps are (10, 10), not (16, 16), a quarter, or the image's (64, 64)." in told
     for kind in ("missing-maps", "damaged-maps", "unknown-class", "other-size"):
         assert f"[{kind}]" in told

@@ -227,9 +227,10 @@ def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: T
 
 @torch.no_grad()
 def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10, steps: int = 256) -> Tensor:
-    """T^steps · (cams ⊗ (1 − edges)) (eq. 11), T the affinities to the power of beta, with self-loops of 1, each column summing to 1.
+    """v · T^steps, v = cams ⊗ (1 − edges) as rows (eq. 11), T the affinities to the power of beta, self-loops of 1, columns summing to 1.
 
-    Time and memory grow linearly with the number of pixels.
+    In a step each pixel takes the mean of its neighbours and itself, weighted by affinity. Time and memory grow linearly with the number
+    of pixels.
 
     Args:
         cams: (n, h, w) class maps of one image; n may be 0.
@@ -239,7 +240,7 @@ def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10
         steps: see `IrnSettings`.
 
     Returns:
-        (n, h, w) float32, on the device of `cams`. The mass of a map, its sum, is that before the walk; divide by the maximum to compare.
+        (n, h, w) float32, on the device of `cams`. Values stay within those that a map of v had; divide by the maximum to compare.
 
     Raises:
         DataError: sizes that do not fit, or edges outside [0, 1].

@@ -69,7 +69,8 @@ def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]
     try:
         seed = read_seed(path)
     except (StoreError, ValueError) as error:
-        yield Problem("damaged-maps", str(path), str(error))
+        why = str(error).removeprefix(f"{path} ").removesuffix(" Delete it; `recam run` makes it again.")
+        yield Problem("damaged-maps", str(path), f"{why} Write it again with recam.pipeline.store.save_seed.")
         return
     held = set(seed.class_indices.tolist())
     if held - set(range(n_classes)):

@@ -213,7 +213,9 @@ def read_seed(path: Path) -> SeedMaps:
                 ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise StoreError(f"{path} cannot be read as class maps ({error}). Delete it; `recam run` makes it again.") from error
+        # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
+        why = "it is no .npz file" if "pickle" in str(error) else error
+        raise StoreError(f"{path} cannot be read as class maps ({why}). Delete it; `recam run` makes it again.") from error
 
 
 _held_locks: set[IO[str]] = set()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from recam.data.catalog import Catalog, fingerprint
 from recam.digests import Digest, FileDigests
-from recam.errors import DataError
+from recam.errors import DataError, StoreError
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.settings import DataSettings
 from recam.pipeline.store import StageFolder
@@ -132,14 +134,20 @@ class Work:
             for sample in self.share(samples, finished):
                 do(sample)
             return
-        with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
-            pending: deque[Future[None]] = deque()
-            for sample in self.share(samples, finished):
-                pending.append(pool.submit(do, sample))
-                if len(pending) > 2 * workers:
-                    pending.popleft().result()
-            for future in pending:
-                future.result()
+        try:
+            with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
+                pending: deque[Future[None]] = deque()
+                for sample in self.share(samples, finished):
+                    pending.append(pool.submit(do, sample))
+                    if len(pending) > 2 * workers:
+                        pending.popleft().result()
+                for future in pending:
+                    future.result()
+        except BrokenProcessPool as error:
+            raise StoreError(
+                f"{self.folder.name}: one of {workers} worker processes was ended from outside, for want of memory as a rule. Set"
+                " compute.workers to fewer; the same command goes on where it was."
+            ) from error
 
     def _count_workers(self) -> int:
         asked = self.recipe.compute.workers
@@ -197,6 +205,8 @@ def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:
 
 
 def _begin_worker() -> None:
+    # Ctrl-C reaches all processes of a terminal; the one that everybody works for tells it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One process a core: more threads would only wait for each other.
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
