@@ -22,13 +22,16 @@ def write_maps(folder: Path, samples: Sequence[Sample]) -> Path:
     return folder
 
 
-def write_network(path: Path, shape: Sequence[int | str] = (1, 3, "h", "w"), inputs: int = 1, channels: bool = False) -> Path:
+def write_network(
+    path: Path, shape: Sequence[int | str] = (1, 3, "h", "w"), inputs: int = 1, channels: bool = False, axes: Sequence[int] = (1,)
+) -> Path:
     """A network whose first output is the mean of the colours, whose second, ``half``, is half of it.
 
     Args:
         shape: declared shape of the input.
         inputs: how many it has; those behind the first do nothing but be asked for.
         channels: the colours themselves instead of their mean: no map.
+        axes: what the mean is taken over; with more than colours it is a row of numbers, as a classifier's.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -38,7 +41,7 @@ def write_network(path: Path, shape: Sequence[int | str] = (1, 3, "h", "w"), inp
     first = helper.make_node("Identity", ["image"], ["map"]) if channels else helper.make_node("ReduceMean", ["image", "axes"], ["map"])
     nodes = [first, helper.make_node("Mul", ["map", "two"], ["half"])]
     constants = [
-        helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("axes", TensorProto.INT64, [len(axes)], list(axes)),
         helper.make_tensor("two", TensorProto.FLOAT, [], [0.5]),
     ]
     graph = helper.make_graph(nodes, "colours", given, made, constants)

@@ -81,6 +81,8 @@ def test_two_inputs_and_an_output_that_is_no_map(tmp_path):
         model(write_network(tmp_path / "two.onnx", inputs=2))
     with pytest.raises(WeightsError, match=re.escape("its output 'map' is (1, 3, 320, 320) for one image, not (1, 1, h, w)")):
         model(write_network(tmp_path / "colours.onnx", channels=True))
+    with pytest.raises(WeightsError, match=re.escape("its output 'map' is (1, 1, 1, 320) for one image, not (1, 1, h, w)")):
+        model(write_network(tmp_path / "scores.onnx", axes=(1, 2)))
 
 
 def test_a_file_that_is_no_network(tmp_path):

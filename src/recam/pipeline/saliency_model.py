@@ -75,10 +75,11 @@ class SaliencyModel:
         view = normalise_image(resize_image(image, self.size), self.section.mean, self.section.std)[None].numpy()  # (1, 3, h, w)
         names = [self.section.output or self._session.get_outputs()[0].name]
         answer = np.asarray(self._session.run(names, {self._session.get_inputs()[0].name: view})[0])
-        lead = answer.shape[:-2]
-        if answer.ndim < 2 or any(side != 1 for side in lead):
+        lead, sides = answer.shape[:-2], answer.shape[-2:]
+        # A row of numbers is what a classifier gives.
+        if answer.ndim < 2 or any(side != 1 for side in lead) or min(sides) == 1:
             raise ValueError(f"its output {names[0]!r} is {answer.shape} for one image, not (1, 1, h, w)")
-        return answer.reshape(answer.shape[-2:])
+        return answer.reshape(sides)
 
     def _input_problems(self) -> list[str]:
         inputs = self._session.get_inputs()
