@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from recam.digests import Digest, digest_each, digest_file
@@ -96,3 +97,20 @@ def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
         return sample.id, sample.labels, sample.image.fingerprint(digest), mask
 
     return digest_each(samples, tell)
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """The `fingerprint` of files that are named after images, such as maps made elsewhere; equal for the same files.
+
+    Attributes:
+        folder: where they lie, in sub-folders where ids have them.
+        ending: e.g. ``.png``.
+    """
+
+    folder: Path
+    ending: str
+
+    def __call__(self, samples: Iterable[Sample], digest: Digest) -> str:
+        """A hash that changes when the file of any sample does. Raises `DataError` for one that is missing."""
+        return digest_each(samples, lambda sample: (sample.id, digest(self.folder / f"{sample.id}{self.ending}")))

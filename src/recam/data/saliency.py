@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recam.data.images import image_size, read_grey
-from recam.digests import Digest, digest_each
 from recam.errors import DataError, Problem
 from recam.types import Grey, Sample
 
@@ -29,10 +28,6 @@ class SaliencyFolder:
     def __call__(self, sample: Sample) -> Grey:
         """The map itself. Raises `DataError` naming a file that is missing, damaged or not grey."""
         return read_grey(self.path(sample))
-
-    def fingerprint(self, samples: Iterable[Sample], digest: Digest) -> str:
-        """A hash that changes when the map of any sample does. Raises `DataError` for one that is missing."""
-        return digest_each(samples, lambda sample: (sample.id, digest(self.path(sample))))
 
     def missing(self, samples: Sequence[Sample]) -> str | None:
         """Which of the samples have no map, in a sentence; None where all have one. Nothing is decoded."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recam.data.catalog import MapFiles
 from recam.data.images import image_size
-from recam.digests import Digest, digest_each
 from recam.errors import Problem, StoreError, data_error
 from recam.methods.cam import strided_size
 from recam.pipeline.recipe import Recipe
@@ -37,7 +36,7 @@ def check_given(recipe: Recipe, data: RunData) -> None:
 
 def given_settings(recipe: Recipe, data: RunData) -> dict[str, Any]:
     """What the taken maps depend on: what their files hold."""
-    return {"files": data.fingerprint("seeded", partial(_digest_maps, folder=Path(recipe.seeds.source))), "bits": recipe.seeds.bits}
+    return {"files": data.fingerprint("seeded", MapFiles(Path(recipe.seeds.source), ".npz")), "bits": recipe.seeds.bits}
 
 
 def take_given(work: Work) -> dict[str, Any]:
@@ -57,20 +56,15 @@ def _path(folder: Path, sample: Sample) -> Path:
     return folder / f"{sample.id}.npz"
 
 
-def _digest_maps(samples: Iterable[Sample], digest: Digest, folder: Path) -> str:
-    return digest_each(samples, lambda sample: (sample.id, digest(_path(folder, sample))))
-
-
 def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]:
     path = _path(folder, sample)
     if not path.is_file():
         yield Problem("missing-maps", str(path), "no class maps of this image: is the folder one of another data set?")
         return
     try:
-        seed = read_seed(path)
+        seed = read_seed(path, "Write it again with recam.pipeline.store.save_seed.")
     except (StoreError, ValueError) as error:
-        why = str(error).removeprefix(f"{path} ").removesuffix(" Delete it; `recam run` makes it again.")
-        yield Problem("damaged-maps", str(path), f"{why} Write it again with recam.pipeline.store.save_seed.")
+        yield Problem("damaged-maps", str(path), str(error).removeprefix(f"{path} "))
         return
     held = set(seed.class_indices.tolist())
     if held - set(range(n_classes)):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from recam.data.catalog import MapFiles
 from recam.data.features import feature_path, save_view_saliency, view_generator
 from recam.data.images import write_grey
 from recam.data.saliency import SaliencyFolder
@@ -56,7 +57,7 @@ def saliency_key(recipe: Recipe, data: RunData, role: str) -> dict[str, Any]:
     if is_network(recipe):
         path = Path(section.source)
         return {"network": data.digests(path), **section.model_dump(exclude={"source"})}
-    return {"maps": data.fingerprint(role, SaliencyFolder(Path(section.source)).fingerprint)}
+    return {"maps": data.fingerprint(role, MapFiles(Path(section.source), ".png"))}
 
 
 def eps_key(recipe: Recipe, data: RunData) -> dict[str, Any]:

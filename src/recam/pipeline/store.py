@@ -200,8 +200,8 @@ def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
         np.savez_compressed(file, **planes)
 
 
-def read_seed(path: Path) -> SeedMaps:
-    """Read what `save_seed` wrote, as float32 in [0, 1]. Raises `StoreError` for a missing or damaged file."""
+def read_seed(path: Path, way_out: str = "Delete it; `recam run` makes it again.") -> SeedMaps:
+    """Read what `save_seed` wrote, as float32 in [0, 1]. Raises `StoreError`, which ends in `way_out`, for a missing or damaged file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = file["maps"]
@@ -215,7 +215,7 @@ def read_seed(path: Path) -> SeedMaps:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
         why = "it is no .npz file" if "pickle" in str(error) else error
-        raise StoreError(f"{path} cannot be read as class maps ({why}). Delete it; `recam run` makes it again.") from error
+        raise StoreError(f"{path} cannot be read as class maps ({why}). {way_out}") from error
 
 
 _held_locks: set[IO[str]] = set()
