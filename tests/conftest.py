@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import recam
+from skip_hooks import *  # noqa: F403 (pytest finds hooks by name)
 
 # Tests run beside each other, one process a core: more threads would only wait for each other.
 torch.set_num_threads(1)

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipped import GOLDEN
+
 RTOL, ATOL = 1e-4, 1e-5
 
 
@@ -30,7 +32,7 @@ def golden():
     """All cases of a kind, e.g. ``golden("recam_loss")``; a folder with none of the kind fails the test."""
     folder = os.environ.get("RECAM_GOLDEN")
     if not folder:
-        pytest.skip("set RECAM_GOLDEN to the folder of golden cases")
+        pytest.skip(f"{GOLDEN}: set RECAM_GOLDEN to their folder")
 
     def load(kind):
         paths = sorted(Path(folder).glob(f"{kind}_*.npz")) + sorted(Path(folder).glob(f"{kind}.npz"))

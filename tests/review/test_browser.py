@@ -24,6 +24,7 @@ from recam.review.layers import RunView
 from recam.review.server import listen
 from recam.review.session import Session
 from recam.types import SeedMaps
+from skipped import BROWSER
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = os.environ.get("RECAM_CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
@@ -31,7 +32,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FLAGS += ["--disable-component-update", "--disable-sync"]
 MANY = 10_000
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium found (looked for {', '.join(NAMES)}, or RECAM_CHROMIUM=PATH)")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"{BROWSER} (looked for {', '.join(NAMES)}, or RECAM_CHROMIUM=PATH)")
 # Loading takes longer where other tests run beside.
 PATIENCE = 90_000
 
