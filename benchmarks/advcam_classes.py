@@ -11,10 +11,10 @@ import time
 
 import torch
 
+from recam.engine.measure import Measure
+from recam.engine.memory import release_memory
 from recam.methods.advcam import AdvCamSettings, make_advcams
 from recam.models.backbones import Backbone
-from recam.pipeline.measure import Measure
-from recam.pipeline.memory import release_memory
 
 CLASSES, SIZE, TIMES = 4, (375, 500), 3
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from recam.pipeline.store import read_json
+from recam.runfolder.store import read_json
 
 
 def spread(values: Iterable[float | None], digits: int = 2) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from recam.data.scenes import ScenesCatalog
+from recam.scenes.catalog import ScenesCatalog
 
 
 def draw(count: int, size: int) -> list[np.ndarray]:

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import recam
-from recam.data import builtin  # noqa: F401 (enters the built-in kinds)
 from recam.data.catalog import catalogs, fingerprint, open_catalog
 from recam.data.images import read_image, write_mask, write_png
 from recam.errors import DataError, RecipeError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import recam
-from recam.pipeline.store import read_json
+from recam.runfolder.store import read_json
 from recam.tensors import load_tensors
 from saliency_inputs import write_maps
 

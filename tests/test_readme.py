@@ -10,8 +10,8 @@ import pytest
 from typer.main import get_command
 
 from recam.cli import app
-from recam.pipeline.recipe import load_recipe, recipe_names
 from recam.pipeline.stages import check_group
+from recam.recipe.recipe import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/*.md"))]}

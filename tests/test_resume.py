@@ -14,7 +14,7 @@ from killed_run import kill_when, start_run
 from recam import digests
 from recam.data.images import write_png
 from recam.errors import DataError, StoreError
-from recam.pipeline.store import RunFolder, read_json
+from recam.runfolder.store import RunFolder, read_json
 from recam.tensors import load_tensors
 
 ALL_STAGES = [

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from recam.data.catalog import open_catalog
     from recam.data.check import check
     from recam.data.download import download
+    from recam.evaluation.folders import evaluate
     from recam.export.masks import export_masks
     from recam.export.model import export_model
-    from recam.pipeline.evaluate import evaluate
-    from recam.pipeline.exported import ExportedPredictor
-    from recam.pipeline.predict_files import predict
-    from recam.pipeline.predictor import Predictor
-    from recam.pipeline.recipe import load_recipe
+    from recam.inference.files import predict
+    from recam.inference.onnx_predictor import ExportedPredictor
+    from recam.inference.predictor import Predictor
     from recam.pipeline.run import run
+    from recam.recipe.recipe import load_recipe
     from recam.report.page import write_report
     from recam.review.server import export_review, serve_review
 
@@ -48,17 +48,17 @@ __all__ = [
 
 # Loaded when first asked for: `import recam` stays instant, and `recam check` needs no network library.
 _HOMES = {
-    "ExportedPredictor": "recam.pipeline.exported",
-    "Predictor": "recam.pipeline.predictor",
+    "ExportedPredictor": "recam.inference.onnx_predictor",
+    "Predictor": "recam.inference.predictor",
     "check": "recam.data.check",
     "download": "recam.data.download",
-    "evaluate": "recam.pipeline.evaluate",
+    "evaluate": "recam.evaluation.folders",
     "export_masks": "recam.export.masks",
     "export_model": "recam.export.model",
     "export_review": "recam.review.server",
-    "load_recipe": "recam.pipeline.recipe",
+    "load_recipe": "recam.recipe.recipe",
     "open_catalog": "recam.data.catalog",
-    "predict": "recam.pipeline.predict_files",
+    "predict": "recam.inference.files",
     "run": "recam.pipeline.run",
     "serve_review": "recam.review.server",
     "write_report": "recam.report.page",

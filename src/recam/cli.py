@@ -83,7 +83,7 @@ def check(
 ) -> None:
     """Tell everything that is wrong with a data set. Exit code 1 where something is."""
     import recam
-    from recam.pipeline.recipe import parse_setting
+    from recam.recipe.recipe import parse_setting
 
     options = dict(parse_setting(text) for text in option or [])
     report = recam.check(data, classes=_names(classes), progress=_counter("check"), **options)
@@ -231,7 +231,7 @@ def review(
 @app.command()
 def recipes(name: Annotated[str | None, typer.Argument(help="Show all settings of this recipe.")] = None) -> None:
     """List the recipes that come with the package, or all settings of one."""
-    from recam.pipeline.recipe import load_recipe, recipe_names
+    from recam.recipe.recipe import load_recipe, recipe_names
 
     if name:
         print(load_recipe(name).model_dump_json(indent=2))

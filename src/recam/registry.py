@@ -1,11 +1,18 @@
-"""The one registry mechanism: catalogs, refiners and segmenters are found by name."""
+"""The one registry mechanism: data sets, backbones, trainings, refiners, segmenters, formats and studies are found by name.
+
+What the package brings is imported when a registry is first asked, and so is what other installed packages add through an entry point of
+the registry's group: nobody who only wants one method pays for all, and a method of somebody else's needs no change here.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
-from recam.errors import RecipeError, near_matches
+from recam.errors import DependencyError, RecipeError, near_matches
 
 T = TypeVar("T")
 
@@ -13,18 +20,24 @@ T = TypeVar("T")
 class Registry(Mapping[str, T], Generic[T]):
     """Names → entries; an unknown name is answered with near matches.
 
+    Args:
+        what: what an entry is, for messages.
+        group: group of entry points by which other packages add entries, e.g. ``recam.catalogs``; None: none.
+        builtin: modules of this package that enter theirs when imported; of a package, all its modules.
+
     Example:
-        >>> catalogs = Registry("data set")
+        >>> catalogs = Registry("data set", "recam.catalogs", ("recam.data.voc",))
         >>> @catalogs.register("voc")
         ... class Voc: ...
     """
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, group: str | None = None, builtin: tuple[str, ...] = ()) -> None:
+        self.what, self.group, self.builtin = what, group, builtin
         self._entries: dict[str, T] = {}
+        self._is_loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters a class or function under `name`."""
+        """Decorator that enters a class or function under `name`. Raises `ValueError` where another has that name."""
 
         def enter(entry: T) -> T:
             if name in self._entries and self._entries[name] is not entry:
@@ -35,15 +48,37 @@ class Registry(Mapping[str, T], Generic[T]):
         return enter
 
     def __getitem__(self, name: str) -> T:
+        self._load()
         if name not in self._entries:
             raise RecipeError(f"unknown {self.what} {name!r}.{near_matches(name, self._entries)}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
+        self._load()
         return iter(self._entries)
 
     def __len__(self) -> int:
+        self._load()
         return len(self._entries)
 
     def __contains__(self, name: object) -> bool:
+        self._load()
         return name in self._entries
+
+    def _load(self) -> None:
+        """Import all that enters something here, once. Raises `DependencyError` for another package's entry that cannot be imported."""
+        if self._is_loaded:
+            return
+        self._is_loaded = True  # at once: what is imported here may ask
+        for name in self.builtin:
+            module = import_module(name)
+            for inner in pkgutil.iter_modules(getattr(module, "__path__", ())):
+                import_module(f"{name}.{inner.name}")
+        for point in entry_points(group=self.group) if self.group else ():
+            try:
+                entry = point.load()
+            except Exception as error:  # code of others, which may fail in any way
+                package = point.dist.name if point.dist else "an installed package"
+                told = f"{self.what} {point.name!r} of {package} cannot be imported ({type(error).__name__}: {error})"
+                raise DependencyError(f"{told}. Fix or uninstall {package}.") from error
+            self.register(point.name)(entry)

@@ -1,8 +1,8 @@
 import numpy as np
 
+from recam.evaluation.metrics import ConfusionMatrix
 from recam.labels import IGNORE
 from recam.methods.thresholds import ThresholdSweep, apply_threshold
-from recam.metrics import ConfusionMatrix
 
 
 def truths(case):

@@ -16,8 +16,8 @@ from recam.data.images import read_mask, write_png
 from recam.errors import DependencyError, ExportError, StoreError
 from recam.export import card, model
 from recam.export.tracing import FreePool, make_traceable
-from recam.pipeline.run_models import find_models
-from recam.pipeline.store import read_json, write_json
+from recam.inference.run_models import find_models
+from recam.runfolder.store import read_json, write_json
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError, RecipeError
+from recam.evaluation.metrics import ConfusionMatrix
 from recam.methods.thresholds import OtsuThreshold, ThresholdSweep, apply_threshold, class_ious, mean_over_present
-from recam.metrics import ConfusionMatrix
 
 THRESHOLDS = (0.1, 0.25, 0.3, 0.5, 0.9)
 

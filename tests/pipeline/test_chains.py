@@ -16,15 +16,15 @@ import recam
 from recam.data.catalog import open_catalog
 from recam.data.images import read_mask, write_mask, write_png
 from recam.errors import DataError, RecipeError, WeightsError
+from recam.inference.run_models import find_models
 from recam.methods.refine import EVEN
 from recam.pipeline.chains import Link, is_for_masks, mask_link, refined_links
-from recam.pipeline.recipe import load_recipe
 from recam.pipeline.refiner import RefinerStep, refiner_steps
 from recam.pipeline.run_chain import load_chain
-from recam.pipeline.run_models import find_models
-from recam.pipeline.store import read_seed, save_seed
+from recam.recipe.recipe import load_recipe
 from recam.review.layers import RunView
 from recam.review.trial import Trial
+from recam.runfolder.store import read_seed, save_seed
 from recam.types import SeedMaps
 
 SMALL = {
@@ -313,7 +313,7 @@ def test_maps_of_another_data_set_are_refused_all_at_once(tiny_run, tmp_path, re
         rerun(tmp_path / "run", until="masks", seeds__source=str(source))
     told = str(caught.value)
     assert told.startswith("5 problems:")
-    assert f"{paths[1]}: cannot be read as class maps (it is no .npz file). Write it again with recam.pipeline.store.save_seed." in told
+    assert f"{paths[1]}: cannot be read as class maps (it is no .npz file). Write it again with recam.runfolder.store.save_seed." in told
     assert "Delete" not in told
     assert f"{paths[4]}: the maps are (10, 10), not (16, 16), a quarter, or the image's (64, 64)." in told
     for kind in ("missing-maps", "damaged-maps", "unknown-class", "other-size"):

@@ -7,7 +7,7 @@ import pytest
 
 from recam.errors import DataError, RecamError, WeightsError
 from recam.pipeline.saliency_model import SaliencyModel
-from recam.pipeline.saliency_settings import SaliencySection
+from recam.recipe.saliency import SaliencySection
 from saliency_inputs import write_network
 
 pytest.importorskip("onnx", reason="a network to test with: pip install 'recam[onnx]'")

@@ -11,20 +11,20 @@ import torch
 
 import recam
 from killed_run import kill_when, start_run
-from recam.data.features import CachedFeatures
 from recam.data.images import read_grey, read_mask, write_grey
 from recam.data.saliency import SaliencyFolder
-from recam.data.transforms import Augment
 from recam.errors import DataError, RecipeError
 from recam.methods.cam import read_full
 from recam.methods.saliency import edam_mask
-from recam.pipeline.recipe import load_recipe
+from recam.models.saved import load_classifier
 from recam.pipeline.saliency import saliency_problems
-from recam.pipeline.store import read_json, read_seed
-from recam.pipeline.trained import load_classifier
+from recam.recipe.recipe import load_recipe
 from recam.report.reading import read_runs
 from recam.report.words import headline
+from recam.runfolder.store import read_json, read_seed
 from recam.tensors import load_tensors, save_tensors
+from recam.training.augment import Augment
+from recam.training.cached_features import CachedFeatures
 from saliency_inputs import write_maps, write_network
 
 EPS = {"classify__saliency_loss": "eps"}

@@ -12,7 +12,7 @@ from recam.methods.thresholds import ThresholdSweep
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
 from recam.pipeline.seeds import make_seeds
-from recam.pipeline.store import read_seed, save_seed
+from recam.runfolder.store import read_seed, save_seed
 from recam.types import SeedMaps
 
 WEIGHTINGS = ("w", "w_prime", "add", "mul")

@@ -7,7 +7,7 @@ import pytest
 
 from killed_run import kill_when, start_run
 from recam.errors import RecipeError
-from recam.pipeline.store import read_json
+from recam.runfolder.store import read_json
 from recam.tensors import load_tensors
 
 

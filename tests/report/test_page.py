@@ -10,12 +10,12 @@ import pytest
 
 import recam
 from recam.errors import StoreError
-from recam.pipeline.recipe import load_recipe
-from recam.pipeline.store import read_json
+from recam.recipe.recipe import load_recipe
 from recam.report import page
 from recam.report.page import write_report
 from recam.report.reading import read_runs
 from recam.report.words import headline, recipe_text
+from recam.runfolder.store import read_json
 
 FIGURES = {"scores", "thresholds", "classes", "errors", "labels", "loss-classifier", "loss-segmentation", "costs"}
 FIGURES |= {"confusion-scores-masks", "confusion-predictions-pseudo"}

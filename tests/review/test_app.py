@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 import recam
 from recam.data.images import read_mask
-from recam.metrics import ConfusionMatrix
+from recam.evaluation.metrics import ConfusionMatrix
 from recam.review import gate
 from recam.review.layers import mask_of_maps
 from recam.review.packing import read_packed

@@ -17,12 +17,12 @@ import uvicorn
 
 import recam
 from recam.data.images import read_mask, write_mask
-from recam.pipeline.store import read_json, save_seed, write_json
 from recam.review.app import make_app
 from recam.review.decisions import Decisions
 from recam.review.layers import RunView
 from recam.review.server import listen
 from recam.review.session import Session
+from recam.runfolder.store import read_json, save_seed, write_json
 from recam.types import SeedMaps
 from skipped import BROWSER
 

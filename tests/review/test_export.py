@@ -10,11 +10,11 @@ import recam
 from recam import cli
 from recam.data.images import read_mask, write_mask, write_png
 from recam.errors import StoreError
-from recam.pipeline.store import read_json, write_json
 from recam.review.decisions import Decisions
 from recam.review.export import export_decisions
 from recam.review.judged import save_corrected
 from recam.review.layers import RunView, mask_of_maps
+from recam.runfolder.store import read_json, write_json
 
 
 def test_the_command_from_decisions_to_a_data_set(session, tmp_path, monkeypatch, capsys):

@@ -9,9 +9,9 @@ import pytest
 from recam.data.images import read_mask, write_mask
 from recam.errors import DataError, StoreError
 from recam.methods.thresholds import apply_threshold
-from recam.pipeline.store import read_seed, save_seed, write_json
 from recam.review.index import Index, disagreement
 from recam.review.layers import RunView, mask_of_maps
+from recam.runfolder.store import read_seed, save_seed, write_json
 from recam.types import SeedMaps
 
 

@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from recam.tensors import load_tensors
-from recam.training.keeping import Validation
 from recam.training.loop import Schedule, TrainingError, fit, step_seed
+from recam.training.model_selection import Validation
 from recam.training.optim import make_sgd, poly_decay
 
 SCHEDULE = Schedule(epochs=3, batch=2, workers=0, save_minutes=1e-9)

@@ -56,7 +56,9 @@ class Catalog(ABC):
         """What is wrong with lists, labels and file names of the given splits (default: all), without decoding pictures."""
 
 
-catalogs: Registry[type[Catalog]] = Registry("data set")
+catalogs: Registry[type[Catalog]] = Registry(
+    "data set", "recam.catalogs", ("recam.data.folder", "recam.data.voc", "recam.data.coco", "recam.scenes.catalog")
+)
 
 
 def open_catalog(location: str, classes: Sequence[str] | None = None, **options: Any) -> Catalog:
@@ -71,8 +73,6 @@ def open_catalog(location: str, classes: Sequence[str] | None = None, **options:
         RecipeError: unknown kind or option, with near matches.
         DataError: nothing at that place that can be read as such a data set.
     """
-    import recam.data.builtin  # noqa: F401  (enters the built-in kinds)
-
     kind, colon, place = location.partition(":")
     if not colon:
         raise DataError(f"a data set is named KIND:PATH, got {location!r}. Kinds: {', '.join(sorted(catalogs))}, e.g. folder:{location}")

@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recam.metrics import ERROR_NAMES
-from recam.pipeline.recipe import load_recipe
-from recam.pipeline.run_models import RunModels
-from recam.pipeline.settings import CLASSIFIER
+from recam.evaluation.metrics import ERROR_NAMES
+from recam.inference.run_models import RunModels
+from recam.recipe.recipe import load_recipe
+from recam.recipe.sections import CLASSIFIER
 
 INPUTS = {"images": "float32 (batch, 3, height, width): RGB in [0, 1], minus mean, over std; any batch, height and width"}
 OUTPUTS = {

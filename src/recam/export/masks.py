@@ -17,7 +17,7 @@ from recam.export import coco, cvat, label_studio, voc  # noqa: F401 (enter the 
 from recam.export.formats import MaskItem, MaskSet, Shapes, formats
 from recam.files import atomic_write
 from recam.labels import ClassSet
-from recam.pipeline.store import RunFolder, read_json
+from recam.runfolder.store import RunFolder, read_json
 from recam.types import Source
 
 PARTS = {"masks": ("masks",), "predictions": ("predictions/pseudo", "predictions/truth")}

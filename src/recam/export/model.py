@@ -2,7 +2,7 @@
 
 A network is traced once and then asked in onnxruntime at batches and sizes that tracing never saw, beside PyTorch. Where the outputs
 differ by more than `TOLERANCE`, nothing is written. What is traced takes normalised images, as in training: normalisation, scales and
-mirror images belong to whoever asks (`recam.pipeline.exported`), and the card tells them.
+mirror images belong to whoever asks (`recam.inference.onnx_predictor`), and the card tells them.
 
 PyTorch's older exporter, by tracing, is used: of DeepLabV3+ on EfficientNet-Lite0 it takes a second, the newer one (``dynamo=True``) was
 not done after three minutes of CPU time.
@@ -20,20 +20,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recam.data.views import Triple
 from recam.errors import DependencyError, ExportError, first_line
 from recam.export.card import describe_model, render_card
 from recam.export.tracing import make_traceable, rolling_freely
 from recam.files import atomic_write, write_bytes
+from recam.inference.onnx_session import open_session
+from recam.inference.run_models import RunModels, find_models
+from recam.inference.tta import asking_of
 from recam.methods.cam import class_maps, classify
 from recam.models.classifier import Classifier
-from recam.pipeline.onnx_session import open_session
-from recam.pipeline.predict import asking_of
-from recam.pipeline.run_models import RunModels, find_models
+from recam.models.saved import load_classifier, load_segmenter
 from recam.pipeline.seeds import weight_of
-from recam.pipeline.store import write_json
-from recam.pipeline.trained import load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS
+from recam.preprocess import Triple
+from recam.runfolder.store import write_json
 
 TOLERANCE = 2e-4
 """Largest difference allowed between PyTorch and onnxruntime, relative to the largest output where that is above 1."""

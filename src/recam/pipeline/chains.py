@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recam.methods.recam import Weighting
-from recam.pipeline.recipe import Recipe
+from recam.recipe.recipe import Recipe
 
 Origin = Literal["cam", "recam", "given"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from recam.data.catalog import MapFiles
 from recam.data.images import image_size
+from recam.engine.work import SHOW_AFTER, RunData, Work
 from recam.errors import Problem, StoreError, data_error
 from recam.methods.cam import strided_size
-from recam.pipeline.recipe import Recipe
-from recam.pipeline.store import map_path, read_seed, save_seed
-from recam.pipeline.work import SHOW_AFTER, RunData, Work
 from recam.progress import track
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import map_path, read_seed, save_seed
 from recam.types import Sample, SeedMaps
 
 FOLDER_IN_STAGE = "w"
@@ -62,7 +62,7 @@ def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]
         yield Problem("missing-maps", str(path), "no class maps of this image: is the folder one of another data set?")
         return
     try:
-        seed = read_seed(path, "Write it again with recam.pipeline.store.save_seed.")
+        seed = read_seed(path, "Write it again with recam.runfolder.store.save_seed.")
     except (StoreError, ValueError) as error:
         yield Problem("damaged-maps", str(path), str(error).removeprefix(f"{path} "))
         return

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recam.data.loader import Batch
 from recam.labels import IGNORE
 from recam.methods.cam import STRIDE, bce_loss, classify
 from recam.methods.irn import irn_loss
@@ -17,6 +16,7 @@ from recam.methods.recam import ReCamSettings, sce_loss, sce_single_loss
 from recam.methods.saliency import EpsSettings, eps_loss
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
+from recam.training.loader import Batch
 
 MIDDLE = STRIDE // 2
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from recam.data.images import read_mask, write_jpeg, write_png
+from recam.engine.work import Work
+from recam.evaluation.pixel_counts import IMAGES, read_image_scores
+from recam.inference.tta import asking_of, predict_mask
 from recam.methods.cam import read_full
 from recam.models.folding import fold_batchnorm
+from recam.models.saved import TrainedSegmenter, load_segmenter
 from recam.pipeline.chains import Link, mask_link
-from recam.pipeline.predict import asking_of, predict_mask
 from recam.pipeline.segment_parts import mask_path
-from recam.pipeline.store import map_path, read_seed
-from recam.pipeline.tallies import IMAGES, read_image_scores
-from recam.pipeline.trained import TrainedSegmenter, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS
-from recam.pipeline.work import Work
-from recam.report.pictures import overlay_heat, overlay_mask, panel
+from recam.runfolder.store import map_path, read_seed
 from recam.types import Image, Sample
+from recam.visualize import overlay_heat, overlay_mask, panel
 
 PICTURES = 12
 """Images shown in the overview."""

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recam.engine.work import RunData, Stage, Work
 from recam.errors import RecipeError
 from recam.methods.refine import Refiner
 from recam.pipeline.chains import Link, is_for_masks, refined_links
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, refiner_steps, step_of
 from recam.pipeline.result_stages import score_seeds
 from recam.pipeline.saliency import MAPS, read_saliency, saliency_key
 from recam.pipeline.scoring import VERSION as SCORES
-from recam.pipeline.store import map_path, read_seed, save_seed
-from recam.pipeline.supervision import SALIENCY
 from recam.pipeline.thresholds import ORACLE, find_threshold, recipe_threshold, threshold_key
-from recam.pipeline.work import RunData, Stage, Work
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import map_path, read_seed, save_seed
+from recam.runfolder.supervision import SALIENCY
 from recam.types import Sample
 
 

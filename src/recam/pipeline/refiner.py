@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 import torch
 
 from recam.data.saliency import SaliencyFolder
+from recam.engine.work import RunData, Stage
 from recam.methods.refine import EVEN, Refiner
 from recam.pipeline.chains import Link
-from recam.pipeline.recipe import Recipe
-from recam.pipeline.store import StageFolder
-from recam.pipeline.work import RunData, Stage
+from recam.recipe.recipe import Recipe
 from recam.registry import Registry
+from recam.runfolder.store import StageFolder
 from recam.types import Sample
 
 
@@ -107,7 +107,7 @@ class _Same:
         return self.refiner
 
 
-refiner_steps: Registry[Callable[[], RefinerStep]] = Registry("refiner")
+refiner_steps: Registry[Callable[[], RefinerStep]] = Registry("refiner", "recam.refiners", ("recam.pipeline.refiners",))
 
 
 def step_of(link: Link) -> RefinerStep:

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from recam.data.images import write_mask
+from recam.engine.work import Work
+from recam.inference.tta import asking_of, predict_mask
 from recam.methods.cam import read_full
 from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.methods.thresholds import apply_threshold
 from recam.models.folding import fold_batchnorm
+from recam.models.saved import load_classifier, load_segmenter
 from recam.pipeline.chains import Link, mask_link, refined_links
-from recam.pipeline.predict import asking_of, predict_mask
 from recam.pipeline.scoring import score_folder, score_maps
 from recam.pipeline.seeds import make_seeds
 from recam.pipeline.segment_parts import mask_path
-from recam.pipeline.store import StageFolder, map_path, read_seed, save_seed
 from recam.pipeline.thresholds import find_threshold, recipe_threshold
-from recam.pipeline.trained import load_classifier, load_segmenter
 from recam.pipeline.training_stages import WEIGHTS
-from recam.pipeline.work import Work
+from recam.runfolder.store import StageFolder, map_path, read_seed, save_seed
 from recam.types import Sample
 
 MAKERS = {"seeds/cam": "classify", "seeds/control": "control", "seeds/recam": "reactivate"}

@@ -21,22 +21,22 @@ from accelerate.utils import InitProcessGroupKwargs
 from recam.data.catalog import open_catalog
 from recam.data.check import check
 from recam.digests import FileDigests
+from recam.engine.memory import release_memory
+from recam.engine.work import RunData, Stage, Work
 from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
 from recam.files import write_bytes
+from recam.inference.windows import make_refinement
+from recam.models.saved import build_segmenter, make_classifier, make_irnet
 from recam.pipeline.given import check_given
-from recam.pipeline.memory import release_memory
-from recam.pipeline.recipe import Recipe, load_recipe
 from recam.pipeline.refine_stages import chain_problems
 from recam.pipeline.refiners.irn import is_network_stage
 from recam.pipeline.saliency import saliency_problems
-from recam.pipeline.settings import CLASSIFIER
 from recam.pipeline.stages import check_group, list_stages, stages_until
-from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, write_json
-from recam.pipeline.summary import RunSummary, summarise
-from recam.pipeline.trained import build_segmenter, make_classifier, make_irnet
-from recam.pipeline.windows import make_refinement
-from recam.pipeline.work import RunData, Stage, Work
 from recam.progress import Progress, console
+from recam.recipe.recipe import Recipe, load_recipe
+from recam.recipe.sections import CLASSIFIER
+from recam.runfolder.store import RunFolder, StageFolder, make_key, read_json, write_json
+from recam.runfolder.summary import RunSummary, summarise
 
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
 
@@ -230,7 +230,7 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
 
 
 def _make(stage: Stage, work: Work, parts: Mapping[str, Any], supervision: Sequence[str]) -> None:
-    from recam.pipeline.measure import Measure
+    from recam.engine.measure import Measure
 
     resumed = bool(work.folder.record)
     if work.accelerator.is_main_process:

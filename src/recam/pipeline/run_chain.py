@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from recam.methods.refine import Chain, Refiner
-from recam.pipeline import refiners  # noqa: F401 (enters the built-in refiners)
 from recam.pipeline.chains import Link, mask_link
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, step_of
-from recam.pipeline.store import StageFolder
 from recam.pipeline.thresholds import recipe_threshold
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import StageFolder
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def load_chain(recipe: Recipe, done: dict[str, StageFolder], device: torch.devic
 
     Args:
         recipe: the run's settings.
-        done: its finished stages by name; see `recam.pipeline.run_models.RunModels`.
+        done: its finished stages by name; see `recam.inference.run_models.RunModels`.
         device: where to compute.
     """
     final = mask_link(recipe)

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 from recam.data.catalog import MapFiles
-from recam.data.features import feature_path, save_view_saliency, view_generator
 from recam.data.images import write_grey
 from recam.data.saliency import SaliencyFolder
-from recam.data.transforms import Augment
+from recam.engine.work import RunData, Stage, Work
 from recam.errors import DataError, RecamError, data_error
 from recam.pipeline.chains import refined_links
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import refiner_steps
 from recam.pipeline.saliency_model import SaliencyModel
-from recam.pipeline.work import RunData, Stage, Work
 from recam.progress import track
+from recam.recipe.recipe import Recipe
+from recam.training.augment import Augment
+from recam.training.cached_features import feature_path, save_view_saliency, view_generator
 
 MAPS, VIEWS = "saliency/maps", "saliency/views"
 _SET_SOURCE = "Set saliency.source to a folder of maps or to an .onnx network."

@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 import torch
 
-from recam.data.transforms import normalise_image, resize_image
 from recam.errors import DataError, WeightsError, first_line
-from recam.pipeline.onnx_session import open_session
-from recam.pipeline.saliency_settings import SaliencySection
+from recam.inference.onnx_session import open_session
+from recam.recipe.saliency import SaliencySection
+from recam.training.augment import normalise_image, resize_image
 from recam.types import Grey, Image
 
 DEFAULT_SIZE = 320

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from recam.data.images import read_mask
+from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError
+from recam.evaluation.mask_scorer import MaskScorer
+from recam.evaluation.pixel_counts import IMAGES, LABEL_GROUPS, PIXELS, TALLY, ImageScore, label_group, save_image_scores, save_tally
 from recam.methods.cam import read_full
 from recam.methods.thresholds import OracleThreshold, OtsuThreshold, ThresholdSweep
-from recam.pipeline.mask_scorer import MaskScorer
 from recam.pipeline.segment_parts import mask_path
-from recam.pipeline.store import StageFolder, map_path, read_seed
-from recam.pipeline.tallies import IMAGES, LABEL_GROUPS, PIXELS, TALLY, ImageScore, label_group, save_image_scores, save_tally
-from recam.pipeline.work import Work, sum_over_processes
+from recam.runfolder.store import StageFolder, map_path, read_seed
 from recam.types import Sample
 
 VERSION = 3

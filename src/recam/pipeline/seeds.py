@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recam.data.transforms import normalise_image, resize_image, scaled_size
 from recam.methods.cam import make_cams, strided_size
 from recam.methods.recam import Weighting, combine_weights
 from recam.models.classifier import Classifier
+from recam.training.augment import normalise_image, resize_image, scaled_size
 from recam.types import Image, SeedMaps
 
 
 def view_pairs(classifier: Classifier, image: Image, scales: Sequence[float], flip: bool, max_side: int | None = None) -> list[Tensor]:
     """An image and its mirror image (2, 3, H_i, W_i), or (1, …) without, at each scale, normalised, on the classifier's device.
 
-    `max_side` reduces larger images before they are scaled; see `recam.data.transforms.scaled_size`.
+    `max_side` reduces larger images before they are scaled; see `recam.training.augment.scaled_size`.
     """
     device, backbone = classifier.fc1.weight.device, classifier.backbone
     pairs = []

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from recam.data.images import read_mask
-from recam.data.transforms import Triple
+from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError, RecipeError
-from recam.metrics import ConfusionMatrix
+from recam.evaluation.metrics import ConfusionMatrix
+from recam.inference.tta import most_probable, predict_probabilities
+from recam.models.saved import TrainedSegmenter
 from recam.pipeline.objectives import balance_classes
-from recam.pipeline.predict import most_probable, predict_probabilities
-from recam.pipeline.settings import SegmentSettings
-from recam.pipeline.store import StageFolder
-from recam.pipeline.trained import TrainedSegmenter
-from recam.pipeline.work import Work, sum_over_processes
-from recam.training.keeping import Validation
+from recam.recipe.sections import SegmentSettings
+from recam.runfolder.store import StageFolder
+from recam.training.augment import Triple
+from recam.training.model_selection import Validation
 from recam.training.optim import make_adamw, make_sgd, split_parameters
 from recam.types import Mask, Sample
 

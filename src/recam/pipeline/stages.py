@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from recam.engine.work import RunData, Stage
 from recam.errors import RecipeError, near_matches
-from recam.pipeline import refiners  # noqa: F401 (enters the built-in refiners)
 from recam.pipeline.chains import Link, mask_link
 from recam.pipeline.given import given_settings, take_given
 from recam.pipeline.picture_stage import make_pictures
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refine_stages import chain_stages
 from recam.pipeline.result_stages import make_masks, make_seed_files, predict_val, score_seeds
 from recam.pipeline.saliency import MAPS, VIEWS, eps_key, saliency_stages, wants_eps
 from recam.pipeline.scoring import VERSION as SCORES
 from recam.pipeline.scoring import score_masks
-from recam.pipeline.settings import CLASSIFIER
-from recam.pipeline.supervision import GIVEN, LABELS, SALIENCY, TRUTH
 from recam.pipeline.thresholds import threshold_key
 from recam.pipeline.training_stages import classify, control, make_features, reactivate, segment
-from recam.pipeline.work import RunData, Stage
+from recam.recipe.recipe import Recipe
+from recam.recipe.sections import CLASSIFIER
+from recam.runfolder.supervision import GIVEN, LABELS, SALIENCY, TRUTH
 
 SEGMENT = 2
 """Version of the stages that train segmentation models: 2 since DeepLabV2's rates follow its output stride and dropout draws by step."""

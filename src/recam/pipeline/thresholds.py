@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from recam.engine.work import RunData, Work
 from recam.pipeline.chains import Link
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import step_of
-from recam.pipeline.work import RunData, Work
+from recam.recipe.recipe import Recipe
 
 ORACLE = "oracle"
 """Where a threshold is from that scores best on the true masks."""

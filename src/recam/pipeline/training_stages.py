@@ -9,14 +9,12 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from recam.data.features import CachedFeatures, feature_path, save_features, view_generator
-from recam.data.loader import Batch, LabelledImages, MaskedImages
-from recam.data.transforms import Augment
+from recam.engine.work import Work
 from recam.errors import DataError, RecipeError
 from recam.models.classifier import Classifier
 from recam.models.encoders import encoder_normalisation
+from recam.models.saved import build_segmenter, load_classifier, make_classifier, save_classifier, save_segmenter
 from recam.pipeline.objectives import ClassifierObjective, EpsTerm, ReactivationObjective, SegmentationObjective
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.saliency import VIEWS, read_saliency, wants_eps
 from recam.pipeline.segment_parts import (
     VAL_MIOU,
@@ -27,11 +25,13 @@ from recam.pipeline.segment_parts import (
     state_of_network,
     weigh_classes,
 )
-from recam.pipeline.settings import CLASSIFIER
-from recam.pipeline.trained import build_segmenter, load_classifier, make_classifier, save_classifier, save_segmenter
-from recam.pipeline.work import Work
-from recam.training.keeping import Validation
+from recam.recipe.recipe import Recipe
+from recam.recipe.sections import CLASSIFIER
+from recam.training.augment import Augment
+from recam.training.cached_features import CachedFeatures, feature_path, save_features, view_generator
+from recam.training.loader import Batch, LabelledImages, MaskedImages
 from recam.training.loop import Schedule, Trained, fit
+from recam.training.model_selection import Validation
 from recam.training.optim import make_sgd, poly_decay, split_parameters
 
 CHECKPOINT = "training.safetensors"

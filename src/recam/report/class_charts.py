@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
-from recam.metrics import ERROR_NAMES, error_split
+from recam.evaluation.metrics import ERROR_NAMES, error_split
 from recam.report.figures import WIDTH, Cell, Figure, draw, legend_below, light
 from recam.report.reading import Outcome, RunView
 from recam.report.series import AT_ORACLE, Runs, choose_outcomes, classes_of, list_outcomes

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import StoreError
+from recam.evaluation.metrics import ConfusionMatrix, Scores
+from recam.evaluation.pixel_counts import TALLY, Tally, read_tally
 from recam.labels import ClassSet
-from recam.metrics import ConfusionMatrix, Scores
-from recam.pipeline.costs import cost_in_cams, minutes_behind
-from recam.pipeline.store import RECORD, StageFolder, open_run, read_json
-from recam.pipeline.supervision import MARK, told_supervision, used_saliency
-from recam.pipeline.tallies import TALLY, Tally, read_tally
+from recam.runfolder.costs import cost_in_cams, minutes_behind
+from recam.runfolder.store import RECORD, StageFolder, open_run, read_json
+from recam.runfolder.supervision import MARK, told_supervision, used_saliency
 
 Kind = Literal["cam", "control", "recam", "refined", "masks", "prediction", "truth"]
 

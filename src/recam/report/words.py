@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recam.pipeline.supervision import MARK
 from recam.report.reading import Outcome, RunView, maps_title
+from recam.runfolder.supervision import MARK
 
 
 @dataclass(frozen=True)

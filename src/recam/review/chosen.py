@@ -12,7 +12,7 @@ import tomli_w
 
 from recam.errors import RecipeError
 from recam.files import write_bytes
-from recam.pipeline.recipe import load_recipe
+from recam.recipe.recipe import load_recipe
 from recam.review.layers import Layer, RunView
 
 

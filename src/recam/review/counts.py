@@ -11,9 +11,9 @@ from recam.errors import StoreError
 from recam.files import atomic_write
 from recam.methods.cam import read_full
 from recam.methods.thresholds import ThresholdSweep
-from recam.pipeline.store import make_key
 from recam.review.jobs import Advance
 from recam.review.layers import Layer, RunView
+from recam.runfolder.store import make_key
 
 
 class TruthCounts:

@@ -15,9 +15,9 @@ from recam.errors import RecamError
 from recam.files import write_bytes
 from recam.labels import BACKGROUND, IGNORE
 from recam.methods.thresholds import apply_threshold
-from recam.pipeline.store import make_key
 from recam.progress import Progress
 from recam.review.layers import MASKS, MODEL, Item, Layer, RunView
+from recam.runfolder.store import make_key
 from recam.types import Mask
 
 VERSION = 1

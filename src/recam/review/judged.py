@@ -12,9 +12,9 @@ import PIL.Image
 from recam.data.images import read_mask, write_mask
 from recam.errors import DataError, StoreError
 from recam.labels import BACKGROUND, IGNORE, mask_value
-from recam.pipeline.store import read_seed
 from recam.review.decisions import MaskSource, State
 from recam.review.layers import CORRECTED, Item, Layer, RunView, mask_of_maps
+from recam.runfolder.store import read_seed
 from recam.types import Mask
 
 

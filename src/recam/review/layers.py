@@ -14,12 +14,12 @@ import PIL.Image
 
 from recam.data.catalog import open_catalog
 from recam.data.images import read_mask
+from recam.engine.work import RunData
 from recam.errors import RecamError, StoreError
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
-from recam.pipeline.recipe import Recipe
-from recam.pipeline.store import RunFolder, StageFolder, open_run, read_json, read_seed
-from recam.pipeline.work import RunData
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import RunFolder, StageFolder, open_run, read_json, read_seed
 from recam.types import Mask, Sample, SeedMaps
 
 REVIEW = "review"

@@ -9,22 +9,22 @@ from typing import Any
 import torch
 
 from recam.errors import StoreError
+from recam.inference.prediction import PRESENT
+from recam.inference.predictor import Predictor
+from recam.inference.run_models import find_models
 from recam.methods.cam import classify, read_full
 from recam.methods.pamr import PamrRefiner
 from recam.methods.recam import Weighting
 from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
 from recam.models.classifier import Classifier
-from recam.pipeline.prediction import PRESENT
-from recam.pipeline.predictor import Predictor
+from recam.models.saved import load_classifier
 from recam.pipeline.run_chain import RunChain, load_chain
-from recam.pipeline.run_models import find_models
 from recam.pipeline.seeds import encode_scales, make_seeds
-from recam.pipeline.trained import load_classifier
 from recam.pipeline.training_stages import WEIGHTS
-from recam.report.pictures import overlay_heat, overlay_mask
 from recam.review.layers import RunView
 from recam.types import Image, Mask
+from recam.visualize import overlay_heat, overlay_mask
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The one training loop: any objective, one process or many, killed and resumed at will.
 
-Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone (`recam.data.loader`),
+Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone (`recam.training.loader`),
 the learning rate from the step (`recam.training.optim`), what dropout draws from (seed, step, process), so a checkpoint needs weights
 (their average and the best too, where those are kept), optimizer and the step: the same for every process.
 """
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
-from recam.data.loader import Batch, EpochBatches, make_loader
 from recam.errors import RecamError
 from recam.progress import Progress
 from recam.training.checkpoint import load_checkpoint, save_checkpoint
-from recam.training.keeping import Validation, copy_state, judge, make_average
+from recam.training.loader import Batch, EpochBatches, make_loader
+from recam.training.model_selection import Validation, copy_state, judge, make_average
 
 
 class TrainingError(RecamError):
@@ -38,10 +38,10 @@ class Schedule:
     Attributes:
         epochs: passes over the data.
         batch: images a step over all processes.
-        workers: decoding processes, -1 chooses; see `recam.data.loader.make_loader`.
+        workers: decoding processes, -1 chooses; see `recam.training.loader.make_loader`.
         save_minutes: a checkpoint at the latest after so many minutes, besides one an epoch.
         steps: how many steps instead of `epochs`; the last epoch may be cut short.
-        average: decay of the running average of the weights that the objective ends with, see `recam.training.keeping`; 0: none.
+        average: decay of the running average of the weights that the objective ends with, see `recam.training.model_selection`; 0: none.
     """
 
     epochs: int

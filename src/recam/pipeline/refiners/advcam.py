@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from recam.engine.work import RunData
 from recam.methods.advcam import AdvCamRefiner
 from recam.models.folding import fold_batchnorm
+from recam.models.saved import load_classifier
 from recam.pipeline.chains import Link
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
 from recam.pipeline.seeds import view_pairs, weight_of
-from recam.pipeline.trained import load_classifier
 from recam.pipeline.training_stages import WEIGHTS
-from recam.pipeline.work import RunData
+from recam.recipe.recipe import Recipe
 from recam.types import Image
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from recam.data.saliency import SaliencyFolder
+from recam.engine.work import RunData
 from recam.errors import RecipeError
 from recam.methods.refine import Refiner
 from recam.methods.saliency import EdamRefiner, EdamSettings
 from recam.pipeline.chains import Link
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
-from recam.pipeline.work import RunData
+from recam.recipe.recipe import Recipe
 from recam.types import Sample
 
 

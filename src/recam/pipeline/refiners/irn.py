@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from recam.data.images import write_mask
-from recam.data.loader import MaskedImages
-from recam.data.transforms import Augment, normalise_image, resize_image, scaled_size
+from recam.engine.work import RunData, Stage, Work
 from recam.errors import RecamError
 from recam.labels import BACKGROUND, IGNORE
 from recam.methods.advcam import WALK_POWER
@@ -24,15 +23,16 @@ from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
 from recam.models.folding import fold_batchnorm
 from recam.models.irnet import IrNet
+from recam.models.saved import load_classifier, load_irnet, make_irnet, save_irnet
 from recam.pipeline.chains import Link
 from recam.pipeline.objectives import IrnObjective
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
 from recam.pipeline.segment_parts import PseudoMasks, mask_path
-from recam.pipeline.store import StageFolder, map_path, read_seed
-from recam.pipeline.trained import load_classifier, load_irnet, make_irnet, save_irnet
 from recam.pipeline.training_stages import WEIGHTS, train
-from recam.pipeline.work import RunData, Stage, Work
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import StageFolder, map_path, read_seed
+from recam.training.augment import Augment, normalise_image, resize_image, scaled_size
+from recam.training.loader import MaskedImages
 from recam.training.optim import split_parameters
 from recam.types import Image, Mask, Sample, SeedMaps
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from recam.engine.work import RunData
 from recam.errors import RecamError
 from recam.methods.crf import CrfRefiner, LabelCrfSettings, require_densecrf
 from recam.methods.pamr import PamrRefiner
 from recam.pipeline.chains import Link
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
-from recam.pipeline.work import RunData
+from recam.recipe.recipe import Recipe
 
 
 @refiner_steps.register("crf")

@@ -1,1 +1,0 @@
-"""How the built-in pictures are drawn: a plan of the scene first, then grounds, distractors and figures, back to front."""

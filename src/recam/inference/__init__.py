@@ -1,0 +1,1 @@
+"""From a trained network to masks of images: one image, files, windows, by PyTorch and by ONNX."""

@@ -1,0 +1,134 @@
+"""Exported networks as a function: images in, masks out, by onnxruntime, NumPy and Pillow alone.
+
+Does what `recam.inference.predictor` does with a run, on what `recam.export_model` wrote: ``segmenter.onnx`` where there is one, else the
+class maps of ``classifier.onnx``. All that is needed besides (classes, normalisation, how images are seen) is in the JSON card beside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recam.data.images import read_image
+from recam.errors import RecipeError, StoreError
+from recam.inference.onnx_session import open_session
+from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
+from recam.inference.windows import Asking, Refinement, make_refinement
+from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
+from recam.runfolder.store import read_json
+from recam.types import Image
+
+KINDS = ("segmenter", "classifier")
+"""Exported networks, by name of their files; the first that is there predicts."""
+STRIDE = 4
+EPS = 1e-5
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether `recam.export_model` wrote this folder."""
+    return any(Path(folder, f"{kind}.json").is_file() and Path(folder, f"{kind}.onnx").is_file() for kind in KINDS)
+
+
+class ExportedPredictor:
+    """Predicts masks with exported networks; arguments as of `recam.Predictor`.
+
+    Args:
+        folder: what `recam.export_model` wrote.
+        scales, flip, window, refine: None takes what the card says.
+        device: ``auto`` takes a GPU where onnxruntime has one; or ``cpu``, ``cuda``.
+        keep_planes: give the probability of each class at each pixel, too.
+
+    Raises:
+        DependencyError: onnxruntime is not installed; or `refine` needs a package that is not.
+        StoreError: no exported network there, or one that is damaged.
+        RecipeError: unknown device, or one that onnxruntime does not have; settings that make no sense.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        scales: Sequence[float] | None = None,
+        flip: bool | None = None,
+        device: str = "auto",
+        window: int | None = None,
+        refine: Refinement | None = None,
+        keep_planes: bool = False,
+    ) -> None:
+        if not is_exported(folder):
+            raise StoreError(f"{folder} holds no exported network. Name the folder that `recam export model RUN -o` was given.")
+        self.kind = next(kind for kind in KINDS if Path(folder, f"{kind}.onnx").is_file() and Path(folder, f"{kind}.json").is_file())
+        self.card = read_json(Path(folder, f"{self.kind}.json"))
+        self.classes = tuple(self.card["classes"])
+        self.keep = keep_planes
+        if window and self.kind == "classifier":
+            raise RecipeError("a sliding window needs a segmentation model, which was not exported: leave the window.")
+        own = dict(self.card["asking"])
+        given = {"scales": scales and tuple(scales), "flip": flip, "refine": refine}
+        chosen = {**own, "scales": tuple(own["scales"]), **{name: value for name, value in given.items() if value is not None}}
+        self.asking = Asking(**{**chosen, "window": own["window"] if window is None else window or None})
+        make_refinement(self.asking.refine)
+        network = Path(folder, f"{self.kind}.onnx")
+        if hashlib.sha256(network.read_bytes()).hexdigest() != self.card["sha256"]:
+            raise StoreError(f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again.")
+        self._session = open_session(network, device)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Hash of the file that predicts, and the thresholds of its class maps."""
+        threshold = {} if self.kind == "segmenter" else {"threshold": self.card["threshold"]}
+        threshold |= {"class_thresholds": self._class_thresholds} if self._class_thresholds else {}
+        return {"onnx": self.kind, "sha256": self.card["sha256"], **threshold}
+
+    @property
+    def _class_thresholds(self) -> dict[str, float]:
+        # Cards of earlier versions tell of none, and a segmentation network has no class maps.
+        own: dict[str, float] = self.card.get("class_thresholds", {})
+        return own
+
+    def __call__(self, image: Image | str | Path) -> Prediction:
+        """As `recam.Predictor`."""
+        pixels = read_image(image) if isinstance(image, str | Path) else image
+        if self.kind == "segmenter":
+            return SegmentationPrediction(self.classes, self.asking, self.keep)(pixels, self._probabilities_of)
+        return self._from_class_maps(pixels)
+
+    def _run(self, image: Image, scale: float, flip: bool, max_side: int | None) -> list[Planes]:
+        """Outputs for an image, and its mirror image, at one scale: (1 or 2, …) each."""
+        size = scaled_size((image.shape[0], image.shape[1]), scale, max_side)
+        view = normalise_pixels(resize_image(image, size), tuple(self.card["mean"]), tuple(self.card["std"]))  # (3, h, w)
+        views = np.stack([view, view[:, :, ::-1]]) if flip else view[None]
+        outputs: list[Planes] = self._session.run(None, {"images": np.ascontiguousarray(views)})
+        return outputs
+
+    def _probabilities_of(self, part: Image) -> Planes:
+        how = self.asking
+        size = (part.shape[0], part.shape[1])
+        total = np.zeros((len(self.classes) + 1, *size), np.float32)
+        for scale in how.scales:
+            logits = self._run(part, scale, how.flip, None if how.window else how.max_side)[0]  # (2, K+1, h, w)
+            raised = np.exp(logits - logits.max(1, keepdims=True))
+            probabilities = raised / raised.sum(1, keepdims=True)
+            mean = (probabilities[0] + probabilities[1][:, :, ::-1]) / 2 if how.flip else probabilities[0]  # (K+1, h, w)
+            total += resize_planes(mean, size)
+        return total / np.float32(len(how.scales))
+
+    def _from_class_maps(self, image: Image) -> Prediction:
+        how = self.asking
+        size = (image.shape[0], image.shape[1])
+        logits = self._run(image, 1.0, False, how.max_side)[0][0]  # (K,)
+        sure = tuple((1 / (1 + np.exp(-logits.astype(np.float64)))).tolist())
+        present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
+        strided = (-(-size[0] // STRIDE), -(-size[1] // STRIDE))
+        fused = np.zeros((len(present), *strided), np.float32)
+        for scale in how.scales if present else ():
+            raw = self._run(image, scale, how.flip, how.max_side)[1][:, present].clip(0)  # (2, n, h, w)
+            both = raw[0] + raw[1][:, :, ::-1] if how.flip else raw[0]
+            fused += resize_planes(both, strided)
+        maps = fused / (fused.max((1, 2), keepdims=True, initial=0) + np.float32(EPS))
+        full = resize_planes(maps, (strided[0] * STRIDE, strided[1] * STRIDE))[:, : size[0], : size[1]]  # (n, H, W)
+        threshold, own = self.card["threshold"], self._class_thresholds
+        return predict_from_maps(image, full, present, threshold, own, self.classes, sure, how, self.keep)

@@ -1,0 +1,178 @@
+"""From probabilities to a mask, for images of any size: whole, or through a sliding window of bounded memory.
+
+A window slides over an image that is larger than it. Where windows overlap, the mean of their probabilities counts (as test time of
+DeepLab and its successors does). Only one row of windows is held: as soon as no window below reaches a pixel row, that row's classes are
+chosen and its probabilities given up, so memory grows with window × width of the image, not with its area. Each window is seen at all
+scales and mirrored by itself, and refined by itself, which is what bounds these too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recam.errors import DependencyError, RecipeError, near_matches
+from recam.preprocess import Planes
+from recam.types import Image
+
+Refinement = Literal["none", "crf", "pamr"]
+REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
+SMALLEST_WINDOW = 32
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked for the mask of an image.
+
+    Attributes:
+        scales: factors at which the image is seen; probabilities are averaged.
+        flip: see the mirror image too.
+        max_side: larger images are first reduced to this longer side (pixels); not with a window.
+        window: side (pixels) of the window that slides over larger images; all are then seen at their own size. None: whole images.
+        overlap: part of a window that the next one sees again, from 0 to below 1.
+        refine: what cleans the probabilities along the edges of the image.
+
+    Raises:
+        RecipeError: all that makes no sense, at once.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = True
+    max_side: int | None = None
+    window: int | None = None
+    overlap: float = 0.25
+    refine: Refinement = "none"
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if not self.scales or min(self.scales) <= 0:
+            wrong.append(f"scales {self.scales}: give at least one factor, all above 0")
+        if self.window is not None and self.window < SMALLEST_WINDOW:
+            wrong.append(f"a window of {self.window} pixels: take {SMALLEST_WINDOW} or more, or none at all")
+        if not 0 <= self.overlap < 1:
+            wrong.append(f"overlap {self.overlap}: give a part from 0 to below 1")
+        if self.refine not in REFINEMENTS:
+            wrong.append(f"unknown refinement {self.refine!r}.{near_matches(self.refine, REFINEMENTS).rstrip('.?')}")
+        if wrong:
+            raise RecipeError("; ".join(wrong) + ".")
+
+    def slides_over(self, image: Image) -> bool:
+        """Whether a window slides over this image (H, W, 3)."""
+        return self.window is not None and max(image.shape[:2]) > self.window
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `make_mask` found.
+
+    Attributes:
+        planes: (H, W) uint8, the most probable plane of each pixel.
+        highest: (n,) float32, the largest probability of each plane anywhere.
+        probabilities: (n, H, W) uint8, 255 for a probability of 1; None where they were not to be kept.
+    """
+
+    planes: NDArray[np.uint8]
+    highest: NDArray[np.float32]
+    probabilities: NDArray[np.uint8] | None
+
+
+def make_mask(image: Image, probabilities_of: Callable[[Image], Planes], asking: Asking, keep: bool = False) -> Answer:
+    """The most probable plane of each pixel.
+
+    Args:
+        image: (H, W, 3) uint8.
+        probabilities_of: image (h, w, 3) → probabilities (n, h, w), asked with the whole image, or with one window after the other.
+        asking: its `window`, `overlap` and `refine` are used here; scales and mirror image are up to `probabilities_of`.
+        keep: keep all probabilities, in 8 bits.
+    """
+    refine = make_refinement(asking.refine)
+
+    def ask(part: Image) -> Planes:
+        return refine(part, probabilities_of(part))
+
+    height, width = image.shape[:2]
+    if not asking.slides_over(image):
+        return _choose(ask(image), keep)
+    window = asking.window or 0
+    tops, lefts = (_starts(side, window, asking.overlap) for side in (height, width))
+    parts: list[Answer] = []
+    carried: Planes | None = None  # (n, rows that the next windows reach too, W), not yet divided by how many windows saw them
+    counted = np.zeros(0, np.float32)
+    columns = _count(width, lefts, window)
+    for index, top in enumerate(tops):
+        rows = min(window, height - top)
+        band: Planes | None = None
+        for left in lefts:
+            part = ask(np.ascontiguousarray(image[top : top + rows, left : left + window]))
+            if band is None:
+                band = np.zeros((len(part), rows, width), np.float32)
+            band[:, :, left : left + window] += part
+        assert band is not None
+        seen = np.ones(rows, np.float32)
+        if carried is not None:
+            band[:, : carried.shape[1]] += carried
+            seen[: len(counted)] += counted
+        done = rows if index + 1 == len(tops) else tops[index + 1] - top
+        carried, counted = band[:, done:].copy(), seen[done:]
+        band = band[:, :done]
+        band /= seen[:done, None] * columns
+        parts.append(_choose(band, keep))
+    kept = [part.probabilities for part in parts if part.probabilities is not None]
+    return Answer(
+        np.concatenate([part.planes for part in parts]),
+        np.max([part.highest for part in parts], axis=0),
+        np.concatenate(kept, axis=1) if kept else None,
+    )
+
+
+def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
+    """A function (image (H, W, 3), probabilities (n, H, W)) → refined probabilities, at the published settings.
+
+    Raises:
+        DependencyError: pydensecrf2 or PyTorch is not installed; tells the way out.
+    """
+    if name == "none":
+        return lambda image, probabilities: probabilities
+    try:
+        import torch
+
+        from recam.methods.crf import crf_probabilities, require_densecrf
+        from recam.methods.pamr import refine
+    except ImportError as error:
+        raise DependencyError(f"refinement by {name} needs PyTorch: pip install torch. Or predict with refine = 'none'.") from error
+    if name == "crf":
+        require_densecrf()
+        return crf_probabilities
+
+    def by_pamr(image: Image, probabilities: Planes) -> Planes:
+        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float()  # (1, 3, H, W)
+        refined: Planes = refine(pixels, torch.from_numpy(probabilities)[None])[0].numpy()
+        return refined
+
+    return by_pamr
+
+
+def _choose(probabilities: Planes, keep: bool) -> Answer:
+    kept = np.rint(probabilities.clip(0, 1) * 255).astype(np.uint8) if keep else None
+    return Answer(probabilities.argmax(0).astype(np.uint8), probabilities.max((1, 2), initial=0).astype(np.float32), kept)
+
+
+def _starts(side: int, window: int, overlap: float) -> list[int]:
+    """Where windows begin along a side: evenly, each overlapping the one before by `overlap` of a window or more, the last at the end."""
+    if side <= window:
+        return [0]
+    step = max(1, int(window * (1 - overlap)))
+    count = -(-(side - window) // step) + 1
+    return [int(start) for start in np.linspace(0, side - window, count).round()]
+
+
+def _count(side: int, starts: list[int], window: int) -> NDArray[np.float32]:
+    """(side,) how many windows see each pixel."""
+    seen = np.zeros(side, np.float32)
+    for start in starts:
+        seen[start : start + window] += 1
+    return seen

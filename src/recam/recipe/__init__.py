@@ -1,0 +1,1 @@
+"""Recipes: TOML and keywords to validated settings."""

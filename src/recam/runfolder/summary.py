@@ -1,0 +1,156 @@
+"""What a run has found, read from its folder: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recam.runfolder.costs import Records, cost_in_cams, minutes_behind
+from recam.runfolder.store import RunFolder, read_json
+from recam.runfolder.supervision import MARK, told_supervision, used_saliency
+
+"""Behind maps that took more than image labels."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Results and costs of the finished stages of a run; prints itself.
+
+    Attributes:
+        root: the run folder.
+        made, skipped: stages that this call worked on, and those it found finished.
+        records: record of each finished stage by name; see `recam.runfolder.store`.
+    """
+
+    root: Path
+    made: tuple[str, ...]
+    skipped: tuple[str, ...]
+    records: dict[str, dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: scores (mIoU in [0, 1]) and costs by stage."""
+        scored_by = self._scored_by()
+        scores = {
+            name: found["oracle"]
+            | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
+            | {"minutes": minutes_behind(self.records, scored_by[name]), "cost_in_cams": cost_in_cams(self.records, scored_by[name])}
+            for name, found in self._seeds()
+        }
+        masks = self._results("masks")
+        used = {key: masks.get(key) for key in ("seeds", "threshold", "threshold_from")}
+        used |= {"class_thresholds": masks["class_thresholds"]} if masks.get("class_thresholds") else {}
+        return {
+            "seeds": scores,
+            "masks": {**used, "miou": self._miou("scores/masks")},
+            "segmentation": {"pseudo": self._miou("predictions/pseudo"), "truth": self._miou("predictions/truth")},
+            "supervision": {
+                "seeds": {name: self._supervision(stage) for name, stage in scored_by.items()},
+                "masks": self._supervision("masks"),
+                "segmentation": {kind: self._supervision(f"segment/{kind}") for kind in ("pseudo", "truth")},
+            },
+            "stages": {name: self._cost(record) for name, record in self.records.items()},
+        }
+
+    def __str__(self) -> str:
+        return f"run {self.root}{'' if self.made else ': nothing to do, every stage is up to date'}\n{self.table}"
+
+    @property
+    def table(self) -> str:
+        """Scores and costs, without a word on what this call did."""
+        lines: list[str] = []
+        seeds = self._seeds()
+        if seeds:
+            images = next(self._results(stage)["images"] for stage in self.records if "seeds" in self._results(stage))
+            scored_by = self._scored_by()
+            marks = {name: MARK if self._used_saliency(stage) else "" for name, stage in scored_by.items()}
+            named = max((28, *(len(name + marks[name]) + 2 for name, _ in seeds)))
+            heading = f"{'seed mIoU (' + str(images) + ' images)':<{named}}"
+            lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8} {'× CAM':>6}"]
+            for name, found in seeds:
+                cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
+                told = "  ".join(_score_at(cell) for cell in cells) + f"  {_cost(self.records, scored_by[name])}"
+                lines.append(f"{name + marks[name]:<{named}}{told}".rstrip())
+            lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
+            lines.append("minutes: of all trainings and maps behind, for all images; × CAM: in units of what CAM's maps took")
+            told_once = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
+            lines += [f"{MARK.strip()} supervision: {words}" for words in told_once]
+        masks = self._results("masks")
+        if masks:
+            score = self._miou("scores/masks")
+            told = f"pseudo masks from {masks['seeds']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
+            told += f", {len(masks.get('class_thresholds', ()))} classes at their own" * ("class_thresholds" in masks)
+            outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
+            lines += ["", f"{told}: {outcome}{self._told_saliency('masks')}"]
+        for kind, told in (
+            ("pseudo", "segmentation model, trained on pseudo masks"),
+            ("truth", "segmentation model, trained on true masks"),
+        ):
+            if f"predictions/{kind}" in self.records:
+                said = self._told_saliency(f"segment/{kind}")
+                held_out = self._results(f"predictions/{kind}")["images"]
+                lines.append(f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images{said}")
+        wide = max((20, *(len(name) + 2 for name in self.records)))
+        lines += ["", f"{'stage':<{wide}}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
+        for name, record in self.records.items():
+            cost = self._cost(record)
+            speed = "" if cost["images_per_second"] is None else f"{cost['images_per_second']:.1f}"
+            lines.append(f"{name:<{wide}}{cost['minutes']:8.2f} {speed:>9} {cost['peak_memory_mb']:9.0f}")
+        return "\n".join(lines)
+
+    def _results(self, stage: str) -> dict[str, Any]:
+        results: dict[str, Any] = self.records.get(stage, {}).get("results", {})
+        return results
+
+    def _seeds(self) -> list[tuple[str, dict[str, Any]]]:
+        return [item for stage in self.records if stage.startswith("scores/") for item in self._results(stage).get("seeds", {}).items()]
+
+    def _scored_by(self) -> dict[str, str]:
+        """The stage that scored each set of maps, by the maps' name."""
+        return {name: stage for stage in self.records if stage.startswith("scores/") for name in self._results(stage).get("seeds", {})}
+
+    def _supervision(self, stage: str) -> str | None:
+        return told_supervision(self.records.get(stage, {})) or None
+
+    def _used_saliency(self, stage: str) -> bool:
+        return used_saliency(self.records.get(stage, {}))
+
+    def _told_saliency(self, stage: str) -> str:
+        return f"; supervision: {self._supervision(stage)}" if self._used_saliency(stage) else ""
+
+    def _miou(self, stage: str) -> float | None:
+        miou: float | None = self._results(stage).get("scores", {}).get("miou")
+        return miou
+
+    @staticmethod
+    def _cost(record: dict[str, Any]) -> dict[str, Any]:
+        results, seconds = record.get("results", {}), record["seconds"]
+        passes = len(results["history"]) if "history" in results else 1
+        images = results.get("images_seen", results.get("images", 0) * passes)
+        speed = images / seconds if seconds and images and not record.get("resumed") else None
+        return {
+            "minutes": seconds / 60,
+            "images_per_second": speed,
+            "peak_memory_mb": record["peak_memory_mb"],
+            "resumed": bool(record.get("resumed")),
+        }
+
+
+def summarise(folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> RunSummary:
+    """The summary of a run folder, its stages in the given order."""
+    done = set(folder.done_stages())
+    records = {name: read_json(folder.root / name / "stage.json") for name in order if name in done}
+    return RunSummary(folder.root, made, skipped, records)
+
+
+def _score_at(found: dict[str, float] | None) -> str:
+    return f"{'none':>8} {'':>5}" if found is None else f"{100 * found['miou']:8.2f} {found['threshold']:5.2f}"
+
+
+def _cost(records: Records, scores_stage: str) -> str:
+    minutes, ratio = minutes_behind(records, scores_stage), cost_in_cams(records, scores_stage)
+    return f"{'' if minutes is None else f'{minutes:.2f}':>8} {'' if ratio is None else f'{ratio:.2f}':>6}"
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{100 * score:.2f}"

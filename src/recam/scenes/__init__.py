@@ -1,0 +1,1 @@
+"""The built-in scenes: drawn by the package itself."""

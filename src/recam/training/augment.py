@@ -1,0 +1,134 @@
+"""Augmentation of an image and its mask together, as a pure function of a random generator.
+
+Source: spec of the published training (IRN's loader): long side drawn from a range, ImageNet normalisation, mirror, random crop
+that is padded with zeros after normalising; segmentation draws a factor instead of a long side. One class does both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+
+from recam.labels import IGNORE
+from recam.preprocess import Triple, normalise_pixels, resize_image, scaled_size
+from recam.types import Grey, Image, Mask
+
+__all__ = ["Augment", "Triple", "normalise_image", "resize_image", "scaled_size"]
+
+
+def normalise_image(image: Image, mean: Triple, std: Triple) -> Tensor:
+    """(H, W, 3) uint8 → (3, H, W) float32, scaled to [0, 1], minus `mean`, over `std`."""
+    return torch.from_numpy(normalise_pixels(image, mean, std))
+
+
+def jitter_colours(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Change brightness, contrast and saturation by factors in 1 ± strength and turn the hue by up to ± strength / 5 of its circle.
+
+    Each change is made with probability 0.5, in this order. `strength` 0.5 has about the ranges that UperNet is usually trained with.
+    (H, W, 3) uint8 → (H, W, 3) uint8.
+    """
+    colours = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, 3) → (3, H, W)
+    changes = (adjust_brightness, adjust_contrast, adjust_saturation)
+    for change, wanted, amount in zip(changes, rng.random(3) < 0.5, rng.uniform(1 - strength, 1 + strength, 3), strict=True):
+        if wanted:
+            colours = change(colours, float(amount))
+    if rng.random() < 0.5:
+        colours = adjust_hue(colours, float(rng.uniform(-strength, strength)) / 5)
+    return np.ascontiguousarray(colours.numpy().transpose(1, 2, 0))
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Resize by chance, mirror by chance, crop by chance.
+
+    Attributes:
+        crop: side of the square that comes out, pixels.
+        mean, std: normalisation of images scaled to [0, 1].
+        long_side: (least, most) pixels that the longer side is resized to, drawn evenly; None where `scale` is used.
+        scale: (least, most) factor the image is resized by, drawn evenly; None where `long_side` is used.
+        max_side: larger images are first reduced to this longer side (pixels); matters with `scale`.
+        flip: probability of the mirror image.
+        frame: (longer, shorter) side in pixels; an image is first made as large as fits into that, whatever `max_side`; with `scale`.
+        jitter: strength of the colour jitter in [0, 1], see `jitter_colours`.
+    """
+
+    crop: int
+    mean: Triple
+    std: Triple
+    long_side: tuple[int, int] | None = None
+    scale: tuple[float, float] | None = None
+    max_side: int | None = None
+    flip: float = 0.5
+    frame: tuple[int, int] | None = None
+    jitter: float = 0.0
+
+    def __call__(self, image: Image, rng: np.random.Generator, mask: Mask | None = None) -> tuple[Tensor, Tensor | None]:
+        """Augment an image (H, W, 3) and its mask (H, W) alike.
+
+        Returns:
+            image (3, crop, crop) float32, normalised, zeros where the picture did not reach; mask (crop, crop) int64, 255 there.
+        """
+        size, flipped, inside, outside = self._draw_view((image.shape[0], image.shape[1]), rng)
+        resized = resize_image(image, size)
+        if flipped:
+            resized = resized[:, ::-1]
+        seen = np.ascontiguousarray(resized[inside])
+        if self.jitter:
+            seen = jitter_colours(seen, self.jitter, rng)
+        canvas = torch.zeros(3, self.crop, self.crop)
+        canvas[:, outside[0], outside[1]] = normalise_image(seen, self.mean, self.std)
+        if mask is None:
+            return canvas, None
+        resized_mask = np.asarray(PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST))
+        if flipped:
+            resized_mask = resized_mask[:, ::-1]
+        target = torch.full((self.crop, self.crop), IGNORE, dtype=torch.int64)
+        target[outside[0], outside[1]] = torch.from_numpy(resized_mask[inside].astype(np.int64))
+        return canvas, target
+
+    def move_grey(self, grey: Grey, rng: np.random.Generator) -> Tensor:
+        """What becomes of values (H, W) in [0, 1] that lie on an image, such as its saliency.
+
+        Args:
+            rng: in the same state as the generator that the image is augmented with: the same view is drawn.
+
+        Returns:
+            (crop, crop) float32 in [0, 1], 0 where the picture did not reach.
+        """
+        size, flipped, inside, outside = self._draw_view((grey.shape[0], grey.shape[1]), rng)
+        resized = np.asarray(PIL.Image.fromarray(grey).resize(size[::-1], PIL.Image.Resampling.BILINEAR)).clip(0, 1)
+        if flipped:
+            resized = resized[:, ::-1]
+        canvas = torch.zeros(self.crop, self.crop)
+        canvas[outside[0], outside[1]] = torch.from_numpy(np.ascontiguousarray(resized[inside]))
+        return canvas
+
+    def _draw_view(
+        self, size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[tuple[int, int], bool, tuple[slice, ...], tuple[slice, ...]]:
+        """Size to resize an image of `size` to, whether to mirror it, where to cut from it and where to put that."""
+        drawn = self._draw_size(size, rng)
+        flipped = bool(rng.random() < self.flip)
+        inside, outside = zip(*(_crop_span(side, self.crop, rng) for side in drawn), strict=True)
+        return drawn, flipped, inside, outside
+
+    def _draw_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        if self.long_side:
+            return scaled_size(size, float(rng.integers(self.long_side[0], self.long_side[1] + 1)) / max(size))
+        least, most = self.scale or (1.0, 1.0)
+        scale = least + (most - least) * rng.random()
+        if self.frame:
+            return scaled_size(size, scale * min(self.frame[0] / max(size), self.frame[1] / min(size)))
+        return scaled_size(size, scale, self.max_side)
+
+
+def _crop_span(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Where to cut from a side of the picture, and where to put it in the crop; by chance both when it is shorter and longer."""
+    length = min(side, crop)
+    cut, put = int(rng.integers(side - length + 1)), int(rng.integers(crop - length + 1))
+    return slice(cut, cut + length), slice(put, put + length)

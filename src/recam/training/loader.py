@@ -1,0 +1,141 @@
+"""From samples to batches: what comes out depends on (seed, epoch, index) alone.
+
+Not on worker processes, on their number, or on how often training was interrupted: a batch can be made again at any time, so a resumed
+run needs no state of loaders. Every rank takes its share of the same global batches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from recam.labels import multi_hot
+from recam.training.augment import Augment
+from recam.types import Grey, Mask, Sample
+
+Batch = dict[str, Tensor]
+Position = tuple[int, int]
+"""(epoch, index of the sample)."""
+
+
+@dataclass(frozen=True)
+class EpochBatches(Sampler[list[Position]]):
+    """Batches of positions for the epochs still to come, in an order that (seed, epoch) alone decides.
+
+    An epoch's images are cut into ⌈n / batch⌉ batches of nearly equal size, so that none is left out and none is nearly empty.
+
+    Attributes:
+        n: samples an epoch.
+        batch: images a step, over all ranks.
+        epochs: epochs in all.
+        steps: end after so many steps in all, where that is before the last epoch ends.
+        start: steps already taken.
+        rank, world: this process and how many there are; each takes every world-th image of a global batch.
+    """
+
+    n: int
+    batch: int
+    epochs: int
+    seed: int
+    steps: int | None = None
+    start: int = 0
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """⌈n / batch⌉."""
+        return -(-self.n // self.batch)
+
+    @property
+    def total(self) -> int:
+        """Steps from the first to the last."""
+        every = self.steps_per_epoch * self.epochs
+        return every if self.steps is None else min(every, self.steps)
+
+    def __len__(self) -> int:
+        return self.total - self.start
+
+    def __iter__(self) -> Iterator[list[Position]]:
+        for epoch in range(self.start // self.steps_per_epoch, self.epochs):
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
+            batches = np.array_split(order, self.steps_per_epoch)
+            begun = epoch * self.steps_per_epoch
+            for indices in batches[max(0, self.start - begun) : max(0, self.total - begun)]:
+                # A rank without an image of its own repeats one: every rank must take part in the step.
+                own = indices[self.rank :: self.world] if len(indices) > self.rank else indices[:1]
+                yield [(epoch, int(index)) for index in own]
+
+
+@dataclass(frozen=True)
+class LabelledImages(Dataset[Batch]):
+    """Augmented images with their image labels: ``images`` (3, crop, crop), ``labels`` (K,); ``saliency`` (1, crop, crop) if wanted.
+
+    Attributes:
+        read_saliency: the (H, W) saliency map of a sample; None: none is wanted.
+    """
+
+    samples: Sequence[Sample]
+    augment: Augment
+    n_classes: int
+    seed: int
+    read_saliency: Callable[[Sample], Grey] | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, position: Position) -> Batch:
+        epoch, index = position
+        sample = self.samples[index]
+        drawn = [self.seed, epoch, index]
+        image, _ = self.augment(sample.image.read(), np.random.default_rng(drawn))
+        batch = {"images": image, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
+        if self.read_saliency:
+            batch["saliency"] = self.augment.move_grey(self.read_saliency(sample), np.random.default_rng(drawn))[None]
+        return batch
+
+
+@dataclass(frozen=True)
+class MaskedImages(Dataset[Batch]):
+    """Augmented images with masks: ``images`` (3, crop, crop), ``masks`` (crop, crop) int64.
+
+    Attributes:
+        read_mask: the (H, W) uint8 mask of a sample: a pseudo mask from the run folder, or the truth.
+    """
+
+    samples: Sequence[Sample]
+    read_mask: Callable[[Sample], Mask]
+    augment: Augment
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, position: Position) -> Batch:
+        epoch, index = position
+        sample = self.samples[index]
+        rng = np.random.default_rng([self.seed, epoch, index])
+        image, mask = self.augment(sample.image.read(), rng, self.read_mask(sample))
+        assert mask is not None
+        return {"images": image, "masks": mask}
+
+
+def make_loader(dataset: Dataset[Batch], batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Batch]:
+    """A loader over `batches`; worker processes limit themselves to one thread each.
+
+    Args:
+        workers: processes that decode; 0 decodes in this one, -1 chooses: none on a machine of up to two cores, else up to eight.
+        pin: page-locked memory, for a GPU.
+    """
+    cores = os.cpu_count() or 1
+    count = workers if workers >= 0 else (0 if cores <= 2 else min(8, cores - 1))
+    options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if count else {}
+    # A generator of its own: to begin anew after an interruption must not move on the one that dropout draws from.
+    return DataLoader(dataset, batch_sampler=batches, num_workers=count, pin_memory=pin, generator=torch.Generator(), **options)

@@ -1,0 +1,64 @@
+"""What a piece of work costs."""
+
+import multiprocessing
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from recam.engine.measure import Measure
+from recam.engine.memory import held_memory, release_memory
+
+MIB = 2**20
+
+
+def test_memory_that_was_given_back_counts_and_so_does_time():
+    before = psutil.Process().memory_info().rss / MIB
+    with Measure() as cost:
+        held = np.ones(200 * MIB, np.uint8)
+        time.sleep(0.5)
+        del held
+    assert 190 < cost.peak_memory_mb - before < 260
+    assert 0.5 <= cost.seconds < 5
+    assert cost.peak_gpu_mb >= 0
+
+
+def _hold(own, ready, done):
+    held = np.ones(own * MIB, np.uint8)
+    ready.wait()
+    done.wait()
+    assert held[0]
+
+
+def test_what_workers_share_with_their_parent_counts_once_and_their_own_each():
+    shared = np.ones(300 * MIB, np.uint8)
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Barrier(3), context.Event()
+    alone = held_memory(psutil.Process()) / MIB
+    workers = [context.Process(target=_hold, args=(own, ready, done)) for own in (50, 100)]
+    for worker in workers:
+        worker.start()
+    try:
+        ready.wait(timeout=30)
+        together = held_memory(psutil.Process()) / MIB
+    finally:
+        done.set()
+        for worker in workers:
+            worker.join()
+    assert shared[0]
+    assert 140 < together - alone < 250
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives back memory that glibc keeps")
+def test_free_memory_is_given_back_to_the_system():
+    process = psutil.Process()
+    release_memory()
+    blocks = [np.ones(MIB // 16, np.uint8) for _ in range(16 * 150)]  # too small for glibc to return each by itself
+    after = np.ones(MIB // 16, np.uint8)
+    held = process.memory_info().rss
+    blocks.clear()
+    release_memory()
+    assert held - process.memory_info().rss > 100 * MIB
+    assert after.all()

@@ -1,0 +1,121 @@
+"""A finished run as a function: sizes, mirror, scales, sources, and folders of images that are never damaged."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from recam import Predictor
+from recam.data.images import read_mask, write_png
+from recam.errors import DataError, StoreError
+from recam.inference.files import predict
+from recam.inference.tta import most_probable, predict_probabilities
+from recam.models.saved import TrainedSegmenter
+from recam.models.segmenters import make_segmenter
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    torch.manual_seed(0)
+    network = make_segmenter("deeplabv3plus", "tu-tf_efficientnet_lite0", 3, "none", decoder_channels=16).eval()
+    return TrainedSegmenter(network, ("a", "b", "c"), (0.5,) * 3, (0.5,) * 3)
+
+
+def picture(height=50, width=70, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.3)])
+def test_probabilities(segmenter, scales):
+    probabilities = predict_probabilities(segmenter, picture(), scales, flip=True)
+    assert probabilities.shape == (4, 50, 70)
+    torch.testing.assert_close(probabilities.sum(0), torch.ones(50, 70))
+    mask = most_probable(probabilities)
+    assert (mask.shape, mask.dtype) == ((50, 70), np.uint8)
+    assert mask[3, 5] == int(probabilities[:, 3, 5].argmax())
+
+
+def test_with_its_mirror_an_image_is_seen_like_its_mirror(segmenter):
+    straight = predict_probabilities(segmenter, picture(), flip=True)
+    mirrored = predict_probabilities(segmenter, picture()[:, ::-1], flip=True)
+    torch.testing.assert_close(mirrored.flip(-1), straight)
+    alone = predict_probabilities(segmenter, picture(), flip=False)
+    other = predict_probabilities(segmenter, picture()[:, ::-1], flip=False)
+    torch.testing.assert_close((alone + other.flip(-1)) / 2, straight)
+
+
+def test_predictor_takes_arrays_and_files(tiny_run, tmp_path):
+    predictor = Predictor(tiny_run)
+    write_png(tmp_path / "a.png", picture())
+    from_array, from_file = predictor(picture()), predictor(tmp_path / "a.png")
+    assert np.array_equal(from_array.mask, from_file.mask)
+    assert from_array.mask.shape == (50, 70)
+    assert len(from_array.classes) == len(from_array.probabilities) == 10
+    assert all(0 <= probability <= 1 for probability in from_array.probabilities)
+    values = set(np.unique(from_array.mask).tolist()) - {0}
+    assert from_array.found == tuple(name for value, name in enumerate(from_array.classes, 1) if value in values)
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"b\.jpg"):
+        predictor(tmp_path / "b.jpg")
+
+
+def test_a_run_predicts_as_it_was_scored(tiny_run):
+    """The stored masks of the held-out scenes come out again."""
+    import recam
+
+    for sample in recam.open_catalog("scenes:", seed=6, size=64, train=12, val=4).samples("val")[:2]:
+        stored = read_mask(tiny_run / "predictions" / "pseudo" / f"{sample.id}.png")
+        assert np.array_equal(Predictor(tiny_run)(sample.image.read()).mask, stored)
+
+
+def test_without_a_segmentation_model_the_class_maps_answer(copy_of_tiny_run):
+    shutil.rmtree(copy_of_tiny_run / "segment")
+    prediction = Predictor(copy_of_tiny_run)(picture())
+    assert prediction.mask.shape == (50, 70)
+    assert len(prediction.probabilities) == 10
+    sure = {name for name, p in zip(prediction.classes, prediction.probabilities, strict=True) if p >= 0.5}
+    assert set(prediction.found) <= sure
+    shutil.rmtree(copy_of_tiny_run / "masks")
+    with pytest.raises(StoreError, match="neither a segmentation model nor pseudo masks"):
+        Predictor(copy_of_tiny_run)
+
+
+def test_what_is_no_run(tmp_path):
+    with pytest.raises(StoreError, match=r"holds no run\.json"):
+        Predictor(tmp_path)
+
+
+def test_predict_keeps_sub_folders_and_tells_bad_files(tiny_run, tmp_path):
+    for name in ("a", "sub/a"):
+        write_png(tmp_path / "in" / f"{name}.png", picture())
+    (tmp_path / "in" / "c.jpg").write_bytes(b"no picture")
+    report = predict(tiny_run, tmp_path / "in", tmp_path / "out")
+    assert report.images == 2
+    assert [problem.kind for problem in report.problems] == ["unreadable-image"]
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert written == {"a.png", "a_overlay.png", "sub/a.png", "sub/a_overlay.png"}
+    assert "c.jpg" in str(report)
+    assert sum(report.images_per_class.values()) >= 0
+    single = predict(tiny_run, [tmp_path / "in" / "a.png"], tmp_path / "single", scales=(0.5,), flip=True)
+    assert (tmp_path / "single" / "a.png").is_file()
+    assert single.images == 1
+
+
+def test_predict_never_writes_over_an_image_or_another_result(tiny_run, tmp_path):
+    write_png(tmp_path / "a.png", picture())
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(DataError, match=r"a\.png.*different folder"):
+        predict(tiny_run, tmp_path, tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    for name in ("x/a.png", "x/a_overlay.png", "y/a.png"):
+        write_png(tmp_path / "in" / name, picture())
+    with pytest.raises(DataError, match=r"would write the same"):
+        predict(tiny_run, [tmp_path / "in" / "x", tmp_path / "in" / "y"], tmp_path / "out")
+    with pytest.raises(DataError, match=r"would write the same .*a_overlay"):
+        predict(tiny_run, tmp_path / "in" / "x", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image in"):
+        predict(tiny_run, tmp_path / "empty", tmp_path / "out")

@@ -1,0 +1,248 @@
+"""The run folder: seeds that survive storing, stages set aside and taken back, a lock, nothing half written."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from recam.errors import StoreError
+from recam.files import TEMPORARY_ENDING, write_bytes
+from recam.runfolder.store import RunFolder, StageFolder, make_key, read_json, read_seed, save_seed, write_json
+from recam.tensors import load_tensors, save_tensors
+from recam.types import SeedMaps
+
+KEYS = ("a" * 16, "b" * 16)
+
+
+def smooth_maps(n, size, seed=0, cell=16, noise=0.0):
+    """Maps as a network gives them: one value each `cell` pixels, upsampled to a quarter of the image, the maximum at 1."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, n, -(-size[0] // cell), -(-size[1] // cell), generator=generator) ** 2
+    maps = F.interpolate(coarse, (-(-size[0] // 4), -(-size[1] // 4)), mode="bilinear", align_corners=False)[0]
+    maps = (maps + noise * torch.rand(maps.shape, generator=generator)).clamp(0)
+    return (maps / maps.amax((1, 2), keepdim=True)).numpy()
+
+
+def as_seed(maps, size):
+    return SeedMaps(maps, np.arange(len(maps)), size)
+
+
+@pytest.mark.parametrize(("bits", "error"), [(8, 1 / 510), (16, 1 / 131070)])
+def test_a_seed_survives_storing(tmp_path, bits, error):
+    maps = np.stack([np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3), np.zeros((2, 3), np.float32)])
+    save_seed(tmp_path / "sub" / "a.npz", SeedMaps(maps, np.array([4, 7]), (8, 12)), bits)
+    back = read_seed(tmp_path / "sub" / "a.npz")
+    assert np.abs(back.maps - maps).max() <= error + 1e-7
+    assert back.maps.dtype == np.float32
+    assert (back.maps.min(), back.maps.max()) == (0, 1)
+    assert back.class_indices.tolist() == [4, 7]
+    assert back.size == (8, 12)
+
+
+def test_an_image_without_labels_has_an_empty_seed(tmp_path):
+    save_seed(tmp_path / "a.npz", SeedMaps(np.zeros((0, 2, 3), np.float32), np.zeros(0, np.int64), (8, 12)))
+    assert read_seed(tmp_path / "a.npz").maps.shape == (0, 2, 3)
+
+
+# A feature covers 16 pixels; at four scales the finest view covers 8, and the sum of scales roughens the maps a little.
+@pytest.mark.parametrize(("cell", "noise"), [(64, 0.0), (16, 0.0), (8, 0.0), (16, 0.02)])
+def test_a_seed_takes_at_most_20_kb_an_image_and_class(tmp_path, cell, noise):
+    size = (375, 500)
+    save_seed(tmp_path / "a.npz", as_seed(smooth_maps(3, size, cell=cell, noise=noise), size))
+    assert (tmp_path / "a.npz").stat().st_size <= 3 * 20_000
+
+
+def test_seeds_hold_no_pickle(tmp_path):
+    save_seed(tmp_path / "a.npz", as_seed(smooth_maps(1, (32, 32)), (32, 32)))
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert {name: file[name].dtype.kind for name in file.files} == {"maps": "u", "class_indices": "i", "size": "i"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "scrambled", "not-zip"])
+def test_a_damaged_seed_is_named(tmp_path, damage):
+    path = tmp_path / "a.npz"
+    save_seed(path, as_seed(smooth_maps(1, (64, 64)), (64, 64)))
+    content = path.read_bytes()
+    middle = len(content) // 3
+    scrambled = content[:middle] + bytes(255 - byte for byte in content[middle : middle + 40]) + content[middle + 40 :]
+    damaged = {"empty": b"", "cut": content[: len(content) // 2], "scrambled": scrambled, "not-zip": b"no seed at all"}
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(damaged[damage])
+    with pytest.raises(StoreError, match=r"a\.npz cannot be read as class maps .*`recam run` makes it again"):
+        read_seed(path)
+
+
+def test_keys():
+    parts = {"stage": "x", "settings": {"epochs": 3, "scales": (1.0, 0.5)}, "data": {"train": "f"}}
+    assert len(make_key(parts)) == 16
+    assert make_key(parts) == make_key(json.loads(json.dumps(parts)))
+    assert make_key(parts) == make_key(dict(reversed(parts.items())))
+    others = [
+        parts | {"settings": {"epochs": 4, "scales": (1.0, 0.5)}},
+        parts | {"settings": {"epochs": 3, "scales": (0.5, 1.0)}},
+        parts | {"data": {"train": "g"}},
+        parts | {"version": 2},
+    ]
+    assert len({make_key(each) for each in [parts, *others]}) == 5
+
+
+def make_stage(run, name, key, files):
+    stage = run.open_stage(name, key)
+    stage.begin({})
+    for file, content in files.items():
+        write_bytes(stage.path / file, content)
+    stage.finish({"results": {}})
+    return stage
+
+
+def contents(path):
+    return {
+        str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file() and file.name != "stage.json"
+    }
+
+
+def test_another_key_sets_aside_and_the_old_one_takes_back(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    make_stage(run, "seeds/cam", KEYS[0], {"w/a.npz": b"1", "w/sub/b.npz": b"2"})
+    other = run.open_stage("seeds/cam", KEYS[1])
+    assert not other.is_done
+    assert contents(other.path) == {}
+    make_stage(run, "seeds/cam", KEYS[1], {"w/a.npz": b"3"})
+    back = run.open_stage("seeds/cam", KEYS[0])
+    assert back.is_done
+    assert contents(back.path) == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
+    assert run.open_stage("seeds/cam", KEYS[1]).is_done
+    assert run.done_stages() == ["seeds/cam"]
+
+
+def test_a_stage_without_record_is_never_taken_for_a_part_of_the_new(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    write_bytes(run.root / "masks" / "a.png", b"of who knows what")
+    stage = run.open_stage("masks", KEYS[0])
+    assert contents(stage.path) == {}
+    assert [file.read_bytes() for file in (run.root / "old").rglob("a.png")] == [b"of who knows what"]
+
+
+def test_a_stage_is_done_only_while_all_of_it_is_there(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    stage = make_stage(run, "masks", KEYS[0], {"a.png": b"1", "sub/b.png": b"2"})
+    assert stage.is_done
+    assert not StageFolder("masks", stage.path, KEYS[1]).is_done
+    (stage.path / "sub" / "b.png").unlink()
+    assert not stage.is_done
+    stage.begin({})
+    write_bytes(stage.path / "sub" / "b.png", b"2")
+    assert not stage.is_done
+    stage.finish({})
+    assert stage.is_done
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    stage = run.open_stage("masks", KEYS[0])
+    (stage.path / "sub").mkdir()
+    for half in (stage.path / f".a.png.0{TEMPORARY_ENDING}", stage.path / "sub" / f".b.png.1{TEMPORARY_ENDING}"):
+        half.write_bytes(b"half")
+    assert stage.count_files() == 0
+    stage.begin({})
+    assert contents(stage.path) == {}
+
+
+def test_only_finished_stages_are_read(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    stage = run.open_stage("masks", KEYS[0])
+    stage.begin({})
+    with pytest.raises(StoreError, match="no finished stage 'masks'"):
+        run.stage("masks")
+    stage.finish({})
+    assert run.stage("masks").key == KEYS[0]
+
+
+def test_one_process_at_a_time(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.lock():
+        with pytest.raises(StoreError, match=rf"another process \(process {os.getpid()}\) is working in .*run"), RunFolder(run.root).lock():
+            pass
+        # A look at the folder is no work in it.
+        assert RunFolder(run.root).done_stages() == []
+    with RunFolder(run.root).lock():
+        pass
+
+
+def test_a_lock_is_left_when_the_work_fails(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(ZeroDivisionError), run.lock():
+        raise ZeroDivisionError
+    with run.lock():
+        pass
+
+
+def test_foreign_folders_and_files_are_refused(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    with pytest.raises(StoreError, match="holds files that are no run of recam"):
+        RunFolder(tmp_path / "photos")
+    with pytest.raises(StoreError, match="is a file; name a folder"):
+        RunFolder(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "empty").mkdir()
+    RunFolder(tmp_path / "empty")
+    with pytest.raises(StoreError, match=r"cannot be written .*Name another folder"), RunFolder(Path(os.devnull) / "run").lock():
+        pass
+
+
+def test_json(tmp_path):
+    write_json(tmp_path / "a.json", {"x": (1, 2), "y": None})
+    assert read_json(tmp_path / "a.json") == {"x": [1, 2], "y": None}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert read_json(tmp_path / "a.json") == {"x": [1, 2], "y": None}
+    (tmp_path / "a.json").write_text('{"x": ')
+    with pytest.raises(StoreError, match=r"a\.json cannot be read .*makes it again"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(StoreError, match=r"b\.json is not there"):
+        read_json(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("write", ["json", "seed", "tensors"])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, write):
+    path = tmp_path / "file"
+    writers = {
+        "json": lambda value: write_json(path, {"value": value}),
+        "seed": lambda value: save_seed(path, as_seed(np.full((1, 2, 2), value, np.float32), (8, 8))),
+        "tensors": lambda value: save_tensors(path, {"x": torch.full((2,), float(value))}, {}),
+    }
+    writers[write](1)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"disk full while writing .*file; nothing was damaged"):
+        writers[write](0)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_tensors_keep_type_and_text(tmp_path):
+    tensors = {"a": torch.arange(6, dtype=torch.int64).reshape(2, 3).T, "b": torch.zeros(2, 2, dtype=torch.bfloat16)}
+    save_tensors(tmp_path / "x.safetensors", tensors, {"step": 3, "name": "ü"})
+    back, meta = load_tensors(tmp_path / "x.safetensors")
+    assert meta == {"step": 3, "name": "ü"}
+    assert all(torch.equal(back[name], value) and back[name].dtype == value.dtype for name, value in tensors.items())
+    (tmp_path / "x.safetensors").write_bytes(b"\x80\x04no tensors")
+    with pytest.raises(StoreError, match=r"x\.safetensors cannot be read"):
+        load_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["int64", "float32"])
+def test_maps_of_another_type_are_refused_not_read_as_zero(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", maps=np.ones((1, 2, 2), kind), class_indices=np.array([0]), size=np.array([8, 8]))
+    with pytest.raises(StoreError, match=f"its maps are {kind}; they must be uint8 or uint16"):
+        read_seed(tmp_path / "a.npz")
