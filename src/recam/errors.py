@@ -15,7 +15,7 @@ class DataError(RecamError):
     """A data set, an image or a mask that cannot be used as it is."""
 
 
-class RecipeError(RecamError):
+class RecipeError(RecamError, ValueError):
     """A setting, or a combination of settings, that makes no sense."""
 
 

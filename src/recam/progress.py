@@ -93,3 +93,8 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "images", quiet
         for item in items:
             yield item
             progress.advance()
+
+
+def say(text: str) -> None:
+    """A message for people, as it is, on standard error."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

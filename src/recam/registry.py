@@ -70,6 +70,13 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._is_loaded:
             return
         self._is_loaded = True  # at once: what is imported here may ask
+        try:
+            self._import_all()
+        except BaseException:
+            self._is_loaded = False
+            raise
+
+    def _import_all(self) -> None:
         for name in self.builtin:
             module = import_module(name)
             for inner in pkgutil.iter_modules(getattr(module, "__path__", ())):

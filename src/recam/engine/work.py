@@ -1,126 +1,49 @@
-"""What a stage is, and what it is given to work with."""
+"""What a stage is given to work with."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from recam.data.catalog import Catalog, fingerprint
-from recam.digests import Digest, FileDigests
-from recam.errors import DataError, StoreError
-from recam.progress import Progress, track
-from recam.recipe.recipe import Recipe
-from recam.recipe.sections import DataSettings
+from recam.data.roles import RunData
+from recam.engine.compute import ComputeSettings
+from recam.errors import StoreError
+from recam.interrupts import ignore_interrupts, interrupts_deferred
+from recam.progress import Progress
 from recam.runfolder.store import StageFolder
 from recam.types import Sample
-
-Role = Literal["train", "score", "val"]
-Fingerprint = Callable[[Iterable[Sample], Digest], str]
-SHOW_AFTER = 1.0
-"""Seconds that reading files may take before it is shown; the next time their hashes are known and there is nothing to show."""
-
-
-@dataclass(frozen=True)
-class RunData:
-    """The data set of a run, by role.
-
-    Attributes:
-        catalog: the open data set.
-        settings: which split plays which role, where not the catalog's own choice.
-        excluded: ids of samples that the check found damaged and the recipe said to skip.
-        digests: what files hold.
-        quiet: show no progress (all processes but the first).
-    """
-
-    catalog: Catalog
-    settings: DataSettings
-    excluded: frozenset[str] = frozenset()
-    digests: FileDigests = field(default_factory=FileDigests)
-    quiet: bool = False
-
-    def split(self, role: Role) -> str | None:
-        """Name of the split that plays a role; None where none does."""
-        chosen: str | None = getattr(self.settings, role)
-        own: str | None = getattr(self.catalog.roles, role)
-        return own if chosen is None else chosen
-
-    @cached_property
-    def train(self) -> list[Sample]:
-        """Samples whose image labels are learned from. Raises `DataError` where there is none."""
-        samples = self._samples("train")
-        if not samples:
-            raise DataError(f"the split {self.split('train')!r} holds no usable image; `recam check` tells why.")
-        return samples
-
-    @cached_property
-    def score(self) -> list[Sample]:
-        """Samples with a true mask that score seeds and pseudo masks; empty where there is no truth."""
-        return [sample for sample in self._samples("score") if sample.mask is not None]
-
-    @cached_property
-    def val(self) -> list[Sample]:
-        """Held-out samples with a true mask that score segmentation models; empty where there is no truth."""
-        return [sample for sample in self._samples("val") if sample.mask is not None]
-
-    @cached_property
-    def seeded(self) -> list[Sample]:
-        """Samples that seeds are made for: those to train on and those to score."""
-        known = {sample.id for sample in self.train}
-        return self.train + [sample for sample in self.score if sample.id not in known]
-
-    def fingerprint(self, role: str, of: Fingerprint = fingerprint) -> str:
-        """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples `of` looks at."""
-        if (role, of) not in self._fingerprints:
-            samples = getattr(self, role)
-            shown = track(samples, "reading files", len(samples), quiet=self.quiet, after=SHOW_AFTER)
-            self._fingerprints[role, of] = of(shown, self.digests)
-        return self._fingerprints[role, of]
-
-    def weights_key(self, weights: str) -> dict[str, str]:
-        """What a result depends on besides the name of its weights: the content, where that names a file."""
-        return {"weights_content": self.digests(Path(weights))} if Path(weights).is_file() else {}
-
-    @cached_property
-    def _fingerprints(self) -> dict[tuple[str, Fingerprint], str]:
-        return {}
-
-    def _samples(self, role: Role) -> list[Sample]:
-        split = self.split(role)
-        samples = self.catalog.samples(split) if split else ()
-        return [sample for sample in samples if sample.id not in self.excluded]
 
 
 @dataclass(frozen=True)
 class Work:
     """What a stage's function is given.
 
+    Settings that the result depends on are given to it beside; what stands here changes no result.
+
     Attributes:
-        recipe: all settings; a stage may read just those that it declares.
         data: the data set by role.
         folder: where to write.
         inputs: folders of the stages it needs, by name.
         accelerator: device, precision, and which process of how many this is.
+        compute: how many workers, how often a training is saved.
     """
 
-    recipe: Recipe
     data: RunData
     folder: StageFolder
     inputs: Mapping[str, StageFolder]
     accelerator: Accelerator
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     def each(self, samples: Sequence[Sample], finished: Callable[[Sample], bool], do: Callable[[Sample], None], processes: bool) -> None:
         """`do` for this process's part of the samples not finished yet, with progress.
@@ -138,19 +61,20 @@ class Work:
             with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
                 pending: deque[Future[None]] = deque()
                 for sample in self.share(samples, finished):
-                    pending.append(pool.submit(do, sample))
+                    with interrupts_deferred():  # the first starts the processes
+                        pending.append(pool.submit(do, sample))
                     if len(pending) > 2 * workers:
                         pending.popleft().result()
                 for future in pending:
                     future.result()
         except BrokenProcessPool as error:
             raise StoreError(
-                f"{self.folder.name}: one of {workers} worker processes was ended from outside, for want of memory as a rule. Set"
-                " compute.workers to fewer; the same command goes on where it was."
+                f"{self.folder.name}: one of {workers} worker processes was ended from outside, usually out of memory. Set"
+                " compute.workers to fewer; to resume, run the same command."
             ) from error
 
     def _count_workers(self) -> int:
-        asked = self.recipe.compute.workers
+        asked = self.compute.workers
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, asked if asked >= 0 else cores // self.accelerator.num_processes)
 
@@ -164,37 +88,6 @@ class Work:
                 progress.advance()
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One step of the pipeline: what it makes, and all that its result depends on.
-
-    Attributes:
-        name: also its folder.
-        group: what ``--until`` names.
-        make: does the work, resuming from what the folder holds; returns results for the record (JSON-ready).
-        settings: the part of the recipe that the result depends on, JSON-ready.
-        needs: names of the stages it reads, as far as those are wanted.
-        roles: roles whose data it reads.
-        wanted: whether the recipe asks for it and the data allow it.
-        version: raised when the code changes what comes out.
-        reads: names of further stages it reads, whose settings its result does not depend on beyond what `settings` and `roles` tell.
-        holds_enough: whether the results of a finished stage hold all that recipe and data want of it; where not, it goes on.
-        supervision: what people had to say for its results, beyond that of the stages it needs, e.g. ``image labels``.
-    """
-
-    name: str
-    group: str
-    make: Callable[[Work], dict[str, Any]]
-    settings: Callable[[Recipe, RunData], dict[str, Any]]
-    needs: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
-    wanted: Callable[[Recipe, RunData], bool] = lambda recipe, data: True
-    version: int = 1
-    reads: tuple[str, ...] = ()
-    holds_enough: Callable[[Recipe, RunData, Mapping[str, Any]], bool] = lambda recipe, data, results: True
-    supervision: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
-
-
 def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:
     """Add up integer arrays over all processes, in place."""
     if work.accelerator.num_processes == 1:
@@ -205,8 +98,7 @@ def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:
 
 
 def _begin_worker() -> None:
-    # Ctrl-C reaches all processes of a terminal; the one that everybody works for tells it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     # One process a core: more threads would only wait for each other.
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from recam.evaluation.ious import mean_over_present
 from recam.labels import BACKGROUND, IGNORE
-from recam.methods.thresholds import mean_over_present
 from recam.types import Mask
 
 WIDTH = 0.02

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import DataError
+from recam.evaluation.ious import check_mask_values, class_ious, mean_over_present
 from recam.labels import IGNORE, ClassSet
-from recam.methods.thresholds import check_mask_values, class_ious, mean_over_present
 from recam.types import Mask
 
 

@@ -1,4 +1,4 @@
-"""Asking a segmentation model for the mask of an image: several scales and the mirror image, probabilities averaged."""
+"""Test-time augmentation: a segmentation model applied at several scales and to the mirrored image, probabilities averaged."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recam.errors import RecipeError
-from recam.inference.windows import Asking, Refinement, make_mask
+from recam.inference.settings import InferenceSettings
+from recam.inference.windows import make_mask
 from recam.models.saved import TrainedSegmenter
 from recam.preprocess import Planes
-from recam.recipe.recipe import Recipe
 from recam.training.augment import normalise_image, resize_image, scaled_size
 from recam.types import Image, Mask
 
@@ -54,45 +53,13 @@ def most_probable(probabilities: Tensor) -> Mask:
     return mask
 
 
-def asking_of(
-    recipe: Recipe,
-    segmenting: bool = True,
-    scales: Sequence[float] | None = None,
-    flip: bool | None = None,
-    window: int | None = None,
-    refine: Refinement | None = None,
-) -> Asking:
-    """A run's own way of asking its models, or what is given instead.
-
-    Args:
-        recipe: the run's settings.
-        segmenting: whether a segmentation model is asked, or the classifier for its class maps.
-        scales, flip, refine: None takes the recipe's.
-        window: 0 for none; None takes the recipe's.
-
-    Raises:
-        RecipeError: a window for class maps; or as `Asking` does.
-    """
-    own = recipe.predict if segmenting else recipe.seeds
-    if window and not segmenting:
-        raise RecipeError("a sliding window needs a segmentation model, which this run has not: leave the window.")
-    return Asking(
-        scales=tuple(own.scales if scales is None else scales),
-        flip=own.flip if flip is None else flip,
-        max_side=recipe.data.max_side,
-        window=(recipe.predict.window if window is None else window or None) if segmenting else None,
-        overlap=recipe.predict.overlap,
-        refine=recipe.predict.refine if refine is None else refine,
-    )
-
-
-def ask_segmenter(segmenter: TrainedSegmenter, image: Image, asking: Asking) -> Planes:
+def segment_part(segmenter: TrainedSegmenter, image: Image, settings: InferenceSettings) -> Planes:
     """`predict_probabilities` of an image, or of a window of it, which is seen at its own size."""
-    max_side = None if asking.window else asking.max_side
-    probabilities: Planes = predict_probabilities(segmenter, image, asking.scales, asking.flip, max_side).numpy()
+    max_side = None if settings.window else settings.max_side
+    probabilities: Planes = predict_probabilities(segmenter, image, settings.scales, settings.flip, max_side).numpy()
     return probabilities
 
 
-def predict_mask(segmenter: TrainedSegmenter, image: Image, asking: Asking) -> Mask:
+def predict_mask(segmenter: TrainedSegmenter, image: Image, settings: InferenceSettings) -> Mask:
     """The (H, W) uint8 mask of an image (H, W, 3): 0 background, k class k−1."""
-    return make_mask(image, lambda part: ask_segmenter(segmenter, part, asking), asking).planes
+    return make_mask(image, lambda part: segment_part(segmenter, part, settings), settings).planes

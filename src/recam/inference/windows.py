@@ -10,63 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recam.errors import DependencyError, RecipeError, near_matches
+from recam.errors import DependencyError
+from recam.inference.settings import InferenceSettings, Refinement
 from recam.preprocess import Planes
 from recam.types import Image
 
-Refinement = Literal["none", "crf", "pamr"]
-REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
-SMALLEST_WINDOW = 32
-
 
 @dataclass(frozen=True)
-class Asking:
-    """How a model is asked for the mask of an image.
-
-    Attributes:
-        scales: factors at which the image is seen; probabilities are averaged.
-        flip: see the mirror image too.
-        max_side: larger images are first reduced to this longer side (pixels); not with a window.
-        window: side (pixels) of the window that slides over larger images; all are then seen at their own size. None: whole images.
-        overlap: part of a window that the next one sees again, from 0 to below 1.
-        refine: what cleans the probabilities along the edges of the image.
-
-    Raises:
-        RecipeError: all that makes no sense, at once.
-    """
-
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = True
-    max_side: int | None = None
-    window: int | None = None
-    overlap: float = 0.25
-    refine: Refinement = "none"
-
-    def __post_init__(self) -> None:
-        wrong = []
-        if not self.scales or min(self.scales) <= 0:
-            wrong.append(f"scales {self.scales}: give at least one factor, all above 0")
-        if self.window is not None and self.window < SMALLEST_WINDOW:
-            wrong.append(f"a window of {self.window} pixels: take {SMALLEST_WINDOW} or more, or none at all")
-        if not 0 <= self.overlap < 1:
-            wrong.append(f"overlap {self.overlap}: give a part from 0 to below 1")
-        if self.refine not in REFINEMENTS:
-            wrong.append(f"unknown refinement {self.refine!r}.{near_matches(self.refine, REFINEMENTS).rstrip('.?')}")
-        if wrong:
-            raise RecipeError("; ".join(wrong) + ".")
-
-    def slides_over(self, image: Image) -> bool:
-        """Whether a window slides over this image (H, W, 3)."""
-        return self.window is not None and max(image.shape[:2]) > self.window
-
-
-@dataclass(frozen=True)
-class Answer:
+class MaskOfWindows:
     """What `make_mask` found.
 
     Attributes:
@@ -80,26 +35,26 @@ class Answer:
     probabilities: NDArray[np.uint8] | None
 
 
-def make_mask(image: Image, probabilities_of: Callable[[Image], Planes], asking: Asking, keep: bool = False) -> Answer:
+def make_mask(image: Image, probabilities_of: Callable[[Image], Planes], settings: InferenceSettings, keep: bool = False) -> MaskOfWindows:
     """The most probable plane of each pixel.
 
     Args:
         image: (H, W, 3) uint8.
         probabilities_of: image (h, w, 3) → probabilities (n, h, w), asked with the whole image, or with one window after the other.
-        asking: its `window`, `overlap` and `refine` are used here; scales and mirror image are up to `probabilities_of`.
+        settings: its `window`, `overlap` and `refine` are used here; scales and mirror image are up to `probabilities_of`.
         keep: keep all probabilities, in 8 bits.
     """
-    refine = make_refinement(asking.refine)
+    refine = make_refinement(settings.refine)
 
     def ask(part: Image) -> Planes:
         return refine(part, probabilities_of(part))
 
     height, width = image.shape[:2]
-    if not asking.slides_over(image):
+    if not settings.slides_over(image):
         return _choose(ask(image), keep)
-    window = asking.window or 0
-    tops, lefts = (_starts(side, window, asking.overlap) for side in (height, width))
-    parts: list[Answer] = []
+    window = settings.window or 0
+    tops, lefts = (_starts(side, window, settings.overlap) for side in (height, width))
+    parts: list[MaskOfWindows] = []
     carried: Planes | None = None  # (n, rows that the next windows reach too, W), not yet divided by how many windows saw them
     counted = np.zeros(0, np.float32)
     columns = _count(width, lefts, window)
@@ -122,7 +77,7 @@ def make_mask(image: Image, probabilities_of: Callable[[Image], Planes], asking:
         band /= seen[:done, None] * columns
         parts.append(_choose(band, keep))
     kept = [part.probabilities for part in parts if part.probabilities is not None]
-    return Answer(
+    return MaskOfWindows(
         np.concatenate([part.planes for part in parts]),
         np.max([part.highest for part in parts], axis=0),
         np.concatenate(kept, axis=1) if kept else None,
@@ -156,9 +111,9 @@ def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
     return by_pamr
 
 
-def _choose(probabilities: Planes, keep: bool) -> Answer:
+def _choose(probabilities: Planes, keep: bool) -> MaskOfWindows:
     kept = np.rint(probabilities.clip(0, 1) * 255).astype(np.uint8) if keep else None
-    return Answer(probabilities.argmax(0).astype(np.uint8), probabilities.max((1, 2), initial=0).astype(np.float32), kept)
+    return MaskOfWindows(probabilities.argmax(0).astype(np.uint8), probabilities.max((1, 2), initial=0).astype(np.float32), kept)
 
 
 def _starts(side: int, window: int, overlap: float) -> list[int]:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from recam.errors import RecipeError
 from recam.methods.cam import Resolution, class_maps, full_size, fuse_views, normalise, strided_size, weight_rows
+from recam.settings import Settings
 from recam.types import Image, SeedMaps
 
 WALK_POWER = 1.5
@@ -43,24 +44,20 @@ They need a graph, so not under `torch.inference_mode`.
 
 
 @dataclass(frozen=True)
-class AdvCamSettings:
-    """How far and how carefully images climb; the defaults are the published ones.
-
-    Attributes:
-        steps: T, steps for each class and scale.
-        step_size: ξ, how far the pixel with the largest gradient moves in a step, in units of the normalised image.
-        mu: μ, the weight of the restriction that regions found already change little.
-        mask_threshold: a position is restricted where the class map exceeds this share of its maximum.
-        published_scale_rule: scale 0.5 takes half of the steps, and the factor 2 that makes up for it stays on for all other scales, so
-            that scale 0.5 has about half of their weight. Off: all scales alike (ours).
-    """
+class AdvCamSettings(Settings):
+    """How far and how carefully images climb; the defaults are the published ones."""
 
     steps: int = 27
+    """T, steps for each class and scale."""
     step_size: float = 0.08
+    """Ξ, how far the pixel with the largest gradient moves in a step, in units of the normalised image."""
     mu: float = 7.0
+    """Μ, the weight of the restriction that regions found already change little."""
     mask_threshold: float = 0.5
+    """A position is restricted where the class map exceeds this share of its maximum."""
     published_scale_rule: bool = False
-
+    """Scale 0.5 takes half of the steps, and the factor 2 that makes up for it stays on for all other scales, so that
+    scale 0.5 has about half of their weight. Off: all scales alike (ours)."""
     def __post_init__(self) -> None:
         problems = []
         if self.steps < 1:

@@ -23,6 +23,7 @@ from recam.errors import DataError, DependencyError, RecipeError
 from recam.labels import BACKGROUND, IGNORE, mask_values
 from recam.methods.cam import read_full
 from recam.methods.refine import check_threshold, one_plane_a_class, with_background, without_background
+from recam.settings import Settings
 from recam.types import Image, Maps, Mask, SeedMaps
 
 SMALLEST_PROBABILITY = 1e-5
@@ -30,25 +31,21 @@ SMALLEST_PROBABILITY = 1e-5
 
 
 @dataclass(frozen=True)
-class CrfSettings:
-    """The pairwise terms; the defaults are DeepLabV2's for the probabilities of a segmentation network.
-
-    Attributes:
-        iterations: mean-field steps.
-        gaussian_sxy: standard deviation of the Gaussian term, pixels.
-        gaussian_weight: weight of the Gaussian term.
-        bilateral_sxy: standard deviation of the bilateral term in place, pixels.
-        bilateral_srgb: its standard deviation in colour, in levels of 0…255.
-        bilateral_weight: weight of the bilateral term.
-    """
+class CrfSettings(Settings):
+    """The pairwise terms; the defaults are DeepLabV2's for the probabilities of a segmentation network."""
 
     iterations: int = 10
+    """Mean-field steps."""
     gaussian_sxy: float = 1
+    """Standard deviation of the Gaussian term, pixels."""
     gaussian_weight: float = 3
+    """Weight of the Gaussian term."""
     bilateral_sxy: float = 67
+    """Standard deviation of the bilateral term in place, pixels."""
     bilateral_srgb: float = 3
+    """Its standard deviation in colour, in levels of 0…255."""
     bilateral_weight: float = 4
-
+    """Weight of the bilateral term."""
     def __post_init__(self) -> None:
         problems = []
         if self.iterations < 1:
@@ -65,18 +62,14 @@ class CrfSettings:
 
 @dataclass(frozen=True)
 class LabelCrfSettings(CrfSettings):
-    """The pairwise terms for label maps; the defaults are IRN's.
-
-    Attributes:
-        gt_prob: probability of the label that a pixel comes with, above that of the others; they share the rest.
-    """
+    """The pairwise terms for label maps; the defaults are IRN's."""
 
     gaussian_sxy: float = 3
     bilateral_sxy: float = 50
     bilateral_srgb: float = 5
     bilateral_weight: float = 10
     gt_prob: float = 0.7
-
+    """Probability of the label that a pixel comes with, above that of the others; they share the rest."""
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.gt_prob < 1:

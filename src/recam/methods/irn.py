@@ -28,28 +28,25 @@ from recam.labels import BACKGROUND, IGNORE
 from recam.methods.cam import EPS, STRIDE, read_strided, upsample
 from recam.methods.irn_paths import Offset, pair_offsets, path_pieces, reach
 from recam.methods.thresholds import apply_threshold
+from recam.settings import Settings
 from recam.types import Image, Mask, SeedMaps
 
 
 @dataclass(frozen=True)
-class IrnSettings:
-    """What IRN's loss and walk depend on; the defaults are the published ones for VOC.
-
-    Attributes:
-        radius: how far apart the two pixels of a training pair may be, exclusive, on the stride-4 map; published 10.
-        walk_radius: how far one step of the random walk may reach, exclusive, on the stride-4 map; published 5.
-        beta: exponent of the affinities in the walk; the higher, the more a weak edge stops it. Published 10.
-        steps: length of the walk; published 2⁸ = 256. Any number ≥ 0; the time is proportional to it.
-        background_threshold: a pixel is background unless a walked map exceeds this share of the largest value; published 0.28 for VOC,
-            0.25 for COCO.
-    """
+class IrnSettings(Settings):
+    """What IRN's loss and walk depend on; the defaults are the published ones for VOC."""
 
     radius: float = 10
+    """How far apart the two pixels of a training pair may be, exclusive, on the stride-4 map; published 10."""
     walk_radius: float = 5
+    """How far one step of the random walk may reach, exclusive, on the stride-4 map; published 5."""
     beta: float = 10
+    """Exponent of the affinities in the walk; the higher, the more a weak edge stops it. Published 10."""
     steps: int = 256
+    """Length of the walk; published 2⁸ = 256. Any number ≥ 0; the time is proportional to it."""
     background_threshold: float = 0.28
-
+    """A pixel is background unless a walked map exceeds this share of the largest value; published 0.28 for VOC, 0.25
+    for COCO."""
     def __post_init__(self) -> None:
         radii = {"radius": self.radius, "walk_radius": self.walk_radius}
         problems = [f"{name}={value}: must be > 1" for name, value in radii.items() if not 1 < value < float("inf")]

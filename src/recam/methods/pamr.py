@@ -26,23 +26,21 @@ from torch import Tensor
 from recam.errors import RecipeError
 from recam.methods.cam import read_full
 from recam.methods.refine import check_threshold, with_background, without_background
+from recam.settings import Settings, section
 from recam.types import Image, SeedMaps
 
 
+@section("pamr")
 @dataclass(frozen=True)
-class PamrSettings:
-    """How far and how often; the defaults are the published ones.
-
-    Attributes:
-        iterations: how often each pixel takes the weighted mean of its neighbours.
-        dilations: distances of the rings of 8 neighbours, pixels.
-        contrast_scale: α; differences in colour are divided by α · local standard deviation; a smaller one respects fainter edges.
-    """
+class PamrSettings(Settings):
+    """How far and how often; the defaults are the published ones."""
 
     iterations: int = 10
+    """How often each pixel takes the weighted mean of its neighbours."""
     dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
+    """Distances of the rings of 8 neighbours, pixels."""
     contrast_scale: float = 0.1
-
+    """Α; differences in colour are divided by α · local standard deviation; a smaller one respects fainter edges."""
     def __post_init__(self) -> None:
         problems = []
         if self.iterations < 1:

@@ -29,25 +29,23 @@ Weighting = Literal["w", "w_prime", "add", "mul"]
 
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
+from recam.settings import Settings
 
 
 @dataclass(frozen=True)
-class ReCamSettings:
-    """What ReCAM's loss depends on; the defaults are the published ones for VOC.
-
-    Attributes:
-        sce_weight: λ of eq. 8, the weight of the softmax loss beside BCE; published 1 for VOC, 0.1 for COCO.
-        pooling: ``"gap"`` divides Σ M·f by the number of positions (published), ``"area"`` by ΣM (ours): with ``"gap"`` the network can
-            lower the loss by widening its maps, which helps narrow maps and ruins wide ones.
-        detach_masks: keep the softmax loss from changing the masks, so that it reaches the backbone through the features alone (ours).
-        background_logit: let the softmax choose between the K classes and a background of logit 0 (ours); needed where K = 1.
-    """
+class ReCamSettings(Settings):
+    """What ReCAM's loss depends on; the defaults are the published ones for VOC."""
 
     sce_weight: float = 1.0
+    """λ of eq. 8, the weight of the softmax loss beside BCE; published 1 for VOC, 0.1 for COCO."""
     pooling: Pooling = "gap"
+    """``"gap"`` divides Σ M·f by the number of positions (published), ``"area"`` by ΣM (ours): with ``"gap"`` the
+    network can lower the loss by widening its maps, which helps narrow maps and ruins wide ones."""
     detach_masks: bool = False
+    """Keep the softmax loss from changing the masks, so that it reaches the backbone through the features alone
+    (ours)."""
     background_logit: bool = False
-
+    """Let the softmax choose between the K classes and a background of logit 0 (ours); needed where K = 1."""
     def __post_init__(self) -> None:
         _check_pooling(self.pooling)
         if not 0 <= self.sce_weight < float("inf"):

@@ -1,25 +1,22 @@
 """From class maps to seed masks, and the thresholds to do it with.
 
 A mask is the argmax over [threshold, maps…]: a pixel is background unless its largest map exceeds the threshold. The threshold that papers
-report is searched on true masks; `ThresholdSweep` finds that **oracle** among all candidates in one pass over the seeds. `OtsuThreshold`
-(ours) needs no mask: it splits the pooled histogram of the maps in two (Otsu, IEEE SMC 1979).
+report is searched on true masks (`recam.evaluation.threshold_sweep`). `OtsuThreshold` (ours) needs no mask: it splits the pooled histogram
+of the maps in two (Otsu, IEEE SMC 1979).
 
-Letters: K classes, n maps of one image, H×W its size, T thresholds.
+Letters: n maps of one image, H×W its size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recam.errors import DataError, RecipeError
-from recam.labels import BACKGROUND, IGNORE, mask_value, mask_values
+from recam.errors import DataError
+from recam.labels import BACKGROUND, IGNORE, mask_values
 from recam.types import Maps, Mask
-
-DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 
 
 def apply_threshold(
@@ -42,136 +39,6 @@ def apply_threshold(
     if ignore is not None:
         mask[ignore] = IGNORE
     return mask
-
-
-def class_ious(confusion: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Intersection over union (…, C) of confusion matrices (…, C, C), rows = truth; NaN for a class in neither truth nor prediction.
-
-    A further column (…, C, C + 1) counts pixels of a known truth without a prediction: they are missing from their class.
-    """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (…, C)
-    union = confusion.sum(-1) + confusion.sum(-2)[..., : hits.shape[-1]] - hits  # (…, C)
-    ious: NDArray[np.float64] = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
-    return ious
-
-
-def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean (…,) of (…, C) over the classes that occur, those that are not NaN; NaN where none does. Of IoUs: the mIoU."""
-    present = ~np.isnan(values)
-    number = present.sum(-1)
-    mean: NDArray[np.float64] = np.divide(
-        np.where(present, values, 0.0).sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0
-    )
-    return mean
-
-
-def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
-    """Raises `DataError` naming `what` where a mask holds a value that is neither 0…K nor 255."""
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
-    wrong = [value for value in np.flatnonzero(counts).tolist() if n_classes < value < IGNORE]
-    if wrong:
-        raise DataError(f"{what} holds {wrong}, but with {n_classes} classes a value is 0…{n_classes} or 255.")
-
-
-@dataclass(frozen=True)
-class OracleThreshold:
-    """The threshold that scores best against true masks, and the whole curve.
-
-    Attributes:
-        threshold: the best one; the lowest of them where several are equally good.
-        miou: its mean IoU, in [0, 1].
-        thresholds: (T,) all that were tried, ascending.
-        curve: (T,) the mean IoU of each.
-    """
-
-    threshold: float
-    miou: float
-    thresholds: tuple[float, ...]
-    curve: tuple[float, ...]
-
-    def __str__(self) -> str:
-        return f"oracle threshold {self.threshold:.2f}: mIoU {100 * self.miou:.2f}"
-
-
-class ThresholdSweep:
-    """Confusion matrices of all thresholds, from one pass over the seeds; memory does not grow with the number of images.
-
-    A pixel is background at the thresholds from its largest map's value on, and its argmax class below. So one histogram over (truth,
-    argmax class, number of thresholds below the largest map) holds everything.
-
-    Args:
-        n_classes: K.
-        thresholds: the candidates; they are sorted, and compared with the maps as float32.
-    """
-
-    def __init__(self, n_classes: int, thresholds: Iterable[float] = DEFAULT_THRESHOLDS) -> None:
-        self.thresholds = tuple(sorted(thresholds))
-        if not self.thresholds:
-            raise RecipeError("no threshold to try: give at least one in [0, 1].")
-        self.n_classes = n_classes
-        self.histogram = np.zeros((n_classes + 1, n_classes, len(self.thresholds) + 1), np.int64)
-        """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be added."""
-        self.unsure = np.zeros(n_classes + 1, np.int64)
-        """(K+1 truths,) pixels without a prediction, whatever the threshold; those of several processes or shards may be added."""
-        self._edges = np.asarray(self.thresholds, np.float32)
-
-    def update(
-        self, maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], truth: Mask, ignore: NDArray[np.bool_] | None = None
-    ) -> None:
-        """Count one image.
-
-        Args:
-            maps: (n, H, W) in [0, 1]; n = 0 is an image where nothing but background is predicted.
-            class_indices: (n,) the class of each map, 0…K−1.
-            truth: (H, W) true mask; 255 is not counted.
-            ignore: (H, W), pixels without a prediction: they are missing from their class.
-
-        Raises:
-            DataError: maps and mask of different sizes, or mask values that are no class.
-        """
-        if maps.shape[1:] != truth.shape:
-            raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
-        check_mask_values(truth, self.n_classes, "the true mask")
-        counted = truth != IGNORE
-        if ignore is not None:
-            self.unsure += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
-            counted &= ~ignore
-        rows = truth[counted].astype(np.int64)  # (pixels,)
-        if not len(maps):
-            # Nothing is exceeded, so the class does not matter.
-            self.histogram[:, 0, 0] += np.bincount(rows, minlength=self.n_classes + 1)
-            return
-        planes, levels = len(maps), len(self.thresholds) + 1
-        winner = maps.argmax(0)  # (H, W)
-        largest = np.take_along_axis(maps, winner[None], 0)[0][counted]  # (pixels,)
-        exceeded = np.searchsorted(self._edges, largest.astype(np.float32, copy=False), side="left")  # (pixels,): thresholds < largest
-        code = (rows * planes + winner[counted]) * levels + exceeded
-        counts = np.bincount(code, minlength=(self.n_classes + 1) * planes * levels).reshape(-1, planes, levels)
-        for plane, class_index in enumerate(class_indices):
-            self.histogram[:, class_index] += counts[:, plane]
-
-    def confusion(self) -> NDArray[np.int64]:
-        """(T, K+1, K+1) int64, rows = truth, columns = prediction, 0 = background; without the pixels of `unsure`."""
-        below = self.histogram.cumsum(2)[:, :, :-1]  # (K+1, K, T): pixels whose largest map does not exceed threshold t
-        confusion = np.zeros((len(self.thresholds), self.n_classes + 1, self.n_classes + 1), np.int64)
-        confusion[:, :, BACKGROUND] = below.sum(1).T
-        confusion[:, :, mask_value(0) :] = (self.histogram.sum(2, keepdims=True) - below).transpose(2, 0, 1)
-        return confusion
-
-    def counts(self) -> NDArray[np.int64]:
-        """(T, K+1, K+2) int64: `confusion` with a last column for the pixels of `unsure`."""
-        unsure = np.broadcast_to(self.unsure[:, None], (len(self.thresholds), self.n_classes + 1, 1))
-        return np.concatenate([self.confusion(), unsure], 2)
-
-    def best(self) -> OracleThreshold:
-        """The oracle threshold. Raises `DataError` before any pixel has been counted."""
-        if not (self.histogram.any() or self.unsure.any()):
-            raise DataError(
-                "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
-            )
-        curve = mean_over_present(class_ious(self.counts()))  # (T,)
-        index = int(curve.argmax())
-        return OracleThreshold(self.thresholds[index], float(curve[index]), self.thresholds, tuple(curve.tolist()))
 
 
 class OtsuThreshold:

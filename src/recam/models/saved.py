@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from recam.errors import StoreError
-from recam.models.backbones import Backbone
+from recam.models.backbones import Backbone, BackboneSettings
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
-from recam.models.segmenters import make_segmenter, segmenter_options
-from recam.recipe.sections import BackboneSettings, SegmentSettings
+from recam.models.segmenters import SegmenterSettings
+from recam.preprocess import Triple
+from recam.settings import as_json, read_settings
 from recam.tensors import load_tensors, save_tensors
-from recam.training.augment import Triple
 
 
 @dataclass(frozen=True)
@@ -30,42 +30,43 @@ class TrainedSegmenter:
     std: Triple
 
 
-def make_classifier(settings: BackboneSettings, n_classes: int, second_head: bool, background: bool = False) -> Classifier:
-    """A classifier with the settings' backbone, channels-last. Heads are fresh: seed torch before."""
-    backbone = Backbone(settings.name, settings.weights, settings.output_stride, settings.dilate, settings.freeze_until)
-    return Classifier(backbone, n_classes, second_head, background).to(memory_format=torch.channels_last)
-
-
 def save_classifier(path: Path, classifier: Classifier, settings: BackboneSettings, classes: Sequence[str]) -> None:
     """Write a classifier; `load_classifier` gives it back."""
     backbone = classifier.backbone
     meta = {
         "kind": "classifier",
-        "backbone": settings.model_dump(),
+        "backbone": as_json(settings),
         "classes": list(classes),
-        "second_head": classifier.fc2 is not None,
-        "background": classifier.background is not None,
+        "heads": list(classifier.heads),
         "mean": backbone.mean,
         "std": backbone.std,
     }
     save_tensors(path, classifier.state_dict(), meta)
 
 
-def load_classifier(path: Path, second_head: bool = False, freeze_until: int | str | None = None) -> Classifier:
-    """A classifier in evaluation mode, needing neither network nor data set.
+def load_classifier(path: Path, freeze_until: int | str | None = None) -> Classifier:
+    """A classifier in evaluation mode, needing neither network access nor data set.
 
     Args:
         path: what `save_classifier` wrote.
-        second_head: add a fresh FC2 where the file has none.
         freeze_until: other stages frozen than in training; 0 lets gradients reach the images.
     """
-    tensors, meta = _load(path, "classifier")
+    meta = _load(path, "classifier")[1]
     changed = {} if freeze_until is None else {"freeze_until": freeze_until}
-    settings = BackboneSettings.model_validate({**meta["backbone"], "weights": "none", **changed})
-    classifier = make_classifier(settings, len(meta["classes"]), second_head or meta["second_head"], meta.get("background", False))
-    classifier.load_state_dict(tensors, strict=meta["second_head"] or not second_head)
+    backbone = _backbone(meta, **changed)
+    classifier = Classifier(backbone, len(meta["classes"]), meta["heads"]).to(memory_format=torch.channels_last)
+    return fill_classifier(classifier, path).eval()
+
+
+def fill_classifier(classifier: Classifier, path: Path) -> Classifier:
+    """Put the tensors of a saved classifier into one of the same backbone; heads that the file does not have stay fresh."""
+    tensors, meta = _load(path, "classifier")
+    missing, _ = classifier.load_state_dict(tensors, strict=False)
+    wrong = [name for name in missing if not name.startswith("heads.")]
+    if wrong:
+        raise StoreError(f"{path} is no classifier of this backbone: it lacks {', '.join(wrong[:3])}.")
     classifier.backbone.mean, classifier.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
-    return classifier.eval()
+    return classifier
 
 
 def make_irnet(settings: BackboneSettings, displacement: bool) -> IrNet:
@@ -74,15 +75,14 @@ def make_irnet(settings: BackboneSettings, displacement: bool) -> IrNet:
     Raises:
         RecipeError: a backbone without the five levels that it reads.
     """
-    backbone = Backbone(settings.name, settings.weights, settings.output_stride, settings.dilate, freeze_until=0)
-    return IrNet(backbone, displacement).to(memory_format=torch.channels_last)
+    return IrNet(replace(settings, freeze_until=0).make(), displacement).to(memory_format=torch.channels_last)
 
 
 def save_irnet(path: Path, network: IrNet, settings: BackboneSettings) -> None:
     """Write IRN's network; `load_irnet` gives it back."""
     meta = {
         "kind": "irnet",
-        "backbone": settings.model_dump(),
+        "backbone": as_json(settings),
         "displacement": network.displacement is not None,
         "mean": network.backbone.mean,
         "std": network.backbone.std,
@@ -93,33 +93,37 @@ def save_irnet(path: Path, network: IrNet, settings: BackboneSettings) -> None:
 def load_irnet(path: Path) -> IrNet:
     """IRN's network in evaluation mode."""
     tensors, meta = _load(path, "irnet")
-    network = make_irnet(BackboneSettings.model_validate({**meta["backbone"], "weights": "none"}), meta["displacement"])
+    network = IrNet(_backbone(meta, freeze_until=0), meta["displacement"]).to(memory_format=torch.channels_last)
     network.load_state_dict(tensors)
     network.backbone.mean, network.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
     return network.eval()
 
 
-def build_segmenter(settings: SegmentSettings, n_classes: int, weights: str) -> nn.Module:
-    """The settings' segmentation network, channels-last; its decoder is fresh: seed torch before."""
-    takes = segmenter_options(settings.model)
-    chosen = settings.model_dump(include={"output_stride", "decoder_channels"}, exclude_none=True)
-    options = {name: value for name, value in chosen.items() if name in takes} | settings.options
-    network = make_segmenter(settings.model, settings.encoder, n_classes, weights, **options)
-    return network.to(memory_format=torch.channels_last)
-
-
-def save_segmenter(path: Path, network: nn.Module, settings: SegmentSettings, classes: Sequence[str], mean: Triple, std: Triple) -> None:
+def save_segmenter(
+    path: Path, network: nn.Module, settings: SegmenterSettings, classes: Sequence[str], mean: Triple, std: Triple
+) -> None:
     """Write a segmentation network; `load_segmenter` gives it back."""
-    meta = {"kind": "segmenter", "segment": settings.model_dump(), "classes": list(classes), "mean": mean, "std": std}
+    meta = {
+        "kind": "segmenter",
+        "segmenter": as_json(settings.network_only()),
+        "classes": list(classes),
+        "mean": mean,
+        "std": std,
+    }
     save_tensors(path, network.state_dict(), meta)
 
 
 def load_segmenter(path: Path) -> TrainedSegmenter:
-    """A segmentation network in evaluation mode, needing neither network nor data set."""
+    """A segmentation network in evaluation mode, needing neither network access nor data set."""
     tensors, meta = _load(path, "segmenter")
-    network = build_segmenter(SegmentSettings.model_validate(meta["segment"]), len(meta["classes"]), "none")
+    network = read_settings(SegmenterSettings, meta["segmenter"]).make(len(meta["classes"]), "none")
     network.load_state_dict(tensors)
     return TrainedSegmenter(network.eval(), tuple(meta["classes"]), _triple(meta["mean"]), _triple(meta["std"]))
+
+
+def _backbone(meta: dict[str, Any], **changed: Any) -> Backbone:
+    """The backbone that a file tells of, without weights."""
+    return read_settings(BackboneSettings, {**meta["backbone"], "weights": "none", **changed}).make()
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -20,22 +20,53 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from recam.errors import RecipeError, near_matches
 from recam.models.deeplab import DeepLabV2
 from recam.models.encoders import check_encoder, freeze_statistics, load_encoder, size_options
 from recam.registry import Registry
+from recam.settings import Settings
 
 SIZE_DIVISOR = 32
 CONVOLUTIONAL = "Take a convolutional one, e.g. tu-resnet50, tu-tf_efficientnet_lite0 or tu-convnext_tiny."
 
 SegmenterBuilder = Callable[..., nn.Module]
-segmenters: Registry[SegmenterBuilder] = Registry("segmenter")
+segmenters: Registry[SegmenterBuilder] = Registry("segmenter", "recam.segmenters")
+
+
+@dataclass(frozen=True)
+class SegmenterSettings(Settings):
+    """Which segmentation network."""
+
+    model: str = "deeplabv3plus"
+    """A registered segmenter; see `recam.models.segmenters`."""
+    encoder: str = "resnet101"
+    """Its encoder; ``tu-NAME`` for a timm model."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What this model takes besides, e.g. ``{freeze_batchnorm = false}``; docs/segment.md lists them."""
+    decoder_channels: Annotated[int, Field(ge=8)] | None = None
+    """Width of the decoder, where the model has one to choose; None: the model's own (DeepLabV3+ 256, UperNet 512)."""
+    output_stride: Literal[8, 16] | None = None
+    """Image pixels a feature of the encoder covers, where the model lets choose; None: the model's own (DeepLabV2 8, DeepLabV3+ 16)."""
+
+    def make(self, n_classes: int, weights: str) -> nn.Module:
+        """The network, channels-last; its decoder is fresh: seed torch before. Raises as `make_segmenter` does."""
+        chosen = {"output_stride": self.output_stride, "decoder_channels": self.decoder_channels}
+        takes = segmenter_options(self.model)
+        options = {name: value for name, value in chosen.items() if name in takes and value is not None} | self.options
+        network = make_segmenter(self.model, self.encoder, n_classes, weights, **options)
+        return network.to(memory_format=torch.channels_last)
+
+    def network_only(self) -> SegmenterSettings:
+        """These settings without those of a training that a subclass adds."""
+        return SegmenterSettings(**{each.name: getattr(self, each.name) for each in fields(SegmenterSettings)})
 
 
 def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imagenet", **options: Any) -> nn.Module:

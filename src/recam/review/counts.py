@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recam.errors import StoreError
 from recam.files import atomic_write
 from recam.methods.cam import read_full
-from recam.methods.thresholds import ThresholdSweep
+from recam.evaluation.threshold_sweep import ThresholdSweep
 from recam.review.jobs import Advance
 from recam.review.layers import Layer, RunView
 from recam.runfolder.store import make_key

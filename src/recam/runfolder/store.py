@@ -1,15 +1,18 @@
 """The run folder: what a run has made, from what, and whether it is whole.
 
 ```
-RUN/run.json              settings in force, package versions, data set
-RUN/run.lock              held while a process works here
-RUN/files.json            what the data set's files hold, as hashes, so that a file that has not changed is read once
-RUN/<stage>/stage.json    key, settings, inputs, state, seconds, peak memory, results
-RUN/<stage>/…             what the stage made
-RUN/old/<stage>/<key>/    what other settings had made; taken back when those settings return
+RUN/run.json                       settings in force, package versions, data set, key of each stage
+RUN/run.lock                       held while a process works here
+RUN/files.json                     what the data set's files hold, as hashes, so that a file that has not changed is read once
+RUN/.stages/<stage>/<key>/         what a stage made from this key
+            stage.json             key, what it was given, state, seconds, peak memory, results
+            manifest.json          size, time and hash of each file that the stage made
+RUN/<stage>                        link to the stage that the settings in force name
 ```
-A stage's *key* is a hash of all that its result depends on: settings, keys of the stages it reads, fingerprint of the data. A folder with
-another key is set aside, never deleted. Everything is written whole or not at all, and without pickle.
+A stage's *key* is a hash of all that its result depends on: what it is given, keys of the stages it reads, fingerprint of the data. Stages of
+other settings stay until `recam clean`. Runs that lie beside each other are a workspace: a stage that one of them has finished is taken over
+by the others, by hard links where the disk has them, so that nothing is made twice and each folder is whole by itself. Everything is written
+whole or not at all, and without pickle.
 """
 
 from __future__ import annotations
@@ -19,22 +22,32 @@ import hashlib
 import json
 import os
 import shutil
-import time
-import zipfile
-import zlib
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
+from recam.digests import digest_file
 from recam.errors import StoreError
-from recam.files import TEMPORARY_ENDING, atomic_write, write_bytes
-from recam.types import SeedMaps
+from recam.files import TEMPORARY_ENDING, write_bytes
+from recam.runfolder.manifest import (
+    RECORD,
+    find_damage,
+    read_manifest,
+    refresh_times,
+    remove_files,
+    remove_leftovers,
+    stage_files,
+    write_manifest,
+)
 
-RECORD = "stage.json"
+FORMAT = 2
+"""Of the run folder; raised when readers of earlier ones would go wrong."""
+STAGES = ".stages"
+WEIGHTS = "weights.safetensors"
+"""What a stage that trains leaves for others."""
 
 
 def make_key(parts: Mapping[str, Any]) -> str:
@@ -78,27 +91,53 @@ class StageFolder:
         return read_json(self.path / RECORD) if (self.path / RECORD).is_file() else {}
 
     @property
-    def is_done(self) -> bool:
-        """Whether it was made from this key, to the end, and nothing of it has gone since."""
+    def claims_done(self) -> bool:
+        """Whether its record says that it was made from this key, to the end."""
         record = self.record
-        return record.get("key") == self.key and record.get("state") == "done" and record.get("files") == self.count_files()
+        return record.get("key") == self.key and record.get("state") == "done"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was made from this key, to the end, and all of it is there as it was; by size and time, see `find_damage`."""
+        return self.claims_done and not self.find_damage()
+
+    def find_damage(self, verify: bool = False) -> dict[str, str]:
+        """What is wrong with files of the finished stage, by name; `verify` reads all of them."""
+        return find_damage(self.path, str(self.record.get("manifest", "")), verify)
 
     def count_files(self) -> int:
         """Files of the stage, without its record."""
-        return sum(1 for _ in _files(self.path))
+        return sum(1 for _ in stage_files(self.path))
 
     def begin(self, content: Mapping[str, Any]) -> None:
-        """Write the record of a stage that has begun or goes on; sweep away what a killed process left half written."""
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                if name.startswith(".") and name.endswith(TEMPORARY_ENDING):
-                    (Path(folder) / name).unlink(missing_ok=True)
+        """Write the record of a stage that has begun or resumes; remove what a killed process left half written."""
+        remove_leftovers(self.path)
         spent = float(self.record.get("seconds", 0.0))
         write_json(self.path / RECORD, {"stage": self.name, "key": self.key, "state": "begun", "seconds": spent, **content})
 
     def finish(self, content: Mapping[str, Any]) -> None:
-        """Mark the stage done, with its results and costs."""
-        write_json(self.path / RECORD, {**self.record, "state": "done", "files": self.count_files(), **content})
+        """Mark the stage done, with its results and costs, and with the hashes of its files."""
+        remove_leftovers(self.path)
+        count, manifest = write_manifest(self.path)
+        write_json(self.path / RECORD, {**self.record, "state": "done", "files": count, "manifest": manifest, **content})
+
+    def reopen(self, damaged: Mapping[str, str]) -> None:
+        """Remove damaged files of a finished stage and mark it begun, so that it makes them again."""
+        remove_files(self.path, (name for name in damaged if name != "."))
+        # After that: a stage that has begun trusts the files that it finds.
+        write_json(self.path / RECORD, {**self.record, "state": "begun"})
+
+    def accept_times(self) -> None:
+        """Files of a finished stage that hold what they held, but have other times, are not read for that again."""
+        record = self.record
+        if changed := refresh_times(self.path, str(record["manifest"])):
+            write_json(self.path / RECORD, {**record, "manifest": changed})
+
+    def discard(self) -> None:
+        """Throw away all that the stage made. Its record goes first: a folder without one is never taken for a result."""
+        (self.path / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
 
 
 class RunFolder:
@@ -113,6 +152,8 @@ class RunFolder:
         if self.root.is_file():
             raise StoreError(f"{self.root} is a file; name a folder for the run.")
         foreign = self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "run.json").is_file()
+        if (self.root / "run.json").is_file():
+            read_run(self.root)
         if foreign and not (self.root / "run.lock").is_file():
             raise StoreError(
                 f"{self.root} holds files that are no run of recam. Name an empty or a new folder, so that nothing gets mixed up."
@@ -144,38 +185,105 @@ class RunFolder:
                 _held_locks.discard(file)
             file.truncate(0)
 
+    def at(self, name: str, key: str) -> StageFolder:
+        """Where a stage made from `key` lies, whether it is there or not."""
+        return StageFolder(name, self.root / STAGES / name / key, key)
+
+    def find(self, name: str, key: str) -> StageFolder | None:
+        """The finished stage of this key, here or in a run beside this one; None where it is still to be made."""
+        return next((stage for stage in self._places(name, key) if stage.is_done), None)
+
     def open_stage(self, name: str, key: str) -> StageFolder:
-        """The stage's folder for `key`: one made with another key is set aside, one set aside before is taken back."""
-        stage = StageFolder(name, self.root / name, key)
-        present = stage.record.get("key")
-        if present != key:
-            aside = self.root / "old" / name
-            if stage.path.is_dir() and any(stage.path.iterdir()):
-                # Without a record nobody knows what it was made from: it must never pass for a part of the new.
-                _move(stage.path, aside / (present or f"unknown-{time.time_ns()}"))
-            if (aside / key).is_dir():
-                _move(aside / key, stage.path)
+        """The stage's folder for `key`: new, resumed, or taken over from a run beside this one that has finished it."""
+        stage = self.at(name, key)
+        if not stage.is_done and (found := self.find(name, key)):
+            stage.discard()
+            _take_over(found.path, stage.path)
         stage.path.mkdir(parents=True, exist_ok=True)
+        self._link(name, key)
         return stage
 
+    def link_stages(self, keys: Mapping[str, str]) -> None:
+        """Have the names of the run's folder show the stages of these keys, as far as they are there, and no others."""
+        for name in self._linked():
+            if name not in keys:
+                (self.root / name).unlink()
+        for name, key in keys.items():
+            if self.at(name, key).path.is_dir():
+                self._link(name, key)
+            elif (self.root / name).is_symlink():
+                (self.root / name).unlink()
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Key of each stage that the settings in force name, by ``run.json``."""
+        return {name: str(each["key"]) for name, each in read_run(self.root)["stages"].items()}
+
     def stage(self, name: str) -> StageFolder:
-        """The stage as it stands, for readers. Raises `StoreError` where it has not finished."""
-        path = self.root / name
-        record = StageFolder(name, path, "").record
-        found = StageFolder(name, path, str(record.get("key", "")))
-        if record.get("state") != "done":
+        """The stage that the settings in force name, for readers. Raises `StoreError` where it has not finished."""
+        found = self.at(name, self.keys.get(name, ""))
+        if not found.claims_done:
             raise StoreError(f"{self.root} has no finished stage {name!r}. Run `recam run` on it, without --until or until that stage.")
         return found
 
     def done_stages(self) -> list[str]:
-        """Names of the finished stages."""
-        records = sorted(path for path in self.root.rglob(RECORD) if "old" not in path.relative_to(self.root).parts)
-        return [str(path.parent.relative_to(self.root)) for path in records if read_json(path).get("state") == "done"]
+        """Names of the finished stages that the settings in force name, in order."""
+        return [name for name, key in self.keys.items() if self.at(name, key).claims_done]
+
+    def kept_stages(self) -> Iterator[StageFolder]:
+        """All stages that lie in this folder, of whatever settings, finished or not."""
+        base = self.root / STAGES
+        for record in sorted(base.rglob(RECORD)):
+            yield StageFolder(record.parent.parent.relative_to(base).as_posix(), record.parent, record.parent.name)
+
+    def _places(self, name: str, key: str) -> Iterator[StageFolder]:
+        yield self.at(name, key)
+        for beside in sorted(self.root.absolute().parent.glob(f"*/{STAGES}/{name}/{key}/{RECORD}")):
+            yield StageFolder(name, beside.parent, key)
+
+    def _link(self, name: str, key: str) -> None:
+        link, target = self.root / name, self.at(name, key).path
+        aim = os.path.relpath(target, link.parent)
+        if link.is_symlink() and os.readlink(link) == aim:  # noqa: PTH115 (the text of the link)
+            return
+        if link.exists() and not link.is_symlink():
+            raise StoreError(f"{link} lies where the stage {name!r} would be shown. Move it away, or name another folder with -o.")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        fresh = link.with_name(f".{link.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_ENDING}")
+        fresh.symlink_to(aim, target_is_directory=True)
+        fresh.replace(link)
+
+    def _linked(self) -> list[str]:
+        found = [path for path in (*self.root.glob("*"), *self.root.glob("*/*"), *self.root.glob("*/*/*")) if path.is_symlink()]
+        return [path.relative_to(self.root).as_posix() for path in found if STAGES in os.readlink(path)]  # noqa: PTH115
 
 
-def map_path(folder: StageFolder, weighting: str, sample_id: str) -> Path:
-    """Where the class maps of a sample lie: seeds by weighting, refined maps, which are of one weighting, without."""
-    return folder.path / weighting / f"{sample_id}.npz" if folder.name.startswith("seeds/") else folder.path / f"{sample_id}.npz"
+def read_run(root: Path) -> dict[str, Any]:
+    """``run.json`` of a run. Raises `StoreError` for one that is missing, damaged, or of another version of recam."""
+    content = read_json(root / "run.json")
+    if content.get("format") != FORMAT:
+        raise StoreError(f"{root} was made by another version of recam and cannot be read by this one. Name a new folder with -o.")
+    return content
+
+
+def check_content(path: Path) -> None:
+    """Compare a file of a finished stage with its hash. Passes files that no finished stage names.
+
+    Raises:
+        StoreError: it holds something else than the stage wrote; or the hashes are missing.
+    """
+    folder = path.parent
+    stage = StageFolder(folder.name, folder, "")
+    record = stage.record
+    if record.get("state") != "done" or "manifest" not in record or not path.is_file():
+        return
+    again = "Run the command that made the run again with --verify: it makes what is damaged again. Or restore it from a copy."
+    try:
+        entry = read_manifest(folder, str(record["manifest"])).get(path.relative_to(folder).as_posix())
+    except StoreError as error:
+        raise StoreError(f"{path} cannot be checked: {error}. {again}") from error
+    if entry and digest_file(path) != entry[2]:
+        raise StoreError(f"{path} is damaged: it holds something else than the stage {record.get('stage')!r} wrote. {again}")
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -183,39 +291,6 @@ def open_run(path: str | Path) -> RunFolder:
     if not (Path(path) / "run.json").is_file():
         raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
     return RunFolder(path)
-
-
-def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
-    """Write class maps as unsigned integers of 8 or 16 bits, compressed, without pickle; rounding errs by at most 1/510 or 1/131070."""
-    top = (1 << bits) - 1
-    kind = np.uint8 if bits == 8 else np.uint16
-    planes: dict[str, Any] = {
-        "maps": np.rint(seed.maps * top).astype(kind),
-        "class_indices": seed.class_indices.astype(np.int64),
-        "size": np.asarray(seed.size, np.int64),
-    }
-    if seed.ignore is not None:
-        planes["ignore"] = np.packbits(seed.ignore)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **planes)
-
-
-def read_seed(path: Path, way_out: str = "Delete it; `recam run` makes it again.") -> SeedMaps:
-    """Read what `save_seed` wrote, as float32 in [0, 1]. Raises `StoreError`, which ends in `way_out`, for a missing or damaged file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = file["maps"]
-            if stored.dtype not in (np.uint8, np.uint16):  # others would be divided by the largest value of their own kind
-                raise ValueError(f"its maps are {stored.dtype}; they must be uint8 or uint16, 0 to 255 or 65535, as save_seed writes them")
-            height, width = file["size"].tolist()
-            ignore = None
-            if "ignore" in file:
-                ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
-            return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
-        why = "it is no .npz file" if "pickle" in str(error) else error
-        raise StoreError(f"{path} cannot be read as class maps ({why}). {way_out}") from error
 
 
 _held_locks: set[IO[str]] = set()
@@ -231,19 +306,20 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files of a stage: not its record, not those of stages in sub-folders, nothing half written."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir():
-            if not (path / RECORD).is_file():
-                yield from _files(path)
-        elif path.name != RECORD and not path.name.endswith(TEMPORARY_ENDING):
-            yield path
+def _take_over(source: Path, target: Path) -> None:
+    """A finished stage of another run as this run's own: all at once, by hard links where the disk has them."""
+    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_ENDING}")
+    try:
+        shutil.copytree(source, fresh, copy_function=_link_or_copy)
+        if target.is_dir():
+            shutil.rmtree(target)
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _move(source: Path, target: Path) -> None:
-    """Rename a folder, all at once; one of the same key that is there already gives way, it is of no more use."""
-    if target.exists():
-        shutil.rmtree(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recam.runfolder.costs import Records, cost_in_cams, minutes_behind
-from recam.runfolder.store import RunFolder, read_json
-from recam.runfolder.supervision import MARK, told_supervision, used_saliency
-
-"""Behind maps that took more than image labels."""
+from recam.runfolder.costs import Records, cost_in_units, upstream_minutes
+from recam.runfolder.store import RunFolder, read_run
+from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
 
 
 @dataclass(frozen=True)
@@ -32,20 +31,20 @@ class RunSummary:
         """JSON-ready: scores (mIoU in [0, 1]) and costs by stage."""
         scored_by = self._scored_by()
         scores = {
-            name: found["oracle"]
+            name: (found["oracle"] or {})
             | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
-            | {"minutes": minutes_behind(self.records, scored_by[name]), "cost_in_cams": cost_in_cams(self.records, scored_by[name])}
-            for name, found in self._seeds()
+            | {"minutes": upstream_minutes(self.records, scored_by[name]), "cost_in_units": cost_in_units(self.records, scored_by[name])}
+            for name, found in self._maps()
         }
         masks = self._results("masks")
-        used = {key: masks.get(key) for key in ("seeds", "threshold", "threshold_from")}
+        used = {key: masks.get(key) for key in ("maps", "threshold", "threshold_from")}
         used |= {"class_thresholds": masks["class_thresholds"]} if masks.get("class_thresholds") else {}
         return {
-            "seeds": scores,
+            "maps": scores,
             "masks": {**used, "miou": self._miou("scores/masks")},
             "segmentation": {"pseudo": self._miou("predictions/pseudo"), "truth": self._miou("predictions/truth")},
             "supervision": {
-                "seeds": {name: self._supervision(stage) for name, stage in scored_by.items()},
+                "maps": {name: self._supervision(stage) for name, stage in scored_by.items()},
                 "masks": self._supervision("masks"),
                 "segmentation": {kind: self._supervision(f"segment/{kind}") for kind in ("pseudo", "truth")},
             },
@@ -59,26 +58,26 @@ class RunSummary:
     def table(self) -> str:
         """Scores and costs, without a word on what this call did."""
         lines: list[str] = []
-        seeds = self._seeds()
-        if seeds:
-            images = next(self._results(stage)["images"] for stage in self.records if "seeds" in self._results(stage))
+        scored = self._maps()
+        if scored:
+            images = next(self._results(stage)["images"] for stage in self.records if "maps" in self._results(stage) and stage.startswith("scores/"))
             scored_by = self._scored_by()
             marks = {name: MARK if self._used_saliency(stage) else "" for name, stage in scored_by.items()}
-            named = max((28, *(len(name + marks[name]) + 2 for name, _ in seeds)))
-            heading = f"{'seed mIoU (' + str(images) + ' images)':<{named}}"
+            named = max((28, *(len(name + marks[name]) + 2 for name, _ in scored)))
+            heading = f"{'mIoU of maps (' + str(images) + ' images)':<{named}}"
             lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8} {'× CAM':>6}"]
-            for name, found in seeds:
+            for name, found in scored:
                 cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
                 told = "  ".join(_score_at(cell) for cell in cells) + f"  {_cost(self.records, scored_by[name])}"
                 lines.append(f"{name + marks[name]:<{named}}{told}".rstrip())
             lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
-            lines.append("minutes: of all trainings and maps behind, for all images; × CAM: in units of what CAM's maps took")
+            lines.append("minutes: cumulative, of all upstream stages; × CAM: in units of what CAM's maps took")
             told_once = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
             lines += [f"{MARK.strip()} supervision: {words}" for words in told_once]
         masks = self._results("masks")
         if masks:
             score = self._miou("scores/masks")
-            told = f"pseudo masks from {masks['seeds']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
+            told = f"pseudo masks from {masks['maps']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
             told += f", {len(masks.get('class_thresholds', ()))} classes at their own" * ("class_thresholds" in masks)
             outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
             lines += ["", f"{told}: {outcome}{self._told_saliency('masks')}"]
@@ -102,15 +101,22 @@ class RunSummary:
         results: dict[str, Any] = self.records.get(stage, {}).get("results", {})
         return results
 
-    def _seeds(self) -> list[tuple[str, dict[str, Any]]]:
-        return [item for stage in self.records if stage.startswith("scores/") for item in self._results(stage).get("seeds", {}).items()]
+    def _maps(self) -> list[tuple[str, dict[str, Any]]]:
+        """(name, oracle, otsu and recipe with threshold and mIoU) of each set of maps."""
+        found = []
+        for stage, record in self.records.items():
+            thresholds = {each["name"]: each["threshold"] for each in record.get("label", {}).get("sets", ())}
+            if stage.startswith("scores/"):
+                for name, judged in self._results(stage).get("maps", {}).items():
+                    found.append((name, {**judged, "recipe": nearest(judged, thresholds[name])}))
+        return found
 
     def _scored_by(self) -> dict[str, str]:
         """The stage that scored each set of maps, by the maps' name."""
-        return {name: stage for stage in self.records if stage.startswith("scores/") for name in self._results(stage).get("seeds", {})}
+        return {name: stage for stage in self.records if stage.startswith("scores/") for name in self._results(stage).get("maps", {})}
 
     def _supervision(self, stage: str) -> str | None:
-        return told_supervision(self.records.get(stage, {})) or None
+        return describe_supervision(self.records.get(stage, {})) or None
 
     def _used_saliency(self, stage: str) -> bool:
         return used_saliency(self.records.get(stage, {}))
@@ -139,8 +145,19 @@ class RunSummary:
 def summarise(folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> RunSummary:
     """The summary of a run folder, its stages in the given order."""
     done = set(folder.done_stages())
-    records = {name: read_json(folder.root / name / "stage.json") for name in order if name in done}
+    labels = {name: each["label"] for name, each in read_run(folder.root)["stages"].items()}
+    # Labels of the run in force: a stage taken over, or kept from before, may have been made under others.
+    records = {name: {**folder.stage(name).record, "label": labels[name]} for name in order if name in done}
     return RunSummary(folder.root, made, skipped, records)
+
+
+def nearest(judged: Mapping[str, Any], threshold: float) -> dict[str, float] | None:
+    """The score at the threshold that was tried nearest to `threshold`; None where nothing was scored."""
+    tried = list(judged.get("thresholds") or ())
+    if not tried:
+        return None
+    index = min(range(len(tried)), key=lambda place: abs(tried[place] - threshold))
+    return {"threshold": tried[index], "miou": judged["curve"][index]}
 
 
 def _score_at(found: dict[str, float] | None) -> str:
@@ -148,7 +165,7 @@ def _score_at(found: dict[str, float] | None) -> str:
 
 
 def _cost(records: Records, scores_stage: str) -> str:
-    minutes, ratio = minutes_behind(records, scores_stage), cost_in_cams(records, scores_stage)
+    minutes, ratio = upstream_minutes(records, scores_stage), cost_in_units(records, scores_stage)
     return f"{'' if minutes is None else f'{minutes:.2f}':>8} {'' if ratio is None else f'{ratio:.2f}':>6}"
 
 

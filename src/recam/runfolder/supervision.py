@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-LABELS, SALIENCY, TRUTH, GIVEN = "image labels", "saliency", "true masks", "given class maps"
+LABELS, SALIENCY, TRUTH, EXTERNAL = "image labels", "saliency", "true masks", "external class maps"
 MARK = " *"
 """Stands behind the name of what saliency was used for."""
 
@@ -15,6 +15,6 @@ def used_saliency(record: Mapping[str, Any]) -> bool:
     return SALIENCY in record.get("supervision", ())
 
 
-def told_supervision(record: Mapping[str, Any]) -> str:
+def describe_supervision(record: Mapping[str, Any]) -> str:
     """E.g. ``image labels + saliency``; empty where the stage was not made, or before this was written down."""
     return " + ".join(record.get("supervision", ()))

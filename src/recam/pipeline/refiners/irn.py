@@ -1,129 +1,230 @@
-"""IRN in a run: confident labels of the training images, a network that learns boundaries from them, the random walk."""
+"""IRN's place in a run: confident labels of the training images, a network that learns boundaries from them, the random walk."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
 from recam.data.images import write_mask
-from recam.engine.work import RunData, Stage, Work
+from recam.engine.stage import Stage
+from recam.engine.work import Work
 from recam.errors import RecamError
 from recam.labels import BACKGROUND, IGNORE
 from recam.methods.advcam import WALK_POWER
-from recam.methods.cam import read_full
+from recam.methods.cam import STRIDE, read_full
 from recam.methods.crf import confident_labels, require_densecrf
-from recam.methods.irn import IrnRefiner
+from recam.methods.irn import IrnRefiner, IrnSettings, irn_loss
 from recam.methods.irn_paths import reach
 from recam.methods.pamr import PamrRefiner
 from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
+from recam.models.backbones import BackboneSettings
 from recam.models.folding import fold_batchnorm
 from recam.models.irnet import IrNet
 from recam.models.saved import load_classifier, load_irnet, make_irnet, save_irnet
-from recam.pipeline.chains import Link
-from recam.pipeline.objectives import IrnObjective
-from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
-from recam.pipeline.segment_parts import PseudoMasks, mask_path
-from recam.pipeline.training_stages import WEIGHTS, train
+from recam.pipeline.map_set import MapFolder
+from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.stages.masks import PseudoMasks
+from recam.pipeline.stages.score import mask_path
+from recam.pipeline.stages.train import fit_stage
 from recam.recipe.recipe import Recipe
-from recam.runfolder.store import StageFolder, map_path, read_seed
+from recam.runfolder.maps import read_seed
+from recam.runfolder.store import WEIGHTS, StageFolder
+from recam.settings import Count, Momentum, NonNegative, Positive, section
 from recam.training.augment import Augment, normalise_image, resize_image, scaled_size
-from recam.training.loader import MaskedImages
-from recam.training.optim import split_parameters
+from recam.training.loader import Batch, MaskedImages
+from recam.training.loop import Schedule
+from recam.training.optim import make_sgd, split_parameters
+from recam.training.settings import ordered
 from recam.types import Image, Mask, Sample, SeedMaps
+
+MIDDLE = STRIDE // 2
+
+
+@section("irn")
+@dataclass(frozen=True)
+class IrnStepSettings(IrnSettings):
+    """IRN, `refine = ["irn"]`: confident labels, a network that learns boundaries from them, a random walk; see `recam.methods.irn`."""
+
+    confident: tuple[float, float] = (0.10, 0.35)
+    """Confident background threshold and confident foreground threshold; between them nothing is learned."""
+    confident_cam: tuple[float, float] = (0.05, 0.30)
+    """The same for plain CAM."""
+    labels_by: Literal["crf", "pamr"] = "crf"
+    """What cleans the confident labels: ``crf`` as published (the extra crf), or ``pamr``, which needs nothing."""
+    weights: Literal["backbone", "classifier"] = "backbone"
+    """Features that boundaries are learned from: those of ``backbone.weights`` as published, or the trained classifier's."""
+    displacement: bool = True
+    """Train the displacement branch beside (published); the walk does not need it."""
+    epochs: Count = 3
+    """Passes over the training split."""
+    batch: Count = 32
+    """Images per step, over all processes."""
+    lr: Positive = 0.1
+    """Learning rate of the edge branch."""
+    displacement_lr: Positive = 1.0
+    """Learning rate of the displacement branch."""
+    momentum: Momentum = 0.0
+    """SGD momentum; the published rates fit 0."""
+    weight_decay: NonNegative = 1e-4
+    """SGD weight decay."""
+    power: NonNegative = 0.9
+    """Exponent of the polynomial decay."""
+    scale: tuple[Positive, Positive] = (0.5, 1.5)
+    """Range of the factor that a training image is resized by, drawn evenly."""
+    crop: Annotated[int, Field(ge=80, multiple_of=4)] = 512
+    """Side (pixels) of the random square crop."""
+
+    def conflicts(self, recipe: Recipe) -> list[str]:
+        wrong = ordered("irn.scale", self.scale)
+        for name, (background, foreground) in {"irn.confident": self.confident, "irn.confident_cam": self.confident_cam}.items():
+            if not 0 <= background <= foreground <= 1:
+                wrong.append(f"{name} = ({background}, {foreground}): give background first, then foreground, both in [0, 1]")
+        return wrong
+
+    def method(self) -> IrnSettings:
+        """What loss and walk themselves depend on."""
+        return IrnSettings(**{each.name: getattr(self, each.name) for each in fields(IrnSettings)})
+
+
+@dataclass(frozen=True)
+class WalkSettings:
+    """What the walk depends on, beside the network: radius, exponent and length, size of the images, exponent of the maps."""
+
+    walk_radius: float
+    beta: float
+    steps: int
+    max_side: int | None
+    power: float
+    network: str
+
+
+@dataclass(frozen=True)
+class LabelsGiven:
+    """What confident labels depend on, beside the maps."""
+
+    maps: MapFolder
+    background: float
+    foreground: float
+    by: str
+
+
+@dataclass(frozen=True)
+class NetworkGiven:
+    """What the network depends on, beside the labels.
+
+    Attributes:
+        settings: those of training; those of labels and walk stand at their defaults.
+        classifier: stage whose features boundaries are learned from; empty: the backbone's own weights.
+    """
+
+    settings: IrnStepSettings
+    labels: str
+    classifier: str
+    backbone: BackboneSettings
+    weights: str | None
+    seed: int
+    max_side: int | None
 
 
 @refiner_steps.register("irn")
+@dataclass(frozen=True)
 class IrnStep(RefinerStep):
     """`recam.methods.irn.IrnRefiner`, its network trained on the maps that it will refine."""
 
+    title, Settings = "IRN", IrnStepSettings
+
+    @classmethod
+    def plan(cls, name: str, place: Place) -> IrnStep:
+        own = place.recipe.section(IrnStepSettings)
+        power = WALK_POWER if place.before.chain[-1:] == ("advcam",) else 1.0
+        network = f"irn/{place.before.stem}/network"
+        return cls(name, WalkSettings(own.walk_radius, own.beta, own.steps, place.max_side, power, network))
+
     def make(self, context: RefineContext) -> IrnRefiner:
-        recipe, link = context.recipe, context.link
-        network = load_irnet(context.inputs[_network_stage(link)].path / WEIGHTS)
+        own = self.settings
+        network = load_irnet(context.inputs[own.network].path / WEIGHTS)
         fold_batchnorm(network.backbone)
         network.to(context.device)
-        power = WALK_POWER if link.before.chain and link.before.refiner == "advcam" else 1.0
-        return IrnRefiner(partial(find_edges, network, max_side=recipe.data.max_side), recipe.irn.method(), power)
+        walk = IrnSettings(walk_radius=own.walk_radius, beta=own.beta, steps=own.steps)
+        return IrnRefiner(partial(find_edges, network, max_side=own.max_side), walk, own.power)
 
-    def settings(self, recipe: Recipe, link: Link) -> dict[str, Any]:
-        return {"max_side": recipe.data.max_side, **recipe.irn.model_dump(include={"walk_radius", "beta", "steps"})}
+    def threshold(self, place: Place) -> float:
+        return place.recipe.section(IrnStepSettings).background_threshold
 
-    def threshold(self, recipe: Recipe, before: float) -> float:
-        return recipe.irn.threshold
-
-    def problems(self, recipe: Recipe, data: RunData) -> list[str]:
+    def problems(self, place: Place) -> list[str]:
         found = []
-        if recipe.irn.weights == "classifier" and recipe.seeds.source:
-            found.append("irn.weights = 'classifier' takes the run's own, and with seeds.source none is trained: set it to 'backbone'.")
-        if recipe.irn.labels_by == "crf":
+        own, backbone = place.recipe.section(IrnStepSettings), place.recipe.section(BackboneSettings)
+        if own.weights == "classifier" and place.before.origin == "external":
+            found.append("irn.weights = 'classifier' takes the run's own, and with maps.source none is trained: set it to 'backbone'.")
+        if own.labels_by == "crf":
             try:
                 require_densecrf()
             except RecamError as error:
                 found.append(f"{error} For IRN's confident labels that is irn.labels_by = 'pamr'.")
-        side, r = recipe.irn.crop // 4, reach(recipe.irn.radius)
+        side, r = own.crop // 4, reach(own.radius)
         if side <= 2 * r:
-            told = f"irn.crop = {recipe.irn.crop} holds no pairs within irn.radius = {recipe.irn.radius:g}"
-            found.append(f"{told}: take a crop of at least {4 * (2 * r + 1)} pixels.")
+            what = f"irn.crop = {own.crop} holds no pairs within irn.radius = {own.radius:g}"
+            found.append(f"{what}: take a crop of at least {4 * (2 * r + 1)} pixels.")
         try:
-            make_irnet(recipe.backbone.model_copy(update={"weights": "none"}), recipe.irn.displacement)
+            make_irnet(replace(backbone, weights="none"), own.displacement)
         except RecamError as error:
             found.append(str(error))
         return found
 
-    def preparations(self, link: Link) -> tuple[Stage, ...]:
-        before = link.before
+    def preparations(self, place: Place) -> tuple[Stage, ...]:
+        recipe, before = place.recipe, place.before
+        own = recipe.section(IrnStepSettings)
+        background, foreground = own.confident_cam if before.origin == "cam" else own.confident
+        labels_given = LabelsGiven(before.folder, background, foreground, own.labels_by)
+        title = f"IRN's labels from {before.title}"
         labels = Stage(
-            f"irn/{before.name}/labels",
-            "refine",
-            partial(make_labels, link=before),
-            partial(_label_settings, link=before),
-            (before.maps_stage,),
-            ("train",),
+            f"irn/{before.stem}/labels", "refine", make_labels, labels_given, (before.folder.stage,), ("train",), label={"title": title}
         )
-        network = Stage(
-            _network_stage(link),
-            "refine",
-            partial(train_network, labels=labels.name, classifier=before.training),
-            partial(_network_settings, link=before),
-            (labels.name,),
-            ("train",),
-            reads=(before.training,),
+        classifier = f"train/{before.origin}" if own.weights == "classifier" else ""
+        trained = replace(
+            own, **{name: getattr(IrnStepSettings(), name) for name in ("confident", "confident_cam", "labels_by", *_WALK)}
         )
+        given = NetworkGiven(
+            trained, labels.name, classifier, recipe.section(BackboneSettings), place.weights, recipe.seed, place.max_side
+        )
+        needs = (labels.name, *([classifier] if classifier else []))
+        label = {"title": f"IRN on {before.title}", "kind": "IRN's network"}
+        network = Stage(self.settings.network, "refine", train_network, given, needs, ("train",), label=label)
         return labels, network
 
 
-def _network_stage(link: Link) -> str:
-    return f"irn/{link.before.name}/network"
+_WALK = ("walk_radius", "beta", "steps", "background_threshold")
 
 
-def is_network_stage(name: str) -> bool:
-    """Whether a stage of that name trains a network of IRN's."""
-    return name.startswith("irn/") and name.endswith("/network")
+class IrnObjective(nn.Module):
+    """IRN's loss on confident labels; the backbone stays frozen, its features are computed once for both branches."""
+
+    def __init__(self, network: IrNet, radius: float) -> None:
+        super().__init__()
+        self.network, self.radius = network, radius
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        # The middle pixel of each 4×4 block stands for it, as the nearest one did in the published reduction.
+        segmentation = batch["masks"][:, MIDDLE::STRIDE, MIDDLE::STRIDE]  # (B, h, w)
+        edge_logits, displacement = self.network(batch["images"])
+        loss = irn_loss(edge_logits, displacement, segmentation, self.radius)
+        parts = {"positive": loss.positive, "negative": loss.negative}
+        if loss.displacement_foreground is not None and loss.displacement_background is not None:
+            parts["displacement"] = (loss.displacement_foreground + loss.displacement_background) / 2
+        return {"loss": loss.total, **parts}
 
 
-def _sure(recipe: Recipe, link: Link) -> tuple[float, float]:
-    return recipe.irn.sure_cam if link.origin == "cam" else recipe.irn.sure
-
-
-def _label_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any]:
-    return {"sure": _sure(recipe, link), "by": recipe.irn.labels_by, "weighting": link.weighting(recipe)}
-
-
-def _network_settings(recipe: Recipe, data: RunData, link: Link) -> dict[str, Any]:
-    own = recipe.irn.model_dump(exclude={"sure", "sure_cam", "labels_by", "walk_radius", "beta", "steps", "threshold"})
-    backbone = {"backbone": recipe.backbone.model_dump(exclude={"freeze_until"}), **data.weights_key(recipe.backbone.weights)}
-    return {"seed": recipe.seed, "max_side": recipe.data.max_side, **backbone, **own}
-
-
-def make_labels(work: Work, link: Link) -> dict[str, Any]:
+def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     """Confident labels of every training image, in processes of their own."""
-    background, foreground = _sure(work.recipe, link)
-    label = LabelMaker(work.inputs[link.maps_stage], link.weighting(work.recipe), work.folder, background, foreground)
-    make = label.by_crf if work.recipe.irn.labels_by == "crf" else label.by_pamr
+    label = LabelMaker(work.inputs[given.maps.stage].path / given.maps.inner, work.folder, given.background, given.foreground)
+    make = label.by_crf if given.by == "crf" else label.by_pamr
     work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
     return {"images": len(work.data.train)}
 
@@ -132,27 +233,26 @@ def make_labels(work: Work, link: Link) -> dict[str, Any]:
 class LabelMaker:
     """Reads an image's maps and writes its confident labels; picklable, for processes."""
 
-    maps: StageFolder
-    weighting: str
+    maps: Path
     folder: StageFolder
     background: float
     foreground: float
 
     def by_crf(self, sample: Sample) -> None:
         """As published; see `recam.methods.crf.confident_labels`."""
-        seed = read_seed(map_path(self.maps, self.weighting, sample.id))
+        seed = read_seed(self.maps / f"{sample.id}.npz")
         labels = confident_labels(sample.image.read(), read_full(seed), seed.class_indices, self.foreground, self.background)
         self._write(sample, seed, labels)
 
     def by_pamr(self, sample: Sample) -> None:
         """The same with PAMR in the CRF's place."""
-        image, seed = sample.image.read(), read_seed(map_path(self.maps, self.weighting, sample.id))
-        sure, possible = (
+        image, seed = sample.image.read(), read_seed(self.maps / f"{sample.id}.npz")
+        confident, possible = (
             apply_threshold(read_full(PamrRefiner(threshold)(image, seed)), seed.class_indices, EVEN)
             for threshold in (self.foreground, self.background)
         )  # (H, W)
-        sure[(sure == BACKGROUND) & (possible != BACKGROUND)] = IGNORE
-        self._write(sample, seed, sure)
+        confident[(confident == BACKGROUND) & (possible != BACKGROUND)] = IGNORE
+        self._write(sample, seed, confident)
 
     def _write(self, sample: Sample, seed: SeedMaps, labels: Mask) -> None:
         if seed.ignore is not None:
@@ -160,34 +260,31 @@ class LabelMaker:
         write_mask(mask_path(self.folder, sample.id), labels)
 
 
-def train_network(work: Work, labels: str, classifier: str) -> dict[str, Any]:
+def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
     """Train IRN's branches on the confident labels, the backbone frozen."""
-    torch.manual_seed(work.recipe.seed)
-    section, backbone = work.recipe.irn, work.recipe.backbone
-    if section.weights == "classifier":
-        # A backbone of the same shape that the trained tensors are put into: nothing is downloaded for it.
-        backbone = backbone.model_copy(update={"weights": "none"})
-    network = make_irnet(backbone, section.displacement)
-    if section.weights == "classifier":
-        trained = load_classifier(work.inputs[classifier].path / WEIGHTS).backbone
+    torch.manual_seed(given.seed)
+    own = given.settings
+    # A backbone of the same shape that the classifier's tensors are put into: nothing is downloaded for it.
+    backbone = replace(given.backbone, weights="none") if given.classifier else given.backbone
+    network = make_irnet(backbone, own.displacement)
+    if given.classifier:
+        trained = load_classifier(work.inputs[given.classifier].path / WEIGHTS).backbone
         network.backbone.load_state_dict(trained.state_dict())
         network.backbone.mean, network.backbone.std = trained.mean, trained.std
-    mean, std = network.backbone.mean, network.backbone.std
-    dataset = MaskedImages(
-        work.data.train,
-        PseudoMasks(work.inputs[labels]),
-        Augment(section.crop, mean, std, scale=section.scale, max_side=work.recipe.data.max_side),
-        work.recipe.seed,
+    augment = Augment(own.crop, network.backbone.mean, network.backbone.std, scale=own.scale, max_side=given.max_side)
+    dataset = MaskedImages(work.data.train, PseudoMasks(work.inputs[given.labels]), augment, given.seed)
+    optimizer = make_sgd(
+        split_parameters(network, network.edge, own.lr, own.displacement_lr), momentum=own.momentum, weight_decay=own.weight_decay
     )
-    groups = split_parameters(network, network.edge, section.lr, section.displacement_lr)
-    results = train(work, IrnObjective(network, section.radius), dataset, groups, section, section.epochs, section.batch)
+    schedule = Schedule(own.epochs, own.batch, work.compute.workers, work.compute.save_minutes)
+    result = fit_stage(work, IrnObjective(network, own.radius), dataset, optimizer, own.power, schedule, given.seed)
     if work.accelerator.is_main_process:
         save_irnet(work.folder.path / WEIGHTS, network, backbone)
-    return {**results, "images": len(work.data.train)}
+    return {"history": result.history, "images": len(work.data.train)}
 
 
 def find_edges(network: IrNet, image: Image, max_side: int | None = None) -> Tensor:
-    """Probabilities of a class boundary (1, h, w) of an image (H, W, 3), at a quarter of the size at which it is seen."""
+    """Probabilities of a class boundary (1, h, w) of an image (H, W, 3), at a quarter of the size at which it is read."""
     size = scaled_size((image.shape[0], image.shape[1]), 1.0, max_side)
     view = normalise_image(resize_image(image, size), network.backbone.mean, network.backbone.std)
     device = next(network.parameters()).device

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recam.data.images import read_mask, write_jpeg, write_png
+from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.evaluation.pixel_counts import IMAGES, read_image_scores
-from recam.inference.tta import asking_of, predict_mask
+from recam.inference.settings import InferenceSettings
+from recam.inference.tta import predict_mask
 from recam.methods.cam import read_full
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_segmenter
-from recam.pipeline.chains import Link, mask_link
-from recam.pipeline.segment_parts import mask_path
-from recam.pipeline.training_stages import WEIGHTS
-from recam.runfolder.store import map_path, read_seed
+from recam.pipeline.map_set import MapFolder, MapSet
+from recam.pipeline.stages.score import mask_path
+from recam.runfolder.store import WEIGHTS
 from recam.types import Image, Sample
 from recam.visualize import overlay_heat, overlay_mask, panel
 
@@ -29,13 +31,29 @@ EXTREMES = 3
 TILE = 320
 """Longest side of a tile, pixels."""
 
-_TITLES = {"cam": "CAM", "recam": "ReCAM", "given": "class maps"}
+
+@dataclass(frozen=True)
+class PicturesGiven:
+    """What pictures depend on, beside what they show: the maps by title, and how the model is applied."""
+
+    maps: tuple[tuple[str, MapFolder], ...]
+    inference: InferenceSettings
 
 
-def make_pictures(work: Work) -> dict[str, Any]:
-    """Twelve or so images in a row each: image, CAM, ReCAM, pseudo mask, prediction, truth; one file an image, one for all.
+def plan_pictures(sets: Sequence[MapSet], inference: InferenceSettings, others: Sequence[Stage]) -> Stage:
+    """The stage of pictures of these maps, and of masks and model as far as the run has them."""
+    present = {stage.name for stage in others}
+    shown = [name for name in ("masks", "segment/pseudo", "scores/masks", "predictions/pseudo") if name in present]
+    needs = tuple(dict.fromkeys((*(each.folder.stage for each in sets), *shown)))
+    given = PicturesGiven(tuple((each.title, each.folder) for each in sets), inference)
+    label = {"title": "pictures", "kind": "pictures"}
+    return Stage("pictures", "pictures", make_pictures, given, needs, ("seeded", "score", "val"), 3, label=label)
 
-    Besides, small tiles of these and of the best, median and worst images; the results tell which image is shown as what.
+
+def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
+    """Twelve or so images in a row each: image, class maps, pseudo mask, prediction, truth; one file per image, one for all.
+
+    Besides, small tiles of these and of the best, median and worst images; the results say which image is shown as what.
     """
     samples = _spread(work.data.score or work.data.seeded, PICTURES)
     extremes = [*_extremes(work, "scores/masks", work.data.score), *_extremes(work, "predictions/pseudo", work.data.val)]
@@ -44,16 +62,16 @@ def make_pictures(work: Work) -> dict[str, Any]:
         segmenter = load_segmenter(work.inputs["segment/pseudo"].path / WEIGHTS) if "segment/pseudo" in work.inputs else None
         if segmenter:
             fold_batchnorm(segmenter.network)
-        rows = [_picture_row(work, sample, segmenter) for sample in samples]
+        rows = [_picture_row(given, work, sample, segmenter) for sample in samples]
         columns = list(dict.fromkeys(title for row in rows for title in row))
         captions = [caption(work, sample) for sample in samples]
-        for sample, row, told in zip(samples, rows, captions, strict=True):
+        for sample, row, text in zip(samples, rows, captions, strict=True):
             path = work.folder.path / "each" / f"{sample.id}.png"
-            write_png(path, panel([[row.get(title) for title in columns]], columns, [told]))
+            write_png(path, panel([[row.get(title) for title in columns]], columns, [text]))
             shown.append(_write_tiles(work, sample, row, "overview", "masks", None))
         write_png(work.folder.path / "overview.png", panel([[row.get(title) for title in columns] for row in rows], columns, captions))
         for of, kind, sample, miou in extremes:
-            row = _picture_row(work, sample, segmenter) if of == "masks" else _held_out_row(work, sample)
+            row = _picture_row(given, work, sample, segmenter) if of == "masks" else _held_out_row(work, sample)
             shown.append(_write_tiles(work, sample, row, kind, of, miou))
     return {"images": len(samples), "shown": shown}
 
@@ -72,18 +90,15 @@ def _write_tiles(work: Work, sample: Sample, row: dict[str, Image], kind: str, o
     return {"id": sample.id, "caption": caption(work, sample), "kind": kind, "of": of, "miou": miou, "tiles": tiles}
 
 
-def _picture_row(work: Work, sample: Sample, segmenter: TrainedSegmenter | None) -> dict[str, Image]:
+def _picture_row(given: PicturesGiven, work: Work, sample: Sample, segmenter: TrainedSegmenter | None) -> dict[str, Image]:
     image = sample.image.read()
     row = {"image": image}
-    final = mask_link(work.recipe)
-    links = [Link("given"), Link("cam"), Link("recam"), *(Link(final.origin, final.chain[:end]) for end in range(1, len(final.chain) + 1))]
-    for link in links:
-        if link.maps_stage in work.inputs:
-            seed = read_seed(map_path(work.inputs[link.maps_stage], link.weighting(work.recipe), sample.id))
-            row[_TITLES[link.origin] if not link.chain else f"+ {link.refiner}"] = overlay_heat(image, read_full(seed))
-    row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
+    for title, folder in given.maps:
+        row[title] = overlay_heat(image, read_full(folder.read(work, sample)))
+    if "masks" in work.inputs:
+        row["pseudo mask"] = overlay_mask(image, read_mask(mask_path(work.inputs["masks"], sample.id)))
     if segmenter:
-        row["prediction"] = overlay_mask(image, predict_mask(segmenter, image, asking_of(work.recipe)))
+        row["prediction"] = overlay_mask(image, predict_mask(segmenter, image, given.inference))
     if sample.mask:
         row["truth"] = overlay_mask(image, sample.mask.read())
     return row

@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import PIL.Image
 import torch
+from pydantic import Field
 
-from recam.errors import DataError, WeightsError, first_line
+from recam.errors import DataError, RecipeError, WeightsError, first_line
 from recam.inference.onnx_session import open_session
-from recam.recipe.saliency import SaliencySection
+from recam.settings import Settings, section
 from recam.training.augment import normalise_image, resize_image
 from recam.types import Grey, Image
 
+Values = Literal["stretch", "probability", "logit"]
 DEFAULT_SIZE = 320
 """Pixels; what U²-Net was trained on."""
+
+
+@section("saliency")
+@dataclass(frozen=True)
+class SaliencySettings(Settings):
+    """Saliency maps: supervision beyond image labels, so all results made with them say so. Refiners and trainings take
+    them that say so."""
+
+    source: str = ""
+    """A folder with a grey PNG of 8 or 16 bits an image, ``ID.png`` at the image's size; or a saliency network as ``.onnx`` file, which
+    needs the extra onnx."""
+    input_size: Annotated[int, Field(ge=16)] | None = None
+    """Side (pixels) of the square that the network reads an image as; None: the network's own where it is fixed, else 320 (U²-Net's)."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Mean of the network's images, scaled to [0, 1]; those of ImageNet by default."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Their standard deviation."""
+    output: str = ""
+    """Name of the network's output that is the map; empty: the first, which is the fused one of U²-Net."""
+    values: Values = "stretch"
+    """What it gives: ``stretch`` maps least to 0 and most to 1, image by image, as U²-Net's own code does; ``probability`` is in [0, 1]
+    already; ``logit`` goes through a sigmoid."""
+
+    def __post_init__(self) -> None:
+        if min(self.std) <= 0:
+            raise RecipeError(f"saliency.std = {self.std}: images are divided by it, give values above 0.")
+
+    @property
+    def is_network(self) -> bool:
+        """Whether maps are made by a network, not found in a folder."""
+        return self.source.lower().endswith(".onnx")
 
 
 class SaliencyModel:
@@ -32,7 +66,7 @@ class SaliencyModel:
         WeightsError: no ONNX file, or a network of other inputs and outputs; all that is wrong is told.
     """
 
-    def __init__(self, section: SaliencySection, device: str = "cpu") -> None:
+    def __init__(self, section: SaliencySettings, device: str = "cpu") -> None:
         self.section, self._path = section, Path(section.source)
         if not self._path.is_file():
             raise WeightsError(f"there is no saliency network {self._path}. Name an .onnx file, or a folder of maps, in saliency.source.")

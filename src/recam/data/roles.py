@@ -1,0 +1,120 @@
+"""Which data set, which of its splits does what, and the samples of each role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from recam.data.catalog import Catalog, fingerprint
+from recam.digests import Digest, FileDigests
+from recam.errors import DataError
+from recam.progress import track
+from recam.settings import Settings, section
+from recam.types import Sample
+
+Role = Literal["train", "score", "val", "seeded"]
+Fingerprint = Callable[[Iterable[Sample], Digest], str]
+SHOW_AFTER = 1.0
+"""Seconds that reading files may take before it is shown; the next time their hashes are known and there is nothing to show."""
+
+
+@section("data")
+@dataclass(frozen=True)
+class DataSettings(Settings):
+    """Which data set, and which of its splits does what."""
+
+    location: str = ""
+    """KIND:PATH, e.g. ``voc:VOCdevkit/VOC2012``, ``coco:coco2014``, ``folder:photos``, ``scenes:``."""
+    classes: tuple[str, ...] | None = None
+    """Keep just these classes; the others become ignore in masks and no label."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What this kind of data set takes besides, e.g. ``{protocol = "recam"}`` for COCO."""
+    train: str | None = None
+    """Split that image labels are learned from and that pseudo masks are made for; None: as the data set says."""
+    score: str | None = None
+    """Split (usually a part of `train`) whose true masks score maps and pseudo masks; None: as the data set says."""
+    val: str | None = None
+    """Held-out split on which segmentation models are scored; None: as the data set says."""
+    max_side: Annotated[int, Field(ge=32)] | None = None
+    """Images with a longer side than this (pixels) are reduced to it before a network reads them, when maps are made and segmentation
+    models trained and applied; masks have the image's own size all the same. None: never reduced."""
+    on_problems: Literal["stop", "skip"] = "stop"
+    """What to do where the check finds damaged files: stop and report all of them, or leave them out."""
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data set of a run, by role.
+
+    Attributes:
+        catalog: the open data set.
+        settings: which split plays which role, where not the catalog's own choice.
+        excluded: ids of samples that the check found damaged and the recipe said to skip.
+        digests: what files hold.
+        quiet: show no progress (all processes but the first).
+    """
+
+    catalog: Catalog
+    settings: DataSettings
+    excluded: frozenset[str] = frozenset()
+    digests: FileDigests = field(default_factory=FileDigests)
+    quiet: bool = False
+
+    def split(self, role: Role) -> str | None:
+        """Name of the split that plays a role; None where none does."""
+        chosen: str | None = getattr(self.settings, role)
+        own: str | None = getattr(self.catalog.roles, role)
+        return own if chosen is None else chosen
+
+    @cached_property
+    def train(self) -> list[Sample]:
+        """Samples whose image labels are learned from. Raises `DataError` where there is none."""
+        samples = self._samples("train")
+        if not samples:
+            raise DataError(f"the split {self.split('train')!r} holds no usable image; `recam check` reports why.")
+        return samples
+
+    @cached_property
+    def score(self) -> list[Sample]:
+        """Samples with a true mask that score maps and pseudo masks; empty where there is no truth."""
+        return [sample for sample in self._samples("score") if sample.mask is not None]
+
+    @cached_property
+    def val(self) -> list[Sample]:
+        """Held-out samples with a true mask that score segmentation models; empty where there is no truth."""
+        return [sample for sample in self._samples("val") if sample.mask is not None]
+
+    @cached_property
+    def seeded(self) -> list[Sample]:
+        """Samples that class maps are made for: those to train on and those to score."""
+        known = {sample.id for sample in self.train}
+        return self.train + [sample for sample in self.score if sample.id not in known]
+
+    def fingerprint(self, role: Role, of: Fingerprint = fingerprint) -> str:
+        """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples `of` reads."""
+        if (role, of) not in self._fingerprints:
+            samples = getattr(self, role)
+            shown = track(samples, "reading files", len(samples), quiet=self.quiet, after=SHOW_AFTER)
+            with self.digests.collect() as files:
+                self._fingerprints[role, of] = of(shown, self.digests), files
+        found, files = self._fingerprints[role, of]
+        self.digests.note(files)
+        return found
+
+    def content(self, path: str) -> str | None:
+        """Hash of what a file holds; None where the name is none of a file, such as that of published weights."""
+        return self.digests(Path(path)) if path and Path(path).is_file() else None
+
+    @cached_property
+    def _fingerprints(self) -> dict[tuple[str, Fingerprint], tuple[str, set[str]]]:
+        return {}
+
+    def _samples(self, role: Role) -> list[Sample]:
+        split = self.split(role)
+        samples = self.catalog.samples(split) if split else ()
+        return [sample for sample in samples if sample.id not in self.excluded]

@@ -1,0 +1,46 @@
+"""Where and how a run computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
+from pydantic import Field
+
+from recam.settings import Positive, Settings, section
+
+
+@section("compute")
+@dataclass(frozen=True)
+class ComputeSettings(Settings):
+    """Where and how it is computed. Results differ by rounding at most, so nothing is made again when it changes."""
+
+    device: Literal["auto", "cpu"] = "auto"
+    """``auto`` takes a GPU where there is one."""
+    precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """Mixed precision; ``auto``: bf16 on a GPU that has it, else fp16 there, none on a CPU."""
+    workers: Annotated[int, Field(ge=-1)] = -1
+    """Decoding processes; -1 chooses."""
+    report: bool = True
+    """Write the report into the run folder when a run ends."""
+    save_minutes: Positive = 5.0
+    """A training is saved at the latest after so many minutes, and each epoch."""
+
+
+def make_accelerator(settings: ComputeSettings) -> Accelerator:
+    """Device, precision and processes, as the settings and the machine allow."""
+    on_gpu = settings.device == "auto" and torch.cuda.is_available()
+    precision = settings.precision
+    if precision == "auto":
+        has_bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "no" if not on_gpu else ("bf16" if has_bf16 else "fp16")
+    # Accelerate keeps one state a process; a second run with another precision must not inherit the first one's.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    # Shares of the images differ by hours where each is climbed for, and one process checks the data while the others wait.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    return Accelerator(cpu=not on_gpu, mixed_precision=precision, kwargs_handlers=[patience])

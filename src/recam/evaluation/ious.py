@@ -1,0 +1,39 @@
+"""Intersection over union of confusion matrices, and what they are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recam.errors import DataError
+from recam.labels import IGNORE
+from recam.types import Mask
+
+
+def class_ious(confusion: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Intersection over union (…, C) of confusion matrices (…, C, C), rows = truth; NaN for a class in neither truth nor prediction.
+
+    A further column (…, C, C + 1) counts pixels of a known truth without a prediction: they are missing from their class.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (…, C)
+    union = confusion.sum(-1) + confusion.sum(-2)[..., : hits.shape[-1]] - hits  # (…, C)
+    ious: NDArray[np.float64] = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
+    return ious
+
+
+def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean (…,) of (…, C) over the classes that occur, those that are not NaN; NaN where none does. Of IoUs: the mIoU."""
+    present = ~np.isnan(values)
+    number = present.sum(-1)
+    mean: NDArray[np.float64] = np.divide(
+        np.where(present, values, 0.0).sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0
+    )
+    return mean
+
+
+def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
+    """Raises `DataError` naming `what` where a mask holds a value that is neither 0…K nor 255."""
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    wrong = [value for value in np.flatnonzero(counts).tolist() if n_classes < value < IGNORE]
+    if wrong:
+        raise DataError(f"{what} holds {wrong}, but with {n_classes} classes a value is 0…{n_classes} or 255.")

@@ -1,0 +1,52 @@
+"""How a trained network is applied to an image: one object for a run, `recam.Predictor`, its ONNX twin and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from recam.errors import RecipeError, near_matches
+from recam.settings import Settings, section
+from recam.types import Image
+
+Refinement = Literal["none", "crf", "pamr"]
+REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
+SMALLEST_WINDOW = 32
+
+
+@section("predict")
+@dataclass(frozen=True)
+class InferenceSettings(Settings):
+    """How the segmentation model is applied."""
+
+    scales: tuple[float, ...] = (1.0,)
+    """Test-time scales; probabilities are averaged."""
+    flip: bool = True
+    """Horizontal-flip TTA: also read each mirrored image."""
+    window: int | None = None
+    """Side (pixels) of a window that slides over larger images, read at their own size; None: whole, reduced to `max_side`."""
+    overlap: float = 0.25
+    """Part of a window that the next one reads again, from 0 to below 1."""
+    refine: Refinement = "none"
+    """What cleans the probabilities along edges: ``crf`` as published (the extra crf), or ``pamr``, which needs nothing."""
+    max_side: Annotated[int, Field(ge=32)] | None = None
+    """Larger images are first reduced to this longer side (pixels); not with a window. None: as `data.max_side` says."""
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
+            wrong.append(f"scales {self.scales}: give at least one factor, all above 0")
+        if self.window is not None and self.window < SMALLEST_WINDOW:
+            wrong.append(f"a window of {self.window} pixels: take {SMALLEST_WINDOW} or more, or none at all")
+        if not 0 <= self.overlap < 1:
+            wrong.append(f"overlap {self.overlap}: give a part from 0 to below 1")
+        if self.refine not in REFINEMENTS:
+            wrong.append(f"unknown refinement {self.refine!r}.{near_matches(self.refine, REFINEMENTS).rstrip('.?')}")
+        if wrong:
+            raise RecipeError("; ".join(wrong) + ".")
+
+    def slides_over(self, image: Image) -> bool:
+        """Whether a window slides over this image (H, W, 3)."""
+        return self.window is not None and max(image.shape[:2]) > self.window

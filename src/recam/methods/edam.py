@@ -1,0 +1,112 @@
+"""EDAM's post-processing (Wu et al., Embedded Discriminative Attention Mechanism, CVPR 2021; ReCAM paper, Table 4: with ReCAM it is ReCAM-M).
+
+A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results made with it must say
+so.
+
+Followed: the published settings. Departures: where several maps exceed β the largest wins, not the class that comes first; a salient
+pixel where all maps are below α is ignored, where the published code calls it background.
+
+Letters: n maps of one image, H×W an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recam.errors import DataError, RecipeError
+from recam.labels import BACKGROUND, IGNORE, mask_values
+from recam.methods.cam import read_full
+from recam.methods.refine import one_plane_a_class
+from recam.settings import Settings, Share, check_shares, section
+from recam.types import Image, Maps, Mask, SeedMaps
+
+
+@section("edam")
+@dataclass(frozen=True)
+class EdamSettings(Settings):
+    """EDAM's post-processing, `refine = ["edam"]`: three thresholds; the defaults are the published ones."""
+
+    saliency_threshold: Share = 20 / 255
+    """θ: a pixel is background up to this saliency. The published command has 20 of 255."""
+    ignore_below: Share = 1e-6
+    """α: a salient pixel where no map reaches it is ignored."""
+    sure_above: Share = 0.99999
+    """β: a pixel with a map above it has that class, whatever its saliency."""
+
+    def __post_init__(self) -> None:
+        shares = {"saliency_threshold": self.saliency_threshold, "ignore_below": self.ignore_below, "sure_above": self.sure_above}
+        check_shares("EDAM", shares)
+        if self.ignore_below > self.sure_above:
+            raise RecipeError(f"EDAM: ignore_below {self.ignore_below} is above sure_above {self.sure_above}: exchange them.")
+
+
+def edam_mask(
+    cams: Maps,
+    class_indices: Sequence[int] | NDArray[np.integer],
+    saliency: NDArray[np.floating],
+    settings: EdamSettings | None = None,
+) -> Mask:
+    """Seed mask of class maps with the background of a saliency map.
+
+    Args:
+        cams: (n, H, W) class maps in [0, 1].
+        class_indices: (n,) the class of each, 0…K−1.
+        saliency: (H, W) float in [0, 1].
+        settings: published ones if None.
+
+    Returns:
+        (H, W): the class of the largest map where that is above β or the pixel is salient; background where it is not salient; 255 where it
+        is and all maps are below α. All background without any map.
+
+    Raises:
+        DataError: maps and saliency that do not fit, or saliency outside [0, 1].
+    """
+    settings = settings or EdamSettings()
+    check_saliency(saliency, cams.shape[1:])
+    if len(cams) != len(class_indices):
+        raise DataError(f"{len(cams)} class maps for {len(class_indices)} classes: give one map for each.")
+    if not len(cams):
+        return np.full(saliency.shape, BACKGROUND, np.uint8)
+    largest, salient = cams.max(0), saliency > settings.saliency_threshold  # (H, W)
+    # A map of 0 claims nothing, even where α = 0 ignores nothing.
+    claimed = (largest > settings.sure_above) | (salient & (largest >= settings.ignore_below) & (largest > 0))
+    winner = np.where(claimed, cams.argmax(0) + 1, 0)  # (H, W): 0 is background, i the i-th map
+    mask: Mask = mask_values(class_indices)[winner]
+    mask[salient & ~claimed & (largest < settings.ignore_below)] = IGNORE
+    return mask
+
+
+@dataclass(frozen=True)
+class EdamRefiner:
+    """`edam_mask` of an image's class maps: full-size maps of 0 and 1, its 255 as pixels to ignore; any threshold between gives the mask.
+
+    Attributes:
+        saliency_of: the saliency map of an image, (H, W) float in [0, 1].
+        settings: published ones.
+    """
+
+    saliency_of: Callable[[Image], NDArray[np.floating]]
+    settings: EdamSettings = field(default_factory=EdamSettings)
+
+    def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
+        # Planes instead of classes: mask value i is the i-th map.
+        mask = edam_mask(read_full(seed), range(len(seed.maps)), self.saliency_of(image), self.settings)
+        ignore = mask == IGNORE
+        if seed.ignore is not None:
+            ignore |= seed.ignore
+        maps = one_plane_a_class(mask, len(seed.maps)) if len(seed.maps) else np.zeros((0, *seed.size), np.float32)
+        return SeedMaps(maps, seed.class_indices, seed.size, ignore if ignore.any() else None)
+
+
+def check_saliency(saliency: NDArray[np.floating], size: tuple[int, ...], what: str = "the saliency map") -> None:
+    """Raises `DataError` naming `what` where a saliency map is not (H, W) of `size`, float, in [0, 1]."""
+    if saliency.shape != size:
+        raise DataError(f"{what} is {saliency.shape} for maps of {tuple(size)}: make it for the same images at their full size.")
+    if saliency.dtype.kind != "f":
+        raise DataError(f"{what} is {saliency.dtype}, not float in [0, 1]: divide an 8-bit picture by 255.")
+    if saliency.size and not 0 <= saliency.min() <= saliency.max() <= 1:
+        raise DataError(f"{what} has values {saliency.min():g}…{saliency.max():g}: it must be in [0, 1].")

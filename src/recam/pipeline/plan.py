@@ -1,0 +1,194 @@
+"""What a recipe and a data set come to: the stages of a run in order, each with exactly the object that its result depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from recam.data.roles import DataSettings, Role, RunData
+from recam.engine.stage import Stage, unique
+from recam.errors import DataError, RecipeError, near_matches
+from recam.inference.saliency_model import SaliencySettings
+from recam.inference.settings import InferenceSettings
+from recam.inference.windows import make_refinement
+from recam.models.backbones import BackboneSettings
+from recam.pipeline.maker import make_maker
+from recam.pipeline.map_set import MapSet
+from recam.pipeline.refiner import Place, RefinerStep, refiner_steps
+from recam.pipeline.stages.external_maps import check_external, plan_external
+from recam.pipeline.stages.maps import MapSettings, plan_maps
+from recam.pipeline.stages.masks import MaskSettings, plan_masks
+from recam.pipeline.stages.pictures import plan_pictures
+from recam.pipeline.stages.refine import plan_refiner
+from recam.pipeline.stages.saliency import plan_saliency, saliency_given, saliency_problems
+from recam.pipeline.stages.score import VERSION as SCORES
+from recam.pipeline.stages.score import plan_scores, score_masks
+from recam.pipeline.stages.segment import SegmentSettings, inference_settings, plan_segmentation
+from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
+from recam.pipeline.training import Training, make_training
+from recam.recipe.recipe import Recipe
+from recam.training.settings import TrainSettings
+
+GROUPS = ("train", "maps", "refine", "masks", "segment", "pictures")
+"""What ``--until`` names, in order."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a run.
+
+    Attributes:
+        stages: in order, each after those that it needs.
+        maps: the set that pseudo masks are made of.
+        seeds: the set before any refiner.
+        classifier: the stage that trained the classifier of these maps; empty for external ones.
+    """
+
+    stages: tuple[Stage, ...]
+    maps: MapSet
+    seeds: MapSet
+    classifier: str
+
+
+def make_plan(recipe: Recipe, data: RunData) -> Plan:
+    """The stages that the recipe asks for on this data set.
+
+    Raises:
+        RecipeError: everything that the data set, the machine or the recipe itself has against it, at once.
+        DataError: external class maps that do not fit, all that is wrong with them.
+    """
+    own, masks = recipe.section(MapSettings), recipe.section(MaskSettings)
+    backbone, max_side = recipe.section(BackboneSettings), recipe.section(DataSettings).max_side
+    weights = data.content(backbone.weights)
+    problems = _unknown_names(recipe)
+    if problems:
+        raise _refused(problems)
+    trainings = [] if own.source else [make_training(recipe, name) for name in dict.fromkeys((*recipe.compare, recipe.training))]
+    trainings = [each for each in trainings if data.score or not each.only_scored or each.name == recipe.training]
+    steps: list[RefinerStep] = []
+    users = [f"the training {each.name!r}" for each in trainings if each.is_on_saliency]
+    users += [f"the refiner {name!r}" for name in recipe.refine if refiner_steps[name].uses_saliency]
+    saliency, role = recipe.section(SaliencySettings), _saliency_role(recipe)
+    problems += saliency_problems(saliency, users, data, role)
+    problems += [problem for each in trainings for problem in each.problems(len(data.catalog.classes))]
+    problems += [
+        f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}"
+        for name in masks.class_thresholds
+        if name not in data.catalog.classes
+    ]
+    if recipe.section(SegmentSettings).validate_epochs and not data.val:
+        problems.append("segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0.")
+    given = saliency_given(saliency, data, role) if users and not problems else None
+    stages: list[Stage] = []
+    if given:
+        train = recipe.section(TrainSettings)
+        in_training = any(each.is_on_saliency for each in trainings)
+        views = ViewsGiven(recipe.seed, train.crop, train.long_side, train.cache_features) if train.cache_features else None
+        stages += plan_saliency(saliency, given, views if in_training else None, in_training)
+    shown: list[MapSet] = []
+    classifier = ""
+    if own.source:
+        check_external(own.source, data)
+        stage, seeds = plan_external(own, data, masks.threshold)
+        stages.append(stage)
+        if seeds.scores:
+            stages.append(plan_scores(stage, [seeds]))
+        shown.append(seeds)
+        label = dict(stage.label)
+    for training in trainings:
+        stages += [_with_rehearsal(each, data, training) for each in plan_training(recipe, training, weights, given)]
+        final = training.name == recipe.training
+        maker = make_maker(recipe, recipe.maker) if recipe.maker and final else None
+        stage, sets = plan_maps(recipe, training, maker, max_side, masks.threshold, bool(data.score))
+        stages.append(stage)
+        if data.score:
+            stages.append(plan_scores(stage, sets))
+        if not training.only_scored:
+            shown.append(sets[0])
+        if final:
+            seeds, classifier, label = sets[0], stage_of(training), dict(stage.label)
+    maps = seeds
+    for name in recipe.refine:
+        place = Place(recipe, maps, max_side, weights)
+        step = refiner_steps[name].plan(name, place)
+        problems += [f"{name}: {problem}" for problem in step.problems(place)]
+        steps.append(step)
+        made, maps = plan_refiner(step, place, masks.oracle, given, own.bits, label)
+        stages += made
+        if data.score:
+            stages.append(plan_scores(made[-1], [maps]))
+        shown.append(maps)
+    if problems:
+        raise _refused(problems)
+    stages.append(plan_masks(recipe, maps))
+    if data.score:
+        scores_label = {"title": "pseudo masks", "kind": "scores of masks"}
+        stages.append(Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label))
+    stages += plan_segmentation(recipe, data, classifier)
+    stages = [_with_check(stage, recipe) for stage in stages]
+    stages.append(plan_pictures(shown, inference_settings(recipe), stages))
+    return Plan(unique(stages), maps, seeds, classifier)
+
+
+def check_group(until: str | None) -> None:
+    """Raises `RecipeError` with near matches where ``--until`` names no group of stages."""
+    if until is not None and until not in GROUPS:
+        raise RecipeError(f"--until: there is no stage {until!r}.{near_matches(until, GROUPS)}")
+
+
+def stages_until(stages: Sequence[Stage], until: str | None) -> list[Stage]:
+    """All stages, or those up to the end of a group."""
+    return [stage for stage in stages if until is None or GROUPS.index(stage.group) <= GROUPS.index(until)]
+
+
+def _unknown_names(recipe: Recipe) -> list[str]:
+    """Trainings, makers and refiners that do not exist, or stand where they are of no use."""
+    from recam.pipeline.maker import makers
+    from recam.pipeline.training import trainings
+
+    problems = []
+    asked = [(trainings, name) for name in (recipe.training, *recipe.compare)]
+    asked += [(makers, recipe.maker)] if recipe.maker else []  # type: ignore[list-item]
+    for registry, name in (*asked, *((refiner_steps, name) for name in recipe.refine)):
+        try:
+            registry[name]
+        except RecipeError as error:
+            problems.append(str(error))
+    chain = " → ".join(recipe.refine)
+    for position, name in enumerate(recipe.refine):
+        if name in recipe.refine[:position]:
+            problems.append(f"the chain {chain} has {name!r} twice: it refines what it has refined. Leave one out.")
+    if recipe.maker and recipe.section(MapSettings).source:
+        problems.append(f"maker = {recipe.maker!r} makes maps with a trained classifier, and with maps.source none is trained.")
+    return list(dict.fromkeys(problems))
+
+
+def _refused(problems: Sequence[str]) -> RecipeError:
+    return RecipeError("the recipe cannot be followed:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _saliency_role(recipe: Recipe) -> Role:
+    """Whose maps are used: trainings read those of training images, refiners those of all images that maps are made for."""
+    return "seeded" if any(refiner_steps[name].uses_saliency for name in recipe.refine) else "train"
+
+
+def _with_rehearsal(stage: Stage, data: RunData, training: Training) -> Stage:
+    """Networks that are still to be trained are built, so that an unknown name or weights out of reach stop the run now."""
+
+    def rehearse(data: RunData) -> None:
+        if not any(sample.labels for sample in data.train):
+            raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
+        stage.given.backbone.make()
+
+    starts_fresh = stage.name == "features" or (stage.name.startswith("train/") and stage.given.training.base is None)
+    return replace(stage, rehearse=rehearse) if starts_fresh else stage
+
+
+def _with_check(stage: Stage, recipe: Recipe) -> Stage:
+    if stage.group != "segment":
+        return stage
+    if stage.name.startswith("predictions/"):
+        return replace(stage, rehearse=lambda data: make_refinement(recipe.section(InferenceSettings).refine))
+    settings = stage.given.settings
+    weights = "none" if stage.given.classifier else settings.weights
+    return replace(stage, rehearse=lambda data: settings.make(len(data.catalog.classes), weights))

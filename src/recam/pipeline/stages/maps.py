@@ -1,0 +1,120 @@
+"""Class maps of every image to train on or to score, for its own labels: by the training's weights, or by a map maker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from recam.engine.stage import Stage
+from recam.engine.work import Work
+from recam.methods.recam import WEIGHTINGS, Weighting
+from recam.models.folding import fold_batchnorm
+from recam.models.saved import load_classifier
+from recam.pipeline.class_maps import make_class_maps
+from recam.pipeline.maker import MapMaker, Views
+from recam.pipeline.map_set import MapFolder, MapSet
+from recam.pipeline.stages.train import stage_of
+from recam.pipeline.training import Training
+from recam.recipe.recipe import Recipe
+from recam.runfolder.maps import save_seed
+from recam.runfolder.store import WEIGHTS
+from recam.settings import Scales, Settings, section
+from recam.types import Sample
+
+SYMBOLS = {"w": "w", "w_prime": "w′", "add": "w ⊕ w′", "mul": "w ⊗ w′"}
+"""Weightings of eq. 9 as papers write them."""
+
+
+@section("maps")
+@dataclass(frozen=True)
+class MapSettings(Settings):
+    """How class maps are made and kept."""
+
+    source: str = ""
+    """Folder of external (precomputed) class maps, ``ID.npz`` of each image as `recam.runfolder.maps.save_seed` writes them; they are
+    then taken as they are, and no classifier is trained."""
+    scales: Scales = (1.0, 0.5, 1.5, 2.0)
+    """Test-time scales; the maps are added."""
+    flip: bool = True
+    """Horizontal-flip TTA: also read each mirrored image."""
+    weighting: Weighting = "mul"
+    """Weights of eq. 9 for the pseudo masks, where the training has several: ``mul`` published for VOC, ``w`` for COCO."""
+    compare: tuple[Weighting, ...] = ()
+    """Further weightings to make and score in the same pass."""
+    bits: Literal[8, 16] = 8
+    """Bits per stored value."""
+
+
+@dataclass(frozen=True)
+class MapsGiven:
+    """What class maps depend on, beside the trained network."""
+
+    training: Training
+    maker: MapMaker | None
+    weightings: tuple[Weighting, ...]
+    scales: tuple[float, ...]
+    flip: bool
+    bits: int
+    max_side: int | None
+
+
+def plan_maps(recipe: Recipe, training: Training, maker: MapMaker | None, max_side: int | None, threshold: float, scored: bool) -> tuple[Stage, list[MapSet]]:
+    """The stage of a training's maps, and the sets that it makes; the first is the one for pseudo masks."""
+    own = recipe.section(MapSettings)
+    chosen = training.choose_weighting(own.weighting)
+    others = [] if maker else [each for each in own.compare if each in training.weightings and each != chosen]
+    weightings = tuple(each for each in WEIGHTINGS if each == chosen or each in others)
+    views = Views(own.scales, own.flip, max_side, chosen)
+    read = maker.views(views) if maker else views
+    given = MapsGiven(training, maker, weightings, read.scales, own.flip, own.bits, max_side)
+    stem = f"{training.name}+{maker.name}" if maker else training.name
+    sets = [
+        _set(training, maker, weighting, f"maps/{stem}", f"scores/{stem}" if scored else "", threshold)
+        for weighting in (chosen, *others)
+    ]
+    kind = "maps"
+    label = {"title": sets[0].title, "kind": kind, "training": training.name, "colour": training.colour, "sets": [each.label() for each in sets]}
+    version = maker.version if maker else 1
+    return Stage(f"maps/{stem}", "maps", make_maps, given, (stage_of(training),), ("seeded",), version, label=label), sets
+
+
+def _set(training: Training, maker: MapMaker | None, weighting: Weighting, stage: str, scores: str, threshold: float) -> MapSet:
+    several = len(training.weightings) > 1
+    name, title = training.name, training.title
+    if several:
+        name, title = f"{name} {weighting}", f"{title} {SYMBOLS[weighting]}"
+    chain: tuple[str, ...] = ()
+    if maker:
+        name, title, chain = f"{name} + {maker.name}", f"{title} + {maker.title}", (maker.name,)
+    return MapSet(MapFolder(stage, weighting), training.name, name, title, threshold, chain, scores)
+
+
+def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
+    """Maps of all images, one file an image and weighting."""
+    path = work.inputs[stage_of(given.training)].path / WEIGHTS
+
+    def place(weighting: str, sample: Sample) -> Any:
+        return work.folder.path / weighting / f"{sample.id}.npz"
+
+    def finished(sample: Sample) -> bool:
+        return all(place(weighting, sample).is_file() for weighting in given.weightings)
+
+    if given.maker:
+        # Frozen units would build no graph to the image; what must not learn here are the parameters.
+        network = fold_batchnorm(load_classifier(path, freeze_until=0).requires_grad_(False)).to(work.accelerator.device)
+        views = Views(given.scales, given.flip, given.max_side, given.weightings[0])
+        maps_of = given.maker.make(given.training, network, views)
+    else:
+        network = fold_batchnorm(load_classifier(path)).to(work.accelerator.device)
+    for sample in work.share(work.data.seeded, finished):
+        image = sample.image.read()
+        if given.maker:
+            made = {given.weightings[0]: maps_of(image, sample.labels)}
+        else:
+            with work.accelerator.autocast():
+                made = make_class_maps(
+                    given.training, network, image, sample.labels, given.weightings, given.scales, given.flip, given.max_side
+                )
+        for weighting, seed in made.items():
+            save_seed(place(weighting, sample), seed, given.bits)
+    return {"images": len(work.data.seeded), "weightings": list(given.weightings)}

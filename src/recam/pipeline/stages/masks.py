@@ -1,0 +1,74 @@
+"""Pseudo masks: class maps at a threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from recam.data.images import read_mask, write_mask
+from recam.engine.stage import Stage
+from recam.engine.work import Work
+from recam.methods.cam import read_full
+from recam.methods.thresholds import apply_threshold
+from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
+from recam.pipeline.stages.score import mask_path
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import StageFolder
+from recam.settings import Settings, Share, section
+from recam.types import Mask, Sample
+
+
+@section("masks")
+@dataclass(frozen=True)
+class MaskSettings(Settings):
+    """How class maps become pseudo masks."""
+
+    threshold: Share = 0.21
+    """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC."""
+    oracle: bool = True
+    """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in all results)."""
+    class_thresholds: dict[str, Share] = field(default_factory=dict)
+    """Thresholds of single classes where they differ, e.g. ``{cat = 0.3}``: a pixel's largest map must exceed that of its own class."""
+
+
+@dataclass(frozen=True)
+class MasksGiven:
+    """What pseudo masks depend on, beside the maps."""
+
+    name: str
+    maps: MapFolder
+    threshold: ThresholdSource
+    class_thresholds: tuple[tuple[str, float], ...]
+
+
+def plan_masks(recipe: Recipe, maps: MapSet) -> Stage:
+    """The stage of the pseudo masks that the maps become."""
+    own = recipe.section(MaskSettings)
+    source = maps.source(own.oracle)
+    given = MasksGiven(maps.name, maps.folder, source, tuple(sorted(own.class_thresholds.items())))
+    needs = (maps.folder.stage, *([source.scores] if source.scores else []))
+    label = {"title": "pseudo masks", "kind": "masks", "from": maps.title}
+    return Stage("masks", "masks", make_masks, given, needs, ("seeded",), label=label)
+
+
+def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
+    """Masks of all images."""
+    threshold, source = given.threshold.find(work)
+    own = dict(given.class_thresholds)
+    levels = [own.get(name, threshold) for name in work.data.catalog.classes.names]  # (K,)
+    for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
+        seed = given.maps.read(work, sample)
+        mask = apply_threshold(read_full(seed), seed.class_indices, [levels[index] for index in seed.class_indices], seed.ignore)
+        write_mask(mask_path(work.folder, sample.id), mask)
+    used = {"threshold": threshold, "threshold_from": source, **({"class_thresholds": own} if own else {})}
+    return {"images": len(work.data.seeded), "maps": given.name, **used}
+
+
+@dataclass(frozen=True)
+class PseudoMasks:
+    """Reads the mask of a sample that a stage made: a pseudo mask, or a confident label."""
+
+    folder: StageFolder
+
+    def __call__(self, sample: Sample) -> Mask:
+        return read_mask(mask_path(self.folder, sample.id))

@@ -1,0 +1,76 @@
+"""Refined class maps: one stage per refiner of the chain, from the maps of the stage before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recam.engine.stage import Stage
+from recam.engine.work import Work
+from recam.methods.refine import Refiner
+from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
+from recam.pipeline.refiner import Place, RefineContext, RefinerStep
+from recam.pipeline.stages.saliency import MAPS, SaliencyGiven
+from recam.runfolder.maps import read_seed, save_seed
+from recam.runfolder.supervision import SALIENCY
+from recam.types import Sample
+
+
+@dataclass(frozen=True)
+class RefineGiven:
+    """What refined maps depend on, beside the maps that are refined and what the step prepared."""
+
+    step: RefinerStep
+    maps: MapFolder
+    threshold: ThresholdSource | None
+    saliency: SaliencyGiven | None
+    bits: int
+
+
+def plan_refiner(
+    step: RefinerStep, place: Place, oracle: bool, saliency: SaliencyGiven | None, bits: int, label: dict[str, Any]
+) -> tuple[list[Stage], MapSet]:
+    """What the step prepares and the stage of its maps, and the set that they are."""
+    before, prepared = place.before, step.preparations(place)
+    threshold = before.source(oracle) if step.uses_threshold else None
+    scores = [threshold.scores] if threshold and threshold.scores else []
+    saliency_stage = [MAPS] if step.uses_saliency else []
+    needs = (before.folder.stage, *(stage.name for stage in prepared), *scores, *saliency_stage)
+    given = RefineGiven(step, before.folder, threshold, saliency if step.uses_saliency else None, bits)
+    made = before.refined(step.name, step.title, step.threshold(place))
+    shown = {**label, "title": made.title, "kind": "refined maps", "refiner": step.title, "sets": [made.label()]}
+    supervision = (SALIENCY,) if step.uses_saliency else ()
+    stage = Stage(made.folder.stage, "refine", refine_maps, given, needs, ("seeded",), step.version, supervision, shown)
+    return [*prepared, stage], made
+
+
+def refine_maps(given: RefineGiven, work: Work) -> dict[str, Any]:
+    """Refined maps of every image that pseudo masks are made for."""
+    threshold, source = given.threshold.find(work) if given.threshold else (0.0, "")
+    saliency = given.saliency.reader(work) if given.saliency else None
+    context = RefineContext(dict(work.inputs), work.accelerator.device, threshold, saliency)
+    before = work.inputs[given.maps.stage].path / given.maps.inner
+    files = FileRefiner(given.step.make_for_each(context), before, work.folder.path, given.bits)
+    work.each(work.data.seeded, lambda sample: files.target(sample).is_file(), files, given.step.in_processes)
+    used = {"threshold_before": threshold, "threshold_from": source} if given.threshold else {}
+    return {"images": len(work.data.seeded), **used}
+
+
+@dataclass(frozen=True)
+class FileRefiner:
+    """Refiners from file to file; picklable where they are."""
+
+    refiner_of: Callable[[Sample], Refiner]
+    source: Path
+    folder: Path
+    bits: int
+
+    def target(self, sample: Sample) -> Path:
+        """Where the refined maps of a sample lie."""
+        return self.folder / f"{sample.id}.npz"
+
+    def __call__(self, sample: Sample) -> None:
+        seed = read_seed(self.source / f"{sample.id}.npz")
+        save_seed(self.target(sample), self.refiner_of(sample)(sample.image.read(), seed), self.bits)

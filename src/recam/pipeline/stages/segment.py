@@ -1,0 +1,310 @@
+"""The segmentation model that learns from pseudo masks, or from true masks for an upper bound (eq. 3), and its held-out predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recam.data.images import write_mask
+from recam.data.roles import DataSettings, RunData
+from recam.engine.stage import Stage
+from recam.engine.work import Work, sum_over_processes
+from recam.errors import DataError, RecipeError
+from recam.evaluation.metrics import ConfusionMatrix
+from recam.inference.settings import InferenceSettings
+from recam.inference.tta import most_probable, predict_mask, predict_probabilities
+from recam.models.backbones import BackboneSettings
+from recam.models.encoders import encoder_normalisation
+from recam.models.folding import fold_batchnorm
+from recam.models.saved import TrainedSegmenter, load_classifier, load_segmenter, save_segmenter
+from recam.models.segmenters import SegmenterSettings
+from recam.pipeline.segmentation_loss import SegmentationObjective, balance_classes
+from recam.pipeline.stages.maps import MapSettings
+from recam.pipeline.stages.masks import PseudoMasks
+from recam.pipeline.stages.score import VERSION as SCORES
+from recam.pipeline.stages.score import mask_path, score_folder
+from recam.pipeline.stages.train import fit_stage
+from recam.preprocess import Triple
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import WEIGHTS
+from recam.runfolder.supervision import TRUTH
+from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Share, section
+from recam.training.augment import Augment
+from recam.training.loader import MaskedImages
+from recam.training.loop import Schedule
+from recam.training.model_selection import Validation
+from recam.training.optim import make_adamw, make_sgd, split_parameters
+from recam.training.settings import ordered
+from recam.types import Mask, Sample
+
+CLASSIFIER = "classifier"
+"""Value of segment.weights that names the run's own classifier."""
+VERSION = 2
+"""Of segmentation trainings: 2 since DeepLabV2's rates follow its output stride and dropout draws by step."""
+VAL_MIOU = "val_miou"
+"""Name of the held-out mIoU, in [0, 1], in the history of a training."""
+
+
+@section("segment")
+@dataclass(frozen=True)
+class SegmentSettings(SegmenterSettings):
+    """The segmentation model that learns from the pseudo masks (eq. 3)."""
+
+    enabled: bool = True
+    """False: stop at the pseudo masks."""
+    weights: str = "imagenet"
+    """Weights of the encoder, as for the backbone; or ``classifier``: those of the run's own, where the encoder is ``tu-`` and its name."""
+    freeze_encoder: bool = False
+    """Keep the encoder's weights and train the decoder alone: a third of the time on a CPU."""
+    labels: Literal["pseudo", "truth"] = "pseudo"
+    """What it is trained on; ``truth`` is the upper bound."""
+    upper_bound: bool = False
+    """Also train a second model on the true masks and score it."""
+    epochs: Count = 30
+    """Passes over the training split."""
+    steps: Count | None = None
+    """How many steps to train instead of `epochs`, as papers count; None: by epochs."""
+    batch: Count = 10
+    """Images a step, over all processes."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """``sgd`` with `momentum`, or ``adamw`` (β 0.9 and 0.999)."""
+    lr: Positive = 7e-3
+    """Learning rate of the encoder."""
+    decoder_lr: Positive = 7e-2
+    """Learning rate of everything else."""
+    decoder_bias_factor: Positive = 1.0
+    """Biases of everything else learn at so many times `decoder_lr`; published 2 for DeepLabV2."""
+    momentum: Momentum = 0.9
+    """SGD momentum."""
+    weight_decay: NonNegative = 1e-4
+    """Weight decay."""
+    decay_biases: bool = True
+    """False: no weight decay on biases, normalisations and tables of positions, as Swin is trained."""
+    power: NonNegative = 0.9
+    """Exponent of the polynomial decay; 1 is linear."""
+    scale: tuple[Positive, Positive] = (0.5, 1.5)
+    """Range of the factor that a training image is resized by, drawn evenly."""
+    frame: tuple[Count, Count] | None = None
+    """Make a training image as large as fits into (longer, shorter side) pixels before `scale`, whatever `data.max_side`; None: not."""
+    crop: Annotated[int, Field(ge=32)] = 321
+    """Side (pixels) of the random square crop."""
+    jitter: Share = 0.0
+    """Colour jitter: in every second image each, brightness, contrast and saturation change by a factor of 1 ± this at most, and the hue
+    by a fifth of this of its circle."""
+    class_balance: Share = 0.0
+    """Weight of a class in the loss: its share of the pixels to the power of minus this. 0: all pixels alike; 1: all classes alike."""
+    ema: Momentum = 0.0
+    """Decay of a running average of the weights, which is what is kept, e.g. 0.999; 0: the weights themselves."""
+    validate_epochs: CountOrNone = 0
+    """Score the `val` split after every so many epochs and keep the best weights besides the last; 0: never."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights predictions come from; ``best`` is chosen on `val`, so its score there flatters. The other lie beside them."""
+    patience: CountOrNone = 0
+    """Stop after so many validations without a better one; 0: never."""
+
+    def conflicts(self, recipe: Recipe) -> list[str]:
+        wrong = ordered("segment.scale", self.scale)
+        backbone = recipe.section(BackboneSettings)
+        if self.weights == CLASSIFIER and recipe.section(MapSettings).source:
+            wrong.append("segment.weights = 'classifier' takes the run's own, and with maps.source there is none: name other weights")
+        if self.weights == CLASSIFIER and self.encoder != f"tu-{backbone.name}":
+            wrong.append(f"segment.weights = 'classifier' needs the classifier's network: set segment.encoder to 'tu-{backbone.name}'")
+        if self.upper_bound and (self.labels == "truth" or not self.enabled):
+            wrong.append("segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'")
+        if not self.validate_epochs and (self.keep == "best" or self.patience):
+            wrong.append("segment.keep = 'best' and segment.patience go by scores on val: set segment.validate_epochs, e.g. to 1")
+        if self.frame and self.frame[1] > self.frame[0]:
+            wrong.append(f"segment.frame = {self.frame}: give the longer side first")
+        for name in sorted({"decoder_channels", "output_stride"} & set(self.options)):
+            wrong.append(f"segment.options: {name} is a setting of its own, segment.{name}")
+        return wrong
+
+
+@dataclass(frozen=True)
+class SegmentGiven:
+    """What a segmentation model depends on, beside its masks.
+
+    Attributes:
+        settings: those of network and training; what decides whether it is trained at all stands at its default.
+        truth: it learns from true masks.
+        content: hash of the weights where they are a file.
+        classifier: the stage whose weights the encoder starts from; empty: those that the settings name.
+    """
+
+    settings: SegmentSettings
+    truth: bool
+    content: str | None
+    classifier: str
+    seed: int
+    max_side: int | None
+
+
+@dataclass(frozen=True)
+class PredictGiven:
+    """What held-out predictions depend on, beside the model."""
+
+    model: str
+    inference: InferenceSettings
+
+
+def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[Stage]:
+    """The models that the recipe asks for, and the scores of each on held-out images.
+
+    Args:
+        classifier: the stage that trained the classifier of the class maps; empty: none.
+    """
+    own = recipe.section(SegmentSettings)
+    max_side, seed = recipe.section(DataSettings).max_side, recipe.seed
+    start = classifier if own.weights == CLASSIFIER else ""
+    settings = replace(own, enabled=True, upper_bound=False, labels="pseudo")
+    content = data.content(own.weights)
+    kinds = [kind for kind, wanted in (("pseudo", own.labels == "pseudo"), ("truth", own.labels == "truth" or own.upper_bound)) if wanted]
+    stages = []
+    for kind in kinds if own.enabled else ():
+        truth = kind == "truth"
+        name = f"segment/{kind}"
+        given = SegmentGiven(settings, truth, content, start, seed, max_side)
+        needs = (*(() if truth else ("masks",)), *([start] if start else []))
+        roles: tuple[Any, ...] = ("train", "val") if own.validate_epochs else ("train",)
+        on = "true masks" if truth else "pseudo masks"
+        label = {"title": f"segmentation model, trained on {on}", "kind": "segmenter", "colour": "truth" if truth else "prediction"}
+        stages.append(Stage(name, "segment", train_segmenter, given, needs, roles, VERSION, (TRUTH,) if truth else (), label))
+        if data.val:
+            predict = PredictGiven(name, inference_settings(recipe))
+            title = f"{'truth-trained ' if truth else ''}model on held-out images"
+            shown = {**label, "title": title, "kind": "predictions"}
+            stages.append(Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES, label=shown))
+    return stages
+
+
+def inference_settings(recipe: Recipe) -> InferenceSettings:
+    """How the run applies its segmentation model."""
+    own = recipe.section(InferenceSettings)
+    return own if own.max_side else replace(own, max_side=recipe.section(DataSettings).max_side)
+
+
+def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
+    """Train a segmentation model on pseudo masks, or on true masks (eq. 3)."""
+    torch.manual_seed(given.seed)
+    settings, truth = given.settings, given.truth
+    samples = [sample for sample in work.data.train if sample.mask is not None] if truth else work.data.train
+    if not samples:
+        raise DataError("no training image has a true mask, so there is no upper bound to train. Set segment.labels to 'pseudo'.")
+    classes = work.data.catalog.classes.names
+    if given.classifier:
+        source = work.inputs[given.classifier].path / WEIGHTS
+        own = load_classifier(source).backbone
+        weights, mean, std = str(source), own.mean, own.std
+    else:
+        weights, (mean, std) = settings.weights, encoder_normalisation(settings.encoder, settings.weights)
+    network = settings.make(len(classes), weights)
+    optimizer = make_optimizer(network, settings)
+    read: Callable[[Sample], Mask] = TrueMasks() if truth else PseudoMasks(work.inputs["masks"])
+    augment = Augment(
+        settings.crop, mean, std, scale=settings.scale, max_side=given.max_side, frame=settings.frame, jitter=settings.jitter
+    )
+    dataset = MaskedImages(samples, read, augment, given.seed)
+    objective = SegmentationObjective(network, weigh_classes(work, samples, read, settings.class_balance))
+    compute = work.compute
+    schedule = Schedule(
+        settings.epochs, settings.batch, compute.workers, compute.save_minutes, steps=settings.steps, average=settings.ema
+    )
+    validation = make_validation(given, work, mean, std)
+    trained = fit_stage(work, objective, dataset, optimizer, settings.power, schedule, given.seed, validation)
+    results: dict[str, Any] = {"history": trained.history, "images": len(samples), "images_seen": trained.images}
+    if validation:
+        best = validation.best(trained.history) or {}
+        results["best"] = {"epoch": best["epoch"], "miou": best[VAL_MIOU]}
+        results |= {"kept": settings.keep, "stopped_early": trained.stopped}
+    if work.accelerator.is_main_process:
+        names = {"last": WEIGHTS, "best": "best.safetensors"} if settings.keep == "last" else {"last": "last.safetensors", "best": WEIGHTS}
+        save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std)
+        if trained.best:
+            network.load_state_dict(state_of_network(trained.best))
+            save_segmenter(work.folder.path / names["best"], network, settings, classes, mean, std)
+    return results
+
+
+def predict_val(given: PredictGiven, work: Work) -> dict[str, Any]:
+    """Masks of the held-out images by the segmentation model, and their scores."""
+    segmenter = load_segmenter(work.inputs[given.model].path / WEIGHTS)
+    fold_batchnorm(segmenter.network).to(work.accelerator.device)
+    for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
+        with work.accelerator.autocast():
+            mask = predict_mask(segmenter, sample.image.read(), given.inference)
+        write_mask(mask_path(work.folder, sample.id), mask)
+    work.accelerator.wait_for_everyone()
+    return score_folder(work, work.folder, work.data.val)
+
+
+@dataclass(frozen=True)
+class TrueMasks:
+    """Reads the true mask of a sample, for the upper bound."""
+
+    def __call__(self, sample: Sample) -> Mask:
+        assert sample.mask is not None
+        return sample.mask.read()
+
+
+def weigh_classes(work: Work, samples: Sequence[Sample], read: Callable[[Sample], Mask], power: float) -> Tensor | None:
+    """(K+1,) weights of the classes by the pixels that they have in the masks to train on; None where the recipe balances nothing."""
+    if not power:
+        return None
+    pixels = np.zeros(len(work.data.catalog.classes) + 1, np.int64)
+    for sample in work.share(samples, lambda sample: False):
+        pixels += np.bincount(read(sample).ravel(), minlength=256)[: len(pixels)]
+    sum_over_processes(work, pixels)
+    return balance_classes(torch.from_numpy(pixels), power)
+
+
+def make_optimizer(network: nn.Module, settings: SegmentSettings) -> torch.optim.Optimizer:
+    """The settings' optimizer: the network's `encoder` at one learning rate, the rest at another. Raises `RecipeError`."""
+    encoder = getattr(network, "encoder", None)
+    if settings.freeze_encoder:
+        if encoder is None:
+            raise RecipeError(f"segment.freeze_encoder: {settings.model} has no attribute 'encoder'. Set freeze_encoder = false.")
+        encoder.requires_grad_(False)
+    groups = split_parameters(
+        network,
+        network if encoder is None else encoder,
+        settings.lr,
+        settings.decoder_lr,
+        rest_bias_factor=settings.decoder_bias_factor,
+        decay_biases=settings.decay_biases,
+    )
+    if settings.optimizer == "adamw":
+        return make_adamw(groups, weight_decay=settings.weight_decay)
+    return make_sgd(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
+def make_validation(given: SegmentGiven, work: Work, mean: Triple, std: Triple) -> Validation | None:
+    """mIoU on the held-out split, each image read once at its own size; None where the recipe does not ask for it."""
+    settings, classes = given.settings, work.data.catalog.classes
+    if not settings.validate_epochs:
+        return None
+
+    def score(objective: nn.Module) -> float:
+        segmenter = TrainedSegmenter(objective.get_submodule("segmenter"), classes.names, mean, std)
+        confusion = ConfusionMatrix(classes)
+        for sample in work.data.val[work.accelerator.process_index :: work.accelerator.num_processes]:
+            assert sample.mask is not None
+            with work.accelerator.autocast():
+                probabilities = predict_probabilities(segmenter, sample.image.read(), (1.0,), False, given.max_side)
+            confusion.update(most_probable(probabilities), sample.mask.read())
+        sum_over_processes(work, confusion.counts)
+        if not confusion.counts.any():
+            raise DataError("the true masks of the val split hold nothing but ignored pixels. Name another data.val, or do not validate.")
+        return confusion.scores().miou
+
+    return Validation(score, VAL_MIOU, settings.validate_epochs, settings.patience)
+
+
+def state_of_network(objective_state: dict[str, Tensor]) -> dict[str, Any]:
+    """The segmentation network's part of an objective's state."""
+    return {name.removeprefix("segmenter."): value for name, value in objective_state.items()}

@@ -1,0 +1,191 @@
+"""Trainings of classifiers: the cached features of a frozen trunk, and the training itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from recam.engine.stage import Stage
+from recam.engine.work import Work
+from recam.errors import RecipeError
+from recam.models.backbones import Backbone, BackboneSettings
+from recam.models.saved import fill_classifier, save_classifier
+from recam.pipeline.stages.saliency import MAPS, VIEWS, SaliencyGiven
+from recam.pipeline.training import Objective, Training
+from recam.recipe.recipe import Recipe
+from recam.runfolder.store import WEIGHTS
+from recam.runfolder.supervision import LABELS, SALIENCY
+from recam.training.augment import Augment
+from recam.training.cached_features import CachedFeatures, feature_path, save_features, view_generator
+from recam.training.loader import Batch, LabelledImages
+from recam.training.loop import Schedule, Trained, fit
+from recam.training.model_selection import Validation
+from recam.training.optim import make_sgd, poly_decay
+from recam.training.settings import TrainSettings
+
+FEATURES = "features"
+CHECKPOINT = "training.safetensors"
+
+
+@dataclass(frozen=True)
+class ViewsGiven:
+    """What augmented views depend on: of images for cached features, and of saliency maps beside them."""
+
+    seed: int
+    crop: int
+    long_side: tuple[int, int]
+    views: int
+
+    def augment(self, backbone: Backbone) -> Augment:
+        """The augmentation of images for this backbone."""
+        return Augment(self.crop, backbone.mean, backbone.std, long_side=self.long_side)
+
+
+@dataclass(frozen=True)
+class FeaturesGiven:
+    """What cached features depend on."""
+
+    views: ViewsGiven
+    backbone: BackboneSettings
+    weights: str | None
+    """What the file of weights holds, as a hash; None for published ones."""
+
+
+@dataclass(frozen=True)
+class TrainGiven:
+    """What a trained classifier depends on."""
+
+    training: Training
+    views: ViewsGiven
+    backbone: BackboneSettings
+    weights: str | None
+    batch: int
+    momentum: float
+    weight_decay: float
+    power: float
+    saliency: SaliencyGiven | None
+
+
+def plan_training(recipe: Recipe, training: Training, weights: str | None, saliency: SaliencyGiven | None) -> list[Stage]:
+    """The training's stage, and before it what it needs: cached features, and the training that it starts from."""
+    own, backbone = recipe.section(TrainSettings), recipe.section(BackboneSettings)
+    views = ViewsGiven(recipe.seed, own.crop, own.long_side, own.cache_features)
+    stages, needs = [], []
+    if own.cache_features:
+        given = FeaturesGiven(views, backbone, weights)
+        stages.append(Stage(FEATURES, "train", cache(own.cache_gb), given, roles=("train",), label={"title": "cached features"}))
+        needs.append(FEATURES)
+    if training.base:
+        stages += plan_training(recipe, training.base, weights, saliency)
+        needs.append(stage_of(training.base))
+    if training.is_on_saliency:
+        needs += [MAPS, VIEWS] if own.cache_features else [MAPS]
+    trained = TrainGiven(
+        training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
+        saliency if training.is_on_saliency else None,
+    )  # fmt: skip
+    label = {"title": training.title, "colour": training.colour, "kind": "classifier", "base": training.base and training.base.name}
+    supervision = (LABELS, SALIENCY) if training.is_on_saliency else (LABELS,)
+    stages.append(
+        Stage(
+            stage_of(training), "train", train_classifier, trained, tuple(needs), ("train",), training.version, supervision, label
+        )
+    )
+    return stages
+
+
+def stage_of(training: Training) -> str:
+    """Name of the stage that trains it."""
+    return f"train/{training.name}"
+
+
+def cache(gigabytes: float) -> Any:
+    """`make_features` with a bound on the disk that it may take, which changes no result."""
+
+    def make(given: FeaturesGiven, work: Work) -> dict[str, Any]:
+        return make_features(given, work, gigabytes)
+
+    return make
+
+
+def make_features(given: FeaturesGiven, work: Work, gigabytes: float) -> dict[str, Any]:
+    """Features of the frozen trunk for some augmented views of each training image."""
+    torch.manual_seed(given.views.seed)  # without pretrained weights the trunk is drawn, and must be the one that trainings draw
+    backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
+    if not backbone.has_frozen_trunk:
+        raise RecipeError(
+            f"train.cache_features: {backbone.name} has no frozen trunk. Set backbone.freeze_until, or cache_features to 0."
+        )
+    count, augment = given.views.views, given.views.augment(backbone)
+    probe = backbone.trunk(torch.zeros(1, 3, given.views.crop, given.views.crop, device=work.accelerator.device))
+    need = probe.numel() * 2 * count * len(work.data.train) / 2**30
+    if need > gigabytes:
+        raise RecipeError(
+            f"train.cache_features = {count} needs {need:.1f} GiB of disk, cache_gb allows {gigabytes}. "
+            "Cache fewer views, freeze more stages (the features of later ones are smaller), or raise cache_gb."
+        )
+    index = {sample.id: position for position, sample in enumerate(work.data.train)}
+    for sample in work.share(work.data.train, lambda sample: feature_path(work.folder.path, sample.id).is_file()):
+        image = sample.image.read()
+        drawn = (view_generator(given.views.seed, view, index[sample.id]) for view in range(count))
+        batch = torch.stack([augment(image, rng)[0] for rng in drawn])
+        features = backbone.trunk(batch.to(work.accelerator.device, memory_format=torch.channels_last))
+        save_features(feature_path(work.folder.path, sample.id), features)
+    return {"gib": round(need, 3), "views": count, "images": len(work.data.train)}
+
+
+def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
+    """Train from the backbone's weights, or from those of the training that it starts from."""
+    torch.manual_seed(given.views.seed)
+    training, classes = given.training, work.data.catalog.classes.names
+    start = work.inputs[stage_of(training.base)].path / WEIGHTS if training.base else None
+    backbone = replace(given.backbone, weights="none") if start else given.backbone
+    network = training.network(backbone.make(), len(classes)).to(memory_format=torch.channels_last)
+    if start:
+        fill_classifier(network, start)
+        network.eval()
+    optimizer = make_sgd(training.groups(network), momentum=given.momentum, weight_decay=given.weight_decay)
+    schedule = Schedule(training.epochs, given.batch, work.compute.workers, work.compute.save_minutes)
+    trained = fit_stage(
+        work, Objective(network, training), _dataset(given, work, network.backbone), optimizer, given.power, schedule, given.views.seed
+    )
+    if work.accelerator.is_main_process:
+        save_classifier(work.folder.path / WEIGHTS, network, given.backbone, classes)
+    return {"history": trained.history, "images": len(work.data.train)}
+
+
+def fit_stage(
+    work: Work,
+    objective: nn.Module,
+    dataset: Dataset[Batch],
+    optimizer: torch.optim.Optimizer,
+    power: float,
+    schedule: Schedule,
+    seed: int,
+    validation: Validation | None = None,
+) -> Trained:
+    """`recam.training.loop.fit` with polynomial decay, resuming from the stage's checkpoint."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+
+    def set_step(step: int, total: int) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * poly_decay(step, total, power)
+
+    checkpoint = work.folder.path / CHECKPOINT
+    name = work.folder.name
+    return fit(name, objective, dataset, optimizer, set_step, schedule, seed, checkpoint, work.accelerator, validation)
+
+
+def _dataset(given: TrainGiven, work: Work, backbone: Backbone) -> Dataset[Batch]:
+    n_classes, first_view = len(work.data.catalog.classes), given.training.first_view
+    on_saliency = given.saliency is not None
+    if FEATURES in work.inputs:
+        views = work.inputs[VIEWS].path if on_saliency else None
+        return CachedFeatures(work.inputs[FEATURES].path, work.data.train, n_classes, first_view, views)
+    # Other draws of augmentation than those of the trainings before.
+    read = given.saliency.reader(work) if given.saliency else None
+    return LabelledImages(work.data.train, given.views.augment(backbone), n_classes, given.views.seed + first_view, read)

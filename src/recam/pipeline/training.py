@@ -1,0 +1,153 @@
+"""What a training of a classifier is, and the registry of them.
+
+A training of one's own is a file with one class; its stages ``train/NAME``, ``maps/NAME`` and ``scores/NAME`` follow::
+
+    @trainings.register("mine")
+    class Mine(Training):
+        title, starts_from, Settings = "Mine", "cam", MySettings
+
+        def losses(self, network, batch):
+            features = network.encode(batch)
+            ...
+            return {"loss": …}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from recam.methods.cam import class_maps
+from recam.methods.recam import Weighting, combine_weights
+from recam.models.backbones import Backbone
+from recam.models.classifier import Classifier
+from recam.recipe.recipe import Recipe
+from recam.registry import Registry
+from recam.settings import Settings
+from recam.training.loader import Batch
+from recam.training.optim import split_parameters
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of a classifier with image labels; subclass and register, see the head of this file.
+
+    The object is what the key of the stage hashes: its name, its settings, and the training that it starts from.
+
+    Attributes:
+        name: under which it is registered.
+        settings: an object of its `Settings`.
+        base: the training whose weights it starts from; None: the backbone's.
+        title: its name in tables and pictures.
+        starts_from: name of that training; empty: none.
+        colour: its colour in figures, see `recam.report.figures.SERIES`; empty: the next that is free.
+        heads: heads of the network besides FC1, see `recam.models.classifier.Classifier`.
+        weightings: ways to weigh its maps (eq. 9); the first where a recipe asks for one that it does not have.
+        uses_saliency: batches hold ``saliency``; the run then needs maps of it, and results say so.
+        only_scored: it is there to be compared, and of no use where nothing is scored.
+        version: raised when the code changes what comes out.
+    """
+
+    name: str
+    settings: Any
+    base: Training | None = None
+
+    title: ClassVar[str] = ""
+    starts_from: ClassVar[str] = ""
+    colour: ClassVar[str] = ""
+    heads: ClassVar[tuple[str, ...]] = ()
+    weightings: ClassVar[tuple[Weighting, ...]] = ("w",)
+    uses_saliency: ClassVar[bool] = False
+    only_scored: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+    Settings: ClassVar[type[Settings]] = Settings
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training split."""
+        return int(self.settings.epochs)
+
+    @property
+    def first_view(self) -> int:
+        """How many draws of augmentation of each image the trainings before it have used up."""
+        return self.base.first_view + self.base.epochs if self.base else 0
+
+    @classmethod
+    def read(cls, recipe: Recipe) -> Any:
+        """Its settings in a recipe: its section, unless it takes those of others."""
+        return recipe.section(cls.Settings)
+
+    @classmethod
+    def start(cls, recipe: Recipe) -> str:
+        """Name of the training that it starts from; empty: none."""
+        return cls.starts_from
+
+    @property
+    def is_on_saliency(self) -> bool:
+        """Whether it, or a training that it starts from, takes saliency maps."""
+        return self.uses_saliency or (self.base is not None and self.base.is_on_saliency)
+
+    def network(self, backbone: Backbone, n_classes: int) -> Classifier:
+        """The network with its heads, fresh: seed torch before."""
+        return Classifier(backbone, n_classes, self.all_heads)
+
+    @property
+    def all_heads(self) -> tuple[str, ...]:
+        """Its heads and those of the training that it starts from."""
+        return tuple(dict.fromkeys((*(self.base.all_heads if self.base else ()), *self.heads)))
+
+    def groups(self, network: Classifier) -> list[dict[str, Any]]:
+        """Parameter groups with their learning rates: `lr` for the backbone, `head_lr` for the rest."""
+        return split_parameters(network, network.backbone, self.settings.lr, self.settings.head_lr)
+
+    def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
+        """Batch (``images`` or ``features``, ``labels`` (B, K)) → losses by name; ``loss`` is what is minimised."""
+        raise NotImplementedError
+
+    def extra_losses(self, network: Classifier, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Losses, already weighted, that trainings which start from this one add to theirs; features are (B, D, h, w)."""
+        return self.base.extra_losses(network, features, batch) if self.base else {}
+
+    def maps(
+        self, network: Classifier, images: Tensor, classes: Sequence[int], weightings: Sequence[Weighting]
+    ) -> dict[Weighting, Tensor]:
+        """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same features."""
+        features = network.backbone(images)  # (V, D, h, w)
+        return {each: class_maps(features, self.weight(network, each)[list(classes)]) for each in weightings}
+
+    def weight(self, network: Classifier, weighting: Weighting) -> Tensor:
+        """Weights (K, D) that the maps are made with (eq. 9)."""
+        return network.weight_1 if weighting == "w" else combine_weights(network.weight_1, network.weight_2, weighting)
+
+    def choose_weighting(self, wanted: Weighting) -> Weighting:
+        """The recipe's weighting where this training has it."""
+        return wanted if wanted in self.weightings else self.weightings[0]
+
+    def problems(self, n_classes: int) -> list[str]:
+        """What stands in its way with so many classes, each with a way out; reported before anything is made."""
+        return []
+
+
+class Objective(nn.Module):
+    """A training's losses as a module, so that several processes share its gradients."""
+
+    def __init__(self, network: Classifier, training: Training) -> None:
+        super().__init__()
+        self.network, self.training_method = network, training
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.training_method.losses(self.network, batch)
+
+
+trainings: Registry[type[Training]] = Registry("training", "recam.trainings", ("recam.pipeline.trainings",))
+
+
+def make_training(recipe: Recipe, name: str) -> Training:
+    """A training with the recipe's settings, and those that it starts from. Raises `RecipeError` for an unknown name."""
+    kind = trainings[name]
+    settings = kind.read(recipe)
+    start = kind.start(recipe)
+    return kind(name, settings, make_training(recipe, start) if start else None)
