@@ -23,7 +23,7 @@ from recam.errors import DataError, Problem, RecamError, StoreError
 from recam.files import write_bytes
 from recam.inference.onnx_predictor import ExportedPredictor, is_exported
 from recam.inference.prediction import Model, Prediction
-from recam.inference.windows import Asking, Refinement
+from recam.inference.settings import InferenceSettings, Refinement
 from recam.progress import Progress
 from recam.runfolder.store import read_json, write_json
 from recam.visualize import overlay_mask
@@ -111,8 +111,8 @@ def predict(
     root = Path(output)
     endings = (".png", f"{OVERLAY}.png", *([PROBABILITIES] if probabilities else []))
     _refuse_collisions(found, root, endings)
-    model, asking = _open(run, scales, flip, device, window, refine, probabilities, onnx)
-    identity = {"model": dict(model.identity), "asking": asdict(asking), "classes": list(model.classes)}
+    model, settings = _open(run, scales, flip, device, window, refine, probabilities, onnx)
+    identity = {"model": dict(model.identity), "inference": asdict(settings), "classes": list(model.classes)}
     if overwrite or _starts_afresh(root, identity):
         for _, target in found:  # gone first: should this call be stopped, none of them passes for one of its masks
             (root / f"{target}.png").unlink(missing_ok=True)
@@ -186,15 +186,15 @@ def _open(
     refine: Refinement | None,
     keep: bool,
     onnx: bool | None,
-) -> tuple[Model, Asking]:
+) -> tuple[Model, InferenceSettings]:
     if is_exported(run) if onnx is None else onnx:
         exported = ExportedPredictor(run, scales, flip, device, window, refine, keep)
-        return exported, exported.asking
+        return exported, exported.settings
     # Here and not above: PyTorch is imported with it.
     from recam.inference.predictor import Predictor
 
     predictor = Predictor(run, scales, flip, device, window, refine, keep)
-    return predictor, predictor.asking
+    return predictor, predictor.settings
 
 
 def _refuse_collisions(found: Sequence[tuple[Path, Path]], root: Path, endings: Sequence[str]) -> None:

@@ -17,7 +17,8 @@ from recam.data.images import read_image
 from recam.errors import RecipeError, StoreError
 from recam.inference.onnx_session import open_session
 from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
-from recam.inference.windows import Asking, Refinement, make_refinement
+from recam.inference.settings import InferenceSettings, Refinement
+from recam.inference.windows import make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.runfolder.store import read_json
 from recam.types import Image
@@ -66,11 +67,11 @@ class ExportedPredictor:
         self.keep = keep_planes
         if window and self.kind == "classifier":
             raise RecipeError("a sliding window needs a segmentation model, which was not exported: leave the window.")
-        own = dict(self.card["asking"])
+        own = dict(self.card["inference"])
         given = {"scales": scales and tuple(scales), "flip": flip, "refine": refine}
         chosen = {**own, "scales": tuple(own["scales"]), **{name: value for name, value in given.items() if value is not None}}
-        self.asking = Asking(**{**chosen, "window": own["window"] if window is None else window or None})
-        make_refinement(self.asking.refine)
+        self.settings = InferenceSettings(**{**chosen, "window": own["window"] if window is None else window or None})
+        make_refinement(self.settings.refine)
         network = Path(folder, f"{self.kind}.onnx")
         if hashlib.sha256(network.read_bytes()).hexdigest() != self.card["sha256"]:
             raise StoreError(f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again.")
@@ -93,7 +94,7 @@ class ExportedPredictor:
         """As `recam.Predictor`."""
         pixels = read_image(image) if isinstance(image, str | Path) else image
         if self.kind == "segmenter":
-            return SegmentationPrediction(self.classes, self.asking, self.keep)(pixels, self._probabilities_of)
+            return SegmentationPrediction(self.classes, self.settings, self.keep)(pixels, self._probabilities_of)
         return self._from_class_maps(pixels)
 
     def _run(self, image: Image, scale: float, flip: bool, max_side: int | None) -> list[Planes]:
@@ -105,7 +106,7 @@ class ExportedPredictor:
         return outputs
 
     def _probabilities_of(self, part: Image) -> Planes:
-        how = self.asking
+        how = self.settings
         size = (part.shape[0], part.shape[1])
         total = np.zeros((len(self.classes) + 1, *size), np.float32)
         for scale in how.scales:
@@ -117,7 +118,7 @@ class ExportedPredictor:
         return total / np.float32(len(how.scales))
 
     def _from_class_maps(self, image: Image) -> Prediction:
-        how = self.asking
+        how = self.settings
         size = (image.shape[0], image.shape[1])
         logits = self._run(image, 1.0, False, how.max_side)[0][0]  # (K,)
         sure = tuple((1 / (1 + np.exp(-logits.astype(np.float64)))).tolist())

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recam.inference.windows import Asking, make_mask
+from recam.inference.settings import InferenceSettings
+from recam.inference.windows import make_mask
 from recam.labels import mask_values
 from recam.preprocess import Planes
 from recam.types import Image, Mask
@@ -65,12 +66,12 @@ class Model(Protocol):
 class SegmentationPrediction:
     """Makes a `Prediction` of what a segmentation network says of an image or a window of it."""
 
-    def __init__(self, classes: tuple[str, ...], asking: Asking, keep: bool) -> None:
-        self.classes, self.asking, self.keep = classes, asking, keep
+    def __init__(self, classes: tuple[str, ...], settings: InferenceSettings, keep: bool) -> None:
+        self.classes, self.settings, self.keep = classes, settings, keep
 
     def __call__(self, image: Image, probabilities_of: Any) -> Prediction:
         """`probabilities_of` takes an image (h, w, 3) and gives (K+1, h, w), background first."""
-        answer = make_mask(image, probabilities_of, self.asking, self.keep)
+        answer = make_mask(image, probabilities_of, self.settings, self.keep)
         values = mask_values(range(len(self.classes)))
         return Prediction(answer.planes, self.classes, tuple(answer.highest[1:].tolist()), answer.probabilities, values)
 
@@ -83,7 +84,7 @@ def predict_from_maps(
     class_thresholds: Mapping[str, float],
     classes: tuple[str, ...],
     sure: tuple[float, ...],
-    how: Asking,
+    how: InferenceSettings,
     keep: bool,
 ) -> Prediction:
     """The mask of class maps (n, H, W) of the classes in `present`, against a background plane: `threshold`, or of the class of a pixel's

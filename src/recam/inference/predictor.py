@@ -16,14 +16,15 @@ from recam.data.images import read_image
 from recam.errors import RecipeError, near_matches
 from recam.inference.onnx_session import DEVICES
 from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
-from recam.inference.run_models import RunModels, find_models
-from recam.inference.tta import ask_segmenter, asking_of
-from recam.inference.windows import Asking, Refinement, make_refinement
-from recam.methods.cam import classify, read_full
+from recam.inference.run_models import RunModels, change_inference, find_models
+from recam.inference.tta import segment_part
+from recam.inference.settings import InferenceSettings, Refinement
+from recam.inference.windows import make_refinement
+from recam.methods.cam import read_full
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier, load_segmenter
-from recam.pipeline.seeds import encode_scales, make_seeds
-from recam.pipeline.training_stages import WEIGHTS
+from recam.inference.class_maps import make_class_maps, view_pairs
+from recam.runfolder.store import WEIGHTS
 from recam.preprocess import Planes
 from recam.types import Image
 
@@ -62,8 +63,10 @@ class Predictor:
             raise RecipeError(f"unknown device {device!r}.{near_matches(device, DEVICES)}")
         models = find_models(run)
         self._models, self._keep = models, keep_planes
-        self._asking = asking_of(models.recipe, models.segmenter is not None, scales, flip, window, refine)
-        make_refinement(self._asking.refine)
+        self._settings = change_inference(
+            models.segmenter is not None, models.inference, scales=scales, flip=flip, window=window, refine=refine
+        )
+        make_refinement(self._settings.refine)
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         if models.segmenter:
             self._segmenter = load_segmenter(models.segmenter.path / WEIGHTS)
@@ -75,9 +78,9 @@ class Predictor:
             self.classes = tuple(models.classifier.record["inputs"]["classes"])
 
     @property
-    def asking(self) -> Asking:
-        """How each image is seen."""
-        return self._asking
+    def settings(self) -> InferenceSettings:
+        """How the model is applied."""
+        return self._settings
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -93,23 +96,23 @@ class Predictor:
         """The mask of one image: (H, W, 3) uint8 RGB, or a file. Raises `DataError` for a file that is no image."""
         pixels = read_image(image) if isinstance(image, str | Path) else image
         if self._models.segmenter:
-            return SegmentationPrediction(self.classes, self._asking, self._keep)(pixels, self._probabilities_of)
+            return SegmentationPrediction(self.classes, self._settings, self._keep)(pixels, self._probabilities_of)
         return self._from_class_maps(pixels, self._models)
 
     def _probabilities_of(self, part: Image) -> Planes:
-        return ask_segmenter(self._segmenter, part, self._asking)
+        return segment_part(self._segmenter, part, self._settings)
 
     def _from_class_maps(self, image: Image, models: RunModels) -> Prediction:
         sure = self._classify(image)
         present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
-        how = self._asking
-        made = make_seeds(self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side)[models.weighting]
+        how = self._settings
+        made = make_class_maps(self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side)
         assert models.threshold is not None
-        full, own = read_full(made), models.class_thresholds
+        full, own = read_full(made[models.weighting]), models.class_thresholds
         return predict_from_maps(image, full, present, models.threshold, own, self.classes, sure, how, self._keep)
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> tuple[float, ...]:
-        features = encode_scales(self._classifier, image, (1.0,), flip=False, max_side=self._asking.max_side)[0]
-        logits = classify(features, self._classifier.weight_1)  # (1, K)
+        view = view_pairs(self._classifier, image, (1.0,), False, self._settings.max_side)[0]  # (1, 3, h, w)
+        logits = self._classifier(view)  # (1, K)
         return tuple(logits[0].float().sigmoid().tolist())

@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from recam.methods.cam import class_maps
-from recam.methods.recam import Weighting, combine_weights
+from recam.inference.class_maps import weight_of, weighted_maps
+from recam.methods.recam import Weighting
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
 from recam.recipe.recipe import Recipe
@@ -115,12 +115,11 @@ class Training:
         self, network: Classifier, images: Tensor, classes: Sequence[int], weightings: Sequence[Weighting]
     ) -> dict[Weighting, Tensor]:
         """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same features."""
-        features = network.backbone(images)  # (V, D, h, w)
-        return {each: class_maps(features, self.weight(network, each)[list(classes)]) for each in weightings}
+        return weighted_maps(network, images, classes, weightings)
 
     def weight(self, network: Classifier, weighting: Weighting) -> Tensor:
         """Weights (K, D) that the maps are made with (eq. 9)."""
-        return network.weight_1 if weighting == "w" else combine_weights(network.weight_1, network.weight_2, weighting)
+        return weight_of(network, weighting)
 
     def choose_weighting(self, wanted: Weighting) -> Weighting:
         """The recipe's weighting where this training has it."""

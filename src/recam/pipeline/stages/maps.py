@@ -10,7 +10,7 @@ from recam.engine.work import Work
 from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier
-from recam.pipeline.class_maps import make_class_maps
+from recam.inference.class_maps import make_class_maps
 from recam.pipeline.maker import MapMaker, Views
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.train import stage_of
@@ -113,7 +113,14 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
         else:
             with work.accelerator.autocast():
                 made = make_class_maps(
-                    given.training, network, image, sample.labels, given.weightings, given.scales, given.flip, given.max_side
+                    network,
+                    image,
+                    sample.labels,
+                    given.weightings,
+                    given.scales,
+                    given.flip,
+                    given.max_side,
+                    given.training.maps,
                 )
         for weighting, seed in made.items():
             save_seed(place(weighting, sample), seed, given.bits)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recam.methods.cam import fuse_views, normalise, strided_size
-from recam.methods.recam import Weighting
+from recam.methods.cam import class_maps, fuse_views, normalise, strided_size
+from recam.methods.recam import Weighting, combine_weights
 from recam.models.classifier import Classifier
-from recam.pipeline.training import Training
 from recam.training.augment import normalise_image, resize_image, scaled_size
 from recam.types import Image, SeedMaps
 
@@ -33,9 +32,25 @@ def view_pairs(
     return pairs
 
 
+def weight_of(network: Classifier, weighting: Weighting) -> Tensor:
+    """Weights (K, D) that maps are made with (eq. 9). Raises `RecipeError` for one that needs FC2 where there is none."""
+    return network.weight_1 if weighting == "w" else combine_weights(network.weight_1, network.weight_2, weighting)
+
+
+def weighted_maps(
+    network: Classifier, images: Tensor, classes: Sequence[int], weightings: Sequence[Weighting]
+) -> dict[Weighting, Tensor]:
+    """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same features."""
+    features = network.backbone(images)  # (V, D, h, w)
+    return {each: class_maps(features, weight_of(network, each)[list(classes)]) for each in weightings}
+
+
+MapsOf = Callable[[Classifier, Tensor, Sequence[int], Sequence[Weighting]], dict[Weighting, Tensor]]
+"""As `weighted_maps`: what a training gives in its place."""
+
+
 @torch.inference_mode()
 def make_class_maps(
-    training: Training,
     network: Classifier,
     image: Image,
     class_indices: Sequence[int],
@@ -43,18 +58,21 @@ def make_class_maps(
     scales: Sequence[float],
     flip: bool,
     max_side: int | None = None,
+    maps_of: MapsOf = weighted_maps,
 ) -> dict[Weighting, SeedMaps]:
     """Strided class maps of the given classes (eqs. 2 and 9), for each weighting from the same features.
 
     Args:
-        network: what `training` trained, in evaluation mode.
+        network: in evaluation mode.
         image: (H, W, 3) uint8.
         class_indices: n classes, 0…K−1; none gives empty maps, and the network reads nothing.
+        maps_of: raw maps of the views at one scale.
     """
     size = (image.shape[0], image.shape[1])
     indices, strided = np.asarray(class_indices, np.int64), strided_size(size)
     if not len(indices):
         return {weighting: SeedMaps(np.zeros((0, *strided), np.float32), indices, size) for weighting in weightings}
-    read = [training.maps(network, views, indices.tolist(), weightings) for views in view_pairs(network, image, scales, flip, max_side)]
+    pairs = view_pairs(network, image, scales, flip, max_side)
+    read = [maps_of(network, views, indices.tolist(), weightings) for views in pairs]
     made = {each: normalise(fuse_views([views[each] for views in read], strided)) for each in weightings}
     return {each: SeedMaps(maps.float().cpu().numpy(), indices, size) for each, maps in made.items()}
