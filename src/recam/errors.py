@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 
 
 class RecamError(Exception):
-    """Base of every error raised on purpose; the command line prints its text without a traceback."""
+    """Base of every error raised on purpose; the command line prints its text without a traceback, whatever file names it holds."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataError(RecamError):
@@ -66,6 +69,14 @@ def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam
 def first_line(error: Exception, limit: int = 200) -> str:
     """What another package's error says, short enough to stand in a sentence of ours: its first line, or its kind where it says nothing."""
     return str(error).strip().partition("\n")[0][:limit] or type(error).__name__
+
+
+def printable(text: object) -> str:
+    """A text, or a path, as any terminal and UTF-8 file takes it: bytes of a file name that are no UTF-8 are escaped."""
+    try:
+        return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON can hold one
+        return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
