@@ -21,7 +21,8 @@ ALL_STAGES = [
     "classify", "reactivate", "seeds/cam", "seeds/recam", "scores/cam", "scores/recam", "masks", "scores/masks",
     "segment/pseudo", "predictions/pseudo", "pictures",
 ]  # fmt: skip
-NOT_RESULTS = ("run.lock", "run.json", "summary.json", "summary.txt", "stage.json")
+RECORDS = ("stage.json", "manifest.json")
+NOT_RESULTS = ("run.lock", "run.json", "summary.json", "summary.txt", *RECORDS)
 
 
 def artefacts(folder):
@@ -164,7 +165,7 @@ def test_what_is_deleted_is_made_again_and_nothing_else(copy_of_tiny_run, rerun)
     assert rerun(copy_of_tiny_run).made == ("classify", "seeds/cam", "masks", "segment/pseudo")
     assert artefacts(copy_of_tiny_run) == first
     after = times(copy_of_tiny_run)
-    kept = [name for name in before if name.startswith(("seeds", "masks")) and name not in gone and not name.endswith("stage.json")]
+    kept = [name for name in before if name.startswith(("seeds", "masks")) and name not in gone and not name.endswith(RECORDS)]
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
 
 

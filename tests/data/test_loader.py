@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recam.data.loader import EpochBatches, LabelledImages, MaskedImages, make_loader
+from recam.data.loader import EpochBatches, LabelledImages, MaskedImages, make_loader, read_batches
 from recam.data.transforms import Augment
 from recam.types import Sample
 
@@ -85,7 +85,7 @@ def test_a_rank_without_an_image_repeats_one():
 
 def collect(dataset, workers, **more):
     loader = make_loader(dataset, EpochBatches(n=len(dataset), batch=3, epochs=2, seed=5, **more), workers, pin=False)
-    return list(loader)
+    return list(read_batches(loader))
 
 
 def equal(first, second):
