@@ -65,9 +65,10 @@ def test_what_a_killed_stage_made_of_other_images_is_thrown_away(tmp_path, rerun
         raise KeyboardInterrupt
 
     def begin():
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patched:
             patched.setattr(training_stages, "save_classifier", interrupted)
-            rerun(tmp_path / "run", "classify", **data)
+            with pytest.raises(KeyboardInterrupt):
+                rerun(tmp_path / "run", "classify", **data)
         assert state(tmp_path / "run", "classify") == "begun"
 
     begin()
@@ -81,9 +82,10 @@ def test_what_a_killed_stage_made_of_other_images_is_thrown_away(tmp_path, rerun
 
 def test_an_unfinished_stage_resumes_with_a_new_copy_of_the_data(tmp_path, rerun, monkeypatch, photos):
     root, data = photos
-    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patched:
         patched.setattr(training_stages, "save_classifier", lambda *arguments: 1 / 0)
-        rerun(tmp_path / "run", "classify", **data)
+        with pytest.raises(ZeroDivisionError):
+            rerun(tmp_path / "run", "classify", **data)
     shutil.copytree(root, tmp_path / "copy")
     shutil.rmtree(root)
     (tmp_path / "copy").rename(root)

@@ -179,7 +179,10 @@ def read_batches(loader: DataLoader[Batch | _Failure]) -> Generator[Batch, None,
 
 @contextmanager
 def workers_watched(what: str) -> Iterator[None]:
-    """Raises `StoreError` where a worker of a loader was ended from outside: PyTorch raises that wherever the main process happens to be."""
+    """Raises `StoreError` where a worker of a loader was ended from outside.
+
+    PyTorch raises that by a signal, wherever the main process happens to be.
+    """
     try:
         yield
     except RuntimeError as error:

@@ -93,7 +93,11 @@ def find_damage(folder: Path, recorded: str, verify: bool = False) -> dict[str, 
 
 
 def refresh_times(folder: Path, recorded: str) -> str | None:
-    """Enter the times that intact files have now, so that their content need not be read again. Returns the new hash; None: none changed."""
+    """Enter the times that intact files have now, so that their content need not be read again.
+
+    Returns:
+        the new hash; None where no time has changed.
+    """
     before = read_manifest(folder, recorded)
     after = {name: (entry[0], (folder / name).stat().st_mtime_ns, entry[2]) for name, entry in before.items()}
     return None if after == before else _write(folder, after)

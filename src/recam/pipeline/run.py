@@ -64,8 +64,8 @@ def run(
         Scores and costs of all finished stages; also written to ``summary.json`` and ``summary.txt``.
 
     Raises:
-        RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known. A `DataError` also at the end of a
-            stage whose input files changed while it read them.
+        RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known. A `DataError` also
+            at the end of a stage whose input files changed while it ran.
     """
     recipe = _settle(recipe, settings, data)
     check_group(until)
