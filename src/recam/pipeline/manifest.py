@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from recam.ahead import map_ahead
@@ -25,6 +26,8 @@ Entry = tuple[int, int, str]
 """Size, time of change (ns), hash of the content."""
 Manifest = dict[str, Entry]
 """By path from the stage's folder, with ``/``."""
+PORTION = 64
+"""Files that one thread reads before it takes the next ones: to hand over a single small one takes longer than to read it."""
 
 _LEFTOVER = re.compile(rf"^\..*{re.escape(TEMPORARY_ENDING)}$|^\.tmp\w{{6}}$")
 """Our own temporary files, and those of safetensors."""
@@ -55,25 +58,28 @@ def remove_leftovers(folder: Path) -> None:
 def write_manifest(folder: Path) -> tuple[int, str]:
     """Enter all files of the stage. Returns their number and the hash of the manifest.
 
-    A file that the manifest names already, with this size and time, keeps its hash unread: damage stays visible, and a stage of which a
-    few files were made again is finished in a moment.
+    A file that the manifest names already, with this size and time, keeps its hash unread: damage stays visible, and a stage
+    of which a few files were made again is finished in a moment.
 
     Raises:
         StoreError: a file cannot be read, or the disk is full.
     """
     known = _read(folder) if (folder / MANIFEST).is_file() else {}
-
-    def enter(path: Path) -> tuple[str, Entry]:
-        name, status = path.relative_to(folder).as_posix(), path.stat()
-        before = known.get(name)
-        if before and before[:2] == (status.st_size, status.st_mtime_ns):
-            return name, before
-        return name, (status.st_size, status.st_mtime_ns, digest_file(path))
-
+    entries: Manifest = {}
+    new: dict[str, Path] = {}
     try:
-        entries = dict(entry for _, entry in map_ahead(enter, stage_files(folder)))
-    except (OSError, DataError) as error:
-        raise StoreError(f"{folder}: a result of the stage cannot be read ({error}). Run the same command again.") from error
+        for path in stage_files(folder):
+            name, status = path.relative_to(folder).as_posix(), path.stat()
+            before = known.get(name, (0, 0, ""))
+            entries[name] = (status.st_size, status.st_mtime_ns, before[2])
+            if entries[name] != before:
+                new[name] = path
+    except OSError as error:
+        raise StoreError(f"{folder}: a result cannot be read ({error}). Run the same command again.") from error
+    for name, digest in _digest_all(new):
+        if not digest:
+            raise StoreError(f"{new[name]} cannot be read. Make it readable, and run the same command again.")
+        entries[name] = (*entries[name][:2], digest)
     return len(entries), _write(folder, entries)
 
 
@@ -88,8 +94,22 @@ def find_damage(folder: Path, recorded: str, verify: bool = False) -> dict[str, 
         manifest = read_manifest(folder, recorded)
     except StoreError as error:
         return {MANIFEST: str(error)}
-    found = map_ahead(lambda item: _judge(folder / item[0], item[1], verify), manifest.items())
-    return {name: wrong for (name, _), wrong in found if wrong}
+    damage: dict[str, str] = {}
+    doubtful: dict[str, Path] = {}
+    for name, (size, modified, _) in manifest.items():
+        try:
+            status = (folder / name).stat()
+        except OSError as error:
+            damage[name] = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            continue
+        if status.st_size != size:
+            damage[name] = f"has {status.st_size} bytes instead of {size}"
+        elif verify or status.st_mtime_ns != modified:
+            doubtful[name] = folder / name
+    for name, digest in _digest_all(doubtful):
+        if digest != manifest[name][2]:
+            damage[name] = "holds something else than the stage wrote" if digest else "cannot be read"
+    return damage
 
 
 def refresh_times(folder: Path, recorded: str) -> str | None:
@@ -121,20 +141,22 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _judge(path: Path, entry: Entry, verify: bool) -> str:
-    """What is wrong with a file; empty where nothing is."""
-    size, modified, digest = entry
+def _digest_all(paths: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Each name with the hash of its file, empty where that cannot be read; some files at a time, for slow disks."""
+
+    def digest(some: tuple[str, ...]) -> list[str]:
+        return [_digest_or_nothing(paths[name]) for name in some]
+
+    names = iter(paths)
+    for some, found in map_ahead(digest, iter(lambda: tuple(islice(names, PORTION)), ())):
+        yield from zip(some, found, strict=True)
+
+
+def _digest_or_nothing(path: Path) -> str:
     try:
-        status = path.stat()
-        if status.st_size != size:
-            return f"has {status.st_size} bytes instead of {size}"
-        if (verify or status.st_mtime_ns != modified) and digest_file(path) != digest:
-            return "holds something else than the stage wrote"
-    except FileNotFoundError:
-        return "is missing"
-    except (OSError, DataError) as error:
-        return f"cannot be read ({error})"
-    return ""
+        return digest_file(path)
+    except DataError:
+        return ""
 
 
 def _read(folder: Path) -> Manifest:
