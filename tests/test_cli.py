@@ -62,7 +62,7 @@ def test_run_from_the_shell(tmp_path, tiny_run):
     recam = Path(sys.executable).with_name("recam")
     words = [recam, "run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "-o", tmp_path / "run", "--until", "classify"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    first = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=280)
+    first = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=900)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith(f"run {tmp_path / 'run'}\n")
     assert "classify" in first.stderr

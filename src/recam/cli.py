@@ -77,13 +77,17 @@ def run(
         str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, refine, masks, segment or pictures.")
     ] = None,
     classes: Classes = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read all results of finished stages and compare them with their hashes, not just size and time."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, re-activate, make seeds and pseudo masks, train a segmentation model, score. Finished stages are skipped."""
     import recam
 
     settings = [*(setting or []), *([f"data.classes={json.dumps(_names(classes))}"] if classes else [])]
-    _show(recam.run(data, recipe, output, settings, until), as_json)
+    _show(recam.run(data, recipe, output, settings, until, verify), as_json)
 
 
 @app.command()

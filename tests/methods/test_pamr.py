@@ -57,13 +57,13 @@ def test_weights_by_hand():
 
 
 def test_constant_maps_stay():
-    images, maps = random_batch(dtype=torch.float32)
+    images, maps = random_batch()
     constant = maps[:, :, :1, :1].expand_as(maps)
     torch.testing.assert_close(pamr.refine(images, constant), constant)
 
 
 def test_sums_over_classes_and_range_are_kept():
-    images, maps = random_batch(dtype=torch.float32)
+    images, maps = random_batch()
     maps = maps.softmax(1)
     refined = pamr.refine(images, maps)
     torch.testing.assert_close(refined.sum(1), torch.ones_like(refined[:, 0]))

@@ -103,7 +103,9 @@ def make_stage(run, name, key, files):
 
 def contents(path):
     return {
-        str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file() and file.name != "stage.json"
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name not in ("stage.json", "manifest.json")
     }
 
 

@@ -29,7 +29,7 @@ def decide(client):
 
 
 def wait_for(client, job):
-    for _ in range(600):
+    for _ in range(12_000):
         found = next((each for each in client.get("api/changes").json()["jobs"] if each["name"] == job), None)
         if found and found["state"] != "running":
             return found

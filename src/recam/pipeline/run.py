@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +24,7 @@ from recam.digests import FileDigests
 from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
 from recam.files import write_bytes
 from recam.pipeline.given import check_given
+from recam.pipeline.integrity import discard_unfinished, refuse_changed, reopen_damaged
 from recam.pipeline.memory import release_memory
 from recam.pipeline.recipe import Recipe, load_recipe
 from recam.pipeline.refine_stages import chain_problems
@@ -49,6 +50,7 @@ def run(
     output: str | Path = "runs/recam",
     settings: Mapping[str, Any] | Sequence[str] = (),
     until: str | None = None,
+    verify: bool = False,
 ) -> RunSummary:
     """Photos with image labels in; seeds, pseudo masks, a segmentation model and scores out.
 
@@ -58,27 +60,33 @@ def run(
         output: the run folder, new or of an earlier run; what is up to date there is not made again.
         settings: single settings laid over the recipe, ``{"classify.epochs": 3}`` or ``["classify.epochs=3"]``.
         until: stop after this group of stages, e.g. ``"seeds"``.
+        verify: read all files of finished stages and compare them with their hashes; else their sizes and times are trusted.
 
     Returns:
         Scores and costs of all finished stages; also written to ``summary.json`` and ``summary.txt``.
 
     Raises:
-        RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known.
+        RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known. A `DataError` also
+            at the end of a stage whose input files changed while it ran.
     """
     recipe = _settle(recipe, settings, data)
     check_group(until)
     accelerator = _make_accelerator(recipe)
     folder = RunFolder(output)
     with folder.lock() if accelerator.is_main_process else nullcontext():
-        run_data = _leave_out_unlabelled(_open_data(recipe, folder, accelerator))
+        run_data = _leave_out_unlabelled(_open_data(recipe, folder, accelerator, verify))
         recipe = recipe.model_copy(update={"data": run_data.settings})  # as it is recorded, for whoever opens the data set after the run
         if recipe.seeds.source:
             check_given(recipe, run_data)
         _refuse_unfit(recipe, run_data)
         every = [stage for stage in list_stages(recipe) if stage.wanted(recipe, run_data)]
-        plan = _plan(every, recipe, run_data)
+        plan, files = _plan(every, recipe, run_data)
         supervision = _supervision(every, recipe)
         wanted = stages_until(tuple(every), until)
+        if accelerator.is_main_process:
+            discard_unfinished(folder, run_data.digests, _say)
+            reopen_damaged(folder, {stage.name: make_key(plan[stage.name]) for stage in wanted}, verify, _say)
+        accelerator.wait_for_everyone()
         pending = [stage for stage in wanted if not _is_done(folder, stage, recipe, run_data, make_key(plan[stage.name]))]
         _refuse_early(recipe, run_data, {stage.name for stage in pending})
         if accelerator.is_main_process:
@@ -94,7 +102,8 @@ def run(
             if not done:
                 made.append(stage.name)
                 inputs = {name: folders[name] for name in (*stage.needs, *stage.reads) if name in folders}
-                _make(stage, Work(recipe, run_data, folders[stage.name], inputs, accelerator), parts, supervision[stage.name])
+                work = Work(recipe, run_data, folders[stage.name], inputs, accelerator)
+                _make(stage, work, parts, supervision[stage.name], set().union(*(files[name] for name in (stage.name, *inputs))))
         skipped = tuple(stage.name for stage in wanted if stage.name not in made)
         # Later stages that other settings had made are no part of this result.
         keys = {name: make_key(parts) for name, parts in plan.items()}
@@ -130,17 +139,21 @@ def _make_accelerator(recipe: Recipe) -> Accelerator:
     return Accelerator(cpu=not on_gpu, mixed_precision=precision, kwargs_handlers=[patience])
 
 
-def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> RunData:
+def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, verify: bool) -> RunData:
     """Open and check the data set; what the check found is kept by fingerprint."""
     settings = recipe.data
     catalog = open_catalog(settings.location, settings.classes, **settings.options)
     with accelerator.main_process_first():  # one reads the files, the others find what it has written down
         data = RunData(catalog, settings, digests=FileDigests(folder.root / "files.json"), quiet=not accelerator.is_main_process)
-        prints = {role: data.fingerprint(role) for role in ("train", "score", "val")}
+        with data.digests.collect() as files:
+            prints = {role: data.fingerprint(role) for role in ("train", "score", "val")}
         if accelerator.is_main_process:
+            discard_unfinished(folder, data.digests, _say)
             data.digests.save()
     splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
     parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
+    if accelerator.is_main_process:
+        reopen_damaged(folder, {"check": make_key(parts)}, verify, _say)
     stage = _open_stage(folder, "check", make_key(parts), accelerator)
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts})
@@ -151,6 +164,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
         for kind in report.passed_over:
             console.print(f"passed over: {kind}", markup=False, highlight=False)
         write_json(stage.path / "check.json", report.as_dict())
+        refuse_changed(stage, data.digests, files)
         stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
     accelerator.wait_for_everyone()
     problems = [Problem(**problem) for problem in read_json(stage.path / "check.json")["problems"]]
@@ -179,19 +193,21 @@ def _leave_out_unlabelled(data: RunData) -> RunData:
     return replace(data, catalog=catalog, settings=settings, left_out=left_out)
 
 
-def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, dict[str, Any]]:
-    """By stage, all that its result depends on; its key is the hash of that."""
+def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> tuple[dict[str, dict[str, Any]], dict[str, set[str]]]:
+    """By stage, all that its result depends on, whose hash is its key; and the input files that this was found out from."""
     plan: dict[str, dict[str, Any]] = {}
+    files: dict[str, set[str]] = {}
     for stage in wanted:
-        plan[stage.name] = {
-            "stage": stage.name,
-            "version": stage.version,
-            "settings": stage.settings(recipe, data),
-            "inputs": {name: make_key(plan[name]) for name in stage.needs if name in plan},
-            "data": {role: data.fingerprint(role) for role in stage.roles},
-            "classes": data.catalog.classes.names,
-        }
-    return plan
+        with data.digests.collect() as files[stage.name]:
+            plan[stage.name] = {
+                "stage": stage.name,
+                "version": stage.version,
+                "settings": stage.settings(recipe, data),
+                "inputs": {name: make_key(plan[name]) for name in stage.needs if name in plan},
+                "data": {role: data.fingerprint(role) for role in stage.roles},
+                "classes": data.catalog.classes.names,
+            }
+    return plan, files
 
 
 def _supervision(wanted: Sequence[Stage], recipe: Recipe) -> dict[str, list[str]]:
@@ -250,7 +266,7 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
         build_segmenter(recipe.segment, n_classes, "none" if recipe.segment.weights == CLASSIFIER else recipe.segment.weights)
 
 
-def _make(stage: Stage, work: Work, parts: Mapping[str, Any], supervision: Sequence[str]) -> None:
+def _make(stage: Stage, work: Work, parts: Mapping[str, Any], supervision: Sequence[str], files: Iterable[str]) -> None:
     from recam.pipeline.measure import Measure
 
     resumed = bool(work.folder.record)
@@ -263,6 +279,7 @@ def _make(stage: Stage, work: Work, parts: Mapping[str, Any], supervision: Seque
         work.accelerator.wait_for_everyone()
     release_memory()
     if work.accelerator.is_main_process:
+        refuse_changed(work.folder, work.data.digests, files)
         costs = {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb, "peak_gpu_mb": cost.peak_gpu_mb}
         work.folder.finish({**costs, "processes": work.accelerator.num_processes, "results": results})
     work.accelerator.wait_for_everyone()
@@ -297,6 +314,7 @@ def _write_report(folder: RunFolder, summary: RunSummary, keys: Mapping[str, str
         from recam.report.page import NAME, VERSION, write_report
 
         stage = folder.open_stage("report", make_key({"version": VERSION, "stages": shown, "asked": list(keys)}))
+        reopen_damaged(folder, {stage.name: stage.key}, False, _say)
         if stage.is_done:
             return
         start = time.monotonic()
@@ -305,7 +323,11 @@ def _write_report(folder: RunFolder, summary: RunSummary, keys: Mapping[str, str
         stage.finish({"seconds": time.monotonic() - start, "results": {}})
     except Exception as error:
         told = f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries again."
-        console.print(told, markup=False, highlight=False)
+        _say(told)
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _problems(problems: Sequence[Problem]) -> DataError:

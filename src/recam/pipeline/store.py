@@ -5,6 +5,7 @@ RUN/run.json              settings in force, package versions, data set
 RUN/run.lock              held while a process works here
 RUN/files.json            what the data set's files hold, as hashes, so that a file that has not changed is read once
 RUN/<stage>/stage.json    key, settings, inputs, state, seconds, peak memory, results
+RUN/<stage>/manifest.json size, time and hash of each file that the stage made
 RUN/<stage>/…             what the stage made
 RUN/old/<stage>/<key>/    what other settings had made; taken back when those settings return
 ```
@@ -30,11 +31,20 @@ from typing import IO, Any
 
 import numpy as np
 
+from recam.digests import digest_file
 from recam.errors import StoreError
-from recam.files import TEMPORARY_ENDING, atomic_write, write_bytes
+from recam.files import atomic_write, write_bytes
+from recam.pipeline.manifest import (
+    RECORD,
+    find_damage,
+    read_manifest,
+    refresh_times,
+    remove_files,
+    remove_leftovers,
+    stage_files,
+    write_manifest,
+)
 from recam.types import SeedMaps
-
-RECORD = "stage.json"
 
 
 def make_key(parts: Mapping[str, Any]) -> str:
@@ -78,27 +88,58 @@ class StageFolder:
         return read_json(self.path / RECORD) if (self.path / RECORD).is_file() else {}
 
     @property
-    def is_done(self) -> bool:
-        """Whether it was made from this key, to the end, and nothing of it has gone since."""
+    def claims_done(self) -> bool:
+        """Whether its record says that it was made from this key, to the end."""
         record = self.record
-        return record.get("key") == self.key and record.get("state") == "done" and record.get("files") == self.count_files()
+        return record.get("key") == self.key and record.get("state") == "done"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was made from this key, to the end, and all of it is there as it was; by size and time, see `find_damage`."""
+        return self.claims_done and not self.find_damage()
+
+    def find_damage(self, verify: bool = False) -> dict[str, str]:
+        """What is wrong with files of the finished stage, by name; `verify` reads all of them."""
+        record = self.record
+        if "manifest" in record:
+            return find_damage(self.path, str(record["manifest"]), verify)
+        # Runs of versions that kept no hashes.
+        count = self.count_files()
+        return {} if record.get("files") == count else {".": f"has {count} files instead of {record.get('files')}"}
 
     def count_files(self) -> int:
         """Files of the stage, without its record."""
-        return sum(1 for _ in _files(self.path))
+        return sum(1 for _ in stage_files(self.path))
 
     def begin(self, content: Mapping[str, Any]) -> None:
-        """Write the record of a stage that has begun or goes on; sweep away what a killed process left half written."""
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                if name.startswith(".") and name.endswith(TEMPORARY_ENDING):
-                    (Path(folder) / name).unlink(missing_ok=True)
+        """Write the record of a stage that has begun or resumes; remove what a killed process left half written."""
+        remove_leftovers(self.path)
         spent = float(self.record.get("seconds", 0.0))
         write_json(self.path / RECORD, {"stage": self.name, "key": self.key, "state": "begun", "seconds": spent, **content})
 
     def finish(self, content: Mapping[str, Any]) -> None:
-        """Mark the stage done, with its results and costs."""
-        write_json(self.path / RECORD, {**self.record, "state": "done", "files": self.count_files(), **content})
+        """Mark the stage done, with its results and costs, and with the hashes of its files."""
+        remove_leftovers(self.path)
+        count, manifest = write_manifest(self.path)
+        write_json(self.path / RECORD, {**self.record, "state": "done", "files": count, "manifest": manifest, **content})
+
+    def reopen(self, damaged: Mapping[str, str]) -> None:
+        """Remove damaged files of a finished stage and mark it begun, so that it makes them again."""
+        remove_files(self.path, (name for name in damaged if name != "."))
+        # After that: a stage that has begun trusts the files that it finds.
+        write_json(self.path / RECORD, {**self.record, "state": "begun"})
+
+    def accept_times(self) -> None:
+        """Files of a finished stage that hold what they held, but have other times, are not read for that again."""
+        record = self.record
+        if "manifest" in record and (changed := refresh_times(self.path, str(record["manifest"]))):
+            write_json(self.path / RECORD, {**record, "manifest": changed})
+
+    def discard(self) -> None:
+        """Throw away all that the stage made. Its record goes first: a folder without one is never taken for a result."""
+        (self.path / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
 
 
 class RunFolder:
@@ -173,6 +214,26 @@ class RunFolder:
         return [str(path.parent.relative_to(self.root)) for path in records if read_json(path).get("state") == "done"]
 
 
+def check_content(path: Path) -> None:
+    """Compare a file of a finished stage with its hash. Passes files that no finished stage names.
+
+    Raises:
+        StoreError: it holds something else than the stage wrote; or the hashes are missing.
+    """
+    folder = path.parent
+    stage = StageFolder(folder.name, folder, "")
+    record = stage.record
+    if record.get("state") != "done" or "manifest" not in record or not path.is_file():
+        return
+    again = "Run the command that made the run again with --verify: it makes what is damaged again. Or restore it from a copy."
+    try:
+        entry = read_manifest(folder, str(record["manifest"])).get(path.relative_to(folder).as_posix())
+    except StoreError as error:
+        raise StoreError(f"{path} cannot be checked: {error}. {again}") from error
+    if entry and digest_file(path) != entry[2]:
+        raise StoreError(f"{path} is damaged: it holds something else than the stage {record.get('stage')!r} wrote. {again}")
+
+
 def map_path(folder: StageFolder, weighting: str, sample_id: str) -> Path:
     """Where the class maps of a sample lie: seeds by weighting, refined maps, which are of one weighting, without."""
     return folder.path / weighting / f"{sample_id}.npz" if folder.name.startswith("seeds/") else folder.path / f"{sample_id}.npz"
@@ -229,16 +290,6 @@ def _let_go_of_locks() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go_of_locks)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Files of a stage: not its record, not those of stages in sub-folders, nothing half written."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir():
-            if not (path / RECORD).is_file():
-                yield from _files(path)
-        elif path.name != RECORD and not path.name.endswith(TEMPORARY_ENDING):
-            yield path
 
 
 def _move(source: Path, target: Path) -> None:

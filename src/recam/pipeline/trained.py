@@ -17,6 +17,7 @@ from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
 from recam.models.segmenters import make_segmenter, segmenter_options
 from recam.pipeline.settings import BackboneSettings, SegmentSettings
+from recam.pipeline.store import check_content
 from recam.tensors import load_tensors, save_tensors
 
 
@@ -123,6 +124,7 @@ def load_segmenter(path: Path) -> TrainedSegmenter:
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    check_content(path)
     tensors, meta = load_tensors(path)
     if meta.get("kind") != kind:
         raise StoreError(f"{path} holds {meta.get('kind', 'something else')}, not a {kind}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from recam.data.catalog import Catalog, fingerprint
 from recam.data.splits import no_training_split
 from recam.digests import Digest, FileDigests
 from recam.errors import DataError, StoreError
+from recam.interrupts import ignore_interrupts, interrupts_deferred
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.settings import DataSettings
 from recam.pipeline.store import StageFolder
@@ -92,15 +92,18 @@ class RunData:
         if (role, of) not in self._fingerprints:
             samples = getattr(self, role)
             shown = track(samples, "reading files", len(samples), quiet=self.quiet, after=SHOW_AFTER)
-            self._fingerprints[role, of] = of(shown, self.digests)
-        return self._fingerprints[role, of]
+            with self.digests.collect() as files:
+                self._fingerprints[role, of] = of(shown, self.digests), files
+        found, files = self._fingerprints[role, of]
+        self.digests.note(files)
+        return found
 
     def weights_key(self, weights: str) -> dict[str, str]:
         """What a result depends on besides the name of its weights: the content, where that names a file."""
         return {"weights_content": self.digests(Path(weights))} if Path(weights).is_file() else {}
 
     @cached_property
-    def _fingerprints(self) -> dict[tuple[str, Fingerprint], str]:
+    def _fingerprints(self) -> dict[tuple[str, Fingerprint], tuple[str, set[str]]]:
         return {}
 
     def _samples(self, role: Role) -> list[Sample]:
@@ -143,15 +146,16 @@ class Work:
             with ProcessPoolExecutor(workers, initializer=_begin_worker) as pool:
                 pending: deque[Future[None]] = deque()
                 for sample in self.share(samples, finished):
-                    pending.append(pool.submit(do, sample))
+                    with interrupts_deferred():  # the first starts the processes
+                        pending.append(pool.submit(do, sample))
                     if len(pending) > 2 * workers:
                         pending.popleft().result()
                 for future in pending:
                     future.result()
         except BrokenProcessPool as error:
             raise StoreError(
-                f"{self.folder.name}: one of {workers} worker processes was ended from outside, for want of memory as a rule. Set"
-                " compute.workers to fewer; the same command goes on where it was."
+                f"{self.folder.name}: one of {workers} worker processes was ended from outside, usually out of memory. Set"
+                " compute.workers to fewer; the same command resumes."
             ) from error
 
     def _count_workers(self) -> int:
@@ -210,8 +214,7 @@ def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:
 
 
 def _begin_worker() -> None:
-    # Ctrl-C reaches all processes of a terminal; the one that everybody works for tells it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     # One process a core: more threads would only wait for each other.
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -15,7 +15,8 @@ from recam.errors import StoreError
 from recam.labels import ClassSet
 from recam.metrics import ConfusionMatrix, Scores
 from recam.pipeline.costs import cost_in_cams, minutes_behind
-from recam.pipeline.store import RECORD, StageFolder, open_run, read_json
+from recam.pipeline.manifest import RECORD
+from recam.pipeline.store import StageFolder, open_run, read_json
 from recam.pipeline.supervision import MARK, told_supervision, used_saliency
 from recam.pipeline.tallies import TALLY, Tally, read_tally
 

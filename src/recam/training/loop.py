@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
-from recam.data.loader import Batch, EpochBatches, make_loader
+from recam.data.loader import Batch, EpochBatches, make_loader, read_batches, workers_watched
 from recam.errors import RecamError
 from recam.progress import Progress
 from recam.training.checkpoint import load_checkpoint, save_checkpoint
@@ -95,6 +96,8 @@ def fit(
 
     Raises:
         TrainingError: the loss is no longer finite; the last checkpoint stays.
+        StoreError: a worker process was ended from outside.
+        DataError: an image or a mask cannot be read.
     """
     batches = _plan_batches(len(dataset), schedule, seed, accelerator)  # type: ignore[arg-type]
     per_epoch, total = batches.steps_per_epoch, batches.total
@@ -112,11 +115,13 @@ def fit(
         model, prepared = accelerator.prepare(objective, optimizer)
         average = average.to(accelerator.device) if average else None
         _move_state(optimizer, accelerator.device)
-        loader = make_loader(dataset, replace(batches, start=start), schedule.workers, pin=accelerator.device.type == "cuda")
         model.train()
         last_save = time.monotonic()
-        with Progress(what, total * schedule.batch, start * schedule.batch, quiet=not accelerator.is_main_process) as progress:
-            for step, batch in enumerate(loader, start=start):
+        shown = Progress(what, total * schedule.batch, start * schedule.batch, quiet=not accelerator.is_main_process)
+        pin = accelerator.device.type == "cuda"
+        arriving = closing(read_batches(make_loader(dataset, replace(batches, start=start), schedule.workers, pin)))
+        with workers_watched(what), shown as progress, arriving as loaded:
+            for step, batch in enumerate(loaded, start=start):
                 set_step(step, total)
                 torch.manual_seed(step_seed(seed, step, accelerator.process_index))
                 losses = _step(model, prepared, batch, accelerator)
