@@ -10,7 +10,7 @@ import recam
 ROOT = Path(recam.__file__).parent
 BASE = {"base"}
 
-BASE_MODULES = ("errors", "labels", "types", "registry", "files", "digests", "ahead", "tensors", "progress")
+BASE_MODULES = ("errors", "labels", "types", "registry", "files", "crash_log", "digests", "ahead", "tensors", "progress")
 # The room of a module is that of the longest prefix of its name.
 ROOMS = {
     **dict.fromkeys(BASE_MODULES, "base"),
@@ -25,6 +25,7 @@ ROOMS = {
     "boundary": "metrics",
     "pipeline": "pipeline",
     "pipeline.store": "store",
+    "pipeline.records": "store",
     "pipeline.tallies": "store",
     "pipeline.costs": "store",
     "pipeline.supervision": "store",
@@ -53,7 +54,7 @@ MAY_IMPORT = {
     # Turns arrays into pictures; knows neither runs nor data sets.
     "rendering": BASE,
     # What readers of a run know of it, so it knows nothing of how one is made.
-    "store": BASE,
+    "store": BASE | {"store"},
     "pipeline": BASE | {"pipeline", "store", "data", "loader", "views", "models", "methods", "training", "metrics", "rendering", "report"},
     "report": BASE | {"report", "rendering", "metrics", "store"},
     # The review page shows the photos themselves, makes masks of maps as a run does, tries new photos with a run's models, and writes

@@ -22,7 +22,7 @@ def digest_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _gone(path, error) from error
 
 
@@ -75,9 +75,10 @@ def _read_memory(path: Path) -> dict[str, list[int | str]]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): [int(size), int(time), str(digest)] for name, (size, time, digest) in held.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
 
 
-def _gone(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path} cannot be read ({error.strerror}). Put it back, or take it out of the lists.")
+def _gone(path: Path, error: OSError | ValueError) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) else error  # a NUL character in the name
+    return DataError(f"{path} cannot be read ({reason}). Put it back, or take it out of the lists.")

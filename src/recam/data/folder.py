@@ -27,6 +27,7 @@ from recam.data.catalog import Catalog, Roles, catalogs
 from recam.data.images import IMAGE_ENDINGS, ImageFile, MaskFile
 from recam.data.splits import stable_split
 from recam.errors import DataError, Problem, RecipeError, near_matches
+from recam.files import expand_home
 from recam.labels import ClassSet
 from recam.types import Sample
 
@@ -75,7 +76,7 @@ class Folder(Catalog):
     def __init__(self, location: str | Path, *, classes: Sequence[str] | None = None, split_seed: int = 0, val_share: float = 0.2) -> None:
         if not 0 <= val_share < 1:
             raise RecipeError(f"val_share = {val_share}: choose a share from 0 to below 1.")
-        self.root = Path(location).expanduser()
+        self.root = expand_home(location)
         if not self.root.is_dir():
             raise DataError(f"{self.root} is no folder. Name the folder that holds images/ and labels.csv.")
         self._split_seed, self._val_share = split_seed, val_share
