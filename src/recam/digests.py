@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +75,8 @@ class FileDigests:
 def _read_memory(path: Path) -> dict[str, list[int | str]]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): [int(size), int(time), str(digest)] for name, (size, time, digest) in held.items()}
+        read = {str(name): [int(size), int(time), str(digest)] for name, (size, time, digest) in held.items()}
+        return {name: known for name, known in read.items() if re.fullmatch("[0-9a-f]{32}", str(known[2]))}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import os
+import struct
+import tokenize
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +17,11 @@ from pathlib import Path
 from recam.errors import DataError, RecamError, StoreError
 
 TEMPORARY_ENDING = ".tmp"
+ARRAY_ERRORS: tuple[type[Exception], ...] = (
+    OSError, ValueError, KeyError, TypeError, IndexError, EOFError, ArithmeticError, MemoryError, RuntimeError, SyntaxError,
+    tokenize.TokenError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What NumPy and ``zipfile`` raise for a damaged file: its head is Python text, and may ask for any memory, method or password."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 

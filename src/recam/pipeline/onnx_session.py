@@ -42,6 +42,9 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
         options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors reach us as exceptions
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[name for name in wanted if name in present])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[name for name in wanted if name in present])
+        for each in (*session.get_inputs(), *session.get_outputs()):
+            _ = each.name, each.shape, each.type  # a damaged name is found out when it is read
+        return session
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise WeightsError(f"{path} cannot be read as an ONNX network ({first_line(error)}). Export it again.") from error

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from recam.errors import StoreError
+from recam.errors import Problem, StoreError
+from recam.pipeline.store import read_json
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -100,6 +101,16 @@ class _Settings(_Part):
     stages: dict[str, Key] = {}
 
 
+class _Problem(_Part):
+    kind: str
+    where: str
+    message: str
+
+
+class _Check(_Part):
+    problems: list[_Problem]
+
+
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "scores/masks": ("images", "scores", "confusion"),
     "scores/": ("images", "seeds"),
@@ -127,6 +138,9 @@ def check_finished(path: Path, content: dict[str, Any], stage: str) -> dict[str,
     needed = next((names for start, names in _NEEDED.items() if stage.startswith(start)), ())
     missing = [name for name in ("seconds", "peak_memory_mb", "results") if name not in content]
     missing += [f"results.{name}" for name in needed if name not in content.get("results", {})]
+    rows = content.get("results", {}).get("confusion", [])
+    if len({len(row) for row in rows} | {len(rows) + 1}) > 1 and rows:
+        missing.append("a part of results.confusion")
     seeds = content.get("results", {}).get("seeds", {}) if stage.startswith("scores/") else {}
     missing += [f"results.seeds.{name}.{kind}" for name, judged in seeds.items() for kind in _JUDGED if kind not in judged]
     if missing:
@@ -140,6 +154,14 @@ def check_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if missing:
         raise _damaged(path, missing)
     return _check(path, content, _Settings)
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """What the check of a data set found, from its ``check.json``. Raises `StoreError` for a missing or damaged file."""
+    try:
+        return [Problem(**one.model_dump()) for one in _Check.model_validate(read_json(path)).problems]
+    except ValidationError as error:
+        raise _damaged(path, [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]) from error
 
 
 def _check(path: Path, content: dict[str, Any], model: type[_Part]) -> dict[str, Any]:

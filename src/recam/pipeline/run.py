@@ -26,6 +26,7 @@ from recam.files import write_bytes
 from recam.pipeline.given import check_given
 from recam.pipeline.memory import release_memory
 from recam.pipeline.recipe import Recipe, load_recipe
+from recam.pipeline.records import read_problems
 from recam.pipeline.refine_stages import chain_problems
 from recam.pipeline.refiners.irn import is_network_stage
 from recam.pipeline.saliency import saliency_problems
@@ -147,7 +148,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
         write_json(stage.path / "check.json", report.as_dict())
         stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
     accelerator.wait_for_everyone()
-    problems = [Problem(**problem) for problem in read_json(stage.path / "check.json")["problems"]]
+    problems = read_problems(stage.path / "check.json")
     if problems and settings.on_problems == "stop":
         raise _problems(problems)
     bad = {problem.where for problem in problems}

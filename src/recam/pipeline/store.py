@@ -17,14 +17,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import lzma
 import os
 import shutil
-import struct
 import time
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,15 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import StoreError
-from recam.files import TEMPORARY_ENDING, atomic_write, checked_path, write_bytes
+from recam.files import ARRAY_ERRORS, TEMPORARY_ENDING, atomic_write, checked_path, write_bytes
 from recam.types import SeedMaps
 
 RECORD = "stage.json"
-NPZ_ERRORS = (
-    OSError, ValueError, KeyError, TypeError, IndexError, EOFError, OverflowError, MemoryError, NotImplementedError, RuntimeError,
-    RecursionError, SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError,
-)  # fmt: skip
-"""What NumPy and ``zipfile`` raise for a file that is damaged: its head is Python text, and may ask for any memory, method or password."""
 MAX_SIDE = 65_535
 """Longest side (pixels) of an image that maps are made of; the formats of images end there or before."""
 
@@ -246,7 +236,7 @@ def read_seed(path: Path, way_out: str = "Delete it; `recam run` makes it again.
                     raise ValueError(f"its ignored pixels are not those of an image of {height}×{width}")
                 ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
-    except NPZ_ERRORS as error:
+    except ARRAY_ERRORS as error:
         # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
         why = "it is no .npz file" if "pickle" in str(error) else error
         raise StoreError(f"{path} cannot be read as class maps ({why}). {way_out}") from error

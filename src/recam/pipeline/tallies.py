@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import StoreError
-from recam.files import atomic_write, write_bytes
-from recam.pipeline.store import NPZ_ERRORS
+from recam.files import ARRAY_ERRORS, atomic_write, write_bytes
 
 TALLY = "tally.npz"
 IMAGES = "images.csv"
@@ -96,7 +95,7 @@ def read_tally(path: Path) -> Tally:
             if counts.size and counts.min() < 0:
                 raise ValueError("it counts less than no pixel")
             return Tally(thresholds, counts)
-    except NPZ_ERRORS as error:
+    except ARRAY_ERRORS as error:
         raise StoreError(f"{path} cannot be read as pixel counts ({error}). Delete it; `recam run` makes it again.") from error
 
 
@@ -126,5 +125,5 @@ def read_image_scores(path: Path) -> list[ImageScore]:
                 )
                 for row in csv.DictReader(file)
             ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
         raise StoreError(f"{path} cannot be read as scores of images ({error}). Delete it; `recam run` makes it again.") from error

@@ -64,6 +64,8 @@ class Outcome:
         if counts is None or not counts.any():
             return None
         matrix = ConfusionMatrix(classes)
+        if counts.shape != matrix.counts.shape:
+            raise StoreError(f"{self.key}: pixel counts {counts.shape} are not those of {len(classes)} classes. Score the run again.")
         matrix.counts += counts
         return matrix.scores()
 

@@ -14,10 +14,11 @@ import PIL.Image
 from recam.data.catalog import open_catalog
 from recam.data.images import read_mask
 from recam.errors import RecamError, StoreError
+from recam.files import ARRAY_ERRORS
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.recipe import read_recipe
-from recam.pipeline.store import NPZ_ERRORS, RunFolder, StageFolder, open_run, read_record, read_seed
+from recam.pipeline.store import RunFolder, StageFolder, open_run, read_record, read_seed
 from recam.pipeline.work import RunData
 from recam.types import Mask, Sample, SeedMaps
 
@@ -262,7 +263,7 @@ def _classes_of(path: Path) -> tuple[int, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return tuple(file["class_indices"].tolist())
-    except NPZ_ERRORS:
+    except ARRAY_ERRORS:
         return None
 
 
