@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import struct
 from typing import Any
 
-NAMES = ("", "a\0b", "\udcff", "\ud800", "../../x", "/etc/passwd", "x" * 300, "a/" * 200, ".", "~nobody/x", "a\nb", "é", "e\u0301", "con\u202e")
+NAMES = (
+    "",
+    "a\0b",
+    "\udcff",
+    "\ud800",
+    "../../x",
+    "/etc/passwd",
+    "x" * 300,
+    "a/" * 200,
+    ".",
+    "~nobody/x",
+    "a\nb",
+    "é",
+    "e\u0301",
+    "con\u202e",
+)
 VALUES: tuple[Any, ...] = (
     None, [], {}, "", "0", "nan", 0, 1, -1, 1.5, 255, 256, 2**31, 2**63, 10**40, 1e308, float("nan"), float("inf"), -0.0, True, False,
     [[]], [None], {"": None}, [0] * 50, "x" * 5000,
 )  # fmt: skip
 DEEP = 20_000
 _DEEP_MARK = "deep-nesting-goes-here"
-ENCODINGS = ("utf-7", "rot13", "hex", "idna", "punycode", "utf-16", "utf-32-be", "latin-1", "unknown-8", "x" * 60, "utf\0", "ascii", "cp037")
+ENCODINGS = (
+    "utf-7",
+    "rot13",
+    "hex",
+    "idna",
+    "punycode",
+    "utf-16",
+    "utf-32-be",
+    "latin-1",
+    "unknown-8",
+    "x" * 60,
+    "utf\0",
+    "ascii",
+    "cp037",
+)
 
 
 def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
@@ -46,7 +76,7 @@ def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def mutate_text(content: bytes, rng: random.Random) -> bytes:
-    """A word replaced by a strange one, lines swapped or doubled, another encoding, a byte-order mark, other ends of lines; or its bytes."""
+    """A word replaced by a strange one, lines swapped, another encoding, a byte-order mark, other ends of lines; or its bytes."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -118,7 +148,7 @@ def mutate_tree(tree: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = list(_places(tree))
         if not places:
-            return rng.choice(VALUES)
+            return copy.deepcopy(rng.choice(VALUES))
         holder, key = rng.choice(places)
         match rng.randrange(10):
             case 0:
@@ -126,7 +156,7 @@ def mutate_tree(tree: Any, rng: random.Random) -> Any:
             case 1 if isinstance(holder, dict):
                 holder[rng.choice((*NAMES, f"{key}s"))] = holder.pop(key)
             case 2 if isinstance(holder, list):
-                holder.extend([holder[key]] * rng.choice((1, 2, 300)))
+                holder.extend([copy.deepcopy(holder[key])] * rng.choice((1, 2, 300)))
             case 3:
                 holder[key] = [holder[key]]
             case 4:
@@ -134,8 +164,8 @@ def mutate_tree(tree: Any, rng: random.Random) -> Any:
             case 5 if rng.random() < 0.3:
                 holder[key] = _DEEP_MARK
             case _:
-                holder[key] = rng.choice(VALUES)
-    return tree if rng.random() > 0.03 else rng.choice(VALUES)
+                holder[key] = copy.deepcopy(rng.choice(VALUES))
+    return tree if rng.random() > 0.03 else copy.deepcopy(rng.choice(VALUES))
 
 
 def dump(tree: Any, rng: random.Random) -> bytes:

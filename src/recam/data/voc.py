@@ -103,7 +103,12 @@ class Voc(Catalog):
         except FileNotFoundError:
             message = "the image has no annotation, so its labels are unknown. Unpack the devkit's Annotations; the image is not used."
             return Problem("missing-labels", str(path), message)
-        except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:  # the last but one: an encoding that is wrong or unknown
+        except (
+            ElementTree.ParseError,
+            LookupError,
+            ValueError,
+            OSError,
+        ) as error:  # the last but one: an encoding that is wrong or unknown
             return Problem("bad-labels", str(path), f"cannot be read as XML ({error}). Unpack it again; the image is not used.")
         names = {(one.findtext("name") or "").strip() for one in objects}
         unknown = sorted(names.difference(VOC_CLASSES))

@@ -42,7 +42,9 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
         options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors reach us as exceptions
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[name for name in wanted if name in present])
+        providers = [name for name in wanted if name in present]
+        # With one provider there is nothing to fall back on, and onnxruntime would print of it on standard output.
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=len(providers) > 1)
         for each in (*session.get_inputs(), *session.get_outputs()):
             _ = each.name, each.shape, each.type  # a damaged name is found out when it is read
         return session

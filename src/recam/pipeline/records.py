@@ -141,8 +141,11 @@ def check_finished(path: Path, content: dict[str, Any], stage: str) -> dict[str,
     rows = content.get("results", {}).get("confusion", [])
     if len({len(row) for row in rows} | {len(rows) + 1}) > 1 and rows:
         missing.append("a part of results.confusion")
-    seeds = content.get("results", {}).get("seeds", {}) if stage.startswith("scores/") else {}
-    missing += [f"results.seeds.{name}.{kind}" for name, judged in seeds.items() for kind in _JUDGED if kind not in judged]
+    seeds = content.get("results", {}).get("seeds", {} if stage.startswith("scores/") else "")
+    if isinstance(seeds, str) == stage.startswith("scores/"):
+        missing.append("what results.seeds holds in this stage")
+    elif isinstance(seeds, dict):
+        missing += [f"results.seeds.{name}.{kind}" for name, judged in seeds.items() for kind in _JUDGED if kind not in judged]
     if missing:
         raise _damaged(path, [f"{name} is missing" for name in missing])
     return content

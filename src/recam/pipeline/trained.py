@@ -175,5 +175,5 @@ def _fitting(path: Path) -> Iterator[None]:
     except (RecamError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError, ArithmeticError) as error:
         told = str(error).replace("\n", " ")[:300]
         raise StoreError(
-            f"{path} does not hold a network that can be built ({type(error).__name__}: {told}). Delete it; the same command makes it again."
+            f"{path} holds no network that can be built ({type(error).__name__}: {told}). Delete it; the same command makes it again."
         ) from error
