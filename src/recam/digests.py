@@ -75,8 +75,11 @@ class FileDigests:
 def _read_memory(path: Path) -> dict[str, list[int | str]]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        read = {str(name): [int(size), int(time), str(digest)] for name, (size, time, digest) in held.items()}
-        return {name: known for name, known in read.items() if re.fullmatch("[0-9a-f]{32}", str(known[2]))}
+        return {
+            str(name): [int(size), int(time), str(digest)]
+            for name, (size, time, digest) in held.items()
+            if re.fullmatch("[0-9a-f]{32}", str(digest))
+        }
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
 
