@@ -10,7 +10,7 @@ import recam
 ROOT = Path(recam.__file__).parent
 BASE = {"base"}
 
-BASE_MODULES = ("errors", "labels", "types", "registry", "files", "digests", "ahead", "interrupts", "tensors", "progress")
+BASE_MODULES = ("errors", "labels", "types", "registry", "files", "crash_log", "digests", "ahead", "interrupts", "tensors", "progress")
 # The room of a module is that of the longest prefix of its name.
 ROOMS = {
     **dict.fromkeys(BASE_MODULES, "base"),
@@ -26,6 +26,7 @@ ROOMS = {
     "pipeline": "pipeline",
     "pipeline.store": "store",
     "pipeline.manifest": "store",
+    "pipeline.records": "store",
     "pipeline.tallies": "store",
     "pipeline.costs": "store",
     "pipeline.supervision": "store",

@@ -330,3 +330,11 @@ def test_the_log_holds_one_line_a_decision(decide, session):
     decide(verdict="rejected", images=[0, 1, 2])
     (line,) = session.decisions.path.read_text().splitlines()
     assert json.loads(line)["ids"] == ["train-000000", "train-000001", "train-000002"]
+
+
+@pytest.mark.parametrize("sent", ["NaN", "Infinity", '"\\ud800"', "1e999", "[[]]"])
+def test_numbers_that_are_none_are_refused_in_a_sentence(reader, sent):
+    body = f'{{"layer": "seeds/cam/w", "threshold": {sent}, "class_thresholds": {{"\\ud800": {sent}}}}}'
+    answer = reader.post("api/recipe", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["msg"]

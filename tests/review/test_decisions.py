@@ -88,3 +88,26 @@ def test_one_server_a_run(tmp_path):
         pass
     with only_reviewer(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "null",
+        '"x"',
+        "7",
+        "[" * 50_000,
+        "\\ud800",
+        '{"n": 1, "time": 0, "tab": "one", "ids": ["a"], "set": {"mask": "../../weights.png"}}',
+        '{"n": 1, "time": 0, "tab": "one", "ids": ["a"], "set": {"source": {"layer": "x", "class_thresholds": {"cat": NaN}}}}',
+    ],
+)
+def test_lines_that_are_no_decisions_count_for_nothing(tmp_path, line):
+    Decisions(tmp_path).add("one", ["a"], verdict="accepted")
+    with (tmp_path / "decisions.jsonl").open("a") as log:
+        log.write(f"{line}\n")
+    Decisions(tmp_path).add("one", ["b"], verdict="rejected")
+    found = Decisions(tmp_path)
+    assert (found.damaged, found.latest) == (1, 3)
+    assert [found.state(name).verdict for name in "ab"] == ["accepted", "rejected"]

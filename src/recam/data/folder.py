@@ -30,6 +30,7 @@ from recam.data.label_table import LabelTable, Row, joined_names, part_labels, r
 from recam.data.mask_folder import MASK_ENDINGS, OVERLAY
 from recam.data.splits import split_role, stable_split, training_split, validation_split
 from recam.errors import DataError, Problem, RecipeError, near_matches, printable
+from recam.files import expand_home
 from recam.labels import ClassSet, is_background_name, nfc
 from recam.types import Sample
 
@@ -59,7 +60,7 @@ class Folder(Catalog):
     def __init__(self, location: str | Path, *, classes: Sequence[str] | None = None, split_seed: int = 0, val_share: float = 0.2) -> None:
         if not 0 <= val_share < 1:
             raise RecipeError(f"val_share = {val_share}: choose a share from 0 to below 1.")
-        self.root = Path(location).expanduser()
+        self.root = expand_home(location)
         self._split_seed, self._val_share = split_seed, val_share
         self._problems: list[tuple[str | None, Problem]] = []  # of one split, or of all
         self._passed_over: list[PassedOver] = []

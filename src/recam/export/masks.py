@@ -15,9 +15,9 @@ from recam.data.mask_folder import find_masks, read_classes, without_background
 from recam.errors import DataError, RecamError, RecipeError, StoreError, near_matches
 from recam.export import coco, cvat, label_studio, voc  # noqa: F401 (enter the formats)
 from recam.export.formats import MaskItem, MaskSet, Shapes, formats
-from recam.files import atomic_write
+from recam.files import atomic_write, checked_path, require_folder
 from recam.labels import ClassSet
-from recam.pipeline.store import RunFolder, read_json
+from recam.pipeline.store import RunFolder, read_json, read_settings
 from recam.types import Source
 
 PARTS = {"masks": ("masks",), "predictions": ("predictions/pseudo", "predictions/truth")}
@@ -93,7 +93,8 @@ def export_masks(
         if given not in known:
             raise RecipeError(f"unknown {what} {given!r}.{near_matches(given, known)}")
     _refuse_unread(to, shapes, simplify, image_prefix)
-    root, target = Path(source), Path(output)
+    root, target = checked_path(source), Path(output)
+    require_folder(target)
     if target.resolve() == root.resolve():
         raise DataError(f"{target} holds the masks themselves. Name another folder with -o.")
     is_run = (root / "run.json").is_file()
@@ -166,7 +167,7 @@ def _find_images(folder: Path) -> dict[str, tuple[str, Source | None]]:
 
 def _images_of_run(root: Path) -> dict[str, tuple[str, Source | None]]:
     """Photos of the run's data set by id; none where it is not there any more, which the caller tells."""
-    settings = read_json(root / "run.json")["recipe"]["data"]
+    settings = read_settings(root)["recipe"]["data"]
     try:
         catalog = open_catalog(settings["location"], settings["classes"], **settings["options"])
         samples = [sample for split in _splits(catalog, settings) for sample in catalog.samples(split)]

@@ -24,7 +24,7 @@ from recam.data.views import Triple
 from recam.errors import DependencyError, ExportError, first_line
 from recam.export.card import describe_model, render_card
 from recam.export.tracing import make_traceable, rolling_freely
-from recam.files import atomic_write, write_bytes
+from recam.files import atomic_write, require_folder, write_bytes
 from recam.methods.cam import class_maps, classify
 from recam.models.classifier import Classifier
 from recam.pipeline.onnx_session import open_session
@@ -108,6 +108,7 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
         ExportError: a network that cannot be traced, or whose outputs differ; nothing is written of it.
     """
     _require_onnx()
+    require_folder(output)
     models = find_models(run)
     written = []
     if models.segmenter:

@@ -10,6 +10,7 @@ import numpy as np
 from recam.data.images import read_mask
 from recam.data.mask_folder import find_masks, read_classes, without_background
 from recam.errors import DataError, Problem, StoreError, data_error
+from recam.files import checked_path, require_folder
 from recam.labels import IGNORE, ClassSet
 from recam.metrics import Scores
 from recam.pipeline.mask_scorer import MaskScorer
@@ -47,9 +48,11 @@ def evaluate(
     table = None if per_image is None else Path(per_image)
     if table and (table.suffix.lower() != ".csv" or table.is_dir()):
         raise StoreError(f"per_image: {table} is no name of a table. Name a file that ends in .csv.")
+    if table:
+        require_folder(table.parent)
     scorer, problems = MaskScorer(_as_class_set(classes)), _Problems()
     n_classes, rows = scorer.n_classes, []
-    predicted, true = _find_masks(Path(masks), problems), _find_masks(Path(truth), problems)
+    predicted, true = _find_masks(checked_path(masks), problems), _find_masks(checked_path(truth), problems)
     pairs = sorted(predicted.keys() & true.keys())
     if not partial or not pairs:
         problems.add("missing-truth", truth, "masks have no true mask", sorted(predicted.keys() - true.keys()))

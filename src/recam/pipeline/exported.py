@@ -16,9 +16,9 @@ import numpy as np
 from recam.data.images import read_image
 from recam.data.views import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.errors import RecipeError, StoreError
+from recam.pipeline.exported_card import read_card
 from recam.pipeline.onnx_session import open_session
 from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
-from recam.pipeline.store import read_json
 from recam.pipeline.windows import Asking, Refinement, make_refinement
 from recam.types import Image
 
@@ -61,7 +61,7 @@ class ExportedPredictor:
         if not is_exported(folder):
             raise StoreError(f"{folder} holds no exported network. Name the folder that `recam export model RUN -o` was given.")
         self.kind = next(kind for kind in KINDS if Path(folder, f"{kind}.onnx").is_file() and Path(folder, f"{kind}.json").is_file())
-        self.card = read_json(Path(folder, f"{self.kind}.json"))
+        self.card = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=self.kind == "classifier")
         self.classes = tuple(self.card["classes"])
         self.keep = keep_planes
         if window and self.kind == "classifier":
@@ -72,9 +72,16 @@ class ExportedPredictor:
         self.asking = Asking(**{**chosen, "window": own["window"] if window is None else window or None})
         make_refinement(self.asking.refine)
         network = Path(folder, f"{self.kind}.onnx")
-        if hashlib.sha256(network.read_bytes()).hexdigest() != self.card["sha256"]:
+        try:
+            content = network.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{network} cannot be read ({error.strerror}). Export it again, or give read permission.") from error
+        if hashlib.sha256(content).hexdigest() != self.card["sha256"]:
             raise StoreError(f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again.")
         self._session = open_session(network, device)
+        planes = self._session.get_outputs()[0].shape[1]  # logits: background first in a segmenter's
+        if planes != len(self.classes) + (self.kind == "segmenter"):
+            raise StoreError(f"{self.kind}.json names {len(self.classes)} classes, but {network} has {planes} outputs. Export both again.")
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 from recam.data.images import IMAGE_ENDINGS, read_image, write_mask, write_png
 from recam.data.mask_folder import OVERLAY
 from recam.errors import DataError, Problem, RecamError, StoreError
-from recam.files import write_bytes
+from recam.files import checked_path, require_folder, write_bytes
 from recam.pipeline.exported import ExportedPredictor, is_exported
 from recam.pipeline.prediction import Model, Prediction
 from recam.pipeline.store import read_json, write_json
@@ -109,6 +109,7 @@ def predict(
     if not found:
         raise DataError(f"no image in {', '.join(str(place) for place in places)}; looked for {', '.join(IMAGE_ENDINGS)}.")
     root = Path(output)
+    require_folder(root)
     endings = (".png", f"{OVERLAY}.png", *([PROBABILITIES] if probabilities else []))
     _refuse_collisions(found, root, endings)
     model, asking = _open(run, scales, flip, device, window, refine, probabilities, onnx)
@@ -149,9 +150,12 @@ def find_images(places: Sequence[str | Path]) -> Iterator[tuple[Path, Path]]:
         DataError: a place that is none of these, or names nothing.
     """
     for place in places:
-        path = Path(place)
+        path = checked_path(place)
         if str(place) == LISTED:
-            names = [line.strip() for line in sys.stdin]
+            try:
+                names = [line.strip() for line in sys.stdin]
+            except UnicodeDecodeError as error:
+                raise DataError(f"the list on standard input is no text ({error}). Write one file a line, as UTF-8.") from error
             yield from _below_common_folder([Path(name) for name in names if name])
         elif path.is_dir():
             files = sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGE_ENDINGS and one.is_file())

@@ -40,7 +40,7 @@ class Predictor:
         keep_planes: give the probability of each class at each pixel, too.
 
     Raises:
-        RecipeError: unknown device; settings that make no sense; a window for a run that has no segmentation model.
+        RecipeError: unknown device, or cuda without a GPU; settings that make no sense; a window for a run that has no segmentation model.
         DependencyError: `refine` needs a package that is not installed.
         StoreError: no such run, or nothing in it to predict with.
 
@@ -60,6 +60,8 @@ class Predictor:
     ) -> None:
         if device not in DEVICES:
             raise RecipeError(f"unknown device {device!r}.{near_matches(device, DEVICES)}")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RecipeError("no GPU is here: take --device auto or cpu.")
         models = find_models(run)
         self._models, self._keep = models, keep_planes
         self._asking = asking_of(models.recipe, models.segmenter is not None, scales, flip, window, refine)

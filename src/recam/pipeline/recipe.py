@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from recam.errors import RecipeError, near_matches
+from recam.errors import RecipeError, StoreError, first_line, near_matches
+from recam.files import checked_path
 from recam.pipeline.saliency_settings import EdamSection, EpsSection, SaliencySection
 from recam.pipeline.settings import (
     CLASSIFIER,
@@ -34,6 +35,7 @@ from recam.pipeline.settings import (
     SeedSettings,
     SegmentSettings,
 )
+from recam.pipeline.store import read_settings
 
 
 class Recipe(Section):
@@ -124,8 +126,18 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] = "recam", settings: Mapp
         tree = _merge(tree, _nest(name, value))
     try:
         return Recipe.model_validate(tree)
+    except RecursionError as error:
+        raise RecipeError("the recipe does not hold: its values are nested too deeply.") from error
     except ValidationError as error:
         raise RecipeError("the recipe does not hold:\n" + "\n".join(f"  {line}" for line in _explain(error))) from error
+
+
+def read_recipe(root: Path) -> Recipe:
+    """The settings in force of a run folder. Raises `StoreError` where its ``run.json`` holds none."""
+    try:
+        return load_recipe(read_settings(root)["recipe"])
+    except RecipeError as error:
+        raise StoreError(f"{root / 'run.json'} is damaged, or of another version of recam: {error}") from error
 
 
 def _read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -133,17 +145,17 @@ def _read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"recipes extend one another in a circle: {' → '.join((*seen, name))}.")
     if name in recipe_names():
         text = (resources.files("recam.recipes") / f"{name}.toml").read_text(encoding="utf-8")
-    elif Path(name).is_file():
+    elif checked_path(name, RecipeError).is_file():
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = Path(name).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"recipe {name} cannot be read ({error}). Write it as UTF-8 text.") from error
     else:
         raise RecipeError(f"no recipe {name!r}, neither by name nor as a file.{near_matches(name, recipe_names())}")
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {name}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # also numbers and dates that no calendar or memory holds, and brackets without end
+        raise RecipeError(f"recipe {name}: not valid TOML: {first_line(error)}") from error
     bases = tree.pop("extends", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
@@ -163,7 +175,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise RecipeError(f"a setting is SECTION.FIELD=VALUE, got {text!r}.")
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return name.strip(), value.strip()  # an unquoted word: text
 
 

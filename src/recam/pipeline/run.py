@@ -27,6 +27,7 @@ from recam.pipeline.given import check_given
 from recam.pipeline.integrity import discard_unfinished, refuse_changed, reopen_damaged
 from recam.pipeline.memory import release_memory
 from recam.pipeline.recipe import Recipe, load_recipe
+from recam.pipeline.records import read_problems
 from recam.pipeline.refine_stages import chain_problems
 from recam.pipeline.refiners.irn import is_network_stage
 from recam.pipeline.saliency import saliency_problems
@@ -167,7 +168,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
         refuse_changed(stage, data.digests, files)
         stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
     accelerator.wait_for_everyone()
-    problems = [Problem(**problem) for problem in read_json(stage.path / "check.json")["problems"]]
+    problems = read_problems(stage.path / "check.json")
     if problems and settings.on_problems == "stop":
         raise _problems(problems)
     bad = {problem.where for problem in problems}

@@ -9,8 +9,8 @@ from typing import Any
 from recam.errors import StoreError
 from recam.methods.recam import Weighting
 from recam.pipeline.chains import Link, mask_link
-from recam.pipeline.recipe import Recipe
-from recam.pipeline.store import StageFolder, open_run, read_json
+from recam.pipeline.recipe import Recipe, read_recipe
+from recam.pipeline.store import RECORD, StageFolder, open_run, read_record, read_settings
 
 SEGMENTERS = ("segment/pseudo", "segment/truth")
 """The first that is finished predicts."""
@@ -51,10 +51,12 @@ class RunModels:
 def find_models(run: str | Path) -> RunModels:
     """Look what a run has. Raises `StoreError` where there is no run, or nothing in it to predict with."""
     folder = open_run(run)
-    written = read_json(folder.root / "run.json")
-    recipe = Recipe.model_validate(written["recipe"])
+    written = read_settings(folder.root)
+    recipe = read_recipe(folder.root)
     # What other settings had made does not count.
-    done = {name: stage for name in folder.done_stages() if (stage := folder.stage(name)).key == written["stages"].get(name)}
+    done = {name: stage for name in folder.done_stages() if (stage := folder.stage(name)).key == written.get("stages", {}).get(name)}
+    for name, stage in done.items():
+        read_record(stage.path / RECORD, name)  # all that is taken from it must be there
     segmenter = next((done[name] for name in SEGMENTERS if name in done), None)
     classifier = done.get("reactivate" if recipe.reactivate.enabled else "classify")
     threshold = _find_threshold(recipe, done)

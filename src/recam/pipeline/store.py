@@ -21,8 +21,6 @@ import json
 import os
 import shutil
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,10 +28,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recam.digests import digest_file
 from recam.errors import StoreError
-from recam.files import atomic_write, write_bytes
+from recam.files import ARRAY_ERRORS, atomic_write, checked_path, write_bytes
 from recam.pipeline.manifest import (
     RECORD,
     find_damage,
@@ -45,6 +44,9 @@ from recam.pipeline.manifest import (
     write_manifest,
 )
 from recam.types import SeedMaps
+
+MAX_SIDE = 65_535
+"""Longest side (pixels) of an image that maps are made of; the formats of images end there or before."""
 
 
 def make_key(parts: Mapping[str, Any]) -> str:
@@ -58,14 +60,35 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote. Raises `StoreError` for a missing or damaged file."""
+    """Read what `write_json` wrote. Raises `StoreError` for a missing or damaged file, or one that holds no object."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is not there: not a run folder, or the stage has not begun.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read ({error}). Delete it; the same command makes it again.") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} holds {type(content).__name__}, not an object with fields. Delete it; the same command makes it again.")
     return content
+
+
+def read_record(path: Path, stage: str = "") -> dict[str, Any]:
+    """Read a ``stage.json``. Raises `StoreError` as `read_json` does, and for what no stage writes.
+
+    Args:
+        stage: name of the stage; if it is finished, all must be there that readers take. Empty: it is not looked for.
+    """
+    from recam.pipeline.records import check_finished, check_record  # here: exported networks predict without pydantic
+
+    content = read_json(path)
+    return check_finished(path, content, stage) if stage else check_record(path, content)
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """Read the ``run.json`` of a run folder. Raises `StoreError` as `read_record` does."""
+    from recam.pipeline.records import check_settings
+
+    return check_settings(root / "run.json", read_json(root / "run.json"))
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,7 @@ class StageFolder:
     @property
     def record(self) -> dict[str, Any]:
         """The stage's record, empty before it began."""
-        return read_json(self.path / RECORD) if (self.path / RECORD).is_file() else {}
+        return read_record(self.path / RECORD) if (self.path / RECORD).is_file() else {}
 
     @property
     def claims_done(self) -> bool:
@@ -150,7 +173,7 @@ class RunFolder:
     """
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+        self.root = checked_path(root, StoreError)
         if self.root.is_file():
             raise StoreError(f"{self.root} is a file; name a folder for the run.")
         foreign = self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "run.json").is_file()
@@ -241,7 +264,7 @@ def map_path(folder: StageFolder, weighting: str, sample_id: str) -> Path:
 
 def open_run(path: str | Path) -> RunFolder:
     """An existing run folder, for readers. Raises `StoreError` where there is none."""
-    if not (Path(path) / "run.json").is_file():
+    if not (checked_path(path, StoreError) / "run.json").is_file():
         raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
     return RunFolder(path)
 
@@ -268,15 +291,37 @@ def read_seed(path: Path, way_out: str = "Delete it; `recam run` makes it again.
             stored = file["maps"]
             if stored.dtype not in (np.uint8, np.uint16):  # others would be divided by the largest value of their own kind
                 raise ValueError(f"its maps are {stored.dtype}; they must be uint8 or uint16, 0 to 255 or 65535, as save_seed writes them")
-            height, width = file["size"].tolist()
+            height, width = _check_planes(stored, file["class_indices"], file["size"])
             ignore = None
             if "ignore" in file:
+                if len(file["ignore"]) != -(-height * width // 8):  # unpacking would fill up what is missing
+                    raise ValueError(f"its ignored pixels are not those of an image of {height}×{width}")
                 ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except ARRAY_ERRORS as error:
         # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
         why = "it is no .npz file" if "pickle" in str(error) else error
         raise StoreError(f"{path} cannot be read as class maps ({why}). {way_out}") from error
+
+
+def _check_planes(maps: NDArray[Any], class_indices: NDArray[Any], size: NDArray[Any]) -> tuple[int, int]:
+    """(H, W). Raises `ValueError` where arrays of a seed do not fit together."""
+    if size.dtype.kind not in "iu" or size.shape != (2,) or size.min() < 1 or size.max() > MAX_SIDE:
+        raise ValueError(f"its size is {size.tolist()!r:.60}, not height and width")
+    if class_indices.dtype.kind not in "iu" or maps.ndim != 3 or class_indices.shape != maps.shape[:1]:
+        raise ValueError(f"maps {maps.shape} and class indices {class_indices.shape} of kind {class_indices.dtype} do not fit together")
+    if len(set(class_indices.tolist())) < len(class_indices) or (
+        len(class_indices) and not 0 <= class_indices.min() <= class_indices.max() < 254
+    ):
+        raise ValueError(f"its class indices are {class_indices.tolist()!r:.60}, not different ones from 0 to 253")
+    height, width = (int(side) for side in size)
+    if not (maps.shape[1] <= height and maps.shape[2] <= width) or (len(maps) and 0 in maps.shape):
+        raise ValueError(f"maps {maps.shape} are larger than the image of {height}×{width}, or empty")
+    return height, width
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"it holds {word}, which is no JSON")
 
 
 _held_locks: set[IO[str]] = set()

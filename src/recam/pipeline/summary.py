@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recam.pipeline.costs import Records, cost_in_cams, minutes_behind
-from recam.pipeline.store import RunFolder, read_json
+from recam.pipeline.store import RECORD, RunFolder, read_record
 from recam.pipeline.supervision import MARK, told_supervision, used_saliency
 
 """Behind maps that took more than image labels."""
@@ -139,7 +139,7 @@ class RunSummary:
 def summarise(folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> RunSummary:
     """The summary of a run folder, its stages in the given order."""
     done = set(folder.done_stages())
-    records = {name: read_json(folder.root / name / "stage.json") for name in order if name in done}
+    records = {name: read_record(folder.root / name / RECORD, name) for name in order if name in done}
     return RunSummary(folder.root, made, skipped, records)
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import StoreError
-from recam.files import atomic_write, write_bytes
+from recam.files import ARRAY_ERRORS, atomic_write, write_bytes
 
 TALLY = "tally.npz"
 IMAGES = "images.csv"
@@ -90,8 +88,14 @@ def read_tally(path: Path) -> Tally:
     """Read what `save_tally` wrote. Raises `StoreError` for a missing or damaged file."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Tally(file["thresholds"], file["counts"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            thresholds, counts = file["thresholds"], file["counts"]
+            square = counts.ndim == 4 and counts.shape[3] == counts.shape[2] + 1
+            if thresholds.dtype.kind != "f" or counts.dtype.kind != "i" or not square or counts.shape[:2] != (3, *thresholds.shape):
+                raise ValueError(f"thresholds {thresholds.shape} and counts {counts.shape} do not fit together")
+            if counts.size and counts.min() < 0:
+                raise ValueError("it counts less than no pixel")
+            return Tally(thresholds, counts)
+    except ARRAY_ERRORS as error:
         raise StoreError(f"{path} cannot be read as pixel counts ({error}). Delete it; `recam run` makes it again.") from error
 
 
@@ -121,5 +125,5 @@ def read_image_scores(path: Path) -> list[ImageScore]:
                 )
                 for row in csv.DictReader(file)
             ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
         raise StoreError(f"{path} cannot be read as scores of images ({error}). Delete it; `recam run` makes it again.") from error

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from torch import nn
 
 from recam.data.transforms import Triple
-from recam.errors import StoreError
+from recam.errors import RecamError, StoreError
+from recam.labels import MAX_CLASSES
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
@@ -19,6 +22,35 @@ from recam.models.segmenters import make_segmenter, segmenter_options
 from recam.pipeline.settings import BackboneSettings, SegmentSettings
 from recam.pipeline.store import check_content
 from recam.tensors import load_tensors, save_tensors
+
+Deviation = Annotated[float, Field(gt=0)]
+"""Images are divided by it."""
+
+
+class _Facts(BaseModel):
+    """What every file of a network says of it; fields that are not named are passed over."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    mean: Triple
+    std: tuple[Deviation, Deviation, Deviation]
+
+
+class _ClassifierFacts(_Facts):
+    backbone: BackboneSettings
+    classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    second_head: StrictBool
+    background: StrictBool = False
+
+
+class _IrNetFacts(_Facts):
+    backbone: BackboneSettings
+    displacement: StrictBool
+
+
+class _SegmenterFacts(_Facts):
+    segment: SegmentSettings
+    classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
 
 
 @dataclass(frozen=True)
@@ -62,10 +94,12 @@ def load_classifier(path: Path, second_head: bool = False, freeze_until: int | s
     """
     tensors, meta = _load(path, "classifier")
     changed = {} if freeze_until is None else {"freeze_until": freeze_until}
-    settings = BackboneSettings.model_validate({**meta["backbone"], "weights": "none", **changed})
-    classifier = make_classifier(settings, len(meta["classes"]), second_head or meta["second_head"], meta.get("background", False))
-    classifier.load_state_dict(tensors, strict=meta["second_head"] or not second_head)
-    classifier.backbone.mean, classifier.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
+    with _fitting(path):
+        facts = _ClassifierFacts.model_validate(meta)
+        settings = facts.backbone.model_copy(update={"weights": "none", **changed})
+        classifier = make_classifier(settings, len(facts.classes), second_head or facts.second_head, facts.background)
+        classifier.load_state_dict(tensors, strict=facts.second_head or not second_head)
+    classifier.backbone.mean, classifier.backbone.std = facts.mean, facts.std
     return classifier.eval()
 
 
@@ -94,9 +128,11 @@ def save_irnet(path: Path, network: IrNet, settings: BackboneSettings) -> None:
 def load_irnet(path: Path) -> IrNet:
     """IRN's network in evaluation mode."""
     tensors, meta = _load(path, "irnet")
-    network = make_irnet(BackboneSettings.model_validate({**meta["backbone"], "weights": "none"}), meta["displacement"])
-    network.load_state_dict(tensors)
-    network.backbone.mean, network.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
+    with _fitting(path):
+        facts = _IrNetFacts.model_validate(meta)
+        network = make_irnet(facts.backbone.model_copy(update={"weights": "none"}), facts.displacement)
+        network.load_state_dict(tensors)
+    network.backbone.mean, network.backbone.std = facts.mean, facts.std
     return network.eval()
 
 
@@ -118,9 +154,11 @@ def save_segmenter(path: Path, network: nn.Module, settings: SegmentSettings, cl
 def load_segmenter(path: Path) -> TrainedSegmenter:
     """A segmentation network in evaluation mode, needing neither network nor data set."""
     tensors, meta = _load(path, "segmenter")
-    network = build_segmenter(SegmentSettings.model_validate(meta["segment"]), len(meta["classes"]), "none")
-    network.load_state_dict(tensors)
-    return TrainedSegmenter(network.eval(), tuple(meta["classes"]), _triple(meta["mean"]), _triple(meta["std"]))
+    with _fitting(path):
+        facts = _SegmenterFacts.model_validate(meta)
+        network = build_segmenter(facts.segment, len(facts.classes), "none")
+        network.load_state_dict(tensors)
+    return TrainedSegmenter(network.eval(), facts.classes, facts.mean, facts.std)
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -131,5 +169,13 @@ def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any
     return tensors, meta
 
 
-def _triple(values: Sequence[float]) -> Triple:
-    return values[0], values[1], values[2]
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """What a file says of its network must be complete, and its tensors must fit that: else `StoreError`, naming the file."""
+    try:
+        yield
+    except (RecamError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError, ArithmeticError) as error:
+        told = str(error).replace("\n", " ")[:300]
+        raise StoreError(
+            f"{path} holds no network that can be built ({type(error).__name__}: {told}). Delete it; the same command makes it again."
+        ) from error

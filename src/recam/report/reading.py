@@ -16,7 +16,7 @@ from recam.labels import ClassSet
 from recam.metrics import ConfusionMatrix, Scores
 from recam.pipeline.costs import cost_in_cams, minutes_behind
 from recam.pipeline.manifest import RECORD
-from recam.pipeline.store import StageFolder, open_run, read_json
+from recam.pipeline.store import open_run, read_record, read_settings
 from recam.pipeline.supervision import MARK, told_supervision, used_saliency
 from recam.pipeline.tallies import TALLY, Tally, read_tally
 
@@ -65,6 +65,8 @@ class Outcome:
         if counts is None or not counts.any():
             return None
         matrix = ConfusionMatrix(classes)
+        if counts.shape != matrix.counts.shape:
+            raise StoreError(f"{self.key}: pixel counts {counts.shape} are not those of {len(classes)} classes. Score the run again.")
         matrix.counts += counts
         return matrix.scores()
 
@@ -213,13 +215,13 @@ def read_runs(paths: Sequence[Path | str]) -> list[RunView]:
 
 
 def _read_run(root: Path, name: str) -> RunView:
-    settings = read_json(root / "run.json")
+    settings = read_settings(root)
     records = {}
     for stage, key in {"check": None, **settings.get("stages", {})}.items():
-        record = read_json(root / stage / RECORD) if (root / stage / RECORD).is_file() else {}
+        record = read_record(root / stage / RECORD) if (root / stage / RECORD).is_file() else {}
         # What other settings had made is no part of this run.
         if record.get("state") == "done" and key in (None, record.get("key")):
-            records[stage] = StageFolder(stage, root / stage, str(record["key"])).record
+            records[stage] = record if stage == "check" else read_record(root / stage / RECORD, stage)
     return RunView(root, name, settings, records)
 
 

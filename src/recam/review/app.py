@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
@@ -252,6 +254,12 @@ def make_app(session: Session, token: str) -> ASGIApp:
     @app.exception_handler(KeyError)
     async def unknown(request: Request, error: KeyError) -> JSONResponse:
         return JSONResponse({"detail": str(error.args[0])}, 404)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        # Without what was sent: NaN and halves of characters cannot be sent back as JSON.
+        told = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
+        return Response(json.dumps({"detail": told}), 422, media_type="application/json")
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import StoreError
-from recam.files import atomic_write
+from recam.files import ARRAY_ERRORS, atomic_write
 from recam.methods.cam import read_full
 from recam.methods.thresholds import ThresholdSweep
 from recam.pipeline.store import make_key
@@ -29,7 +29,7 @@ class TruthCounts:
             return None
         try:
             counts: NDArray[np.int64] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except ARRAY_ERRORS as error:
             raise StoreError(f"{path} cannot be read ({error}). Delete it; the page makes it again.") from error
         return counts
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from recam.errors import RecamError, StoreError
 
@@ -42,7 +42,7 @@ class MaskSource(BaseModel):
     layer: str = Field(max_length=200)
     key: str = Field("", max_length=64, pattern=r"^[\w.-]*$")
     threshold: float | None = Field(None, ge=0, le=1)
-    class_thresholds: dict[str, float] = {}
+    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
 
 
 class State(BaseModel):
@@ -61,7 +61,7 @@ class State(BaseModel):
     verdict: Verdict = "open"
     source: MaskSource | None = None
     labels: tuple[str, ...] | None = None
-    mask: str | None = None
+    mask: Annotated[str, Field(pattern=r"^\w[\w-]*\.png$")] | None = None
     tab: str = ""
 
 
@@ -146,7 +146,7 @@ class Decisions:
                 event = Event.model_validate(json.loads(line) | {"n": len(self.events) + 1})
                 State.model_validate(event.set)
                 self._apply(event)
-            except (ValueError, ValidationError):
+            except (ValueError, TypeError, RecursionError):  # a ValidationError is a ValueError
                 self.damaged += 1
                 self._apply(Event(n=len(self.events) + 1, time=0, tab=""))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +14,11 @@ import PIL.Image
 from recam.data.catalog import open_catalog
 from recam.data.images import read_mask
 from recam.errors import RecamError, StoreError
+from recam.files import ARRAY_ERRORS
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
-from recam.pipeline.recipe import Recipe
-from recam.pipeline.store import RunFolder, StageFolder, open_run, read_json, read_seed
+from recam.pipeline.recipe import read_recipe
+from recam.pipeline.store import RunFolder, StageFolder, open_run, read_record, read_seed
 from recam.pipeline.work import RunData
 from recam.types import Mask, Sample, SeedMaps
 
@@ -100,8 +100,7 @@ class RunView:
     def __init__(self, run: str | Path, data: str | None = None) -> None:
         self.folder: RunFolder = open_run(run)
         self.root = self.folder.root
-        self.written = read_json(self.root / "run.json")
-        self.recipe = Recipe.model_validate(self.written["recipe"])
+        self.recipe = read_recipe(self.root)
         self.no_photos = ""
         """Why there are no photos; empty where there are."""
         self._data: RunData | None = None
@@ -190,7 +189,7 @@ class RunView:
 
     def _recorded_classes(self) -> tuple[str, ...]:
         for path in sorted(self.root.rglob("stage.json")):
-            names = read_json(path).get("inputs", {}).get("classes")
+            names = read_record(path).get("inputs", {}).get("classes")
             if names:
                 return tuple(names)
         raise StoreError(f"{self.root} has nothing to review yet, and its data set cannot be opened: {self.no_photos}")
@@ -264,7 +263,7 @@ def _classes_of(path: Path) -> tuple[int, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return tuple(file["class_indices"].tolist())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except ARRAY_ERRORS:
         return None
 
 

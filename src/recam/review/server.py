@@ -9,6 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from recam.errors import StoreError
+from recam.files import require_folder
 from recam.progress import Progress, console
 from recam.review.app import make_app
 from recam.review.decisions import Decisions, only_reviewer
@@ -55,6 +56,7 @@ def export_review(
     run: str | Path, output: str | Path, photos: Photos = "copy", everything: bool = False, data: str | None = None
 ) -> ExportReport:
     """Write what was decided as a clean data set; see `recam.review.export.export_decisions`. Works beside an open page."""
+    require_folder(Path(output).parent)
     view = RunView(run, data)
     decisions = Decisions(view.root / REVIEW)
     with Progress("export", len(view.items)) as progress:

@@ -104,7 +104,7 @@ def fit(
     average = make_average(objective, schedule.average) if schedule.average else None
     trained, start, sums = Trained(), 0, dict[str, float]()
     if checkpoint.is_file():
-        meta, extras = load_checkpoint(checkpoint, objective, optimizer)
+        meta, extras = load_checkpoint(checkpoint, objective, optimizer, needs=("step", "sums", "history"))
         start, sums = int(meta["step"]), dict(meta["sums"])
         trained = Trained(meta["history"], extras.get("best", {}))
         if average:

@@ -1,0 +1,181 @@
+"""What a stage's record (``stage.json``) and the settings of a run (``run.json``) may hold, checked wherever they are read.
+
+Readers of a run trust these files: a threshold that has become a word, or a key that leads out of the folder, must be told and not used.
+Fields that no reader of a run uses are passed over, so that records of other versions stay readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from recam.errors import Problem, StoreError
+from recam.pipeline.store import read_json
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+Key = Annotated[str, Field(pattern=r"^[\w-]*$")]  # becomes the name of a folder
+ClassName = Annotated[str, Field(min_length=1)]
+
+
+def _stays_inside(path: str) -> str:
+    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        raise ValueError("leads out of the folder")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_stays_inside)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Score(_Part):
+    threshold: Share
+    miou: Share | None
+
+
+class _Judged(_Part):
+    oracle: _Score | None = None
+    otsu: _Score | None = None
+    recipe: _Score | None = None
+    thresholds: list[Share] = []
+    curve: list[Share | None] = []
+
+
+class _Scores(_Part):
+    miou: Share | None
+
+
+class _Shown(_Part):
+    id: str
+    caption: str
+    kind: str
+    of: str
+    miou: Share | None
+    tiles: dict[str, InnerPath]
+
+
+class _Results(_Part):
+    images: Count = 0
+    images_seen: Count = 0
+    seeds: dict[str, _Judged] | str = ""
+    threshold: Share = 0
+    threshold_before: Share = 0
+    threshold_from: str = ""
+    class_thresholds: dict[str, Share] = {}
+    scores: _Scores | None = None
+    confusion: list[list[Count]] = []
+    history: list[dict[str, float | None]] = []
+    shown: list[_Shown] = []
+
+
+class _Inputs(_Part):
+    classes: list[ClassName] = []
+    inputs: dict[str, Key] = {}
+
+
+class _Record(_Part):
+    stage: str = ""
+    key: Key = ""
+    state: str = ""
+    seconds: Amount = 0
+    peak_memory_mb: Amount = 0
+    peak_gpu_mb: Amount = 0
+    files: Count = 0
+    processes: Count = 0
+    resumed: bool = False
+    supervision: list[str] = []
+    inputs: _Inputs = _Inputs()
+    results: _Results = _Results()
+
+
+class _Settings(_Part):
+    recipe: dict[str, Any] = {}
+    packages: dict[str, str] = {}
+    stages: dict[str, Key] = {}
+
+
+class _Problem(_Part):
+    kind: str
+    where: str
+    message: str
+
+
+class _Check(_Part):
+    problems: list[_Problem]
+
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "scores/masks": ("images", "scores", "confusion"),
+    "scores/": ("images", "seeds"),
+    "predictions/": ("images", "scores", "confusion"),
+    "masks": ("images", "seeds", "threshold", "threshold_from"),
+    "seeds/": ("images",),
+    "refined/": ("images",),
+    "pictures": ("shown",),
+}
+"""What readers take from the results of a finished stage, by how its name begins; the first that fits counts."""
+
+_JUDGED = ("oracle", "otsu", "recipe")
+
+
+def check_record(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``stage.json``. Raises `StoreError` naming file, field and value of all that cannot be."""
+    return _check(path, content, _Record)
+
+
+def check_finished(path: Path, content: dict[str, Any], stage: str) -> dict[str, Any]:
+    """`check_record`, and whether all is there that readers of a finished stage take. Raises `StoreError`, which says what is missing."""
+    check_record(path, content)
+    if content.get("state") != "done":
+        return content
+    needed = next((names for start, names in _NEEDED.items() if stage.startswith(start)), ())
+    missing = [name for name in ("seconds", "peak_memory_mb", "results") if name not in content]
+    missing += [f"results.{name}" for name in needed if name not in content.get("results", {})]
+    rows = content.get("results", {}).get("confusion", [])
+    if len({len(row) for row in rows} | {len(rows) + 1}) > 1 and rows:
+        missing.append("a part of results.confusion")
+    seeds = content.get("results", {}).get("seeds", {} if stage.startswith("scores/") else "")
+    if isinstance(seeds, str) == stage.startswith("scores/"):
+        missing.append("what results.seeds holds in this stage")
+    elif isinstance(seeds, dict):
+        missing += [f"results.seeds.{name}.{kind}" for name, judged in seeds.items() for kind in _JUDGED if kind not in judged]
+    if missing:
+        raise _damaged(path, [f"{name} is missing" for name in missing])
+    return content
+
+
+def check_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``run.json``. Raises `StoreError` as `check_record` does."""
+    missing = [f"{name} is missing" for name in ("recipe",) if name not in content]
+    if missing:
+        raise _damaged(path, missing)
+    return _check(path, content, _Settings)
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """What the check of a data set found, from its ``check.json``. Raises `StoreError` for a missing or damaged file."""
+    try:
+        return [Problem(**one.model_dump()) for one in _Check.model_validate(read_json(path)).problems]
+    except ValidationError as error:
+        raise _damaged(path, [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]) from error
+
+
+def _check(path: Path, content: dict[str, Any], model: type[_Part]) -> dict[str, Any]:
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {str(one['input'])[:60]!r}" for one in error.errors()]
+        raise _damaged(path, told) from error
+    return content
+
+
+def _damaged(path: Path, problems: list[str]) -> StoreError:
+    more = f"; … and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return StoreError(f"{path} is damaged: {'; '.join(problems[:3])}{more}. Delete it; the same command makes it again.")
