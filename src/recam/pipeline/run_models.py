@@ -9,8 +9,9 @@ from typing import Any
 from recam.errors import StoreError
 from recam.methods.recam import Weighting
 from recam.pipeline.chains import Link, mask_link
+from recam.pipeline.manifest import RECORD
 from recam.pipeline.recipe import Recipe, read_recipe
-from recam.pipeline.store import RECORD, StageFolder, open_run, read_record, read_settings
+from recam.pipeline.store import StageFolder, open_run, read_record, read_settings
 
 SEGMENTERS = ("segment/pseudo", "segment/truth")
 """The first that is finished predicts."""

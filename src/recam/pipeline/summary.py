@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recam.pipeline.costs import Records, cost_in_cams, minutes_behind
-from recam.pipeline.store import RECORD, RunFolder, read_record
+from recam.pipeline.manifest import RECORD
+from recam.pipeline.store import RunFolder, read_record
 from recam.pipeline.supervision import MARK, told_supervision, used_saliency
 
 """Behind maps that took more than image labels."""
