@@ -23,6 +23,8 @@ def read_by_datumaro(place, format_name):
         size = item.media.size if item.media is not None else item.annotations[0].image.shape
         found[f"{item.id}\t"] = np.array(size)
         for annotation in item.annotations:
+            if annotation.type == datumaro.AnnotationType.bbox:  # COCO's boxes, beside the shapes that they are of
+                continue
             key = f"{item.id}\t{labels[annotation.label].name}"
             pixels = annotation.image if annotation.type == datumaro.AnnotationType.mask else filled(annotation.points, size)
             found[key] = found.get(key, np.zeros(size, bool)) | (pixels != 0)
@@ -30,10 +32,10 @@ def read_by_datumaro(place, format_name):
 
 
 def filled(points, size):
-    from datumaro.util import mask_tools
+    from pycocotools import mask
 
-    (runs,) = mask_tools.mask_utils.frPyObjects([points], *size)
-    return mask_tools.mask_utils.decode(runs)
+    (runs,) = mask.frPyObjects([points], *size)
+    return mask.decode(runs)
 
 
 def read_by_label_studio(place):
@@ -54,8 +56,6 @@ if __name__ == "__main__":
     to, export, output = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     if to == "label-studio":
         arrays = read_by_label_studio(export)
-    elif to == "coco":
-        arrays = read_by_datumaro(export / "annotations.json", "coco_instances")
     else:
         arrays = read_by_datumaro(export, {"voc": "voc_segmentation"}.get(to, to))
     keys = list(arrays)

@@ -63,6 +63,9 @@ def painted(found, name, named):
 def exported(source, to, **words):
     root, _ = source
     recam.export_masks(root / "masks", root / to, to, images=root / "photos", classes=CLASSES, copy_images=True, **words)
+    if to == "coco":  # Datumaro wants COCO's own place and name, as docs/export.md says
+        (root / to / "annotations").mkdir()
+        (root / to / "annotations.json").rename(root / to / "annotations" / "instances_default.json")
     return read(to, root / to, root / "found.npz")
 
 

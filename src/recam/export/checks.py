@@ -23,7 +23,7 @@ def read_all(items: Sequence[MaskItem], classes: ClassSet) -> tuple[list[MaskIte
     Returns:
         the items with the sizes of the masks that can be read;
         the values that occur in any mask;
-        what is wrong: masks or photos that cannot be read, values that are no class, photos of another size than their mask.
+        what is wrong: masks or photos that cannot be read, values that are no class, photos of another size.
     """
     measured, values, problems = [], set[int](), []
     with Progress("checking", len(items)) as progress:
@@ -55,8 +55,10 @@ def name_problems(items: Sequence[MaskItem], named: Iterable[str]) -> Iterator[P
 
 
 def clashing_files(items: Sequence[MaskItem], names: Sequence[str]) -> Iterator[Problem]:
-    """Names of the files to write, one for each item, that are one file on Windows or macOS: equal but for case or for how accents are
-    written."""
+    """Names of the files to write, one for each item, that are one file on Windows or macOS.
+
+    They are equal but for case, or for how accents are written.
+    """
     first: dict[str, str] = {}
     for item, name in zip(items, names, strict=True):
         key = name_key(name_key(name).casefold())
@@ -80,14 +82,16 @@ def place_problems(items: Sequence[MaskItem], target: Path, written: Sequence[st
     target = target.resolve()
     masks, photos = folder.resolve(), images.resolve() if images else None
     if target == masks or masks in target.parents:
-        return [Problem("output", str(target), f"holds the masks themselves or lies among them ({masks}). Name another folder with -o.")]
-    sources = {item.mask.parent for item in items} | {item.image.path.parent for item in items if isinstance(item.image, ImageFile)}
-    resolved = {source.resolve() for source in sources}
+        message = f"holds the masks themselves or lies among them ({masks}). Name another folder with -o."
+        return [Problem("output", str(target), message)]
+    files = [item.mask for item in items] + [item.image.path for item in items if isinstance(item.image, ImageFile)]
+    read_from = {parent.resolve() for parent in {file.parent for file in files}}
     problems = []
     for name in written:
         place = target / name
-        if any(place == source or place in source.parents for source in resolved) or (photos and photos in (place, *place.parents)):
-            message = "masks or photos to read are in this place, and would be mixed with what is written. Name another folder with -o."
+        holds_sources = any(place in (source, *source.parents) for source in read_from)
+        if holds_sources or (photos and photos in (place, *place.parents)):
+            message = "masks or photos that are read would be mixed with what is written. Name another folder with -o."
             problems.append(Problem("output", str(place), message))
     return problems
 

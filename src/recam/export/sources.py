@@ -49,7 +49,7 @@ class Photos:
 
 
 def name_key(name: str) -> str:
-    """What two names have in common that are the same to a reader: a letter with an accent is one sign, or a letter and an accent."""
+    """One key for names that are the same to a reader: a letter with an accent is one sign, or a letter and an accent."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -65,7 +65,7 @@ def find_run(root: Path, part: str) -> tuple[Path, ClassSet]:
 
 
 def find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> ClassSet:
-    """The classes of a folder of masks, as given or as `recam predict` wrote them. Raises `DataError` where nobody names them."""
+    """The classes of a folder of masks, as given or as `recam predict` wrote them. Raises `DataError` without any."""
     if isinstance(classes, str | Path):
         return read_classes(classes)
     if classes is not None:
@@ -76,7 +76,7 @@ def find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> Cl
 
 
 def find_photos(folder: Path, masks: Collection[Path]) -> Photos:
-    """The photos in a folder and below, without the `masks` themselves, which may lie beside them. Raises `DataError` for no folder."""
+    """The photos in a folder and below, without the `masks`, which may lie beside them. Raises `DataError` for no folder."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Name the folder of the photos.")
     skipped = {mask.resolve() for mask in masks}
@@ -89,7 +89,7 @@ def find_photos(folder: Path, masks: Collection[Path]) -> Photos:
 
 
 def photos_of_run(root: Path) -> Photos:
-    """Photos of the run's data set by id; none where it cannot be opened any more, with the reason in `Photos.where`."""
+    """Photos of the run's data set; none where it cannot be opened any more, with the reason in `Photos.where`."""
     settings = read_json(root / "run.json")["recipe"]["data"]
     try:
         catalog = open_catalog(settings["location"], settings["classes"], **settings["options"])

@@ -17,7 +17,7 @@ _LAST = (".txt", ".json", ".xml")
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """Yield an empty folder; its files are in `target` when the block ends without an error, else `target` is as it was.
+    """Yield an empty folder; its files are in `target` when the block ends, and `target` is as it was if it fails.
 
     A target that is not there appears at once. One that is there keeps its other files, and gets each new one whole.
 
@@ -38,7 +38,7 @@ def staged(target: Path) -> Iterator[Path]:
         try:
             _move(stage, target)
         except OSError as error:
-            raise StoreError(f"{target} cannot be written to ({error.strerror}). Free it, and run the same command again.") from error
+            raise StoreError(f"{target} cannot be written to ({error.strerror}). Run the command again.") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
