@@ -10,7 +10,7 @@ import recam
 ROOT = Path(recam.__file__).parent
 BASE = {"base"}
 
-BASE_MODULES = ("errors", "labels", "types", "registry", "files", "digests", "ahead", "tensors", "progress")
+BASE_MODULES = ("errors", "labels", "types", "registry", "files", "cells", "digests", "ahead", "tensors", "progress")
 # The room of a module is that of the longest prefix of its name.
 ROOMS = {
     **dict.fromkeys(BASE_MODULES, "base"),

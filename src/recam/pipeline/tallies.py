@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.cells import as_text, from_cell
 from recam.errors import StoreError
 from recam.files import atomic_write, write_bytes
 
@@ -96,13 +97,13 @@ def read_tally(path: Path) -> Tally:
 
 
 def save_image_scores(path: Path, rows: Sequence[ImageScore]) -> None:
-    """Write a CSV with a header, whole or not at all; unknown scores are empty."""
+    """Write a CSV with a header, whole or not at all; unknown scores are empty, ids are text to a spreadsheet (see `recam.cells`)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(ImageScore)]
     writer.writerow(names)
     for row in rows:
-        values = [getattr(row, name) for name in names]
+        values = [as_text(row.id), *(getattr(row, name) for name in names[1:])]
         writer.writerow(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
     write_bytes(path, text.getvalue().encode())
 
@@ -113,7 +114,7 @@ def read_image_scores(path: Path) -> list[ImageScore]:
         with path.open(encoding="utf-8", newline="") as file:
             return [
                 ImageScore(
-                    row["id"],
+                    from_cell(row["id"]),
                     int(row["labels"]),
                     float(row["miou"] or "nan"),
                     **{name: int(row[name]) for name in PIXELS},

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recam.cells import as_text
 from recam.files import write_bytes
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ class Figure:
 
     @property
     def csv(self) -> str:
-        """The numbers, all digits."""
+        """The numbers, all digits; text that a spreadsheet would run as a formula is marked as text."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(["" if cell is None else cell for cell in row] for row in self.table)
+        csv.writer(text, lineterminator="\n").writerows([_plain(cell) for cell in row] for row in self.table)
         return text.getvalue()
 
     @property
@@ -117,6 +118,10 @@ class Figure:
         """Write ``NAME.svg``, ``NAME.png`` and ``NAME.csv``."""
         for ending, content in (("svg", self.svg.encode()), ("png", self.png), ("csv", self.csv.encode())):
             write_bytes(folder / f"{self.name}.{ending}", content)
+
+
+def _plain(cell: Cell) -> Cell:
+    return "" if cell is None else as_text(cell) if isinstance(cell, str) else cell
 
 
 def draw(
