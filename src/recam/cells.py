@@ -7,7 +7,10 @@ programs compare letter by letter.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections.abc import Iterable, Sequence
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -25,3 +28,13 @@ def as_text(text: str) -> str:
 def from_cell(cell: str) -> str:
     """The text that `as_text` made the cell of."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def table_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV, a line each. Cells with a line break of any kind are quoted, which Python's writer forgets for carriage returns."""
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)  # what ends lines is what gets quoted
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)

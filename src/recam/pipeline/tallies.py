@@ -11,7 +11,6 @@ predictions/<model>/tally.npz, images.csv
 from __future__ import annotations
 
 import csv
-import io
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recam.cells import as_text, from_cell
+from recam.cells import as_text, from_cell, table_text
 from recam.errors import StoreError
 from recam.files import atomic_write, write_bytes
 
@@ -98,14 +97,12 @@ def read_tally(path: Path) -> Tally:
 
 def save_image_scores(path: Path, rows: Sequence[ImageScore]) -> None:
     """Write a CSV with a header, whole or not at all; unknown scores are empty, ids are text to a spreadsheet (see `recam.cells`)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(ImageScore)]
-    writer.writerow(names)
+    lines: list[list[object]] = [list(names)]
     for row in rows:
         values = [as_text(row.id), *(getattr(row, name) for name in names[1:])]
-        writer.writerow(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
-    write_bytes(path, text.getvalue().encode())
+        lines.append(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
+    write_bytes(path, table_text(lines).encode())
 
 
 def read_image_scores(path: Path) -> list[ImageScore]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recam.cells import as_text
+from recam.cells import as_text, table_text
 from recam.files import write_bytes
 
 if TYPE_CHECKING:
@@ -98,9 +97,7 @@ class Figure:
     @property
     def csv(self) -> str:
         """The numbers, all digits; text that a spreadsheet would run as a formula is marked as text."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([_plain(cell) for cell in row] for row in self.table)
-        return text.getvalue()
+        return table_text([_plain(cell) for cell in row] for row in self.table)
 
     @property
     def inline(self) -> str:

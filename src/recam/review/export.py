@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import uuid
 from collections import Counter
@@ -14,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recam.cells import is_formula
+from recam.cells import is_formula, table_text
 from recam.data.images import IMAGE_ENDINGS, ImageFile, write_mask, write_png
 from recam.errors import DataError, Problem, RecamError, StoreError
 from recam.files import write_bytes
@@ -226,11 +224,9 @@ def _write_item(
 def _write_table(folder: Path, rows: list[_Row], classes: Sequence[str]) -> None:
     """Without held-out images no column of splits: the folder then holds out one in five by itself."""
     held_out = any(split == "val" for *_, split in rows)
-    told = io.StringIO()
-    writer = csv.writer(told, lineterminator="\n")
     columns = _needs_columns(classes)
-    writer.writerow(("image", *(classes if columns else ("labels",)), *["split"] * held_out))
+    lines: list[Sequence[object]] = [("image", *(classes if columns else ("labels",)), *["split"] * held_out)]
     for name, labels, split in sorted(rows):
         cells = [int(each in labels) for each in classes] if columns else [";".join(labels)]
-        writer.writerow((name, *cells, *[split] * held_out))
-    write_bytes(folder / "labels.csv", told.getvalue().encode())
+        lines.append((name, *cells, *[split] * held_out))
+    write_bytes(folder / "labels.csv", table_text(lines).encode())
