@@ -13,7 +13,7 @@ from recam.data.images import IMAGE_ENDINGS, ImageFile
 from recam.data.mask_folder import read_classes, without_background
 from recam.errors import DataError, RecamError, StoreError, first_line
 from recam.labels import ClassSet
-from recam.pipeline.store import RunFolder, read_json
+from recam.pipeline.store import RunFolder, read_json, read_settings
 from recam.types import Source
 
 PARTS = {"masks": ("masks",), "predictions": ("predictions/pseudo", "predictions/truth")}
@@ -90,7 +90,7 @@ def find_photos(folder: Path, masks: Collection[Path]) -> Photos:
 
 def photos_of_run(root: Path) -> Photos:
     """Photos of the run's data set; none where it cannot be opened any more, with the reason in `Photos.where`."""
-    settings = read_json(root / "run.json")["recipe"]["data"]
+    settings = read_settings(root)["recipe"]["data"]
     try:
         catalog = open_catalog(settings["location"], settings["classes"], **settings["options"])
         samples = [sample for split in _splits(catalog, settings) for sample in catalog.samples(split)]

@@ -11,7 +11,6 @@ predictions/<model>/tally.npz, images.csv
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.cells import as_text, from_cell, table_text
 from recam.errors import StoreError
 from recam.files import ARRAY_ERRORS, atomic_write, write_bytes
 
@@ -100,15 +100,13 @@ def read_tally(path: Path) -> Tally:
 
 
 def save_image_scores(path: Path, rows: Sequence[ImageScore]) -> None:
-    """Write a CSV with a header, whole or not at all; unknown scores are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    """Write a CSV with a header, whole or not at all; unknown scores are empty, ids are text to a spreadsheet (see `recam.cells`)."""
     names = [field.name for field in fields(ImageScore)]
-    writer.writerow(names)
+    lines: list[list[object]] = [list(names)]
     for row in rows:
-        values = [getattr(row, name) for name in names]
-        writer.writerow(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
-    write_bytes(path, text.getvalue().encode())
+        values = [as_text(row.id), *(getattr(row, name) for name in names[1:])]
+        lines.append(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
+    write_bytes(path, table_text(lines).encode())
 
 
 def read_image_scores(path: Path) -> list[ImageScore]:
@@ -117,7 +115,7 @@ def read_image_scores(path: Path) -> list[ImageScore]:
         with path.open(encoding="utf-8", newline="") as file:
             return [
                 ImageScore(
-                    row["id"],
+                    from_cell(row["id"]),
                     int(row["labels"]),
                     float(row["miou"] or "nan"),
                     **{name: int(row[name]) for name in PIXELS},

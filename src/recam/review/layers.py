@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import PIL.Image
 
 from recam.data.catalog import open_catalog
-from recam.data.images import read_mask
+from recam.data.images import ImageFile, image_size, read_mask
 from recam.errors import RecamError, StoreError
 from recam.files import ARRAY_ERRORS
 from recam.methods.cam import read_full
@@ -173,16 +173,13 @@ class RunView:
         """(H, W) of an image, from its mask or maps, else from its photo; None where none of them can be read."""
         for layer in self.layers.values():
             path = None if layer.name == TRUTH else layer.path(item.id)
-            if path and layer.kind == "maps":
-                return read_seed(path).size
-            if path:
-                with PIL.Image.open(path) as picture:
-                    return picture.height, picture.width
-        try:
-            shape = item.sample.image.read().shape if item.sample else None
-        except RecamError:
-            return None
-        return (shape[0], shape[1]) if shape else None
+            if path is None:
+                continue
+            with suppress(RecamError):  # the next one may be intact
+                return read_seed(path).size if layer.kind == "maps" else image_size(ImageFile(path))
+        with suppress(RecamError):
+            return image_size(item.sample.image) if item.sample else None
+        return None
 
     def _record(self, stage: str) -> dict[str, Any]:
         return StageFolder(stage, self.root / stage, "").record
