@@ -11,7 +11,7 @@ import recam
 from recam.data.images import read_mask, write_png
 from recam.errors import DataError, RecipeError, StoreError
 from recam.pipeline import predict_files
-from recam.pipeline.predict_files import find_images
+from recam.data.found_images import find_images
 
 
 def picture(seed=0):

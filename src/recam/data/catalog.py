@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recam.digests import Digest, digest_each, digest_file
-from recam.errors import DataError, Problem, RecipeError, near_matches
+from recam.errors import DataError, Problem, RecipeError, near_matches, printable
 from recam.labels import ClassSet
 from recam.registry import Registry
 from recam.types import Sample
@@ -29,6 +29,37 @@ class Roles:
     train: str
     score: str | None
     val: str | None
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Files or folders that a data set holds and that are not used: no problem, but reported.
+
+    Attributes:
+        kind: short machine-readable name, e.g. ``"unread-ending"``.
+        count: number of files or folders.
+        why: what they are and what to do where they should be used, a sentence that fits any count.
+        examples: the first few paths.
+    """
+
+    kind: str
+    count: int
+    why: str
+    examples: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"kind": self.kind, "count": self.count, "why": self.why, "examples": list(self.examples)}
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(printable, self.examples)) + ", …" * (self.count > len(self.examples))
+        return f"[{self.kind}] {self.count}: {printable(self.why)}" + (f" First: {shown}" if self.examples else "")
+
+
+def passed_over(kind: str, paths: Iterable[object], why: str) -> list[PassedOver]:
+    """One entry for all of `paths`, or none where there are none."""
+    every = [str(path) for path in paths]
+    return [PassedOver(kind, len(every), why, tuple(every[:3]))] if every else []
 
 
 class Catalog(ABC):

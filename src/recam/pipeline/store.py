@@ -30,7 +30,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from recam.errors import StoreError
+from recam.errors import DataError, StoreError
 from recam.files import TEMPORARY_ENDING, atomic_write, write_bytes
 from recam.types import SeedMaps
 
@@ -212,7 +212,7 @@ def read_seed(path: Path, way_out: str = "Delete it; `recam run` makes it again.
             if "ignore" in file:
                 ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, DataError, zipfile.BadZipFile, zlib.error) as error:
         # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
         why = "it is no .npz file" if "pickle" in str(error) else error
         raise StoreError(f"{path} cannot be read as class maps ({why}). {way_out}") from error
