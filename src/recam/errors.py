@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+LISTED_NAMES = 10
+"""Names that a message lists, of however many are known."""
+
 
 class RecamError(Exception):
     """Base of every error raised on purpose; the command line prints its text without a traceback, whatever file names it holds."""
@@ -79,10 +82,18 @@ def printable(text: object) -> str:
         return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """`" Did you mean 'x'?"` where a known name is close, else the list of what is known."""
-    options = sorted(known)
+def near_matches(name: str, known: Iterable[str], listing: str = "") -> str:
+    """`" Did you mean 'x'?"` where known names are close, else what is known: at most ten names, the nearest first where there are more.
+
+    Args:
+        listing: what lists all of them, e.g. ``"`timm.list_models()`"``; named where there are more than ten.
+    """
+    options, name = sorted(known), name[:100]  # comparing takes time with the length
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
+    more = f" {listing} lists all {len(options)}." if listing and len(options) > LISTED_NAMES else ""
     if close:
-        return f" Did you mean {' or '.join(repr(c) for c in close)}?"
-    return f" Known: {', '.join(options)}." if options else ""
+        return f" Did you mean {' or '.join(repr(c) for c in close)}?{more}"
+    if len(options) <= LISTED_NAMES:
+        return f" Known: {', '.join(options)}." if options else ""
+    nearest = difflib.get_close_matches(name, options, n=LISTED_NAMES, cutoff=0.0)
+    return f" Nearest of {len(options)} known: {', '.join(nearest)}.{more}"

@@ -100,15 +100,55 @@ def mask_value(class_index: int) -> int:
     return class_index + 1
 
 
+def check_class_indices(
+    class_indices: Iterable[int] | NDArray[np.integer], n_planes: int | None = None, n_classes: int = MAX_CLASSES, unique: bool = True
+) -> NDArray[np.int64]:
+    """Class indices as an (n,) int64 array.
+
+    Args:
+        class_indices: (n,) integers: a sequence, an array or a tensor of a CPU.
+        n_planes: how many maps they belong to; None: any number.
+        n_classes: K; 254 where it is not known, as an 8-bit mask holds no more.
+        unique: refuse an index that occurs twice.
+
+    Raises:
+        DataError: anything but whole numbers 0…K−1, one for each map; a multi-hot row of labels is named as what it is.
+    """
+    indices = np.asarray(class_indices if hasattr(class_indices, "__array__") else list(class_indices))
+    if indices.ndim == 1 and not len(indices):
+        indices = indices.astype(np.int64)  # an empty list has no type of its own
+    way_out = "Give (n,) whole numbers 0…K−1; of a multi-hot row of labels that is np.flatnonzero(row)"
+    if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        raise DataError(f"class indices are {indices.dtype} {indices.shape}. {way_out}.")
+    wrong = sorted({int(index) for index in indices if not 0 <= index < n_classes})
+    problems = [f"{_first(wrong)} are no classes: an index is 0…{n_classes - 1}"] if wrong else []
+    values, counts = np.unique(indices, return_counts=True)
+    if unique and (counts > 1).any():
+        problems.append(f"{_first(values[counts > 1].tolist())} occur twice")
+    if n_planes is not None and len(indices) != n_planes:
+        problems.append(f"{len(indices)} indices for {n_planes} maps: give one for each")
+    if problems:
+        raise DataError(f"class indices {_first(indices.tolist())}: {'; '.join(problems)}. {way_out}.")
+    return indices.astype(np.int64, copy=False)
+
+
+def _first(values: Sequence[int], limit: int = 10) -> str:
+    return ", ".join(map(str, values[:limit])) + ", …" * (len(values) > limit)
+
+
 def mask_values(class_indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Mask values by plane: (n,) class indices → (n + 1,), background first, as an argmax over [background, maps…] needs."""
-    return np.concatenate([[BACKGROUND], np.asarray(class_indices, np.int64) + 1]).astype(np.uint8)
+    """Mask values by plane: (n,) class indices → (n + 1,), background first, as an argmax over [background, maps…] needs.
+
+    Raises:
+        DataError: as `check_class_indices` does.
+    """
+    return np.concatenate([[BACKGROUND], check_class_indices(class_indices) + 1]).astype(np.uint8)
 
 
 def multi_hot(class_indices: Iterable[int], n_classes: int) -> NDArray[np.float32]:
-    """(K,) float32 vector with 1 at each given class index."""
+    """(K,) float32 vector with 1 at each given class index. Raises `DataError` as `check_class_indices` does."""
     vector = np.zeros(n_classes, np.float32)
-    vector[list(class_indices)] = 1
+    vector[check_class_indices(class_indices, n_classes=n_classes)] = 1
     return vector
 
 

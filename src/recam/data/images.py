@@ -36,7 +36,15 @@ def read_image(path: Path | str) -> Image:
         DataError: there is no such file, or it is no image, truncated or damaged; names the path.
     """
     path = Path(path)
-    picture = _decode(path)
+    return rgb_pixels(_decode(path), path)
+
+
+def rgb_pixels(picture: PIL.Image.Image, where: object) -> Image:
+    """The (H, W, 3) uint8 RGB pixels of an upright picture of any mode, as `read_image` describes them.
+
+    Raises:
+        DataError: a picture that cannot be shown as RGB; names `where`.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = _eight_bit(picture)
         return np.repeat(grey[:, :, None], 3, axis=2)  # (H, W, 3)
@@ -46,7 +54,7 @@ def read_image(path: Path | str) -> Image:
             picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
         return np.array(picture.convert("RGB"))
     except (ValueError, OSError) as error:
-        raise DataError(f"{path} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
+        raise DataError(f"{where} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
 
 
 def read_mask(path: Path | str) -> Mask:

@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recam.errors import DataError, RecipeError
-from recam.labels import BACKGROUND, IGNORE, mask_values
+from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_values
+from recam.methods.arguments import as_labels
 from recam.methods.cam import read_full
 from recam.methods.refine import one_plane_a_class
-from recam.types import Image, Maps, Mask, SeedMaps
+from recam.types import Image, Maps, Mask, SeedMaps, check_maps
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,18 @@ def eps_loss(logit_maps: Tensor, saliency: Tensor, labels: Tensor, settings: Eps
     Args:
         logit_maps: (B, K + 1, h, w) raw, background first.
         saliency: (B, 1, H, W) in [0, 1]; brought to h×w by the nearest pixel.
-        labels: (B, K) float in {0, 1}.
+        labels: (B, K) in {0, 1}.
         settings: published ones if None.
 
     Returns:
         scalar with a graph to `logit_maps`; which channels are foreground is not learnt from.
 
     Raises:
-        DataError: tensors that do not fit.
+        DataError: tensors that do not fit; labels or saliency outside [0, 1] or NaN (checked on a CPU).
     """
     settings = settings or EpsSettings()
     _check_eps(logit_maps, saliency, labels)
+    labels = as_labels(labels, logit_maps[:, 1:, 0, 0])
     target = F.interpolate(saliency.to(logit_maps.dtype), logit_maps.shape[2:])  # (B, 1, h, w)
     probabilities = logit_maps.softmax(1)  # (B, K + 1, h, w)
     background, classes = probabilities[:, :1], probabilities[:, 1:]
@@ -120,12 +122,13 @@ def edam_mask(
         is and all maps are below α. All background without any map.
 
     Raises:
-        DataError: maps and saliency that do not fit, or saliency outside [0, 1].
+        DataError: maps and saliency that do not fit, either of them outside [0, 1] or NaN; class indices that are none, or not one for each
+            map.
     """
     settings = settings or EdamSettings()
     check_saliency(saliency, cams.shape[1:])
-    if len(cams) != len(class_indices):
-        raise DataError(f"{len(cams)} class maps for {len(class_indices)} classes: give one map for each.")
+    check_maps(cams)
+    check_class_indices(class_indices, len(cams))
     if not len(cams):
         return np.full(saliency.shape, BACKGROUND, np.uint8)
     largest, salient = cams.max(0), saliency > settings.saliency_threshold  # (H, W)
@@ -177,6 +180,8 @@ def _check_eps(logit_maps: Tensor, saliency: Tensor, labels: Tensor) -> None:
         problems.append(f"saliency {tuple(saliency.shape)} must be ({len(logit_maps)}, 1, H, W)")
     elif not saliency.is_floating_point():
         problems.append(f"saliency is {saliency.dtype}, not float in [0, 1]: divide 8-bit pictures by 255")
+    elif saliency.device.type == "cpu" and saliency.numel() and not 0 <= saliency.min() <= saliency.max() <= 1:
+        problems.append(f"saliency has values {saliency.min():g}…{saliency.max():g}, it must be in [0, 1]")
     if problems:
         raise DataError(f"EPS: {'; '.join(problems)}.")
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recam.errors import DataError, RecipeError
-from recam.labels import BACKGROUND, IGNORE, mask_value, mask_values
-from recam.types import Maps, Mask
+from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_value, mask_values
+from recam.types import Maps, Mask, check_maps
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 
@@ -32,7 +32,16 @@ def apply_threshold(
 
     A pixel is background unless its largest map exceeds the threshold, or that of its class where there are n of them (ours); ties go to
     the background, then to the class that comes first. Pixels of `ignore` (H, W) are 255.
+
+    Raises:
+        DataError: maps that are not finite or outside [0, 1]; class indices that are none, above 253 (a mask holds 254 classes), or not
+            one for each map; pixels to ignore of another size.
+        RecipeError: thresholds outside [0, 1], or neither one nor n.
     """
+    check_maps(maps)
+    check_class_indices(class_indices, len(maps))
+    _check_levels(threshold, len(maps))
+    _check_ignore(ignore, maps)
     if len(maps):
         levels = np.broadcast_to(np.asarray(threshold, np.float32), (len(maps),))
         winner = maps.argmax(0)  # (H, W)
@@ -42,6 +51,19 @@ def apply_threshold(
     if ignore is not None:
         mask[ignore] = IGNORE
     return mask
+
+
+def _check_levels(threshold: float | Sequence[float], n_maps: int) -> None:
+    levels = np.asarray(threshold, np.float64)
+    if levels.ndim and levels.shape != (n_maps,):
+        raise RecipeError(f"thresholds {levels.shape} for {n_maps} maps: give one for all, or one for each.")
+    if not ((levels >= 0) & (levels <= 1)).all():  # NaN is neither
+        raise RecipeError(f"a threshold must be in [0, 1], got {threshold}.")
+
+
+def _check_ignore(ignore: NDArray[np.bool_] | None, maps: Maps) -> None:
+    if ignore is not None and (ignore.dtype != np.bool_ or ignore.shape != maps.shape[1:]):
+        raise DataError(f"pixels to ignore are {ignore.dtype} {ignore.shape}: give bool {maps.shape[1:]}, as the maps.")
 
 
 def class_ious(confusion: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -66,9 +88,12 @@ def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
-    """Raises `DataError` naming `what` where a mask holds a value that is neither 0…K nor 255."""
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
-    wrong = [value for value in np.flatnonzero(counts).tolist() if n_classes < value < IGNORE]
+    """Raises `DataError` naming `what` where a mask is not of integers, or holds a value that is neither 0…K nor 255."""
+    if mask.dtype.kind not in "iu":
+        raise DataError(f"{what} is {mask.dtype}, a mask is uint8: 0 background, 1…{n_classes} classes, 255 ignore.")
+    # Of other integers few are counted: a single large one would ask for as much memory as its value.
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=IGNORE + 1)) if mask.dtype == np.uint8 else np.unique(mask)
+    wrong = [value for value in values.tolist() if not (0 <= value <= n_classes or value == IGNORE)][:10]
     if wrong:
         raise DataError(f"{what} holds {wrong}, but with {n_classes} classes a value is 0…{n_classes} or 255.")
 
@@ -108,6 +133,9 @@ class ThresholdSweep:
         self.thresholds = tuple(sorted(thresholds))
         if not self.thresholds:
             raise RecipeError("no threshold to try: give at least one in [0, 1].")
+        wrong = [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]
+        if wrong:
+            raise RecipeError(f"thresholds {wrong[:10]} are outside [0, 1], where class maps lie.")
         self.n_classes = n_classes
         self.histogram = np.zeros((n_classes + 1, n_classes, len(self.thresholds) + 1), np.int64)
         """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be added."""
@@ -127,8 +155,12 @@ class ThresholdSweep:
             ignore: (H, W), pixels without a prediction: they are missing from their class.
 
         Raises:
-            DataError: maps and mask of different sizes, or mask values that are no class.
+            DataError: maps and mask of different sizes, or mask values that are no class; maps that are not finite or outside [0, 1]; class
+                indices that are none, or not one for each map.
         """
+        check_maps(maps)
+        indices = check_class_indices(class_indices, len(maps), self.n_classes)
+        _check_ignore(ignore, maps)
         if maps.shape[1:] != truth.shape:
             raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
         check_mask_values(truth, self.n_classes, "the true mask")
@@ -147,7 +179,7 @@ class ThresholdSweep:
         exceeded = np.searchsorted(self._edges, largest.astype(np.float32, copy=False), side="left")  # (pixels,): thresholds < largest
         code = (rows * planes + winner[counted]) * levels + exceeded
         counts = np.bincount(code, minlength=(self.n_classes + 1) * planes * levels).reshape(-1, planes, levels)
-        for plane, class_index in enumerate(class_indices):
+        for plane, class_index in enumerate(indices):
             self.histogram[:, class_index] += counts[:, plane]
 
     def confusion(self) -> NDArray[np.int64]:
@@ -189,8 +221,13 @@ class OtsuThreshold:
         """(bins,) pixel counts; those of several processes or shards may be added."""
 
     def update(self, maps: ArrayLike) -> None:
-        """Count one image's maps (n, h, w) in [0, 1], at any resolution; an image without maps adds nothing."""
+        """Count one image's maps (n, h, w) in [0, 1], at any resolution; an image without maps adds nothing.
+
+        Raises:
+            DataError: maps that are not finite or outside [0, 1].
+        """
         planes = np.asarray(maps, np.float32)
+        check_maps(planes)
         if len(planes):
             bins = len(self.histogram)
             index = (planes.max(0) * bins).astype(np.int64).clip(0, bins - 1)  # (h, w)

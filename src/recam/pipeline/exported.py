@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from recam.data.images import read_image
+from recam.data.arrays import ImageLike, as_image, as_images
 from recam.data.views import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.errors import RecipeError, StoreError
 from recam.pipeline.exported_card import read_card
@@ -96,9 +96,19 @@ class ExportedPredictor:
         own: dict[str, float] = self.card.get("class_thresholds", {})
         return own
 
-    def __call__(self, image: Image | str | Path) -> Prediction:
+    @overload
+    def __call__(self, image: ImageLike) -> Prediction: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+
+    def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
         """As `recam.Predictor`."""
-        pixels = read_image(image) if isinstance(image, str | Path) else image
+        if isinstance(image, list | tuple):
+            return [self._predict(pixels) for pixels in as_images(image)]
+        return self._predict(as_image(image))
+
+    def _predict(self, pixels: Image) -> Prediction:
         if self.kind == "segmenter":
             return SegmentationPrediction(self.classes, self.asking, self.keep)(pixels, self._probabilities_of)
         return self._from_class_maps(pixels)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
-from recam.data.images import read_image
+from recam.data.arrays import ImageLike, as_image, as_images
 from recam.data.views import Planes
 from recam.errors import RecipeError, near_matches
 from recam.methods.cam import classify, read_full
@@ -91,9 +91,27 @@ class Predictor:
         threshold = {} if self._models.segmenter else maps
         return {"stage": stage.name, "key": stage.key, **threshold}
 
-    def __call__(self, image: Image | str | Path) -> Prediction:
-        """The mask of one image: (H, W, 3) uint8 RGB, or a file. Raises `DataError` for a file that is no image."""
-        pixels = read_image(image) if isinstance(image, str | Path) else image
+    @overload
+    def __call__(self, image: ImageLike) -> Prediction: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+
+    def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
+        """The mask of one image, or those of a list of images.
+
+        Args:
+            image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0, 1]; a tensor of the
+                same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them gives a list.
+
+        Raises:
+            DataError: what is none of these, described; or a file that is no image. Of a list all are named.
+        """
+        if isinstance(image, list | tuple):
+            return [self._predict(pixels) for pixels in as_images(image)]
+        return self._predict(as_image(image))
+
+    def _predict(self, pixels: Image) -> Prediction:
         if self._models.segmenter:
             return SegmentationPrediction(self.classes, self._asking, self._keep)(pixels, self._probabilities_of)
         return self._from_class_maps(pixels, self._models)

@@ -6,13 +6,14 @@ at once, unknown names with near matches.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from recam.errors import RecipeError, StoreError, first_line, near_matches
 from recam.files import checked_path
@@ -200,11 +201,32 @@ def _explain(error: ValidationError) -> Iterable[str]:
         names = [str(part) for part in problem["loc"]]
         where = ".".join(names) or "recipe"
         if problem["type"] == "extra_forbidden":
-            model: Any = Recipe
-            for part in names[:-1]:
-                model = model.model_fields[part].annotation
-            yield f"{where}: there is no such setting.{near_matches(names[-1], model.model_fields)}"
+            yield f"{where}: there is no such setting.{_near_settings(names)}"
         elif problem["type"] == "value_error":  # of the recipe as a whole, each line naming its fields
             yield from problem["msg"].removeprefix("Value error, ").splitlines()
         else:
             yield f"{where}: {problem['msg']} (got {problem['input']!r})"
+
+
+def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """All settings as ``SECTION.FIELD``, in the order of the recipe."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        is_section = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += _setting_names(inner, f"{prefix}{name}.") if is_section and inner else [prefix + name]
+    return found
+
+
+def _near_settings(names: Sequence[str]) -> str:
+    """Settings of the same section that are spelled alike; else those of other sections, as ``backbone.name`` for ``classify.backbone``."""
+    model: Any = Recipe
+    for part in names[:-1]:
+        model = model.model_fields[part].annotation
+    last, beside = names[-1], list(model.model_fields)
+    if difflib.get_close_matches(last, beside, n=1):
+        return near_matches(last, beside)
+    # A setting of that name in another section, or a section of that name: what it names comes first.
+    named = [name for name in _setting_names(Recipe) if last in name.split(".")]
+    named.sort(key=lambda name: not name.endswith((f"{last}.name", f".{last}")))
+    return f" Did you mean {' or '.join(map(repr, named[:3]))}?" if named else near_matches(last, beside)

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.digests import digest_file
-from recam.errors import StoreError
+from recam.errors import DataError, StoreError
 from recam.files import ARRAY_ERRORS, atomic_write, checked_path, write_bytes
 from recam.pipeline.manifest import (
     RECORD,
@@ -298,7 +298,7 @@ def read_seed(path: Path, way_out: str = "Delete it; `recam run` makes it again.
                     raise ValueError(f"its ignored pixels are not those of an image of {height}×{width}")
                 ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
-    except ARRAY_ERRORS as error:
+    except (*ARRAY_ERRORS, DataError) as error:
         # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
         why = "it is no .npz file" if "pickle" in str(error) else error
         raise StoreError(f"{path} cannot be read as class maps ({why}). {way_out}") from error
