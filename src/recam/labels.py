@@ -5,7 +5,7 @@ The one place that knows how a class index (0…K−1, without background) becom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,8 @@ from recam.errors import DataError, near_matches
 BACKGROUND = 0
 IGNORE = 255
 MAX_CLASSES = 254
+PIXEL_BLOCK = 1 << 22
+"""Pixels that are counted at a time: counting takes 8 bytes a pixel and more, a mask 1."""
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
@@ -86,6 +88,21 @@ def mask_value(class_index: int) -> int:
 def mask_values(class_indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
     """Mask values by plane: (n,) class indices → (n + 1,), background first, as an argmax over [background, maps…] needs."""
     return np.concatenate([[BACKGROUND], np.asarray(class_indices, np.int64) + 1]).astype(np.uint8)
+
+
+def row_blocks(size: tuple[int, int]) -> Iterator[slice]:
+    """Rows of an (H, W) image, as many at a time as make `PIXEL_BLOCK` pixels."""
+    height, width = size
+    step = max(1, PIXEL_BLOCK // max(width, 1))
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def present_values(mask: NDArray[np.uint8]) -> list[int]:
+    """The values that occur in a mask of any shape, ascending."""
+    counts, flat = np.zeros(256, np.int64), mask.reshape(-1)
+    for start in range(0, flat.size, PIXEL_BLOCK):
+        counts += np.bincount(flat[start : start + PIXEL_BLOCK], minlength=256)
+    return np.flatnonzero(counts).tolist()
 
 
 def multi_hot(class_indices: Iterable[int], n_classes: int) -> NDArray[np.float32]:

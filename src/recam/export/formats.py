@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import numpy as np
-import PIL.Image
 
-from recam.data.images import read_mask
+from recam.data.images import ImageFile, image_size, read_mask
 from recam.errors import DataError
 from recam.export.outlines import Loop, outlines
 from recam.export.shapes import Binary
 from recam.files import atomic_write
-from recam.labels import BACKGROUND, IGNORE, ClassSet
+from recam.labels import BACKGROUND, IGNORE, ClassSet, present_values
 from recam.progress import Progress
 from recam.registry import Registry
 from recam.types import Mask, Source
@@ -43,9 +42,8 @@ class MaskItem:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the mask, from the head of its file."""
-        with PIL.Image.open(self.mask) as picture:
-            return picture.height, picture.width
+        """(H, W) of the mask, from the head of its file. Raises `DataError` for a damaged or too large one."""
+        return image_size(ImageFile(self.mask))
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class MaskSet:
     def read(self, item: MaskItem) -> Mask:
         """The (H, W) mask. Raises `DataError` for values that are no class."""
         mask = read_mask(item.mask)
-        strange = [value for value in _values(mask) if len(self.classes) < value < IGNORE]
+        strange = [value for value in present_values(mask) if len(self.classes) < value < IGNORE]
         if strange:
             raise DataError(
                 f"{item.mask} holds the mask values {', '.join(map(str, strange))}, but there are {len(self.classes)} classes. Give the"
@@ -107,7 +105,7 @@ class MaskSet:
         mask, named = self.read(item), self.named
         shown = np.where(np.isin(mask, list(named)), mask, np.uint8(BACKGROUND))
         polygons = outlines(shown, self.simplify) if self.shapes == "polygons" else {}
-        for value in _values(shown):
+        for value in present_values(shown):
             if value != BACKGROUND:
                 yield Region(value, named[value], mask == value, polygons.get(value, []))
 
@@ -144,7 +142,3 @@ def write_rows(file: TextIO, rows: Iterator[Any]) -> int:
         count += 1
     file.write("\n]")
     return count
-
-
-def _values(mask: Mask) -> list[int]:
-    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recam.errors import DataError, RecipeError
-from recam.labels import BACKGROUND, IGNORE, mask_value, mask_values
+from recam.labels import BACKGROUND, IGNORE, mask_value, mask_values, present_values, row_blocks
 from recam.types import Maps, Mask
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
@@ -67,8 +67,7 @@ def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
     """Raises `DataError` naming `what` where a mask holds a value that is neither 0…K nor 255."""
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
-    wrong = [value for value in np.flatnonzero(counts).tolist() if n_classes < value < IGNORE]
+    wrong = [value for value in present_values(mask) if n_classes < value < IGNORE]
     if wrong:
         raise DataError(f"{what} holds {wrong}, but with {n_classes} classes a value is 0…{n_classes} or 255.")
 
@@ -132,6 +131,10 @@ class ThresholdSweep:
         if maps.shape[1:] != truth.shape:
             raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
         check_mask_values(truth, self.n_classes, "the true mask")
+        for rows in row_blocks((truth.shape[0], truth.shape[1])):
+            self._count(maps[:, rows], class_indices, truth[rows], None if ignore is None else ignore[rows])
+
+    def _count(self, maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], truth: Mask, ignore: NDArray[np.bool_] | None) -> None:
         counted = truth != IGNORE
         if ignore is not None:
             self.unsure += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
@@ -164,10 +167,11 @@ class ThresholdSweep:
         return np.concatenate([self.confusion(), unsure], 2)
 
     def best(self) -> OracleThreshold:
-        """The oracle threshold. Raises `DataError` before any pixel has been counted."""
-        if not (self.histogram.any() or self.unsure.any()):
+        """The oracle threshold. Raises `DataError` where no pixel of any class has been counted: empty masks would then score best."""
+        if not (self.histogram[mask_value(0) :].any() or self.unsure[mask_value(0) :].any()):
             raise DataError(
-                "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
+                "the true masks hold no pixel of any class, so no threshold is better than another: check that they are not all"
+                f" {BACKGROUND} (background) and {IGNORE} (ignore)."
             )
         curve = mean_over_present(class_ious(self.counts()))  # (T,)
         index = int(curve.argmax())

@@ -20,6 +20,7 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from recam.data.catalog import open_catalog
 from recam.data.check import check
+from recam.data.mask_check import UNSCORED
 from recam.digests import FileDigests
 from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
 from recam.files import write_bytes
@@ -39,6 +40,8 @@ from recam.pipeline.work import RunData, Stage, Work
 from recam.progress import Progress, console
 
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
+CHECK_VERSION = 2
+"""Raised when the check reports other things of the same data."""
 
 
 def run(
@@ -137,7 +140,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
         if accelerator.is_main_process:
             data.digests.save()
     splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
-    parts = {"splits": splits, "classes": catalog.classes.names, **prints}
+    parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
     stage = _open_stage(folder, "check", make_key(parts), accelerator)
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts})
@@ -147,7 +150,8 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
         write_json(stage.path / "check.json", report.as_dict())
         stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
     accelerator.wait_for_everyone()
-    problems = [Problem(**problem) for problem in read_json(stage.path / "check.json")["problems"]]
+    found = read_json(stage.path / "check.json")
+    problems = [Problem(**problem) for problem in found["problems"]]
     if problems and settings.on_problems == "stop":
         raise _problems(problems)
     bad = {problem.where for problem in problems}
@@ -155,7 +159,10 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
     excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
     if excluded:
         console.print(f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names them.")
-    return replace(data, excluded=frozenset(excluded))
+    unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
+    for split, why in unscored.items():
+        console.print(f"split {split} is not scored: {why}", markup=False, highlight=False)
+    return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored))
 
 
 def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, dict[str, Any]]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import PIL.Image
 
 from recam.data.catalog import open_catalog
-from recam.data.images import read_mask
+from recam.data.images import ImageFile, image_size, read_mask
 from recam.errors import RecamError, StoreError
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
@@ -177,8 +176,7 @@ class RunView:
             if path and layer.kind == "maps":
                 return read_seed(path).size
             if path:
-                with PIL.Image.open(path) as picture:
-                    return picture.height, picture.width
+                return image_size(ImageFile(path))
         try:
             shape = item.sample.image.read().shape if item.sample else None
         except RecamError:
