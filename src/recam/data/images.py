@@ -52,14 +52,22 @@ def read_image(path: Path | str) -> Image:
     path = Path(path)
     with open_picture(path) as picture:
         picture.load()
-    picture = _upright(picture)
+    return rgb_pixels(_upright(picture), path)
+
+
+def rgb_pixels(picture: PIL.Image.Image, where: object) -> Image:
+    """The (H, W, 3) uint8 RGB pixels of an upright picture of any mode, as `read_image` describes them.
+
+    Raises:
+        DataError: a picture that cannot be shown as RGB; names `where`.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
         low, high = _grey_range(picture)
         return _by_rows(picture, lambda block: _eight_bit(block, low, high)[:, :, None], 3)
     try:
         return _by_rows(picture, _as_rgb, 3)
     except (ValueError, OSError) as error:
-        raise DataError(f"{path} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
+        raise DataError(f"{where} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
 
 
 def read_mask(path: Path | str) -> Mask:

@@ -33,14 +33,17 @@ _AVIF_BRANDS = (b"avif", b"avis")
 def open_picture(path: Path | str) -> Iterator[PIL.Image.Image]:
     """A picture of which the head has been read; ``load()`` in the block decodes it, after which it outlives the block.
 
-    Pillow's own `Image.open` is not used: it warns of, or refuses, photos that are merely large, by a limit that belongs to the process.
+    Pillow's own `Image.open` is not used: it warns of photos that are merely large, and refuses them at twice that size. Some of its
+    plugins ask the same limit while they decode, so that one, which belongs to the process, is raised to ours.
 
     Raises:
         DataError: no such file, no picture of `FORMATS`, too many pixels, or, from the block too, whatever a damaged file makes a decoder
             raise; names the path.
         DependencyError: HEIC or AVIF without the package that reads it.
     """
-    path = Path(path)
+    path, limit = Path(path), max_pixels()
+    if PIL.Image.MAX_IMAGE_PIXELS is not None:
+        PIL.Image.MAX_IMAGE_PIXELS = max(PIL.Image.MAX_IMAGE_PIXELS, limit)
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
@@ -52,7 +55,7 @@ def open_picture(path: Path | str) -> Iterator[PIL.Image.Image]:
     with file:
         try:
             with _identify(file, path) as picture:
-                _bound(picture, path)
+                _bound(picture, limit, path)
                 yield picture
         except RecamError:
             raise
@@ -75,13 +78,13 @@ def max_pixels() -> int:
     return int(text)
 
 
-def _bound(picture: PIL.Image.Image, path: Path) -> None:
-    limit = max_pixels()
-    if picture.width * picture.height > limit:
-        raise DataError(
-            f"{path} has {picture.width}×{picture.height} pixels, more than the limit of {limit:,}. Make it smaller, or raise the limit in"
-            f" the environment: {LIMIT_VARIABLE}={picture.width * picture.height}."
-        )
+def _bound(picture: PIL.Image.Image, limit: int, path: Path) -> None:
+    for width, height in (picture.size, getattr(picture, "_tile_size", picture.size)):  # a TIFF is decoded into a tile of its own size
+        if width * height > limit:
+            raise DataError(
+                f"{path} has {width}×{height} pixels, more than the limit of {limit:,}. Make it smaller, or raise the limit in the"
+                f" environment: {LIMIT_VARIABLE}={width * height}."
+            )
 
 
 def _identify(file: IO[bytes], path: Path) -> PIL.Image.Image:

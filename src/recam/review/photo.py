@@ -6,8 +6,9 @@ import base64
 import tempfile
 from pathlib import Path
 
+import PIL.Image
+
 from recam.data.images import read_image
-from recam.data.opening import FORMATS, open_picture
 from recam.errors import DataError
 from recam.review.judged import jpeg
 from recam.types import Image
@@ -15,6 +16,7 @@ from recam.types import Image
 MAX_PIXELS = 50_000_000
 SHOWN_SIDE = 900
 """Longer side of the pictures sent back, pixels."""
+KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
 def decode_upload(content: bytes, folder: Path) -> Image:
@@ -28,10 +30,10 @@ def decode_upload(content: bytes, folder: Path) -> Image:
         file.write(content)
         file.flush()
         try:
-            with open_picture(file.name) as picture:  # reads the header only
+            with PIL.Image.open(file.name, formats=KINDS) as picture:  # reads the header only
                 width, height = picture.size
         except Exception as error:  # a damaged file can make a decoder fail in any way
-            raise DataError(f"this is no image that can be read; send one of {', '.join(FORMATS)}.") from error
+            raise DataError(f"this is no image that can be read; send one of {', '.join(KINDS)}.") from error
         if width * height > MAX_PIXELS:
             raise DataError(f"the photo has {width}×{height} pixels, more than {MAX_PIXELS:,} can be tried. Make it smaller.")
         try:
