@@ -6,7 +6,7 @@ The one place that knows how a class index (0…K−1, without background) becom
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +18,8 @@ from recam.errors import DataError, near_matches
 BACKGROUND = 0
 IGNORE = 255
 MAX_CLASSES = 254
+PIXEL_BLOCK = 1 << 22
+"""Pixels that are counted at a time: counting takes 8 bytes a pixel and more, a mask 1."""
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
@@ -143,6 +145,21 @@ def mask_values(class_indices: Sequence[int] | NDArray[np.integer]) -> NDArray[n
         DataError: as `check_class_indices` does.
     """
     return np.concatenate([[BACKGROUND], check_class_indices(class_indices) + 1]).astype(np.uint8)
+
+
+def row_blocks(size: tuple[int, int]) -> Iterator[slice]:
+    """Rows of an (H, W) image, as many at a time as make `PIXEL_BLOCK` pixels."""
+    height, width = size
+    step = max(1, PIXEL_BLOCK // max(width, 1))
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def present_values(mask: NDArray[np.uint8]) -> list[int]:
+    """The values that occur in a mask of any shape, ascending."""
+    counts, flat = np.zeros(256, np.int64), mask.reshape(-1)
+    for start in range(0, flat.size, PIXEL_BLOCK):
+        counts += np.bincount(flat[start : start + PIXEL_BLOCK], minlength=256)
+    return np.flatnonzero(counts).tolist()
 
 
 def multi_hot(class_indices: Iterable[int], n_classes: int) -> NDArray[np.float32]:

@@ -28,11 +28,18 @@ def plain(value):
     return np.full((4, 6), value, np.uint8)
 
 
+def rows_of(*values):
+    """A mask whose rows hold the values, one each, and 0 below."""
+    mask = plain(0)
+    mask[: len(values)] = np.array(values, np.uint8)[:, None]
+    return mask
+
+
 @pytest.fixture
 def photos(tmp_path):
     rows = {
-        "a": ("cat;dog", "train", plain(1)),
-        "b": ("cat;dog;ox", "train", plain(255)),
+        "a": ("cat;dog", "train", rows_of(1, 2)),
+        "b": ("cat;dog;ox", "train", rows_of(1, 2, 3, 255)),
         "c": ("", "train", None),
         "d": ("cat", "val", plain(0)),
     }
@@ -126,7 +133,7 @@ def test_without_decoding_pictures_stay_closed(photos):
 
 
 def test_labels_that_contradict_the_mask_are_a_note(photos):
-    write_mask(photos / "masks" / "d.png", np.full((10, 8), 2, np.uint8))
+    write_mask(photos / "masks" / "d.png", np.repeat(np.arange(1, 3, dtype=np.uint8), 40).reshape(10, 8))
     report = check(Folder(photos))
     assert report.ok
     assert [(n.kind, n.where, n.message) for n in report.notes] == [

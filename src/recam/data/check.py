@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from recam.ahead import map_ahead
 from recam.data.catalog import Catalog, PassedOver, Roles, open_catalog
+from recam.data.images import one_large_at_a_time
+from recam.data.mask_check import Findings, find, judge
 from recam.data.splits import no_training_split
-from recam.errors import DataError, Problem, printable
+from recam.errors import DataError, DependencyError, Problem, printable
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.types import Sample, Source
 
@@ -174,8 +176,10 @@ def check(
     notes += [*_splits_overlap(roles, by_split), *_classes_without_image(catalog, roles, splits)]
     looks = _look_at_all(list(samples.values()), len(catalog.classes), progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()
+    findings: dict[str, Findings] = {}
     for sample, look in looks:
         problems += look.problems
+        findings[sample.id] = look.findings
         absent = [catalog.classes.names[index] for index in look.class_indices if index not in sample.labels]
         if absent:
             message = f"the mask shows {', '.join(absent)}, which the image's labels do not name."
@@ -183,6 +187,9 @@ def check(
         if look.size:
             heights[look.size[0]] += 1
             widths[look.size[1]] += 1
+    judged = judge(by_split, findings, catalog.classes.names)
+    problems += judged.problems
+    notes += judged.notes
 
     return CheckReport(
         images=counts.images,
@@ -254,11 +261,12 @@ def _spread(sizes: Counter[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Look:
-    """What decoding a sample told: (H, W), the class indices its mask shows, and what is wrong."""
+    """What decoding a sample told: (H, W), the class indices its mask shows, what is wrong, and what others are compared with."""
 
     size: tuple[int, int] | None
     class_indices: tuple[int, ...]
     problems: tuple[Problem, ...]
+    findings: Findings
 
 
 def _look_at_all(samples: Sequence[Sample], n_classes: int, progress: Callable[[int, int], None] | None) -> Iterator[tuple[Sample, _Look]]:
@@ -270,21 +278,27 @@ def _look_at_all(samples: Sequence[Sample], n_classes: int, progress: Callable[[
 
 
 def _look_at(sample: Sample, n_classes: int) -> _Look:
+    with one_large_at_a_time(sample.image):
+        return _look_into(sample, n_classes)
+
+
+def _look_into(sample: Sample, n_classes: int) -> _Look:
     image, problems = _read("unreadable-image", sample.image)
     size = None if image is None else (image.shape[0], image.shape[1])
     if sample.mask is None:
-        return _Look(size, (), tuple(problems))
+        return _Look(size, (), tuple(problems), find(sample, image, None))
     mask, mask_problems = _read("unreadable-mask", sample.mask)
     problems += mask_problems
     if mask is None:
-        return _Look(size, (), tuple(problems))
+        return _Look(size, (), tuple(problems), find(sample, image, None))
     if size and mask.shape != size:
         message = (
             f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels, its image {size[1]}×{size[0]}. Make them the same size; an image that is"
             " turned upright by its EXIF orientation needs a mask that is turned as well."
         )
         problems.append(Problem("size-mismatch", sample.mask.where, message))
-    values: list[int] = np.flatnonzero(np.bincount(mask.ravel())).tolist()
+    findings = find(sample, image, mask)
+    values = findings.mask_values or ()
     class_of = {mask_value(index): index for index in range(n_classes)}
     foreign = [str(value) for value in values if value not in class_of and value not in (BACKGROUND, IGNORE)]
     if foreign:
@@ -293,11 +307,11 @@ def _look_at(sample: Sample, n_classes: int) -> _Look:
             f" ({BACKGROUND} background, {IGNORE} ignore). Renumber the mask, or name all classes."
         )
         problems.append(Problem("mask-value", sample.mask.where, message))
-    return _Look(size, tuple(class_of[value] for value in values if value in class_of), tuple(problems))
+    return _Look(size, tuple(class_of[value] for value in values if value in class_of), tuple(problems), findings)
 
 
 def _read(kind: str, source: Source) -> tuple[NDArray[np.uint8] | None, list[Problem]]:
     try:
         return source.read(), []
-    except DataError as error:
+    except (DataError, DependencyError) as error:
         return None, [Problem(kind, source.where, str(error).removeprefix(f"{source.where} "))]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from recam.data.images import ImageFile, image_size, read_mask
 from recam.errors import DataError, Problem, first_line
-from recam.export.formats import MaskItem, values_of
+from recam.export.formats import MaskItem
 from recam.export.sources import name_key
-from recam.labels import IGNORE, ClassSet
+from recam.labels import IGNORE, ClassSet, present_values
 from recam.progress import Progress
 
 _SHOWN = 5
@@ -34,7 +34,7 @@ def read_all(items: Sequence[MaskItem], classes: ClassSet) -> tuple[list[MaskIte
                 problems.append(_unreadable("mask", item.mask, error))
                 measured.append(item)
             else:
-                found, (height, width) = values_of(mask), mask.shape
+                found, (height, width) = present_values(mask), mask.shape
                 measured.append(replace(item, size=(height, width)))
                 values.update(found)
                 problems += _foreign_values(item, found, classes)

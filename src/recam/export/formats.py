@@ -16,7 +16,7 @@ from recam.errors import DataError
 from recam.export.outlines import Loop, outlines
 from recam.export.shapes import Binary
 from recam.files import atomic_write
-from recam.labels import BACKGROUND, IGNORE, ClassSet
+from recam.labels import BACKGROUND, IGNORE, ClassSet, present_values
 from recam.progress import Progress
 from recam.registry import Registry
 from recam.types import Mask, Source
@@ -91,7 +91,7 @@ class MaskSet:
     def read(self, item: MaskItem) -> Mask:
         """The (H, W) mask. Raises `DataError` where it is not the one that was checked before."""
         mask = read_mask(item.mask)
-        if mask.shape != item.size or not self.values.issuperset(values_of(mask)):
+        if mask.shape != item.size or not self.values.issuperset(present_values(mask)):
             raise DataError(f"{item.mask} changed while it was exported. Run the same command again.")
         return mask
 
@@ -100,7 +100,7 @@ class MaskSet:
         mask, named = self.read(item), self.named
         shown = np.where(np.isin(mask, list(named)), mask, np.uint8(BACKGROUND))
         polygons = outlines(shown, self.simplify) if self.shapes == "polygons" else {}
-        for value in values_of(shown):
+        for value in present_values(shown):
             if value != BACKGROUND:
                 yield Region(value, named[value], mask == value, polygons.get(value, []))
 
@@ -137,8 +137,3 @@ def write_rows(file: TextIO, rows: Iterator[Any]) -> int:
         count += 1
     file.write("\n]")
     return count
-
-
-def values_of(mask: Mask) -> list[int]:
-    """The values that occur in a mask, ascending."""
-    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()

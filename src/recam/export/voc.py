@@ -15,8 +15,8 @@ from pathlib import Path
 from recam.data.images import write_mask
 from recam.errors import Problem
 from recam.export.checks import clashing_files
-from recam.export.formats import MaskItem, MaskSet, formats, text_file, values_of
-from recam.labels import BACKGROUND, IGNORE, voc_palette
+from recam.export.formats import MaskItem, MaskSet, formats, text_file
+from recam.labels import BACKGROUND, IGNORE, present_values, voc_palette
 
 LIST = "train"
 IMAGES = "JPEGImages"
@@ -34,7 +34,7 @@ def write_voc(masks: MaskSet, folder: Path) -> int:
             mask = masks.read(item)
             write_mask(folder / MASKS / f"{flat_name(item.id)}.png", mask)
             listed.write(f"{flat_name(item.id)}\n")
-            shapes += sum(value in masks.named for value in values_of(mask))
+            shapes += sum(value in masks.named for value in present_values(mask))
     colours = voc_palette()
     with text_file(folder / "labelmap.txt") as listed:
         listed.write("# label:color_rgb:parts:actions\n")

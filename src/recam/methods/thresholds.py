@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recam.errors import DataError, RecipeError
-from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_value, mask_values
+from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_value, mask_values, present_values, row_blocks
 from recam.types import Maps, Mask, check_maps
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
@@ -92,8 +92,8 @@ def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
     if mask.dtype.kind not in "iu":
         raise DataError(f"{what} is {mask.dtype}, a mask is uint8: 0 background, 1…{n_classes} classes, 255 ignore.")
     # Of other integers few are counted: a single large one would ask for as much memory as its value.
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=IGNORE + 1)) if mask.dtype == np.uint8 else np.unique(mask)
-    wrong = [value for value in values.tolist() if not (0 <= value <= n_classes or value == IGNORE)][:10]
+    values = present_values(mask) if mask.dtype == np.uint8 else np.unique(mask).tolist()
+    wrong = [value for value in values if not (0 <= value <= n_classes or value == IGNORE)][:10]
     if wrong:
         raise DataError(f"{what} holds {wrong}, but with {n_classes} classes a value is 0…{n_classes} or 255.")
 
@@ -164,6 +164,10 @@ class ThresholdSweep:
         if maps.shape[1:] != truth.shape:
             raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
         check_mask_values(truth, self.n_classes, "the true mask")
+        for rows in row_blocks((truth.shape[0], truth.shape[1])):
+            self._count(maps[:, rows], indices, truth[rows], None if ignore is None else ignore[rows])
+
+    def _count(self, maps: Maps, indices: NDArray[np.int64], truth: Mask, ignore: NDArray[np.bool_] | None) -> None:
         counted = truth != IGNORE
         if ignore is not None:
             self.unsure += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
@@ -196,10 +200,11 @@ class ThresholdSweep:
         return np.concatenate([self.confusion(), unsure], 2)
 
     def best(self) -> OracleThreshold:
-        """The oracle threshold. Raises `DataError` before any pixel has been counted."""
-        if not (self.histogram.any() or self.unsure.any()):
+        """The oracle threshold. Raises `DataError` where no pixel of any class has been counted: empty masks would then score best."""
+        if not (self.histogram[mask_value(0) :].any() or self.unsure[mask_value(0) :].any()):
             raise DataError(
-                "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
+                "the true masks hold no pixel of any class, so no threshold is better than another: check that they are not all"
+                f" {BACKGROUND} (background) and {IGNORE} (ignore)."
             )
         curve = mean_over_present(class_ious(self.counts()))  # (T,)
         index = int(curve.argmax())

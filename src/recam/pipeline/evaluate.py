@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from recam.data.images import read_mask
 from recam.data.mask_folder import find_masks, read_classes, without_background
 from recam.errors import DataError, Problem, StoreError, data_error
 from recam.files import checked_path, require_folder
-from recam.labels import IGNORE, ClassSet
+from recam.labels import IGNORE, ClassSet, present_values
 from recam.metrics import Scores
 from recam.pipeline.mask_scorer import MaskScorer
 from recam.pipeline.tallies import save_image_scores
+from recam.types import Mask
 
 _TOLD = 5
 
@@ -125,5 +124,5 @@ def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
     return found
 
 
-def _outside(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], n_classes: int) -> str:
-    return ", ".join(str(value) for value in np.unique(mask).tolist() if n_classes < value < IGNORE)
+def _outside(mask: Mask, n_classes: int) -> str:
+    return ", ".join(str(value) for value in present_values(mask) if n_classes < value < IGNORE)

@@ -20,6 +20,7 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from recam.data.catalog import Roles, open_catalog
 from recam.data.check import check
+from recam.data.mask_check import UNSCORED
 from recam.digests import FileDigests
 from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
 from recam.files import write_bytes
@@ -168,7 +169,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
         refuse_changed(stage, data.digests, files)
         stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
     accelerator.wait_for_everyone()
-    problems = read_problems(stage.path / "check.json")
+    problems, found = read_problems(stage.path / "check.json"), read_json(stage.path / "check.json")
     if problems and settings.on_problems == "stop":
         raise _problems(problems)
     bad = {problem.where for problem in problems}
@@ -176,7 +177,10 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
     if excluded:
         console.print(f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names them.")
-    return replace(data, excluded=frozenset(excluded))
+    unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
+    for split, why in unscored.items():
+        console.print(f"split {split} is not scored: {why}", markup=False, highlight=False)
+    return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored))
 
 
 def _leave_out_unlabelled(data: RunData) -> RunData:

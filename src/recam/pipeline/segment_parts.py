@@ -100,8 +100,8 @@ def make_validation(work: Work, mean: Triple, std: Triple) -> Validation | None:
                 probabilities = predict_probabilities(segmenter, sample.image.read(), (1.0,), False, work.recipe.data.max_side)
             confusion.update(most_probable(probabilities), sample.mask.read())
         sum_over_processes(work, confusion.counts)
-        if not confusion.counts.any():
-            raise DataError("the true masks of the val split hold nothing but ignored pixels. Name another data.val, or do not validate.")
+        if not confusion.counts[1:].any():
+            raise DataError("the true masks of the val split hold no pixel of any class. Name another data.val, or do not validate.")
         return confusion.scores().miou
 
     return Validation(score, VAL_MIOU, settings.validate_epochs, settings.patience)

@@ -43,6 +43,7 @@ class RunData:
         catalog: the open data set.
         settings: which split plays which role, where not the catalog's own choice.
         excluded: ids of samples that the check found damaged and the recipe said to skip.
+        unscored: splits whose true masks show no class at all, by the check: they count as splits without masks.
         digests: what files hold.
         quiet: show no progress (all processes but the first).
         left_out: classes of the data set that no training image is labelled with; `catalog` is without them.
@@ -51,6 +52,7 @@ class RunData:
     catalog: Catalog
     settings: DataSettings
     excluded: frozenset[str] = frozenset()
+    unscored: frozenset[str] = frozenset()
     digests: FileDigests = field(default_factory=FileDigests)
     quiet: bool = False
     left_out: tuple[str, ...] = ()
@@ -74,12 +76,12 @@ class RunData:
     @cached_property
     def score(self) -> list[Sample]:
         """Samples with a true mask that score seeds and pseudo masks; empty where there is no truth."""
-        return [sample for sample in self._samples("score") if sample.mask is not None]
+        return self._with_truth("score")
 
     @cached_property
     def val(self) -> list[Sample]:
         """Held-out samples with a true mask that score segmentation models; empty where there is no truth."""
-        return [sample for sample in self._samples("val") if sample.mask is not None]
+        return self._with_truth("val")
 
     @cached_property
     def seeded(self) -> list[Sample]:
@@ -105,6 +107,9 @@ class RunData:
     @cached_property
     def _fingerprints(self) -> dict[tuple[str, Fingerprint], tuple[str, set[str]]]:
         return {}
+
+    def _with_truth(self, role: Role) -> list[Sample]:
+        return [] if self.split(role) in self.unscored else [sample for sample in self._samples(role) if sample.mask is not None]
 
     def _samples(self, role: Role) -> list[Sample]:
         split = self.split(role)

@@ -60,9 +60,9 @@ class Outcome:
     total: NDArray[np.int64] | None
 
     def scores(self, classes: ClassSet, group: int | None = None) -> Scores | None:
-        """Scores of all images, or of those of a label group; None where they are not known or there is no such image."""
+        """Scores of all images, or of those of a label group; None where they are not known, or the truth of no image shows a class."""
         counts = self.total if group is None else None if self.counts is None else self.counts[group]
-        if counts is None or not counts.any():
+        if counts is None or not counts[1:].any():
             return None
         matrix = ConfusionMatrix(classes)
         if counts.shape != matrix.counts.shape:
