@@ -45,6 +45,7 @@ from recam.pipeline.manifest import (
 )
 from recam.types import SeedMaps
 
+_MAP_ERRORS: tuple[type[Exception], ...] = (*ARRAY_ERRORS, DataError)
 MAX_SIDE = 65_535
 """Longest side (pixels) of an image that maps are made of; the formats of images end there or before."""
 
@@ -298,7 +299,7 @@ def read_seed(path: Path, way_out: str = "Delete it; `recam run` makes it again.
                     raise ValueError(f"its ignored pixels are not those of an image of {height}×{width}")
                 ignore = np.unpackbits(file["ignore"], count=height * width).astype(bool).reshape(height, width)
             return SeedMaps(stored.astype(np.float32) / np.iinfo(stored.dtype).max, file["class_indices"], (height, width), ignore)
-    except (*ARRAY_ERRORS, DataError) as error:
+    except _MAP_ERRORS as error:
         # NumPy's own words on a file that is no .npz advise unsafe ways to load it.
         why = "it is no .npz file" if "pickle" in str(error) else error
         raise StoreError(f"{path} cannot be read as class maps ({why}). {way_out}") from error
