@@ -10,8 +10,8 @@ from pathlib import Path
 # Children come from a server that has everything loaded but never trained: started in a moment, and safe to fork.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "recam.pipeline.run", "recam.inference.predictor"])
-PATIENCE = 120
-"""Seconds after which a process that should have come so far has failed."""
+PATIENCE = 900
+"""Seconds after which a process that should have come so far has failed; far more than any machine needs."""
 
 
 def _run(folder: Path, settings: dict[str, object], until: str | None) -> None:

@@ -33,7 +33,7 @@ def test_no_more_is_begun_than_a_few_for_each_thread():
 
 
 def test_several_threads_work_at_a_time():
-    together = threading.Barrier(3, timeout=5)
+    together = threading.Barrier(3, timeout=120)
     assert len(list(map_ahead(lambda item: together.wait(), range(6), workers=3))) == 6
 
 

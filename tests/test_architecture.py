@@ -10,7 +10,20 @@ import recam
 ROOT = Path(recam.__file__).parent
 BASE = {"base"}
 
-BASE_MODULES = ("errors", "labels", "types", "registry", "files", "digests", "ahead", "tensors", "progress")
+BASE_MODULES = (
+    "errors",
+    "labels",
+    "types",
+    "registry",
+    "files",
+    "cells",
+    "crash_log",
+    "digests",
+    "ahead",
+    "interrupts",
+    "tensors",
+    "progress",
+)
 # The room of a module is that of the longest prefix of its name.
 ROOMS = {
     **dict.fromkeys(BASE_MODULES, "base"),
@@ -25,6 +38,8 @@ ROOMS = {
     "boundary": "metrics",
     "pipeline": "pipeline",
     "pipeline.store": "store",
+    "pipeline.manifest": "store",
+    "pipeline.records": "store",
     "pipeline.tallies": "store",
     "pipeline.costs": "store",
     "pipeline.supervision": "store",
@@ -53,12 +68,12 @@ MAY_IMPORT = {
     # Turns arrays into pictures; knows neither runs nor data sets.
     "rendering": BASE,
     # What readers of a run know of it, so it knows nothing of how one is made.
-    "store": BASE,
+    "store": BASE | {"store"},
     "pipeline": BASE | {"pipeline", "store", "data", "loader", "views", "models", "methods", "training", "metrics", "rendering", "report"},
     "report": BASE | {"report", "rendering", "metrics", "store"},
     # The review page shows the photos themselves, makes masks of maps as a run does, tries new photos with a run's models, and writes
     # recipes that a run takes: it stands on the pipeline, and nothing but the command line stands on it.
-    "review": BASE | {"review", "store", "data", "methods", "models", "pipeline", "rendering", "facade"},
+    "review": BASE | {"review", "store", "data", "views", "methods", "models", "pipeline", "rendering", "facade"},
     # Masks are read, and the photos that they belong to are found, by the catalog of the run's data set.
     "export": BASE | {"export", "metrics", "store", "data"},
     # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with; a card names its scores.

@@ -62,7 +62,7 @@ def test_run_from_the_shell(tmp_path, tiny_run):
     recam = Path(sys.executable).with_name("recam")
     words = [recam, "run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "-o", tmp_path / "run", "--until", "classify"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    first = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=280)
+    first = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=900)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith(f"run {tmp_path / 'run'}\n")
     assert "classify" in first.stderr
@@ -120,6 +120,16 @@ def test_run_selects_classes(command, copy_of_tiny_run, tmp_path):
     code, _, err = command("run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "--classes", "cow, persn", "-o", tmp_path / "run")
     assert code == 2
     assert "unknown class 'persn'. Did you mean 'person'" in err
+
+
+def test_a_class_whose_name_holds_a_comma(command, tmp_path):
+    for name in ("bird, small", "cow"):
+        write_png(tmp_path / name / f"{name[0]}.png", np.zeros((20, 30, 3), np.uint8))
+    code, out, _ = command("check", f"folder:{tmp_path}", "--classes", '["bird, small"]')
+    assert (code, "2 images, 1 classes" in out) == (0, True)
+    for wrong in ("[bird]", '["a", 1]', "[" * 100_000):
+        code, _, err = command("check", f"folder:{tmp_path}", "--classes", wrong)
+        assert (code, "--classes" in err) == (2, True)
 
 
 def test_check_of_a_good_data_set(command, tmp_path):

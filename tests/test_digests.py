@@ -1,7 +1,9 @@
 """Hashes of what files hold."""
 
 import hashlib
+import json
 import os
+from dataclasses import replace as replace_fields
 
 import pytest
 
@@ -77,3 +79,97 @@ def test_the_order_of_items_counts():
     assert digest_each("abc", str) == digest_each(iter("abc"), str)
     assert digest_each("abc", str) != digest_each("acb", str)
     assert digest_each("", str) == hashlib.sha256().hexdigest()
+
+
+def wait_for_a_tick(folder):
+    """Until the clock of the disk, which may stand still for some milliseconds, has moved on."""
+    probe = folder / "probe"
+    probe.write_bytes(b"")
+    first = probe.stat().st_ctime_ns
+    while probe.stat().st_ctime_ns == first:
+        os.utime(probe)
+
+
+def replace(path, content, time):
+    """Another file in the place of `path`."""
+    wait_for_a_tick(path.parent)
+    other = path.with_name("other")
+    other.write_bytes(content)
+    os.utime(other, ns=(time, time))
+    other.replace(path)
+
+
+def test_what_changed_since_it_was_asked_for_is_named(tmp_path):
+    digest, paths = FileDigests(), [tmp_path / name for name in "abcd"]
+    for path in paths:
+        path.write_bytes(b"cow")
+        os.utime(path, ns=(1, 1))
+        digest(path)
+    names = [str(path) for path in paths]
+    assert digest.changed(names) == []
+    wait_for_a_tick(tmp_path)
+    paths[0].unlink()
+    paths[1].write_bytes(b"cows")
+    kept = paths[2].rename(tmp_path / "kept")  # replaced, read, and put back with its time
+    replace(paths[2], b"dog", 1)
+    kept.replace(paths[2])
+    assert digest.changed(names) == names[:3]
+    assert digest.changed(names[3:]) == []
+    digest(paths[2])
+    assert digest.changed(names[2:]) == names[2:3]  # compared with the first look, not with the last
+
+
+def test_another_inode_alone_is_no_change(tmp_path, monkeypatch):
+    path, digest = tmp_path / "a", FileDigests()
+    path.write_bytes(b"cow")
+    digest(path)
+    known = digest._asked[str(path)]
+    digest._asked[str(path)] = replace_fields(known, inode=known.inode + 1)
+    assert digest.changed([str(path)]) == []
+    digest._asked[str(path)] = replace_fields(known, inode=known.inode + 1, digest="of something else")
+    assert digest.changed([str(path)]) == [str(path)]
+
+
+def test_files_asked_for_are_gathered(tmp_path):
+    digest = FileDigests()
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    with digest.collect() as outer:
+        digest(tmp_path / "a")
+        with digest.collect() as inner:
+            digest(tmp_path / "b")
+    digest(tmp_path / "a")
+    assert (outer, inner) == ({str(tmp_path / "a"), str(tmp_path / "b")}, {str(tmp_path / "b")})
+
+
+@pytest.mark.parametrize(("again", "touched"), [("", ""), ("a", "a"), ("ab", "")])
+def test_some_files_touched_are_told_from_a_new_copy(tmp_path, again, touched):
+    memory = tmp_path / "memory.json"
+    first = FileDigests(memory)
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, ns=(1, 1))
+        first(tmp_path / name)
+    first.save()
+    for name in again:
+        replace(tmp_path / name, name.encode(), 1)
+    second = FileDigests(memory)
+    for name in "ab":
+        second(tmp_path / name)
+    assert second.take_touched() == [str(tmp_path / name) for name in touched]
+    assert second.take_touched() == []
+    second.save()
+    third = FileDigests(memory)
+    for name in "ab":
+        third(tmp_path / name)
+    assert third.take_touched() == []
+
+
+def test_a_memory_without_times_of_change_is_still_believed(tmp_path, reads):
+    path = tmp_path / "a"
+    path.write_bytes(b"cow")
+    status = path.stat()
+    (tmp_path / "memory.json").write_text(json.dumps({str(path): [status.st_size, status.st_mtime_ns, "known"]}))
+    digest = FileDigests(tmp_path / "memory.json")
+    assert digest(path) == "known"
+    assert (reads, digest.take_touched()) == ([], [])

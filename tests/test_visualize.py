@@ -65,6 +65,15 @@ def test_the_thinnest_images_can_be_overlaid(size):
     assert overlay_mask(plain(*size), np.ones(size, np.uint8)).shape == (*size, 3)
 
 
+def test_an_overlay_in_blocks_of_rows_is_that_of_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 256, (700, 40, 3), np.uint8), np.zeros((700, 40), np.uint8)  # contours of two pixels
+    mask[95:205, 5:30], mask[300:401, :20], mask[398:500, 20:] = 1, 255, 2
+    whole = overlay_mask(image, mask)
+    monkeypatch.setattr("recam.labels.PIXEL_BLOCK", 100 * 40)
+    np.testing.assert_array_equal(overlay_mask(image, mask), whole)
+
+
 def test_an_overlay_refuses_a_mask_of_another_size():
     with pytest.raises(ValueError, match=r"\(4, 6\) cannot carry a mask of \(6, 4\): resize"):
         overlay_mask(plain(4, 6), np.zeros((6, 4), np.uint8))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
-from recam.errors import RecamError, RecipeError
+from recam.crash_log import run_folder, write_crash_log
+from recam.errors import RecamError, RecipeError, first_line
 from recam.progress import Progress, console
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="From image labels to segmentation masks."
 )
 
-Classes = Annotated[str | None, typer.Option(help="Keep just these classes: a,b,c; the others become ignore in masks and no label.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(help='Keep just these: a,b,c, or a JSON list ["a, b", "c"]; the others become ignore in masks and no label.'),
+]
 export = typer.Typer(no_args_is_help=True, help="Networks and masks for other programs.")
 app.add_typer(export, name="export")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -31,14 +37,26 @@ def _show(result: Any, as_json: bool = False) -> None:
 
 
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
+    """Names separated by commas, or a JSON list of them where a name holds a comma."""
+    if text is None or not text.lstrip().startswith("["):
+        return None if text is None else [name.strip() for name in text.split(",")]
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f'--classes {text}: no JSON list ({error}). Write it as \'["bird, small", "cow"]\'.') from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecipeError(f'--classes {text}: write a list of names, as \'["bird, small", "cow"]\'.')
+    return names
 
 
 def _numbers(text: str | None) -> list[float] | None:
     try:
-        return None if text is None else [float(number) for number in text.split(",")]
+        numbers = None if text is None else [float(number) for number in text.split(",")]
     except ValueError as error:
         raise RecipeError(f"{text!r} is no list of numbers; write them as 0.75,1,1.25.") from error
+    if numbers and not all(map(math.isfinite, numbers)):
+        raise RecipeError(f"{text!r} holds what is no number; write them as 0.75,1,1.25.")
+    return numbers
 
 
 def _counter(what: str, unit: str = "images") -> Any:
@@ -65,13 +83,18 @@ def run(
         str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, refine, masks, segment or pictures.")
     ] = None,
     classes: Classes = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read all results of finished stages and compare them with their hashes, not just size and time."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, re-activate, make seeds and pseudo masks, train a segmentation model, score. Finished stages are skipped."""
     import recam
 
+    run_folder.set(output)
     settings = [*(setting or []), *([f"data.classes={json.dumps(_names(classes))}"] if classes else [])]
-    _show(recam.run(data, recipe, output, settings, until), as_json)
+    _show(recam.run(data, recipe, output, settings, until, verify), as_json)
 
 
 @app.command()
@@ -239,14 +262,48 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show all settings o
         print("\n".join(f"{each:<16} {load_recipe(each).about}" for each in recipe_names()))
 
 
+UNEXPECTED = 70
+"""Exit code of an error that is none of ours; 2 is that of ours, 130 that of Ctrl-C."""
+INTERRUPTED = 130
+
+
 def main() -> None:
-    """Entry point: a `RecamError` becomes its text and exit code 2."""
+    """Entry point: a `RecamError` becomes its text and exit code 2; anything else a line, a log that holds the traceback, and 70."""
     # Threads of OpenMP that wait for work spin for a while, which doubles the time of a training where other programs want the cores.
     # A short spin costs an idle machine a tenth (docs/results.md). It counts when PyTorch is loaded, so not later than here.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    run_folder.set(None)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # a reader that has gone is found out here, not while Python ends
     except RecamError as error:
-        console.print(f"[bold red]{type(error).__name__}[/bold red]: ", end="", highlight=False)
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _refuse(type(error).__name__, str(error), 2)
+    except KeyboardInterrupt:
+        _refuse("Interrupted", _RESUME, INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # Typer has caught Ctrl-C, and says nothing
+            _refuse("Interrupted", _RESUME, INTERRUPTED)
+        raise
+    except BrokenPipeError:  # as of `recam check … | head -1`: there is nobody to tell it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        log = write_crash_log(error)
+        where = f"The traceback is in {log}: please send it along" if log else "No log could be written: please send the command along"
+        told = f"{type(error).__name__}: {first_line(error)}. recam did not expect this. {where} when you report it."
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            told = f"out of memory ({first_line(error)}). Take smaller batches, images or fewer workers. {where} if that does not help."
+        _refuse("Unexpected error", told, UNEXPECTED)
+
+
+_RESUME = "to resume, run the same command."
+
+
+def _refuse(what: str, told: str, code: int) -> NoReturn:
+    with suppress(OSError, ValueError):  # nobody reads standard error any more
+        console.print(f"[bold red]{what}[/bold red]: ", end="", highlight=False)
+        # Names of files may hold bytes that are no text.
+        console.print(told.encode("utf-8", "backslashreplace").decode(), markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

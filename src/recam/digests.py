@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ def digest_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _gone(path, error) from error
 
 
@@ -156,10 +157,12 @@ def _read_memory(path: Path) -> dict[str, Known]:
         return {
             str(name): Known(int(size), int(modified), str(digest), *map(int, more))
             for name, (size, modified, digest, *more) in held.items()
+            if re.fullmatch("[0-9a-f]{32}", str(digest))
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
 
 
-def _gone(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path} cannot be read ({error.strerror}). Put it back, or take it out of the lists.")
+def _gone(path: Path, error: OSError | ValueError) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) else error  # a NUL character in the name
+    return DataError(f"{path} cannot be read ({reason}). Put it back, or take it out of the lists.")

@@ -6,9 +6,15 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+LISTED_NAMES = 10
+"""Names that a message lists, of however many are known."""
+
 
 class RecamError(Exception):
-    """Base of every error raised on purpose; the command line prints its text without a traceback."""
+    """Base of every error raised on purpose; the command line prints its text without a traceback, whatever file names it holds."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataError(RecamError):
@@ -68,10 +74,26 @@ def first_line(error: Exception, limit: int = 200) -> str:
     return str(error).strip().partition("\n")[0][:limit] or type(error).__name__
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """`" Did you mean 'x'?"` where a known name is close, else the list of what is known."""
-    options = sorted(known)
+def printable(text: object) -> str:
+    """A text, or a path, as any terminal and UTF-8 file takes it: bytes of a file name that are no UTF-8 are escaped."""
+    try:
+        return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON can hold one
+        return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def near_matches(name: str, known: Iterable[str], listing: str = "") -> str:
+    """`" Did you mean 'x'?"` where known names are close, else what is known: at most ten names, the nearest first where there are more.
+
+    Args:
+        listing: what lists all of them, e.g. ``"`timm.list_models()`"``; named where there are more than ten.
+    """
+    options, name = sorted(known), name[:100]  # comparing takes time with the length
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
+    more = f" {listing} lists all {len(options)}." if listing and len(options) > LISTED_NAMES else ""
     if close:
-        return f" Did you mean {' or '.join(repr(c) for c in close)}?"
-    return f" Known: {', '.join(options)}." if options else ""
+        return f" Did you mean {' or '.join(repr(c) for c in close)}?{more}"
+    if len(options) <= LISTED_NAMES:
+        return f" Known: {', '.join(options)}." if options else ""
+    nearest = difflib.get_close_matches(name, options, n=LISTED_NAMES, cutoff=0.0)
+    return f" Nearest of {len(options)} known: {', '.join(nearest)}.{more}"

@@ -16,7 +16,7 @@ from recam.files import atomic_write
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write named tensors and a JSON-ready `meta`. Raises `StoreError` on a full disk; the old file stays."""
+    """Write named tensors and a JSON-ready `meta`. Raises `StoreError` as `recam.files.atomic_write` does; the old file stays."""
     own = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic_write(path) as temporary:
         save_file(own, temporary, metadata={"recam": json.dumps(meta)})
@@ -28,6 +28,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             meta = json.loads((file.metadata() or {}).get("recam", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+            if not isinstance(meta, dict):
+                raise ValueError(f"what is said of its tensors is {type(meta).__name__}, not fields")
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # RecursionError is a RuntimeError
         raise StoreError(f"{path} cannot be read ({error}). Delete it; the same command makes it again.") from error
     return tensors, meta

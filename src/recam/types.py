@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recam.digests import Digest
+from recam.errors import DataError
+from recam.labels import check_class_indices
 
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -18,6 +20,9 @@ Grey = NDArray[np.float32]
 """(H, W) in [0, 1], such as a saliency map."""
 Maps = NDArray[np.float32]
 """(n, h, w) in [0, 1], one plane a class."""
+
+ROUNDING = 1e-4
+"""How far a value may lie outside [0, 1] by rounding."""
 
 
 class Source(Protocol):
@@ -63,6 +68,9 @@ class SeedMaps:
         class_indices: (n,) which class each plane belongs to, 0…K−1.
         size: (H, W) of the image.
         ignore: (H, W) bool, pixels of which a refiner says that nobody knows: 255 in masks; None where it says so of none.
+
+    Raises:
+        DataError: as `check_maps` and `recam.labels.check_class_indices` do, or pixels to ignore of another size.
     """
 
     maps: Maps
@@ -71,7 +79,19 @@ class SeedMaps:
     ignore: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        if self.maps.ndim != 3 or len(self.maps) != len(self.class_indices):
-            raise ValueError(f"maps {self.maps.shape} do not fit {len(self.class_indices)} class indices")
+        check_maps(self.maps)
+        indices = check_class_indices(self.class_indices, len(self.maps))
+        object.__setattr__(self, "class_indices", indices)
         if self.ignore is not None and self.ignore.shape != self.size:
-            raise ValueError(f"ignore {self.ignore.shape} is not of the image's size {self.size}")
+            raise DataError(f"ignore {self.ignore.shape} is not of the image's size {self.size}: make it for the same image.")
+
+
+def check_maps(maps: NDArray[Any], what: str = "class maps") -> None:
+    """Raises `DataError` naming `what` where maps are not (n, h, w), not float, or have values that are not finite or outside [0, 1]."""
+    if maps.ndim != 3 or maps.dtype.kind != "f":
+        raise DataError(f"{what} are {maps.dtype} {maps.shape}: give (n, h, w) floats in [0, 1].")
+    if maps.size and not -ROUNDING <= maps.min() <= maps.max() <= 1 + ROUNDING:  # NaN where any is
+        raise DataError(
+            f"{what} have values {maps.min():g}…{maps.max():g}: they must be finite and in [0, 1]. Normalise them, e.g. with"
+            " recam.methods.cam.normalise; NaN and inf come from a network that diverged."
+        )

@@ -10,7 +10,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
-from recam.labels import BACKGROUND, IGNORE, voc_palette
+from recam.labels import BACKGROUND, IGNORE, row_blocks, voc_palette
 from recam.types import Image, Maps, Mask
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -52,11 +52,21 @@ def overlay_mask(image: Image, mask: Mask, opacity: float = 0.55) -> Image:
     if image.shape[:2] != mask.shape:
         raise ValueError(f"an image of {image.shape[:2]} cannot carry a mask of {mask.shape}: resize the mask to the image (nearest)")
     line = max(1, round(max(mask.shape) / 300))  # pixels
+    laid = np.empty_like(image)
+    for rows in row_blocks((mask.shape[0], mask.shape[1])):
+        top = max(0, rows.start - line)  # contours reach this far into other blocks
+        around = slice(top, rows.stop + line)
+        laid[rows] = _overlay(image[around], mask[around], opacity, line, top)[rows.start - top : rows.stop - top]
+    return laid
+
+
+def _overlay(image: Image, mask: Mask, opacity: float, line: int, top: int) -> Image:
+    """`overlay_mask` of the rows from `top` on, with contours `line` pixels wide."""
     background, ignored = mask == BACKGROUND, mask == IGNORE  # (H, W)
     base = np.where((background | ignored)[..., None], image, _grey(image))  # (H, W, 3)
     paint = paint_mask(mask)  # (H, W, 3)
     alpha = np.where(background, np.float32(0), np.float32(opacity))  # (H, W)
-    alpha[ignored] = np.where(_stripes(mask.shape, 8 * line), 0.7, 0.3)[ignored]
+    alpha[ignored] = np.where(_stripes(mask.shape, 8 * line, top), 0.7, 0.3)[ignored]
     border = _near_other(mask, line)
     alpha[border] = 1
     halo = border & background
@@ -203,10 +213,10 @@ def _near_other(mask: Mask, reach: int) -> NDArray[np.bool_]:
     return different
 
 
-def _stripes(size: tuple[int, ...], period: int) -> NDArray[np.bool_]:
-    """(H, W) diagonal stripes, a quarter of `period` wide."""
+def _stripes(size: tuple[int, ...], period: int, top: int) -> NDArray[np.bool_]:
+    """(H, W) diagonal stripes, a quarter of `period` wide, from row `top` of a picture on."""
     rows, columns = np.ogrid[: size[0], : size[1]]
-    striped: NDArray[np.bool_] = (rows + columns) % period < period // 4
+    striped: NDArray[np.bool_] = (rows + columns + top) % period < period // 4
     return striped
 
 

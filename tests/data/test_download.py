@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from recam.data import download as module
-from recam.data.download import DOWNLOADABLE, Archive, DownloadableSet, download
+from recam.data.download import DOWNLOADABLE, Archive, DownloadableSet, _unpack, download
 from recam.errors import DataError, RecipeError, StoreError
 
 PICTURES = {f"photos/{i}.jpg": os.urandom(60_000) for i in range(4)}
@@ -261,3 +261,23 @@ def test_the_official_table():
         "coco2014": ["annotations_trainval2014.zip", "val2014.zip", "train2014.zip"],
     }
     assert "train_aug.txt" in DOWNLOADABLE["voc2012"].note
+
+
+def test_a_locked_zip_is_refused_before_anything_is_unpacked(tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("a.txt", "cat")
+        archive.writestr("b.txt", "dog")
+    raw = bytearray(content.getvalue())
+    raw[raw.rindex(b"PK\x01\x02") + 8] |= 1  # the directory says that the last one has a password
+    (tmp_path / "x.zip").write_bytes(raw)
+    with pytest.raises(DataError, match=r"x\.zip is locked by a password \('b\.txt' first\); nothing was unpacked"):
+        _unpack(tmp_path / "x.zip", tmp_path / "out", lambda what, done, total: None)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("inner", ["", "deeper"])
+def test_a_file_in_the_place_of_the_folder(tmp_path, inner):
+    (tmp_path / "afile").write_text("x")
+    with pytest.raises(StoreError, match="afile is a file; name a folder"):
+        download("voc2012", tmp_path / "afile" / inner)

@@ -7,7 +7,18 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from recam.data.images import ImageFile, MaskFile, image_size, read_grey, read_image, read_mask, write_grey, write_mask, write_png
+from recam.data.images import (
+    MASK_ENDINGS,
+    ImageFile,
+    MaskFile,
+    image_size,
+    read_grey,
+    read_image,
+    read_mask,
+    write_grey,
+    write_mask,
+    write_png,
+)
 from recam.digests import digest_file
 from recam.errors import DataError, StoreError
 from recam.files import atomic_write, write_bytes
@@ -126,6 +137,55 @@ def test_bad_files_say_which_and_what_to_do(tmp_path):
             read_image(cut)
     with pytest.raises(DataError, match="Replace it"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("block", [1, 4, 1 << 20])
+def test_conversion_in_blocks_of_rows_changes_nothing(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("recam.data.images._BLOCK", block)
+    alpha = np.array([[0, 255, 51], [255, 255, 255]], np.uint8)
+    PIL.Image.fromarray(np.dstack([PICTURE, alpha])).save(tmp_path / "rgba.png")
+    assert read_image(tmp_path / "rgba.png").tolist()[0] == [[255] * 3, [0, 255, 0], [204, 204, 255]]
+    PIL.Image.frombytes("I;16B", (3, 2), (GREY.astype(">u2") * 257).tobytes()).save(tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif"), as_rgb(GREY))
+    PIL.Image.fromarray(np.array([[10.0, 20.0], [30.0, 10.0]], np.float32)).save(tmp_path / "f.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "f.tif"), as_rgb([[0, 128], [255, 0]]))
+    values = np.array([[0, 1, 2], [20, 255, 0]], np.uint8)
+    PIL.Image.fromarray(voc_palette()[values]).save(tmp_path / "painted.png")
+    PIL.Image.fromarray(values.astype(np.uint16)).save(tmp_path / "sixteen.png")
+    for name in ("painted.png", "sixteen.png"):
+        np.testing.assert_array_equal(read_mask(tmp_path / name), values, err_msg=name)
+
+
+def test_foreign_colours_of_all_blocks_are_listed_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("recam.data.images._BLOCK", 1)
+    PIL.Image.fromarray(np.array([[[1, 2, 3], [0, 0, 0]], [[1, 2, 3], [128, 0, 0]], [[9, 9, 9], [0, 0, 0]]], np.uint8)).save(
+        tmp_path / "m.png"
+    )
+    with pytest.raises(DataError, match=r"2 colours .*: \(1, 2, 3\), \(9, 9, 9\)\. Save"):
+        read_mask(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("values", [[0, 1, 1], [0, 255, 0], [0, 2, 5], [3, 3, 3]])
+def test_a_gif_of_greys_gives_them_although_its_palette_is_renumbered(tmp_path, values):
+    PIL.Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "m.gif")
+    assert read_mask(tmp_path / "m.gif").tolist() == [values]
+
+
+def test_a_gif_of_colours_gives_their_indices(tmp_path):
+    write_mask(tmp_path / "m.png", np.array([[0, 1, 2, 255]], np.uint8))
+    with PIL.Image.open(tmp_path / "m.png") as picture:
+        picture.save(tmp_path / "m.gif")
+    assert read_mask(tmp_path / "m.gif").tolist() == [[0, 1, 2, 255]]
+    PIL.Image.fromarray(np.array([[[1, 2, 3], [0, 0, 0]]], np.uint8)).save(tmp_path / "f.gif")
+    with pytest.raises(DataError, match=r"1 colour that the VOC palette does not hold: \(1, 2, 3\)"):
+        read_mask(tmp_path / "f.gif")
+
+
+@pytest.mark.parametrize("ending", MASK_ENDINGS)
+def test_masks_of_all_endings(tmp_path, ending):
+    values = np.array([[0, 1, 2], [20, 255, 0]], np.uint8)
+    PIL.Image.fromarray(values).save(tmp_path / f"m{ending}")
+    np.testing.assert_array_equal(read_mask(tmp_path / f"m{ending}"), values)
 
 
 def test_mask_round_trip_with_palette(tmp_path):

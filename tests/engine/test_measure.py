@@ -15,13 +15,13 @@ MIB = 2**20
 
 
 def test_memory_that_was_given_back_counts_and_so_does_time():
-    before = psutil.Process().memory_info().rss / MIB
+    before, start = psutil.Process().memory_info().rss / MIB, time.monotonic()
     with Measure() as cost:
         held = np.ones(200 * MIB, np.uint8)
         time.sleep(0.5)
         del held
     assert 190 < cost.peak_memory_mb - before < 260
-    assert 0.5 <= cost.seconds < 5
+    assert 0.5 <= cost.seconds <= time.monotonic() - start
     assert cost.peak_gpu_mb >= 0
 
 
@@ -41,7 +41,7 @@ def test_what_workers_share_with_their_parent_counts_once_and_their_own_each():
     for worker in workers:
         worker.start()
     try:
-        ready.wait(timeout=30)
+        ready.wait(timeout=300)
         together = held_memory(psutil.Process()) / MIB
     finally:
         done.set()

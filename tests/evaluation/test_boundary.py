@@ -28,6 +28,14 @@ def test_the_border_of_the_image_is_an_outline():
     assert not band[1:4, 1:4].any()
 
 
+@pytest.mark.parametrize("width", [1, 3, 20])
+def test_bands_in_blocks_of_rows_are_those_of_the_whole(monkeypatch, width):
+    region = np.random.default_rng(width).random((23, 9)) < 0.97
+    whole = inner_band(region, width)
+    monkeypatch.setattr("recam.labels.PIXEL_BLOCK", 27)  # three rows
+    np.testing.assert_array_equal(inner_band(region, width), whole)
+
+
 def test_a_class_is_counted_over_images():
     """A 5×5 square moved by one column: bands of 16 pixels each share 2 rows of 4 and no column: 8 of 24."""
     truth, prediction = np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8)

@@ -73,14 +73,21 @@ def test_without_names_classes_are_numbered_up_to_the_largest_value(folders):
 
 
 def test_a_class_only_in_the_prediction_counts_without_names(tmp_path):
-    scores = evaluate(save(tmp_path / "m", a=[[0, 7]]), save(tmp_path / "t", a=[[0, 0]]))
+    scores = evaluate(save(tmp_path / "m", a=[[0, 7, 1]]), save(tmp_path / "t", a=[[0, 0, 1]]))
     assert len(scores.names) == 8
     assert scores.iou[7] == 0
     assert math.isnan(scores.iou[3])
 
 
-def test_masks_without_any_class_are_scored(tmp_path):
-    assert evaluate(save(tmp_path / "m", a=[[0, 0]]), save(tmp_path / "t", a=[[0, 0]])).miou == 1
+def test_masks_without_any_class_are_not_scored(tmp_path):
+    scores = evaluate(save(tmp_path / "m", a=[[0, 0]]), save(tmp_path / "t", a=[[0, 255]]), per_image=tmp_path / "rows.csv")
+    assert math.isnan(scores.miou)
+    assert math.isnan(scores.boundary_iou)
+    assert "not scored: the true masks hold no pixel of any class" in str(scores)
+    # One image of background alone is scored like any other: among others it counts.
+    assert read_image_scores(tmp_path / "rows.csv")[0].miou == 1
+    mixed = evaluate(save(tmp_path / "m", b=[[1, 1]]), save(tmp_path / "t", b=[[0, 1]]))
+    assert mixed.miou == pytest.approx((1 / 2 + 1 / 2) / 2)
 
 
 @pytest.mark.parametrize("first_line", ["background\n", "Background\n", "", "\n"])

@@ -40,9 +40,27 @@ def test_scores_by_hand():
 
 
 def test_a_class_that_is_predicted_only_counts_as_zero():
-    scores = matrix_of(mask(3, 0), mask(0, 0)).scores()
+    scores = matrix_of(mask(3, 0, 1), mask(0, 0, 1)).scores()
     assert scores.iou[3] == 0
-    assert scores.miou == pytest.approx((1 / 2 + 0) / 2)
+    assert scores.miou == pytest.approx((1 / 2 + 1 + 0) / 3)
+
+
+@pytest.mark.parametrize("truth", [mask(0, 0, 0), mask(0, 255, 255), mask(255, 255, 255)])
+def test_no_score_where_the_truth_shows_no_class(truth):
+    scores = matrix_of(mask(0, 0, 0), truth).scores()
+    assert str(scores).startswith("not scored: the true masks hold no pixel of any class (0 is the background, 255 ignore")
+    known = {name: value for name, value in scores.as_dict().items() if name in ("miou", "f1", "pixel_accuracy", "boundary_iou")}
+    assert set(known.values()) == {None}
+    assert set(scores.as_dict()["iou"].values()) == {None}
+    json.dumps(scores.as_dict(), allow_nan=False)
+
+
+def test_counting_in_blocks_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth, prediction = rng.choice([0, 1, 2, 3, 255], (2, 7, 5)).astype(np.uint8)
+    whole = matrix_of(prediction, truth).counts
+    monkeypatch.setattr("recam.metrics.PIXEL_BLOCK", 4)
+    np.testing.assert_array_equal(matrix_of(prediction, truth).counts, whole)
 
 
 def test_unsure_pixels_count_as_wrong():

@@ -204,7 +204,7 @@ def test_voc_is_read_back(folder):
         assert np.array_equal(read_mask(place / "SegmentationClass" / f"{flat}.png"), mask)  # 255 is VOC's own
         assert read_image(next((place / "JPEGImages").glob(f"{flat}.*"))).shape[:2] == mask.shape
     lines = (place / "labelmap.txt").read_text().splitlines()
-    assert lines[1:] == ["background:0,0,0::", f"{CLASSES[0]}:128,0,0::", f"{CLASSES[1]}:0,128,0::"]
+    assert lines[1:] == ["background:0,0,0::", f"{CLASSES[0]}:128,0,0::", f"{CLASSES[1]}:0,128,0::", "ignored:224,224,192::"]
     with PIL.Image.open(place / "SegmentationClass" / "a.png") as picture:
         assert picture.getpalette()[:9] == voc_palette()[:3].ravel().tolist()
 
@@ -246,21 +246,21 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
         recam.export_masks(masks, root / "x", "voc", shapes="polygons", simplify=1, image_prefix="http", **known)
     with pytest.raises(RecipeError, match=r"unknown part 'prediction'. Did you mean 'predictions'"):
         recam.export_masks(tiny_run, root / "x", "coco", part="prediction")
-    with pytest.raises(DataError, match="nothing tells what the values"):
+    with pytest.raises(DataError, match="nothing names the classes of the masks"):
         recam.export_masks(masks, root / "x", "coco", images=root / "photos")
     with pytest.raises(DataError, match=r"3 of 3 masks have no photo as no folder of photos was given \(a, c, sub/b\).*--images"):
         recam.export_masks(masks, root / "x", "coco", classes=CLASSES)
-    with pytest.raises(DataError, match=r"a\.png holds the mask values 2, but there are 1 classes"):
+    with pytest.raises(DataError, match=r"a\.png: holds the mask values 2, but there are 1 classes"):
         recam.export_masks(masks, root / "x", "coco", classes=["cat"], images=root / "photos")
     assert not (root / "x" / "annotations.json").exists()
     with pytest.raises(DataError, match="is a class already"):
         recam.export_masks(masks, root / "x", "coco", ignore_as=CLASSES[0], **known)
     with pytest.raises(DataError, match="holds the masks themselves"):
         recam.export_masks(masks, masks, "voc", **known)
-    with pytest.raises(DataError, match="colon in a class name"):
+    with pytest.raises(DataError, match="holds a colon, which separates columns"):
         recam.export_masks(masks, root / "x", "voc", classes=["a:b", "c"])
     write_mask(masks / "sub__b.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(DataError, match="no sub-folders"):
+    with pytest.raises(DataError, match="without them several photos have the name sub__b"):
         recam.export_masks(masks, root / "x", "voc", classes=CLASSES)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")

@@ -111,11 +111,11 @@ def test_without_pytorch(exported, tmp_path):
     names = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "accelerate", "safetensors")
     block = f"import sys\nfor name in {names}:\n    sys.modules[name] = None\n"
     code = f"{block}sys.argv = {words!r}\nfrom recam.cli import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images"] == 1
     assert np.array_equal(read_mask(tmp_path / "here" / "a.png"), read_mask(tmp_path / "there" / "a.png"))
-    refused = subprocess.run([sys.executable, "-c", code.replace("--json", "--refine=pamr")], capture_output=True, text=True, timeout=120)
+    refused = subprocess.run([sys.executable, "-c", code.replace("--json", "--refine=pamr")], capture_output=True, text=True, timeout=900)
     assert refused.returncode == 2
     assert "pamr needs PyTorch" in refused.stderr
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import recam
+from recam.data.found_images import find_images
 from recam.data.images import read_mask, write_png
 from recam.errors import DataError, RecipeError, StoreError
 from recam.inference import files as predict_files
-from recam.inference.files import find_images
 
 
 def picture(seed=0):

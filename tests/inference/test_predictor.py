@@ -8,11 +8,12 @@ import torch
 
 from recam import Predictor
 from recam.data.images import read_mask, write_png
-from recam.errors import DataError, StoreError
-from recam.inference.files import predict
-from recam.inference.tta import most_probable, predict_probabilities
-from recam.models.saved import TrainedSegmenter
+from recam.errors import DataError, RecipeError, StoreError
 from recam.models.segmenters import make_segmenter
+from recam.inference.tta import most_probable, predict_probabilities
+from recam.inference.files import predict
+from recam.models.saved import TrainedSegmenter
+from recam.inference.settings import InferenceSettings
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,15 @@ def test_predict_never_writes_over_an_image_or_another_result(tiny_run, tmp_path
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no image in"):
         predict(tiny_run, tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match=r"no GPU is here: take --device auto or cpu\."):
+        Predictor(tmp_path, device="cuda")
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0.0, -1.0, 17.0])
+def test_scales_that_make_no_image(scale):
+    with pytest.raises(RecipeError, match="give at least one factor, all above 0 and at most 16"):
+        Asking(scales=(1.0, scale))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recam.errors import RecipeError
+from recam.errors import DataError, RecipeError
 from recam.methods import advcam, cam
 from recam.methods.advcam import AdvCamSettings, climb, make_advcams, scale_plan
 
@@ -171,10 +171,10 @@ def test_fewer_classes_climb_at_once_where_memory_is_short(monkeypatch):
             raise torch.cuda.OutOfMemoryError
         return network(images)
 
-    settings, pairs = AdvCamSettings(steps=2), [image_pair()]
-    maps = make_advcams(features_of, pairs, [1], weights(), [0, 1, 2, 3, 0], (17, 22), settings=settings)
+    settings, pairs, weight = AdvCamSettings(steps=2), [image_pair()], torch.cat([weights(), weights()])
+    maps = make_advcams(features_of, pairs, [1], weight, [0, 1, 2, 3, 4], (17, 22), settings=settings)
     assert asked == [5, 2, 2, 2, 2, 1, 1]  # two steps each
-    torch.testing.assert_close(maps, make_advcams(network, pairs, [1], weights(), [0, 1, 2, 3, 0], (17, 22), settings=settings))
+    torch.testing.assert_close(maps, make_advcams(network, pairs, [1], weight, [0, 1, 2, 3, 4], (17, 22), settings=settings))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         make_advcams(features_of, pairs, [1], weights(), [0, 1, 2], (17, 22), settings=settings, classes_at_once=3)
 
@@ -202,18 +202,19 @@ def test_image_without_labels():
     [
         ({"pairs": image_pair()}, "pairs are (n, 2, 3, H, W)"),
         ({"targets": [0, 1]}, "give one class for each pair"),
-        ({"targets": [K]}, f"targets [{K}] are no classes: the weights have rows 0…{K - 1}"),
+        ({"targets": [K]}, f"{K} are no classes: an index is 0…{K - 1}"),
+        ({"targets": [0.0]}, "class indices are float64 (1,)"),
         ({"features_of": lambda images: backbone()(images).detach()}, "must not detach"),
     ],
 )
 def test_errors(change, message):
     arguments = {"features_of": backbone(), "pairs": image_pair()[None], "targets": [0], "weight": weights()} | change
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(DataError, match=re.escape(message)):
         climb(**arguments)
 
 
 def test_scales_and_settings_that_make_no_sense():
-    with pytest.raises(ValueError, match="1 pairs for 2 scales"):
+    with pytest.raises(DataError, match="1 pairs for 2 scales"):
         make_advcams(backbone(), [image_pair()], [1, 0.5], weights(), [0], (17, 22))
     with pytest.raises(RecipeError, match=r"steps must be at least 1, got 0; step_size .* got -1; mask_threshold .* got 2"):
         AdvCamSettings(steps=0, step_size=-1, mask_threshold=2)

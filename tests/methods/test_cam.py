@@ -72,7 +72,7 @@ def test_upsampling_does_not_align_corners():
 
 @pytest.mark.parametrize("views", [[], [torch.zeros(3, 1, 2, 2)], [torch.zeros(1, 2, 2)]])
 def test_views_that_are_none(views):
-    with pytest.raises(ValueError, match="view"):
+    with pytest.raises(DataError, match="view"):
         cam.fuse_views(views, (4, 4))
 
 

@@ -122,7 +122,7 @@ def test_data_that_does_not_fit():
 
 @needs_densecrf
 def test_image_of_another_form():
-    with pytest.raises(DataError, match=re.escape("needs an (H, W, 3) uint8 RGB image, got (24, 32, 3) float64")):
+    with pytest.raises(DataError, match=re.escape("an image is (H, W, 3) uint8 RGB, got float64 (24, 32, 3)")):
         crf_labels(two_colours() / 255, np.zeros((24, 32), np.uint8), 2)
 
 

@@ -207,7 +207,7 @@ def walk_by_definition(cams, edge, radius, beta, steps):
 def test_walk_is_that_of_the_dense_matrix(shape, steps):
     cams, edge = random(3, *shape), random(*shape, seed=1) ** 3
     expected = walk_by_definition(cams, edge, 5, 4, steps)
-    torch.testing.assert_close(irn.random_walk(cams, edge[None], 5, 4, steps), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(irn.random_walk(cams, edge[None], 5, 4, steps), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_walk_without_affinities_to_speak_of_is_a_mean():

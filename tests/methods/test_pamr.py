@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recam.errors import RecipeError
+from recam.errors import DataError, RecipeError
 from recam.methods import pamr
 from recam.methods.pamr import PamrSettings
 
@@ -57,13 +57,13 @@ def test_weights_by_hand():
 
 
 def test_constant_maps_stay():
-    images, maps = random_batch(dtype=torch.float32)
+    images, maps = random_batch()
     constant = maps[:, :, :1, :1].expand_as(maps)
     torch.testing.assert_close(pamr.refine(images, constant), constant)
 
 
 def test_sums_over_classes_and_range_are_kept():
-    images, maps = random_batch(dtype=torch.float32)
+    images, maps = random_batch()
     maps = maps.softmax(1)
     refined = pamr.refine(images, maps)
     torch.testing.assert_close(refined.sum(1), torch.ones_like(refined[:, 0]))
@@ -112,9 +112,9 @@ def test_larger_dilations_than_the_image_and_a_single_pixel():
 
 def test_what_does_not_fit():
     images, maps = random_batch()
-    with pytest.raises(ValueError, match=re.escape("got (2, 3, 9, 12) and (2, 3, 3, 4). Bring the maps to the size of their images")):
+    with pytest.raises(DataError, match=re.escape("got (2, 3, 9, 12) and (2, 3, 3, 4). Bring the maps to the size of their images")):
         pamr.refine(images, F.avg_pool2d(maps, 3))
-    with pytest.raises(ValueError, match=re.escape("must be float, got torch.uint8 and torch.float64")):
+    with pytest.raises(DataError, match=re.escape("must be float, got torch.uint8 and torch.float64")):
         pamr.refine((images * 255).byte(), maps)
     with pytest.raises(
         RecipeError, match=re.escape("iterations must be at least 1, got 0; dilations must be one or more distances ≥ 1, got ()")

@@ -72,12 +72,35 @@ def test_sweep_refuses_what_it_cannot_count():
     with pytest.raises(RecipeError, match="no threshold to try"):
         ThresholdSweep(3, [])
     sweep = ThresholdSweep(3)
-    with pytest.raises(DataError, match="no labelled pixel"):
+    with pytest.raises(DataError, match="hold no pixel of any class"):
         sweep.best()
     with pytest.raises(DataError, match=r"maps of \(2, 2\) and a true mask of \(4, 4\)"):
         sweep.update(np.zeros((1, 2, 2), np.float32), [0], np.zeros((4, 4), np.uint8))
     with pytest.raises(DataError, match=r"the true mask holds \[4, 7\], but with 3 classes a value is 0…3 or 255"):
         sweep.update(np.zeros((1, 2, 2), np.float32), [0], np.array([[4, 7], [255, 3]], np.uint8))
+
+
+def test_no_threshold_is_best_where_the_truth_shows_no_class():
+    sweep = ThresholdSweep(2)
+    sweep.update(np.full((1, 2, 2), 0.5, np.float32), [1], np.array([[0, 0], [0, 255]], np.uint8))
+    with pytest.raises(DataError, match=r"no pixel of any class, .*not all 0 \(background\) and 255"):
+        sweep.best()
+    # Of pixels without a prediction, too, the truth is known.
+    sweep.update(np.full((1, 1, 1), 0.5, np.float32), [1], np.array([[2]], np.uint8), np.array([[True]]))
+    assert sweep.best().miou < 1
+
+
+def test_the_sweep_in_blocks_of_rows_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(1)
+    maps, truth = rng.random((2, 9, 4), np.float32), rng.choice([0, 1, 2, 255], (9, 4)).astype(np.uint8)
+    ignore = rng.random((9, 4)) < 0.2
+    found = []
+    for block in (1 << 22, 8):
+        monkeypatch.setattr("recam.labels.PIXEL_BLOCK", block)
+        sweep = ThresholdSweep(2)
+        sweep.update(maps, [0, 1], truth, ignore)
+        found.append(sweep.counts())
+    np.testing.assert_array_equal(*found)
 
 
 def test_ious_by_hand():

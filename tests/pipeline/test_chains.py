@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import recam
+from killed_run import PATIENCE
 from recam.data.catalog import open_catalog
 from recam.data.images import read_mask, write_mask, write_png
 from recam.errors import DataError, RecipeError, WeightsError
@@ -261,7 +262,7 @@ def test_workers_of_a_killed_run_end_and_hold_nothing(tiny_run, tiny_settings, t
     words = [word for name, value in (tiny_settings | changed).items() for word in ("--set", f"{name}={_toml(value)}")]
     # Not by `start_run`, whose processes have others start their workers for them.
     process = subprocess.Popen([sys.executable, "-m", "recam", "run", "--recipe", "tiny", *words, "--until", "masks", "-o", str(root)])
-    workers, deadline = [], time.monotonic() + 120
+    workers, deadline = [], time.monotonic() + PATIENCE
     while len(workers) < 2 or not list((root / "irn/recam/labels").glob("*.png")):
         assert process.poll() is None, "ended before it was to be killed"
         assert time.monotonic() < deadline
@@ -272,7 +273,7 @@ def test_workers_of_a_killed_run_end_and_hold_nothing(tiny_run, tiny_settings, t
     summary = rerun(root, until="masks", **_dunder(changed))  # at once: the lock went with its process
     assert summary.records["irn/recam/labels"]["resumed"]
     assert summary.records["irn/recam/labels"]["results"]["images"] == 12
-    assert not psutil.wait_procs(workers, timeout=20)[1]
+    assert not psutil.wait_procs(workers, timeout=PATIENCE)[1]
 
 
 def _toml(value):

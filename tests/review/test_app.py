@@ -7,17 +7,12 @@ import time
 import numpy as np
 import PIL.Image
 import pytest
-from fastapi.testclient import TestClient
 
 import recam
 from recam.data.images import read_mask
 from recam.evaluation.metrics import ConfusionMatrix
-from recam.review import gate
 from recam.review.layers import mask_of_maps
 from recam.review.packing import read_packed
-
-TOKEN = "a-token-of-the-tests"
-PATHS = ["", "main.js", "openapi.json", "api/run", "api/images", "api/thumbnails?images=0", "api/photos/0", "api/changes"]
 
 
 @pytest.fixture
@@ -29,27 +24,12 @@ def decide(client):
 
 
 def wait_for(client, job):
-    for _ in range(600):
+    for _ in range(12_000):
         found = next((each for each in client.get("api/changes").json()["jobs"] if each["name"] == job), None)
         if found and found["state"] != "running":
             return found
         time.sleep(0.05)
     raise AssertionError(f"{job} did not end")
-
-
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], f"{TOKEN}x", "ä"])
-def test_without_the_token_everything_is_refused(only_reading, token, path):
-    anybody = TestClient(only_reading, base_url="http://127.0.0.1")
-    answer = anybody.get(f"/{token}/{path}")
-    assert answer.status_code == 403
-    assert "recam review" in answer.text
-    assert anybody.post(f"/{token}/api/undo", json={"tab": "x"}).status_code == 403
-
-
-def test_another_host_is_refused(only_reading):
-    for host in ("example.org", "127.0.0.1.example.org", "example.org:8765"):
-        assert TestClient(only_reading, base_url=f"http://{host}").get(f"/{TOKEN}/api/run").status_code == 403
 
 
 def test_the_page_and_its_reference(reader):
@@ -63,15 +43,6 @@ def test_the_page_and_its_reference(reader):
     endpoints = [endpoint for methods in told["paths"].values() for endpoint in methods.values()]
     assert len(endpoints) == 14
     assert all(endpoint["summary"] and len(endpoint["description"]) > 20 for endpoint in endpoints)
-
-
-@pytest.mark.parametrize(
-    "path", ["../../../etc/passwd", "%2e%2e/app.py", "..%2f..%2fapp.py", "../app.py", "api/photos/..%2f..%2frun.json", "x.js"]
-)
-def test_no_path_leads_outside(reader, path):
-    answer = reader.get(path)
-    assert answer.status_code in (403, 404, 422)
-    assert "import" not in answer.text
 
 
 def test_the_run_and_its_images(client, session):
@@ -216,18 +187,21 @@ def test_a_corrected_mask_is_kept_and_can_be_undone(client, session):
 
 
 def test_masks_that_do_not_fit(client, session):
-    for content in (b"", b"\0" * 4095, b"\0" * 4097, b"\x0b" + b"\0" * 4095):
+    for content, status in ((b"", 422), (b"\0" * 4095, 422), (b"\0" * 4097, 413), (b"\x0b" + b"\0" * 4095, 422)):
         answer = client.post("api/masks/4?tab=one", content=content)
-        assert answer.status_code == 422
+        assert answer.status_code == status
         assert "mask" in answer.json()["detail"]
     assert session.decisions.latest == 0
 
 
-def test_requests_that_are_too_large(client, monkeypatch):
-    monkeypatch.setattr(gate, "MAX_BODY", 10_000)
-    assert client.post("api/try", content=b"x" * 10_001).status_code == 413
-    assert client.post("api/masks/0?tab=one", content=(b"x" * 1000 for _ in range(20))).status_code == 413  # tells no length
-    assert client.post("api/decisions", content=b" " * 10_001, headers={"content-type": "application/json"}).status_code == 413
+def test_the_size_of_an_image_is_found_beside_damaged_files(session):
+    """Damaged maps and masks are passed over: the photo knows its size, too."""
+    item = session.view.items[0]
+    for layer in session.view.layers.values():
+        if path := layer.path(item.id):
+            path.unlink()  # a hard link: the file of the other runs stays
+            path.write_bytes(b"damaged")
+    assert session.view.size(item) == (64, 64)
 
 
 def test_counts_give_the_miou_of_any_threshold(client, session):
@@ -293,40 +267,15 @@ def test_export_from_the_page_goes_below_the_run(client, decide, session):
         assert client.post("api/export", json={"name": name}).status_code == 422
 
 
-def test_a_photo_is_tried(client):
-    encoded = io.BytesIO()
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)).save(encoded, "PNG")
-    tried = client.post("api/try", content=encoded.getvalue()).json()
-    assert list(tried["pictures"]) == ["photo", "CAM", "ReCAM", "mask", "refined (PAMR)", "prediction"]
-    assert all(picture.startswith("data:image/jpeg;base64,") for picture in tried["pictures"].values())
-    assert len(tried["found"]) == 10
-    assert all(0 <= found["classifier"] <= 1 and 0 <= found["model"] <= 1 for found in tried["found"])
-    assert any(found["present"] for found in tried["found"])
-
-
-def bomb():
-    encoded = io.BytesIO()
-    PIL.Image.new("1", (9000, 9000)).save(encoded, "PNG")
-    return encoded.getvalue()
-
-
-def cut_png():
-    encoded = io.BytesIO()
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)).save(encoded, "PNG")
-    return encoded.getvalue()[:2000]
-
-
-@pytest.mark.parametrize(
-    ("content", "told"), [(b"", "no image"), (b"<svg/>", "no image"), (bomb(), "Make it smaller"), (cut_png(), "truncated")]
-)
-def test_uploads_that_are_no_photo(client, session, content, told):
-    answer = client.post("api/try", content=content)
-    assert answer.status_code == 422
-    assert told in answer.json()["detail"]
-    assert not list((session.view.root / "review").glob(".try-*"))
-
-
 def test_the_log_holds_one_line_a_decision(decide, session):
     decide(verdict="rejected", images=[0, 1, 2])
     (line,) = session.decisions.path.read_text().splitlines()
     assert json.loads(line)["ids"] == ["train-000000", "train-000001", "train-000002"]
+
+
+@pytest.mark.parametrize("sent", ["NaN", "Infinity", '"\\ud800"', "1e999", "[[]]"])
+def test_numbers_that_are_none_are_refused_in_a_sentence(reader, sent):
+    body = f'{{"layer": "seeds/cam/w", "threshold": {sent}, "class_thresholds": {{"\\ud800": {sent}}}}}'
+    answer = reader.post("api/recipe", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["msg"]

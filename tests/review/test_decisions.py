@@ -69,6 +69,58 @@ def test_a_torn_last_line_is_cut_off_and_damage_in_the_middle_is_left_out(tmp_pa
     assert (mended.state("a").verdict, mended.state("b").verdict, mended.state("c").verdict) == ("accepted", "rejected", "open")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "null",
+        "1",
+        '"text"',
+        "NaN",
+        "[" * 50_000,
+        '{"a":' * 50_000,
+        '{"time": 1, "tab": "x", "ids": ["a"], "set": []}',
+        '{"time": 1, "tab": "x", "ids": "a", "set": {"verdict": "rejected"}}',
+        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "mask": "../../../secret.png"}}',
+        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "mask": "/secret.png"}}',
+        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "source": {"layer": "../../secret", "key": "k"}}}',
+        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "source": {"layer": "/etc", "key": "k"}}}',
+        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"source": {"layer": "m", "class_thresholds": {"cow": NaN}}}}',
+        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"labels": [null]}}',
+    ],
+    ids=range(15),
+)
+def test_lines_that_are_no_decision_count_for_nothing_and_are_counted(tmp_path, line):
+    log = Decisions(tmp_path)
+    log.add("one", ["a"], verdict="accepted")
+    with log.path.open("a") as file:
+        file.write(f"{line}\n")
+    again = Decisions(tmp_path)
+    assert (again.damaged, again.latest, again.state("a")) == (1, 2, log.state("a"))
+    assert again.add("one", ["b"], verdict="rejected") == 3
+    assert Decisions(tmp_path).state("b").verdict == "rejected"
+
+
+def test_labels_since_a_mask_was_saved(tmp_path):
+    """None stands for the labels of the data set; a new mask begins anew, undo takes a line out of it."""
+    log = Decisions(tmp_path)
+    log.add("t", ["a"], labels=["cow"])
+    assert log.state("a").earlier == ()  # there is no mask yet
+    log.add("t", ["a"], mask="one.png", verdict="accepted")
+    log.add("t", ["a"], labels=["cow", "dog"])
+    log.add("t", ["a"], labels=[])
+    assert log.state("a").earlier == (("cow",), ("cow", "dog"))
+    log.undo("t")
+    assert log.state("a").earlier == (("cow",),)
+    log.add("t", ["a"], mask="two.png", verdict="accepted")
+    assert log.state("a").earlier == ()
+    log.add("t", ["b"], mask="three.png")
+    log.add("t", ["b"], labels=["cow"])
+    assert log.state("b").earlier == (None,)
+    assert "earlier" not in log.state("b").model_dump(mode="json")
+    assert Decisions(tmp_path).decided() == log.decided()
+
+
 def test_what_cannot_be_written_is_not_acknowledged(tmp_path, monkeypatch):
     log = Decisions(tmp_path)
     log.add("one", ["a"], verdict="accepted")
@@ -88,3 +140,26 @@ def test_one_server_a_run(tmp_path):
         pass
     with only_reviewer(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "null",
+        '"x"',
+        "7",
+        "[" * 50_000,
+        "\\ud800",
+        '{"n": 1, "time": 0, "tab": "one", "ids": ["a"], "set": {"mask": "../../weights.png"}}',
+        '{"n": 1, "time": 0, "tab": "one", "ids": ["a"], "set": {"source": {"layer": "x", "class_thresholds": {"cat": NaN}}}}',
+    ],
+)
+def test_lines_that_are_no_decisions_count_for_nothing(tmp_path, line):
+    Decisions(tmp_path).add("one", ["a"], verdict="accepted")
+    with (tmp_path / "decisions.jsonl").open("a") as log:
+        log.write(f"{line}\n")
+    Decisions(tmp_path).add("one", ["b"], verdict="rejected")
+    found = Decisions(tmp_path)
+    assert (found.damaged, found.latest) == (1, 3)
+    assert [found.state(name).verdict for name in "ab"] == ["accepted", "rejected"]

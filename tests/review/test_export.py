@@ -114,3 +114,131 @@ def test_everything_with_held_out_images_and_links(tiny_run, tmp_path):
     with pytest.raises(StoreError, match="nothing is accepted yet"):
         export_decisions(view, Decisions(tmp_path / "none"), tmp_path / "new")
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def exported_mask(view, log, output, number):
+    """Report and mask of an image, in the values of the run's own classes."""
+    report = export_decisions(view, log, output)
+    values = [1 + view.classes.index(name) for name in report.classes]
+    table = np.array([0, *values, *[255] * (255 - len(values))], np.uint8)
+    return report, table[read_mask(output / "masks" / f"{view.items[number].id}.png")]
+
+
+def relabelled(view, log, number, **labels):
+    """Sets the labels of an image: those of the data set without `removed`, and with `added`."""
+    names = [view.classes[index] for index in view.items[number].labels if view.classes[index] != labels.get("removed")]
+    log.add("t", [view.items[number].id], labels=names + [labels[name] for name in labels if name == "added"])
+
+
+def saved(view, log, number, mask):
+    name = save_corrected(view, view.items[number], mask)
+    log.add("t", [view.items[number].id], verdict="accepted", mask=name, source={"layer": "corrected", "key": name})
+
+
+def test_a_label_removed_after_painting_takes_its_pixels_along(session, tmp_path):
+    """255, as in a finished mask, and the report counts it; what is painted after the removal stays, and is reported, too."""
+    view, log = session.view, session.decisions
+    other = view.items[1]  # keeps all classes of the run in the export
+    source = session.source(view.layers["masks"], None, {}).model_dump()
+    log.add("t", [other.id], verdict="accepted", labels=list(view.classes), source=source)
+    (index, *_), foreign = view.items[0].labels, next(each for each in range(10) if each not in view.items[0].labels)
+    name = view.classes[index]
+    painted = np.zeros((64, 64), np.uint8)
+    painted[:20], painted[20:30] = index + 1, foreign + 1
+    saved(view, log, 0, painted)
+    report, mask = exported_mask(view, log, tmp_path / "before", 0)
+    assert np.array_equal(mask, painted)
+    assert report.notes == (f"masks show classes that are no label of their image, kept as accepted: {view.classes[foreign]} in 1",)
+
+    relabelled(view, log, 0, removed=name)
+    expected = painted.copy()
+    expected[:20] = 255
+    report, mask = exported_mask(view, log, tmp_path / "removed", 0)
+    assert np.array_equal(mask, expected)
+    assert report.notes[0] == f"pixels of removed labels became 255 (ignore), masks by class: {name} in 1"
+    assert report.notes[0] in str(report)
+    assert report.as_dict()["notes"] == list(report.notes)
+    shown = session.pack(None, 0, 0)
+    assert np.array_equal(shown.planes[0], expected)  # the page shows what is exported
+
+    relabelled(view, log, 0, removed=name, added=view.classes[foreign])
+    relabelled(view, log, 0, removed=name)  # a label for a while only: its pixels go, too
+    _, mask = exported_mask(view, log, tmp_path / "both", 0)
+    assert np.array_equal(mask, np.where(painted > 0, 255, 0))
+
+    saved(view, log, 0, painted)
+    report, mask = exported_mask(view, log, tmp_path / "painted", 0)
+    assert np.array_equal(mask, painted)  # the later word of the same person
+    assert "kept as accepted" in report.notes[0]
+    relabelled(view, log, 0)  # all labels of the data set again
+    assert np.array_equal(exported_mask(view, log, tmp_path / "again", 0)[1], painted)
+
+
+def test_a_label_that_was_put_back_keeps_its_pixels(session, tmp_path):
+    view, log = session.view, session.decisions
+    painted = np.full((64, 64), view.items[0].labels[0] + 1, np.uint8)
+    saved(view, log, 0, painted)
+    relabelled(view, log, 0, removed=view.classes[view.items[0].labels[0]])
+    relabelled(view, log, 0)
+    report, mask = exported_mask(view, log, tmp_path / "out", 0)
+    assert np.array_equal(mask, painted)
+    assert report.notes == ()
+
+
+def test_removed_labels_of_finished_masks_are_reported(session, tmp_path):
+    view, log = session.view, session.decisions
+    number = next(number for number, item in enumerate(view.items[:12]) if len(item.labels) > 1)
+    item = view.items[number]
+    stored = read_mask(view.root / "masks" / f"{item.id}.png")
+    shown = next(index for index in item.labels if (stored == index + 1).any())
+    log.add("t", [item.id], verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump())
+    relabelled(view, log, number, removed=view.classes[shown])
+    report, mask = exported_mask(view, log, tmp_path / "out", number)
+    assert np.array_equal(mask, np.where(stored == shown + 1, 255, stored))
+    assert report.notes == (f"pixels of removed labels became 255 (ignore), masks by class: {view.classes[shown]} in 1",)
+
+
+def test_damaged_lines_of_the_log_are_reported(session, tmp_path):
+    view = session.view
+    session.decisions.add("t", [view.items[0].id], verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump())
+    with session.decisions.path.open("a") as file:
+        file.write("[]\nnull\n")
+    report = export_decisions(view, Decisions(view.review), tmp_path / "out")
+    assert report.notes == ("2 damaged lines of decisions.jsonl count for nothing",)
+
+
+def renamed(view, names):
+    """The run with other names for its first classes."""
+    view.classes = (*names, *view.classes[len(names) :])
+    return view
+
+
+@pytest.mark.parametrize("first", ["=cmd|'/c calc'!A1", "cow; black", "one, two", '"quoted"', "<img src=x>", "@home", "-1"])
+def test_class_names_read_back_letter_by_letter(session, tmp_path, first):
+    view, log = renamed(session.view, [first]), session.decisions
+    ids = [item.id for item in view.items[:3]]
+    log.add(
+        "t", ids, verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump(), labels=[first, view.classes[1]]
+    )
+    report = export_decisions(view, log, tmp_path / "out")
+    catalog = recam.open_catalog(f"folder:{tmp_path / 'out'}")
+    assert set(catalog.classes.names) == {first, view.classes[1]}
+    assert all(len(sample.labels) == 2 for sample in catalog.samples("all"))
+    assert any("open it as text" in note and repr(first) in note for note in report.notes) == (first[0] in "=@-")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a\nb"], "line break"),
+        (["a\r", "b\n"], "line break.*'a.r', 'b.n'"),
+        (["a;b", "split"], "'a;b' needs a column per class"),
+    ],
+)
+def test_class_names_that_no_table_can_hold(session, tmp_path, names, told):
+    view, log = renamed(session.view, names), session.decisions
+    source = session.source(view.layers["masks"], None, {}).model_dump()
+    log.add("t", [view.items[0].id], verdict="accepted", source=source, labels=list(view.classes))
+    with pytest.raises(StoreError, match=told):
+        export_decisions(view, log, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

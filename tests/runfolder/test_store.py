@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from recam.errors import StoreError
 from recam.files import TEMPORARY_ENDING, write_bytes
-from recam.runfolder.store import RunFolder, StageFolder, make_key, read_json, read_seed, save_seed, write_json
+from recam.runfolder.maps import read_seed, save_seed
+from recam.runfolder.store import RunFolder, StageFolder, make_key, read_json, read_record, write_json
 from recam.tensors import load_tensors, save_tensors
 from recam.types import SeedMaps
 
@@ -103,7 +104,9 @@ def make_stage(run, name, key, files):
 
 def contents(path):
     return {
-        str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file() and file.name != "stage.json"
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name not in ("stage.json", "manifest.json")
     }
 
 
@@ -246,3 +249,63 @@ def test_maps_of_another_type_are_refused_not_read_as_zero(tmp_path, kind):
     np.savez(tmp_path / "a.npz", maps=np.ones((1, 2, 2), kind), class_indices=np.array([0]), size=np.array([8, 8]))
     with pytest.raises(StoreError, match=f"its maps are {kind}; they must be uint8 or uint16"):
         read_seed(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"x"', "3", "[" * 100_000, '{"x": NaN}', '{"x": Infinity}', "\ufeff\ufeff{}"])
+def test_json_that_is_no_record_is_named(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(StoreError, match=r"(?s)a\.json (holds|cannot be read) .*Delete it; the same command makes it again"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"key": "../../elsewhere"}, "key: "),
+        ({"seconds": "0"}, "seconds: "),
+        ({"seconds": -1.0}, "seconds: "),
+        ({"results": []}, "results: "),
+        ({"results": {"threshold": "0.5"}}, "results.threshold: "),
+        ({"results": {"threshold": 1.5}}, "results.threshold: "),
+        ({"inputs": {"classes": "cat"}}, "inputs.classes: "),
+        ({"results": {"shown": [{"id": "a", "caption": "", "kind": "", "of": "", "miou": None, "tiles": {"x": "../y"}}]}}, "tiles.x: "),
+    ],
+)
+def test_a_record_that_no_stage_writes_is_refused(tmp_path, changed, told):
+    run = RunFolder(tmp_path / "run")
+    stage = make_stage(run, "masks", KEYS[0], {})
+    record = json.loads((stage.path / "stage.json").read_text())
+    (stage.path / "stage.json").write_text(json.dumps(record | changed))
+    with pytest.raises(StoreError, match=rf"masks/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again"):
+        run.stage("masks")
+
+
+def test_what_readers_take_from_a_finished_stage_must_be_there(tmp_path):
+    stage = make_stage(RunFolder(tmp_path / "run"), "masks", KEYS[0], {})
+    with pytest.raises(StoreError, match=r"damaged: seconds is missing|peak_memory_mb is missing; results\.images is missing"):
+        read_record(stage.path / "stage.json", "masks")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"size": np.array([8.0, 8.0])}, "not height and width"),
+        ({"size": np.array([0, 8])}, "not height and width"),
+        ({"size": np.array([8, 2**40])}, "not height and width"),
+        ({"class_indices": np.array([0, 1])}, "do not fit together"),
+        ({"class_indices": np.array([-1])}, "from 0 to 253"),
+        ({"maps": np.ones((1, 20, 2), np.uint8)}, "larger than the image"),
+        ({"ignore": np.zeros(2, np.uint8)}, "ignored pixels are not those"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_no_class_maps(tmp_path, changed, told):
+    whole = {"maps": np.ones((1, 2, 2), np.uint8), "class_indices": np.array([0]), "size": np.array([8, 8])}
+    np.savez(tmp_path / "a.npz", **(whole | changed))
+    with pytest.raises(StoreError, match=f"a.npz cannot be read as class maps .*{told}"):
+        read_seed(tmp_path / "a.npz")
+
+
+def test_a_head_that_is_no_object_is_no_tensors_file(tmp_path):
+    save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, [])
+    with pytest.raises(StoreError, match=r"x\.safetensors cannot be read .*is list, not fields"):
+        load_tensors(tmp_path / "x.safetensors")

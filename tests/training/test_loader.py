@@ -1,13 +1,16 @@
 """Batches follow from (seed, epoch, index) alone: not from workers, interruptions or the number of processes."""
 
+import os
+import signal
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
+from recam.training.loader import EpochBatches, LabelledImages, MaskedImages, make_loader, read_batches, workers_watched
 from recam.training.augment import Augment
-from recam.training.loader import EpochBatches, LabelledImages, MaskedImages, make_loader
+from recam.errors import DataError, StoreError
 from recam.types import Sample
 
 AUGMENT = Augment(8, (0.5,) * 3, (0.5,) * 3, scale=(0.5, 1.5))
@@ -85,7 +88,7 @@ def test_a_rank_without_an_image_repeats_one():
 
 def collect(dataset, workers, **more):
     loader = make_loader(dataset, EpochBatches(n=len(dataset), batch=3, epochs=2, seed=5, **more), workers, pin=False)
-    return list(loader)
+    return list(read_batches(loader))
 
 
 def equal(first, second):
@@ -169,3 +172,44 @@ def test_saliency_comes_with_its_image():
         assert (batch["saliency"][outside] == 0).all()
         assert 0.3 < float(batch["saliency"][~outside].mean()) < 0.7
     assert "saliency" not in plain[0, 0]
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A data set of which one image cannot be read, or in which a worker is killed."""
+
+    kills: bool
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, position):
+        if position[1] == 2:
+            if self.kills:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise DataError("photos/c.jpg is not there. Put it back.")
+        return {"x": torch.zeros(1)}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named_without_a_traceback(workers):
+    with pytest.raises(DataError) as raised:
+        collect(Damaged(kills=False), workers)
+    assert str(raised.value) == "photos/c.jpg is not there. Put it back."
+
+
+def read_all(dataset):
+    with workers_watched("classify"):
+        collect(dataset, 1)
+
+
+def test_a_worker_that_is_ended_from_outside_is_reported_with_a_way_out():
+    with pytest.raises(
+        StoreError, match=r"classify: a process that decodes images was ended from outside.*compute\.workers to fewer, or to 0"
+    ):
+        read_all(Damaged(kills=True))
+
+
+def test_other_errors_are_not_taken_for_a_worker_that_ended():
+    with pytest.raises(RuntimeError, match="something else"), workers_watched("classify"):
+        raise RuntimeError("something else")

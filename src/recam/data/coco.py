@@ -24,6 +24,7 @@ from recam.data.coco_masks import PROTOCOLS, CocoMask, Region, Shape, pack_shape
 from recam.data.images import ImageFile
 from recam.data.splits import stable_split
 from recam.errors import DataError, Problem, RecipeError, near_matches
+from recam.files import expand_home
 from recam.labels import IGNORE, ClassSet, mask_value
 from recam.types import Sample
 
@@ -84,7 +85,7 @@ class Coco(Catalog):
             raise RecipeError(f"unknown COCO protocol {protocol!r}.{near_matches(protocol, PROTOCOLS)}")
         if not 0 <= val_share < 1:
             raise RecipeError(f"val_share = {val_share}: choose a share from 0 to below 1.")
-        self._location, self._protocol = Path(location).expanduser(), protocol
+        self._location, self._protocol = expand_home(location), protocol
         self._files = _find_files(self._location)
         self._is_single = self._location.is_file()
         self._read_files: dict[Path, tuple[list[Sample], list[Problem]]] = {}

@@ -13,19 +13,21 @@ import errno
 import hashlib
 import http.client
 import json
+import lzma
 import shutil
 import tarfile
 import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
-from recam.errors import DataError, RecipeError, StoreError, near_matches
-from recam.files import write_bytes
+from recam.errors import DataError, RecipeError, StoreError, first_line, near_matches
+from recam.files import expand_home, require_folder, write_bytes
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, bytes done, bytes in all; 0 where the server does not tell)."""
@@ -142,8 +144,9 @@ def download(
     """
     if name not in sets:
         raise RecipeError(f"unknown data set {name!r} to download.{near_matches(name, sets)}")
-    chosen, folder = sets[name], Path(folder).expanduser()
+    chosen, folder = sets[name], expand_home(folder)
     tell = progress or (lambda what, done, total: None)
+    require_folder(folder)
     try:
         (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -279,9 +282,11 @@ def _unpack(path: Path, folder: Path, tell: Progress) -> None:
             _unpack_tar(path, folder, tell)
     except tarfile.FilterError as error:
         raise DataError(f"{path} would write outside of {folder} ({error}); nothing of it was unpacked. Do not use it.") from error
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        path.unlink()
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
+        path.unlink(missing_ok=True)
         raise DataError(f"{path} is damaged ({error}) and was deleted. Run the same command again to fetch it anew.") from error
+    except (RuntimeError, NotImplementedError) as error:  # a password, or a method of compression that Python does not know
+        raise DataError(f"{path} cannot be unpacked ({first_line(error)}): unpack it into {folder} with another program.") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be unpacked into {folder} ({error}). Free space and run the same command again.") from error
 
@@ -293,6 +298,8 @@ def _unpack_zip(path: Path, folder: Path, tell: Progress) -> None:
             inner = PureWindowsPath(member.filename)  # splits at both slashes and knows drives
             if inner.drive or inner.root or ".." in inner.parts:
                 raise DataError(f"{path} holds {member.filename!r}, which lies outside of {folder}; nothing was unpacked. Do not use it.")
+        if locked := [member.filename for member in members if member.flag_bits & 1]:
+            raise DataError(f"{path} is locked by a password ({locked[0]!r} first); nothing was unpacked. Unpack it into {folder} by hand.")
         done, total = 0, sum(member.file_size for member in members)
         for member in members:
             archive.extract(member, folder)  # compares each file's CRC

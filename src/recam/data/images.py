@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import io
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, ImageOps
 
+from recam.data.opening import open_picture
+from recam.data.palettes import VocIndices, palette_colours
 from recam.digests import Digest
-from recam.errors import DataError
+from recam.errors import DataError, RecamError
 from recam.files import write_bytes
 from recam.labels import voc_palette
 from recam.types import Grey, Image, Mask, Source
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Lower-case endings of the files that are taken for images."""
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+"""Lower-case endings of the files that are taken for images; HEIC and AVIF need the extra `recam[heif]`."""
 
-_REPLACE = "Replace it by an intact copy, or take it out of the data set."
+MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
+"""Lower-case endings of the files that are taken for masks: those of formats that keep every value as it is."""
+
+_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "HEIF": "HEIC image", "AVIF": "AVIF image"}
+LARGE = 40_000_000
+"""Pixels above which `one_large_at_a_time` takes turns."""
+_LARGE_TURN = threading.Lock()
+_BLOCK = 1 << 20
+"""Pixels that are converted at a time."""
 
 
 def read_image(path: Path | str) -> Image:
@@ -33,46 +45,64 @@ def read_image(path: Path | str) -> Image:
     own greatest value. Of several frames the first is read. Embedded colour profiles are not applied.
 
     Raises:
-        DataError: there is no such file, or it is no image, truncated or damaged; names the path.
+        DataError: there is no such file, or it is no image, truncated or damaged, or of more pixels than
+            `recam.data.opening.MAX_PIXELS`; names the path.
+        DependencyError: HEIC or AVIF without the package that reads it.
     """
     path = Path(path)
-    picture = _decode(path)
+    with open_picture(path) as picture:
+        picture.load()
+    return rgb_pixels(_upright(picture), path)
+
+
+def rgb_pixels(picture: PIL.Image.Image, where: object) -> Image:
+    """The (H, W, 3) uint8 RGB pixels of an upright picture of any mode, as `read_image` describes them.
+
+    Raises:
+        DataError: a picture that cannot be shown as RGB; names `where`.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
-        grey = _eight_bit(picture)
-        return np.repeat(grey[:, :, None], 3, axis=2)  # (H, W, 3)
+        low, high = _grey_range(picture)
+        return _by_rows(picture, lambda block: _eight_bit(block, low, high)[:, :, None], 3)
     try:
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
-        return np.array(picture.convert("RGB"))
+        return _by_rows(picture, _as_rgb, 3)
     except (ValueError, OSError) as error:
-        raise DataError(f"{path} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
+        raise DataError(f"{where} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
 
 
 def read_mask(path: Path | str) -> Mask:
     """The (H, W) uint8 class values of a mask: 0 background, 1…K classes, 255 ignore.
 
-    Palette files give their indices, grey and 16-bit files their values, colour files the index of each colour in the VOC palette.
+    Palette files give their indices, grey and 16-bit files their values, colour files the index of each colour in the VOC palette. A GIF,
+    whose writers renumber palettes, gives its greys, or the index of each colour in the VOC palette.
 
     Raises:
-        DataError: as `read_image`; or values above 255, colours that are not in the VOC palette (told by the message), or a JPEG, which
-            changes the values it is given.
+        DataError: as `read_image`; or values above 255, colours that are not in the VOC palette (the message lists them), or a format whose
+            compression changes the values it is given.
     """
     path = Path(path)
-    picture = _decode(path)
-    if picture.format in ("JPEG", "MPO"):
-        raise DataError(f"{path} is a JPEG, whose compression changes class values. Save the mask as PNG.")
+    with open_picture(path) as picture:
+        if picture.format in _LOSSY:
+            raise DataError(f"{path} is a {_LOSSY[picture.format]}, whose compression changes class values. Save the mask as PNG.")
+        picture.load()
+    picture = _upright(picture)
+    if picture.format == "GIF" and picture.mode == "P":
+        table = _gif_values(picture, path)
+        return _by_rows(picture, lambda block: table[np.asarray(block)])
     if picture.mode in ("P", "L", "1"):
-        return np.array(picture).astype(np.uint8, copy=False)
+        return _by_rows(picture, np.asarray)
     if picture.mode in ("PA", "LA"):
-        return np.array(picture.getchannel(0))
+        return _by_rows(picture, lambda block: np.asarray(block.getchannel(0)))
     if picture.mode.startswith("I"):
-        values = np.array(picture)
-        if values.min() < 0 or values.max() > 255:
-            raise DataError(f"{path} holds mask values from {values.min()} to {values.max()}; 0 to 255 can be used. Renumber its classes.")
-        return values.astype(np.uint8)
+        low, high = _extremes(picture)
+        if low < 0 or high > 255:
+            raise DataError(f"{path} holds mask values from {low:.0f} to {high:.0f}; 0 to 255 can be used. Renumber its classes.")
+        return _by_rows(picture, np.asarray)
     if picture.mode in ("RGB", "RGBA"):
-        return _palette_indices(np.array(picture.convert("RGB")), path)
+        indices = VocIndices()
+        mask = _by_rows(picture, lambda block: indices(np.asarray(block.convert("RGB"))))
+        indices.raise_foreign(path)
+        return mask
     raise DataError(
         f"{path} has the colour mode {picture.mode}, which holds no class values. Save the mask as an 8-bit palette or grey PNG."
     )
@@ -85,11 +115,25 @@ def read_grey(path: Path | str) -> Grey:
         DataError: as `read_image`; or colours, a palette or transparency, of which nobody knows what they stand for.
     """
     path = Path(path)
-    picture = _decode(path)
-    if picture.mode not in ("1", "L") and not (picture.mode.startswith("I") and picture.format == "PNG"):
-        raise DataError(f"{path} has the colour mode {picture.mode}, not grey. Save it as a grey PNG of 8 or 16 bits.")
-    top = {"1": 1, "L": 255}.get(picture.mode, 65535)
-    return np.array(picture).astype(np.float32) / np.float32(top)
+    with open_picture(path) as picture:
+        if picture.mode not in ("1", "L") and not (picture.mode.startswith("I") and picture.format == "PNG"):
+            raise DataError(f"{path} has the colour mode {picture.mode}, not grey. Save it as a grey PNG of 8 or 16 bits.")
+        picture.load()
+    picture = _upright(picture)
+    grey = np.array(picture, np.float32)
+    grey /= {"1": 1, "L": 255}.get(picture.mode, 65535)
+    return grey
+
+
+@contextmanager
+def one_large_at_a_time(source: Source) -> Iterator[None]:
+    """For threads that decode side by side: a picture of more than `LARGE` pixels is decoded while no other such one is."""
+    pixels = 0
+    if isinstance(source, ImageFile):
+        with suppress(RecamError), open_picture(source.path) as picture:
+            pixels = picture.width * picture.height
+    with _LARGE_TURN if pixels > LARGE else nullcontext():
+        yield
 
 
 def write_grey(path: Path | str, grey: Grey) -> None:
@@ -101,7 +145,7 @@ def image_size(source: Source) -> tuple[int, int]:
     """(H, W) of an image as `read_image` gives it; of most files the head alone is read. Raises `DataError` as `read_image` does."""
     if isinstance(source, ImageFile):
         # Whatever is wrong with a head, reading the whole tells it.
-        with suppress(Exception), PIL.Image.open(source.path) as picture:
+        with suppress(Exception), open_picture(source.path) as picture:
             if picture.format != "TIFF":  # Pillow's versions differ in whether the size of one is turned before it is decoded
                 turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 return (picture.width, picture.height) if turned else (picture.height, picture.width)
@@ -186,65 +230,71 @@ class MaskFile:
         return content if self.table is None else f"{content}-{hashlib.sha256(bytes(self.table)).hexdigest()[:16]}"
 
 
-def _decode(path: Path) -> PIL.Image.Image:
-    try:
-        with PIL.Image.open(path) as picture:
-            picture.load()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist. Put the file there, or take it out of the lists.") from error
-    except PermissionError as error:
-        raise DataError(f"{path} may not be read. Give read permission.") from error
-    except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        raise DataError(f"{path} {'is an empty file' if empty else 'is no image that can be read'}. {_REPLACE}") from error
-    except PIL.Image.DecompressionBombError as error:
-        raise DataError(f"{path} is too large: {error}. Make it smaller.") from error
-    except Exception as error:  # a damaged file can make a decoder fail in any way
-        raise DataError(f"{path} is truncated or damaged ({error}). {_REPLACE}") from error
+def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
     with suppress(Exception):  # a damaged EXIF block says nothing of the picture; viewers show it as stored
         ImageOps.exif_transpose(picture, in_place=True)
     return picture
 
 
-def _eight_bit(picture: PIL.Image.Image) -> NDArray[np.uint8]:
-    """(H, W) uint8 of a picture with 16- or 32-bit integers or floats."""
-    values = np.nan_to_num(np.array(picture).astype(np.float64), posinf=0, neginf=0)  # (H, W)
-    low, high = float(values.min()), float(values.max())
-    sixteen_bit = picture.mode != "I" or picture.format in ("PNG", "PPM")  # Pillow opens 16 bits of these as 32
-    if picture.mode == "F":
-        low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    elif sixteen_bit:
-        low, high = 0.0, 65535.0
-    return np.rint((values - low) * (255 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
+def _blocks(picture: PIL.Image.Image) -> Iterator[tuple[slice, PIL.Image.Image]]:
+    """Rows of a picture, a block of them at a time, so that what is computed of them never takes the memory of the whole."""
+    width, height = picture.size
+    step = max(1, _BLOCK // max(width, 1))
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        yield rows, picture if step >= height else picture.crop((0, rows.start, width, rows.stop))
 
 
-@cache
-def _palette_by_code() -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """The VOC colours as 24-bit codes, ascending, and the (256,) index of each."""
-    codes = _codes(voc_palette())
-    order = np.argsort(codes)
-    return codes[order], order.astype(np.uint8)
+def _by_rows(picture: PIL.Image.Image, values_of: Callable[[PIL.Image.Image], NDArray[Any]], *channels: int) -> NDArray[np.uint8]:
+    """(H, W, *channels) uint8: what `values_of` makes of each block of rows."""
+    values = np.empty((picture.height, picture.width, *channels), np.uint8)
+    for rows, block in _blocks(picture):
+        values[rows] = values_of(block)
+    return values
 
 
-def _codes(colours: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(…, 3) RGB → (…) 24-bit codes."""
-    codes: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    return codes
+def _as_rgb(block: PIL.Image.Image) -> Image:
+    if block.has_transparency_data:
+        block = block.convert("RGBA")
+        block = PIL.Image.alpha_composite(PIL.Image.new("RGBA", block.size, "white"), block)
+    return np.asarray(block.convert("RGB"))
 
 
-def _palette_indices(colours: Image, path: Path) -> Mask:
-    sorted_codes, indices = _palette_by_code()
-    codes = _codes(colours)  # (H, W)
-    places = np.searchsorted(sorted_codes, codes).clip(max=255)
-    foreign = np.unique(codes[sorted_codes[places] != codes])
-    if len(foreign):
-        first = ", ".join(str((int(c) >> 16, int(c) >> 8 & 255, int(c) & 255)) for c in foreign[:5])
-        raise DataError(
-            f"{path} is painted in {len(foreign)} colour{'s' * (len(foreign) != 1)} that the VOC palette does not hold: {first}"
-            f"{', …' * (len(foreign) > 5)}. Save it as an 8-bit PNG of class values (0 background, 1… classes, 255 ignore)."
-        )
-    mask: Mask = indices[places]
-    return mask
+def _finite(block: PIL.Image.Image) -> NDArray[np.float64]:
+    """(h, W) values of a picture with integers or floats; what is no number is 0."""
+    return np.nan_to_num(np.asarray(block).astype(np.float64), posinf=0, neginf=0)
+
+
+def _extremes(picture: PIL.Image.Image) -> tuple[float, float]:
+    """Least and greatest value of a picture with integers or floats."""
+    found = [(values.min(), values.max()) for _, block in _blocks(picture) if (values := _finite(block)).size]
+    return float(min(low for low, _ in found)), float(max(high for _, high in found))
+
+
+def _grey_range(picture: PIL.Image.Image) -> tuple[float, float]:
+    """The values of a picture with integers or floats that are shown black and white."""
+    if picture.mode != "F" and (picture.mode != "I" or picture.format in ("PNG", "PPM")):  # Pillow opens 16 bits of these as 32
+        return 0.0, 65535.0
+    low, high = _extremes(picture)
+    return (0.0, 1.0) if picture.mode == "F" and low >= 0 and high <= 1 else (low, high)
+
+
+def _eight_bit(block: PIL.Image.Image, low: float, high: float) -> NDArray[np.uint8]:
+    return np.rint((_finite(block) - low) * (255 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
+
+
+def _gif_values(picture: PIL.Image.Image, path: Path) -> NDArray[np.uint8]:
+    """(256,) palette index → class value. GIF knows no grey and its writers renumber palettes, so it is the colours that count."""
+    colours = palette_colours(picture)
+    used = np.flatnonzero(picture.histogram()[:256])
+    table = np.zeros(256, np.uint8)
+    if (colours[used] == colours[used, :1]).all():
+        table[used] = colours[used, 0]
+        return table
+    indices = VocIndices()
+    table[used] = indices(colours[used])
+    indices.raise_foreign(path)
+    return table
 
 
 def _write(path: Path | str, picture: PIL.Image.Image) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from recam.data.catalog import Catalog, fingerprint
+from recam.data.splits import no_training_split
 from recam.digests import Digest, FileDigests
 from recam.errors import DataError
 from recam.progress import track
@@ -55,15 +56,19 @@ class RunData:
         catalog: the open data set.
         settings: which split plays which role, where not the catalog's own choice.
         excluded: ids of samples that the check found damaged and the recipe said to skip.
+        unscored: splits whose true masks show no class at all, by the check: they count as splits without masks.
         digests: what files hold.
         quiet: show no progress (all processes but the first).
+        left_out: classes of the data set that no training image is labelled with; `catalog` is without them.
     """
 
     catalog: Catalog
     settings: DataSettings
     excluded: frozenset[str] = frozenset()
+    unscored: frozenset[str] = frozenset()
     digests: FileDigests = field(default_factory=FileDigests)
     quiet: bool = False
+    left_out: tuple[str, ...] = ()
 
     def split(self, role: Role) -> str | None:
         """Name of the split that plays a role; None where none does."""
@@ -74,6 +79,8 @@ class RunData:
     @cached_property
     def train(self) -> list[Sample]:
         """Samples whose image labels are learned from. Raises `DataError` where there is none."""
+        if self.split("train") is None:
+            raise DataError(f"{self.settings.location}: {no_training_split(self.catalog.splits)}.")
         samples = self._samples("train")
         if not samples:
             raise DataError(f"the split {self.split('train')!r} holds no usable image; `recam check` reports why.")
@@ -82,12 +89,12 @@ class RunData:
     @cached_property
     def score(self) -> list[Sample]:
         """Samples with a true mask that score maps and pseudo masks; empty where there is no truth."""
-        return [sample for sample in self._samples("score") if sample.mask is not None]
+        return self._with_truth("score")
 
     @cached_property
     def val(self) -> list[Sample]:
         """Held-out samples with a true mask that score segmentation models; empty where there is no truth."""
-        return [sample for sample in self._samples("val") if sample.mask is not None]
+        return self._with_truth("val")
 
     @cached_property
     def seeded(self) -> list[Sample]:
@@ -95,7 +102,7 @@ class RunData:
         known = {sample.id for sample in self.train}
         return self.train + [sample for sample in self.score if sample.id not in known]
 
-    def fingerprint(self, role: Role, of: Fingerprint = fingerprint) -> str:
+    def fingerprint(self, role: str, of: Fingerprint = fingerprint) -> str:
         """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples `of` reads."""
         if (role, of) not in self._fingerprints:
             samples = getattr(self, role)
@@ -113,6 +120,9 @@ class RunData:
     @cached_property
     def _fingerprints(self) -> dict[tuple[str, Fingerprint], tuple[str, set[str]]]:
         return {}
+
+    def _with_truth(self, role: Role) -> list[Sample]:
+        return [] if self.split(role) in self.unscored else [sample for sample in self._samples(role) if sample.mask is not None]
 
     def _samples(self, role: Role) -> list[Sample]:
         split = self.split(role)

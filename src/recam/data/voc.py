@@ -12,6 +12,7 @@ from pathlib import Path
 from recam.data.catalog import Catalog, Roles, catalogs
 from recam.data.images import IMAGE_ENDINGS, ImageFile, MaskFile
 from recam.errors import DataError, Problem, near_matches
+from recam.files import expand_home
 from recam.labels import VOC_CLASSES, ClassSet
 from recam.types import Sample
 
@@ -38,7 +39,7 @@ class Voc(Catalog):
     """
 
     def __init__(self, location: str | Path, *, classes: Sequence[str] | None = None) -> None:
-        self.root = _find_root(Path(location).expanduser())
+        self.root = _find_root(expand_home(location))
         self._lists = {path.stem: path for path in sorted((self.root / LISTS).glob("*.txt"))}
         if not self._lists:
             raise DataError(f"{self.root / LISTS} holds no list of images. Put train.txt and val.txt there, one id a line.")
@@ -68,7 +69,7 @@ class Voc(Catalog):
 
     def _read(self, split: str) -> tuple[list[Sample], list[Problem]]:
         if split not in self._read_splits:
-            path = self._lists.get(split, Path(split).expanduser())
+            path = self._lists.get(split, expand_home(split))
             if not path.is_file():
                 known = near_matches(split, self._lists)
                 raise DataError(f"unknown split {split!r} of {self.root}.{known} The path of a list works too.")
@@ -102,7 +103,12 @@ class Voc(Catalog):
         except FileNotFoundError:
             message = "the image has no annotation, so its labels are unknown. Unpack the devkit's Annotations; the image is not used."
             return Problem("missing-labels", str(path), message)
-        except (ElementTree.ParseError, OSError) as error:
+        except (
+            ElementTree.ParseError,
+            LookupError,
+            ValueError,
+            OSError,
+        ) as error:  # the last but one: an encoding that is wrong or unknown
             return Problem("bad-labels", str(path), f"cannot be read as XML ({error}). Unpack it again; the image is not used.")
         names = {(one.findtext("name") or "").strip() for one in objects}
         unknown = sorted(names.difference(VOC_CLASSES))

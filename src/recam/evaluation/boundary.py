@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from recam.evaluation.ious import mean_over_present
-from recam.labels import BACKGROUND, IGNORE
+from recam.labels import BACKGROUND, IGNORE, present_values, row_blocks
 from recam.types import Mask
 
 WIDTH = 0.02
@@ -30,11 +30,14 @@ def band_width(size: tuple[int, int], share: float = WIDTH) -> int:
 
 def inner_band(region: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """Pixels (H, W) of a region that are less than `width` + 1 steps, straight or diagonal, from outside it or the image."""
-    outside = torch.from_numpy(~region)[None, None].float()
-    outside = F.pad(outside, [width] * 4, value=1.0)
-    # A maximum over a square is one over rows, then over columns.
-    near = F.max_pool2d(F.max_pool2d(outside, (1, 2 * width + 1), stride=1), (2 * width + 1, 1), stride=1)[0, 0]  # (H, W)
-    band: NDArray[np.bool_] = region & (near.numpy() > 0)
+    band = np.empty_like(region)
+    for rows in row_blocks((region.shape[0], region.shape[1])):
+        above = min(rows.start, width)  # rows of other blocks that this one's bands reach
+        part = region[rows.start - above : rows.stop + width]
+        outside = F.pad(torch.from_numpy(~part)[None, None].float(), [width] * 4, value=1.0)
+        # A maximum over a square is one over rows, then over columns.
+        near = F.max_pool2d(F.max_pool2d(outside, (1, 2 * width + 1), stride=1), (2 * width + 1, 1), stride=1)[0, 0].numpy()
+        band[rows] = region[rows] & (near[above : above + rows.stop - rows.start] > 0)
     return band
 
 
@@ -52,7 +55,7 @@ class BoundaryCounts:
     def update(self, prediction: Mask, truth: Mask) -> None:
         """Count one pair of masks (H, W) of one size; values as in `recam.evaluation.metrics.ConfusionMatrix.update`, which checks them."""
         known, width = truth != IGNORE, band_width((truth.shape[0], truth.shape[1]))
-        for value in np.union1d(np.unique(prediction), np.unique(truth)).tolist():
+        for value in sorted({*present_values(prediction), *present_values(truth)}):
             if value in (BACKGROUND, IGNORE):
                 continue
             ours, theirs = (inner_band(mask == value, width) & known for mask in (prediction, truth))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from recam.data.images import read_mask
 from recam.data.mask_folder import find_masks, read_classes, without_background
 from recam.errors import DataError, Problem, StoreError, data_error
 from recam.evaluation.mask_scorer import MaskScorer
 from recam.evaluation.metrics import Scores
 from recam.evaluation.pixel_counts import save_image_scores
-from recam.labels import IGNORE, ClassSet
+from recam.files import checked_path, require_folder
+from recam.labels import IGNORE, ClassSet, present_values
+from recam.types import Mask
 
 _TOLD = 5
 
@@ -47,9 +47,11 @@ def evaluate(
     table = None if per_image is None else Path(per_image)
     if table and (table.suffix.lower() != ".csv" or table.is_dir()):
         raise StoreError(f"per_image: {table} is no name of a table. Name a file that ends in .csv.")
+    if table:
+        require_folder(table.parent)
     scorer, problems = MaskScorer(_as_class_set(classes)), _Problems()
     n_classes, rows = scorer.n_classes, []
-    predicted, true = _find_masks(Path(masks), problems), _find_masks(Path(truth), problems)
+    predicted, true = _find_masks(checked_path(masks), problems), _find_masks(checked_path(truth), problems)
     pairs = sorted(predicted.keys() & true.keys())
     if not partial or not pairs:
         problems.add("missing-truth", truth, "masks have no true mask", sorted(predicted.keys() - true.keys()))
@@ -122,5 +124,5 @@ def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
     return found
 
 
-def _outside(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], n_classes: int) -> str:
-    return ", ".join(str(value) for value in np.unique(mask).tolist() if n_classes < value < IGNORE)
+def _outside(mask: Mask, n_classes: int) -> str:
+    return ", ".join(str(value) for value in present_values(mask) if n_classes < value < IGNORE)

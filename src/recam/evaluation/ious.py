@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import DataError
-from recam.labels import IGNORE
+from recam.labels import IGNORE, present_values
 from recam.types import Mask
 
 
@@ -32,8 +32,11 @@ def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
-    """Raises `DataError` naming `what` where a mask holds a value that is neither 0…K nor 255."""
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
-    wrong = [value for value in np.flatnonzero(counts).tolist() if n_classes < value < IGNORE]
+    """Raises `DataError` naming `what` where a mask is not of integers, or holds a value that is neither 0…K nor 255."""
+    if mask.dtype.kind not in "iu":
+        raise DataError(f"{what} is {mask.dtype}, a mask is uint8: 0 background, 1…{n_classes} classes, 255 ignore.")
+    # Of other integers few are counted: a single large one would ask for as much memory as its value.
+    values = present_values(mask) if mask.dtype == np.uint8 else np.unique(mask).tolist()
+    wrong = [value for value in values if not (0 <= value <= n_classes or value == IGNORE)][:10]
     if wrong:
         raise DataError(f"{what} holds {wrong}, but with {n_classes} classes a value is 0…{n_classes} or 255.")

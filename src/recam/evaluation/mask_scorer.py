@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recam.evaluation.boundary import BoundaryCounts
-from recam.evaluation.metrics import ConfusionMatrix, Scores
+from recam.evaluation.ious import class_ious, mean_over_present
+from recam.evaluation.metrics import ConfusionMatrix, Scores, error_split
 from recam.evaluation.pixel_counts import LABEL_GROUPS, ImageScore, label_group
 from recam.labels import MAX_CLASSES, ClassSet
 from recam.types import Mask
@@ -45,8 +47,9 @@ class MaskScorer:
         labels = shown if n_labels is None else n_labels
         self.counts[label_group(labels), 0] += confusion.counts
         self.boundary.counts += boundary.counts
-        scores = confusion.scores()
-        return ImageScore(name, labels, scores.miou, **asdict(scores.errors), boundary_iou=boundary.mean())
+        # Of one image, background alone is a score like any other; of a whole data set it would be vacuous.
+        miou = float(mean_over_present(class_ious(confusion.counts)))
+        return ImageScore(name, labels, miou, **asdict(error_split(confusion.counts)), boundary_iou=boundary.mean())
 
     @property
     def total(self) -> NDArray[np.int64]:
@@ -59,7 +62,8 @@ class MaskScorer:
         matrix = ConfusionMatrix(self._classes)
         matrix.counts += self.total
         named = isinstance(self._classes, ClassSet)
-        return replace((matrix if named else _shrink(matrix)).scores(), boundary_iou=self.boundary.mean())
+        scores = (matrix if named else _shrink(matrix)).scores()
+        return scores if math.isnan(scores.miou) else replace(scores, boundary_iou=self.boundary.mean())
 
 
 def _shrink(matrix: ConfusionMatrix) -> ConfusionMatrix:

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from recam.errors import DataError
 from recam.evaluation.ious import check_mask_values, class_ious, mean_over_present
-from recam.labels import IGNORE, ClassSet
+from recam.labels import BACKGROUND, IGNORE, PIXEL_BLOCK, ClassSet, mask_value
 from recam.types import Mask
+
+NOT_SCORED = "not scored: the true masks hold no pixel of any class"
+"""Instead of scores that say nothing: whatever is predicted least would win."""
 
 
 class ConfusionMatrix:
@@ -53,11 +56,14 @@ class ConfusionMatrix:
         check_mask_values(prediction, len(self.counts) - 1, "the prediction")
         check_mask_values(truth, len(self.counts) - 1, "the true mask")
         rows, columns = self.counts.shape
-        counted = truth != IGNORE
-        # The unsure value 255 becomes the last column.
-        predicted = np.minimum(prediction[counted], columns - 1)
-        code = truth[counted].astype(np.int64) * columns + predicted
-        self.counts += np.bincount(code, minlength=rows * columns).reshape(rows, columns)
+        ours, theirs = prediction.reshape(-1), truth.reshape(-1)
+        for start in range(0, theirs.size, PIXEL_BLOCK):
+            known = theirs[start : start + PIXEL_BLOCK]
+            counted = known != IGNORE
+            # The ignore value 255 becomes the last column.
+            predicted = np.minimum(ours[start : start + PIXEL_BLOCK][counted], columns - 1)
+            code = known[counted].astype(np.int64) * columns + predicted
+            self.counts += np.bincount(code, minlength=rows * columns).reshape(rows, columns)
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """The matrix of both sets of images. Raises `DataError` where their classes differ."""
@@ -68,16 +74,17 @@ class ConfusionMatrix:
         return both
 
     def scores(self) -> Scores:
-        """Everything that is computed from the counts."""
-        ious = class_ious(self.counts)  # (K+1,)
+        """Everything that is computed from the counts; NaN where the truth holds no pixel of any class, as all would be vacuous."""
         total = int(self.counts.sum())
+        scored = bool(self.counts[mask_value(0) :].any())
+        ious = class_ious(self.counts) if scored else np.full(len(self.counts), np.nan)  # (K+1,)
         return Scores(
             names=self.names,
             iou=tuple(ious.tolist()),
             miou=float(mean_over_present(ious)),
             # Per class F1 = 2·TP / (truths + predictions) = 2·IoU / (1 + IoU).
             f1=float(mean_over_present(2 * ious / (1 + ious))),
-            pixel_accuracy=float(np.trace(self.counts)) / total if total else math.nan,
+            pixel_accuracy=float(np.trace(self.counts)) / total if scored else math.nan,
             unsure=float(self.counts[:, -1].sum()) / total if total else math.nan,
             pixels=total,
             errors=error_split(self.counts),
@@ -130,7 +137,7 @@ def error_split(counts: NDArray[np.integer]) -> ErrorSplit:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well label maps agree with the truth; all in [0, 1], NaN where nothing was counted.
+    """How well label maps agree with the truth; all in [0, 1]. Scores are NaN where the truth holds no pixel of any class.
 
     Attributes:
         names: (K+1,) class names, background first.
@@ -155,6 +162,8 @@ class Scores:
     boundary_iou: float = math.nan
 
     def __str__(self) -> str:
+        if math.isnan(self.miou):
+            return f"{NOT_SCORED} ({BACKGROUND} is the background, {IGNORE} ignore, a class has 1 to {len(self.names) - 1})"
         rows = [(name, iou) for name, iou in zip(self.names, self.iou, strict=True)]
         rows += [("mIoU", self.miou), ("mean F1", self.f1), ("pixel accuracy", self.pixel_accuracy)]
         rows += [] if math.isnan(self.boundary_iou) else [("boundary IoU", self.boundary_iou)]

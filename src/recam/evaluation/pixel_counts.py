@@ -11,9 +11,6 @@ predictions/<model>/tally.npz, images.csv
 from __future__ import annotations
 
 import csv
-import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.cells import as_text, from_cell, table_text
 from recam.errors import StoreError
-from recam.files import atomic_write, write_bytes
+from recam.files import ARRAY_ERRORS, atomic_write, write_bytes
 
 TALLY = "tally.npz"
 IMAGES = "images.csv"
@@ -90,21 +88,25 @@ def read_tally(path: Path) -> Tally:
     """Read what `save_tally` wrote. Raises `StoreError` for a missing or damaged file."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Tally(file["thresholds"], file["counts"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            thresholds, counts = file["thresholds"], file["counts"]
+            square = counts.ndim == 4 and counts.shape[3] == counts.shape[2] + 1
+            if thresholds.dtype.kind != "f" or counts.dtype.kind != "i" or not square or counts.shape[:2] != (3, *thresholds.shape):
+                raise ValueError(f"thresholds {thresholds.shape} and counts {counts.shape} do not fit together")
+            if counts.size and counts.min() < 0:
+                raise ValueError("it counts less than no pixel")
+            return Tally(thresholds, counts)
+    except ARRAY_ERRORS as error:
         raise StoreError(f"{path} cannot be read as pixel counts ({error}). Delete it; `recam run` makes it again.") from error
 
 
 def save_image_scores(path: Path, rows: Sequence[ImageScore]) -> None:
-    """Write a CSV with a header, whole or not at all; unknown scores are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    """Write a CSV with a header, whole or not at all; unknown scores are empty, ids are text to a spreadsheet (see `recam.cells`)."""
     names = [field.name for field in fields(ImageScore)]
-    writer.writerow(names)
+    lines: list[list[object]] = [list(names)]
     for row in rows:
-        values = [getattr(row, name) for name in names]
-        writer.writerow(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
-    write_bytes(path, text.getvalue().encode())
+        values = [as_text(row.id), *(getattr(row, name) for name in names[1:])]
+        lines.append(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
+    write_bytes(path, table_text(lines).encode())
 
 
 def read_image_scores(path: Path) -> list[ImageScore]:
@@ -113,7 +115,7 @@ def read_image_scores(path: Path) -> list[ImageScore]:
         with path.open(encoding="utf-8", newline="") as file:
             return [
                 ImageScore(
-                    row["id"],
+                    from_cell(row["id"]),
                     int(row["labels"]),
                     float(row["miou"] or "nan"),
                     **{name: int(row[name]) for name in PIXELS},
@@ -121,5 +123,5 @@ def read_image_scores(path: Path) -> list[ImageScore]:
                 )
                 for row in csv.DictReader(file)
             ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
         raise StoreError(f"{path} cannot be read as scores of images ({error}). Delete it; `recam run` makes it again.") from error

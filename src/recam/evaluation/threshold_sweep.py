@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from recam.errors import DataError, RecipeError
 from recam.evaluation.ious import check_mask_values, class_ious, mean_over_present
-from recam.labels import BACKGROUND, IGNORE, mask_value
-from recam.types import Maps, Mask
+from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_value, row_blocks
+from recam.methods.thresholds import check_ignore
+from recam.types import Maps, Mask, check_maps
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 
@@ -59,6 +60,9 @@ class ThresholdSweep:
         self.thresholds = tuple(sorted(thresholds))
         if not self.thresholds:
             raise RecipeError("no threshold to try: give at least one in [0, 1].")
+        wrong = [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]
+        if wrong:
+            raise RecipeError(f"thresholds {wrong[:10]} are outside [0, 1], where class maps lie.")
         self.n_classes = n_classes
         self.histogram = np.zeros((n_classes + 1, n_classes, len(self.thresholds) + 1), np.int64)
         """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be added."""
@@ -78,11 +82,19 @@ class ThresholdSweep:
             ignore: (H, W), pixels without a prediction: they are missing from their class.
 
         Raises:
-            DataError: maps and mask of different sizes, or mask values that are no class.
+            DataError: maps and mask of different sizes, or mask values that are no class; maps that are not finite or outside [0, 1]; class
+                indices that are none, or not one for each map.
         """
+        check_maps(maps)
+        indices = check_class_indices(class_indices, len(maps), self.n_classes)
+        check_ignore(ignore, maps)
         if maps.shape[1:] != truth.shape:
             raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
         check_mask_values(truth, self.n_classes, "the true mask")
+        for rows in row_blocks((truth.shape[0], truth.shape[1])):
+            self._count(maps[:, rows], indices, truth[rows], None if ignore is None else ignore[rows])
+
+    def _count(self, maps: Maps, indices: NDArray[np.int64], truth: Mask, ignore: NDArray[np.bool_] | None) -> None:
         counted = truth != IGNORE
         if ignore is not None:
             self.unsure += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
@@ -98,7 +110,7 @@ class ThresholdSweep:
         exceeded = np.searchsorted(self._edges, largest.astype(np.float32, copy=False), side="left")  # (pixels,): thresholds < largest
         code = (rows * planes + winner[counted]) * levels + exceeded
         counts = np.bincount(code, minlength=(self.n_classes + 1) * planes * levels).reshape(-1, planes, levels)
-        for plane, class_index in enumerate(class_indices):
+        for plane, class_index in enumerate(indices):
             self.histogram[:, class_index] += counts[:, plane]
 
     def confusion(self) -> NDArray[np.int64]:
@@ -115,10 +127,11 @@ class ThresholdSweep:
         return np.concatenate([self.confusion(), unsure], 2)
 
     def best(self) -> OracleThreshold:
-        """The oracle threshold. Raises `DataError` before any pixel has been counted."""
-        if not (self.histogram.any() or self.unsure.any()):
+        """The oracle threshold. Raises `DataError` where no pixel of any class has been counted: empty masks would then score best."""
+        if not (self.histogram[mask_value(0) :].any() or self.unsure[mask_value(0) :].any()):
             raise DataError(
-                "no labelled pixel has been counted, so no threshold is better than another: check that the true masks are not all 255."
+                "the true masks hold no pixel of any class, so no threshold is better than another: check that they are not all"
+                f" {BACKGROUND} (background) and {IGNORE} (ignore)."
             )
         curve = mean_over_present(class_ious(self.counts()))  # (T,)
         index = int(curve.argmax())

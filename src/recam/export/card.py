@@ -6,6 +6,7 @@ Says what data a network comes from, never where they lay: of every path only th
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -116,18 +117,18 @@ def without_places(settings: Any) -> Any:
 
 
 def render_card(card: Mapping[str, Any]) -> str:
-    """The card as Markdown."""
+    """The card as Markdown. Names of classes, files and data are text in it, whatever they hold: no HTML, no links, no further lines."""
     kind = card["kind"]
     check = card["check"]
     lines = [
-        f"# {card['file']}",
+        f"# {_text(card['file'])}",
         "",
         f"A {'segmentation network' if kind == 'segmenter' else 'multi-label classifier with class maps'} made by recam, as ONNX.",
         "",
-        f"- Network: {', '.join(f'{key} {value}' for key, value in card['network'].items())}",
-        f"- Data: {card['data']['location']}" + _count(card["data"]["training_images"], ", {} training images"),
-        f"- Learned from: {card['supervision']['labels']}",
-        *(f"- {note}" for note in card["supervision"]["notes"]),
+        f"- Network: {_text(', '.join(f'{key} {value}' for key, value in card['network'].items()))}",
+        f"- Data: {_text(card['data']['location'])}" + _count(card["data"]["training_images"], ", {} training images"),
+        f"- Learned from: {_text(card['supervision']['labels'])}",
+        *(f"- {_text(note)}" for note in card["supervision"]["notes"]),
         f"- SHA-256: `{card['sha256']}` ({card['bytes'] / 1e6:.1f} MB)",
         f"- Against PyTorch: differs by at most {check['max_difference']:.1e} at {len(check['cases'])} batches and sizes "
         f"(allowed: {check['tolerance']:g} of the largest output)",
@@ -153,16 +154,16 @@ def render_card(card: Mapping[str, Any]) -> str:
         "",
         "## Made by",
         "",
-        "```sh",
+        f"{_fence(card['command'])}sh",
         card["command"],
-        "```",
+        _fence(card["command"]),
         "",
-        f"Packages: {', '.join(f'{name} {version}' for name, version in card['run']['packages'].items())}. All settings are in "
+        f"Packages: {_text(', '.join(f'{name} {version}' for name, version in card['run']['packages'].items()))}. All settings are in "
         f"`{card['kind']}.json`.",
         "",
         "## Licence",
         "",
-        *(f"- {note}" for note in card["licence"]),
+        *(f"- {_text(note)}" for note in card["licence"]),
         "",
     ]
     return "\n".join(lines)
@@ -191,12 +192,23 @@ def _as_toml(value: Any) -> str:
     return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)
 
 
+def _text(value: object) -> str:
+    """As text in Markdown: what would start HTML, a link, code, emphasis or a table is escaped, white space of any kind is one space."""
+    marked = re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(str(value).split()))
+    return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _fence(content: str) -> str:
+    """Backticks around a block of code, more than any row of them in it."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", content)), default=0))
+
+
 def _numbered(names: list[str], start: int = 1) -> str:
-    return ", ".join(f"{number} {name}" for number, name in enumerate(names, start=start))
+    return ", ".join(f"{number} {_text(name)}" for number, name in enumerate(names, start=start))
 
 
 def _thresholds(card: Mapping[str, Any]) -> str:
-    own = [f"{name} {threshold:.2f}" for name, threshold in card["class_thresholds"].items()]
+    own = [f"{_text(name)} {threshold:.2f}" for name, threshold in card["class_thresholds"].items()]
     return f"{card['threshold']:.2f}" + (f"; of single classes {', '.join(own)}" if own else "")
 
 
@@ -207,10 +219,11 @@ def _count(number: int | None, told: str) -> str:
 def _score_lines(found: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, one in found.items():
-        lines.append(f"- {name} ({one['images']}): {100 * one['miou']:.2f} mIoU" if one.get("miou") is not None else f"- {name}: none")
+        title = _text(name)
+        lines.append(f"- {title} ({one['images']}): {100 * one['miou']:.2f} mIoU" if one.get("miou") is not None else f"- {title}: none")
         ious = {each: value for each, value in (one.get("iou") or {}).items() if value is not None}
         if ious:
-            lines.append("  - IoU: " + ", ".join(f"{each} {100 * value:.1f}" for each, value in ious.items()))
+            lines.append("  - IoU: " + ", ".join(f"{_text(each)} {100 * value:.1f}" for each, value in ious.items()))
         # Runs scored by an earlier version tell of none.
         errors = {each: value for each, value in (one.get("errors") or {}).items() if value is not None}
         if errors:

@@ -25,8 +25,8 @@ FILE = "annotations.json"
 @formats.register("coco")
 def write_coco(masks: MaskSet, folder: Path) -> int:
     """Write ``annotations.json``; photos belong into ``images/`` beside it."""
-    unsure = f"are the class {masks.ignore_as!r}" if masks.ignore_as else "belong to no annotation"
-    info = {"description": f"Masks of recam: one annotation a class and image; unsure pixels (255) {unsure}."}
+    ignored = f"are the class {masks.ignore_as!r}" if masks.ignore_as else "belong to no annotation"
+    info = {"description": f"Masks of recam: one annotation per class and image; ignore pixels (255) {ignored}."}
     categories = [{"id": value, "name": name, "supercategory": ""} for value, name in masks.named.items()]
     with text_file(folder / FILE) as file:
         head = {"info": info, "licenses": [], "categories": categories}

@@ -33,8 +33,8 @@ def write_cvat(masks: MaskSet, folder: Path) -> int:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n')
         file.write(f"      <name>recam</name>\n      <size>{len(masks.items)}</size>\n      <mode>annotation</mode>\n      <labels>\n")
         for name, colour in colours.items():
-            told = f"<name>{escape(name)}</name><color>{colour}</color><type>{kind}</type><attributes></attributes>"
-            file.write(f"        <label>{told}</label>\n")
+            parts = f"<name>{escape(name)}</name><color>{colour}</color><type>{kind}</type><attributes></attributes>"
+            file.write(f"        <label>{parts}</label>\n")
         file.write("      </labels>\n    </task>\n  </meta>\n")
         for number, item in enumerate(masks.each("cvat")):
             height, width = item.size
@@ -42,8 +42,8 @@ def write_cvat(masks: MaskSet, folder: Path) -> int:
             for region in masks.regions(item):
                 shapes += 1
                 for attributes in _polygons(region.polygons) if kind == "polygon" else [_mask(region.binary)]:
-                    told = f'label={quoteattr(region.name)} source="auto" occluded="0" {attributes} z_order="0"'
-                    file.write(f"    <{kind} {told}></{kind}>\n")
+                    shape = f'label={quoteattr(region.name)} source="auto" occluded="0" {attributes} z_order="0"'
+                    file.write(f"    <{kind} {shape}></{kind}>\n")
             file.write("  </image>\n")
         file.write("</annotations>\n")
     return shapes

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import numpy as np
-import PIL.Image
 
 from recam.data.images import read_mask
 from recam.errors import DataError
 from recam.export.outlines import Loop, outlines
 from recam.export.shapes import Binary
 from recam.files import atomic_write
-from recam.labels import BACKGROUND, IGNORE, ClassSet
+from recam.labels import BACKGROUND, IGNORE, ClassSet, present_values
 from recam.progress import Progress
 from recam.registry import Registry
 from recam.types import Mask, Source
@@ -34,18 +33,14 @@ class MaskItem:
         mask: the file.
         image_name: file name of the photo, from the images' folder on; where no photo is known the id with ``.jpg``.
         image: reads the photo; None where it is not known.
+        size: (H, W) of the mask, and of the photo; formats are given items that were read once, and know it.
     """
 
     id: str
     mask: Path
     image_name: str
     image: Source | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the mask, from the head of its file."""
-        with PIL.Image.open(self.mask) as picture:
-            return picture.height, picture.width
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +71,7 @@ class MaskSet:
         shapes: run lengths, or polygons, where a format has both.
         simplify: how far (pixels) polygons may be from the outlines of the pixels; 0: they fill just these.
         image_prefix: put before the names of photos where a format refers to them by address.
+        values: that occur in any of the masks.
     """
 
     items: Sequence[MaskItem]
@@ -84,6 +80,7 @@ class MaskSet:
     shapes: Shapes = "rle"
     simplify: float = 0.0
     image_prefix: str = ""
+    values: frozenset[int] = frozenset()
 
     @property
     def named(self) -> dict[int, str]:
@@ -92,14 +89,10 @@ class MaskSet:
         return {**named, IGNORE: self.ignore_as} if self.ignore_as else named
 
     def read(self, item: MaskItem) -> Mask:
-        """The (H, W) mask. Raises `DataError` for values that are no class."""
+        """The (H, W) mask. Raises `DataError` where it is not the one that was checked before."""
         mask = read_mask(item.mask)
-        strange = [value for value in _values(mask) if len(self.classes) < value < IGNORE]
-        if strange:
-            raise DataError(
-                f"{item.mask} holds the mask values {', '.join(map(str, strange))}, but there are {len(self.classes)} classes. Give the"
-                " classes that the masks were made with."
-            )
+        if mask.shape != item.size or not self.values.issuperset(present_values(mask)):
+            raise DataError(f"{item.mask} changed while it was exported. Run the same command again.")
         return mask
 
     def regions(self, item: MaskItem) -> Iterator[Region]:
@@ -107,7 +100,7 @@ class MaskSet:
         mask, named = self.read(item), self.named
         shown = np.where(np.isin(mask, list(named)), mask, np.uint8(BACKGROUND))
         polygons = outlines(shown, self.simplify) if self.shapes == "polygons" else {}
-        for value in _values(shown):
+        for value in present_values(shown):
             if value != BACKGROUND:
                 yield Region(value, named[value], mask == value, polygons.get(value, []))
 
@@ -144,7 +137,3 @@ def write_rows(file: TextIO, rows: Iterator[Any]) -> int:
         count += 1
     file.write("\n]")
     return count
-
-
-def _values(mask: Mask) -> list[int]:
-    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()

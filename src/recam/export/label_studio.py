@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from recam.export.formats import MaskSet, Region, formats, text_file, write_rows
@@ -41,15 +42,24 @@ def _tasks(masks: MaskSet, counted: list[int]) -> Iterator[dict[str, Any]]:
     for item in masks.each("label-studio"):
         result = [shape for region in masks.regions(item) for shape in _shapes(region)]
         counted.append(len({shape["id"].partition("-")[0] for shape in result}))
-        yield {"data": {"image": f"{prefix}{item.image_name}"}, "predictions": [{"model_version": "recam", "result": result}]}
+        yield {"data": {"image": address(prefix, item.image_name)}, "predictions": [{"model_version": "recam", "result": result}]}
+
+
+def address(prefix: str, name: str) -> str:
+    """Where Label Studio finds a photo: signs that mean something in an address (``# % & + ?``), spaces and letters beyond ASCII are
+    percent-encoded as UTF-8, as Label Studio's own storages do; ``/`` stays. Keys of a bucket (``s3://``, ``gs://``) are no addresses
+    and stay as they are."""
+    scheme, found, _ = prefix.partition("://")
+    is_key = found and scheme.lower() not in ("http", "https", "file")
+    return prefix + (name if is_key else quote(name, safe="/"))
 
 
 def _shapes(region: Region) -> Iterator[dict[str, Any]]:
     height, width = region.binary.shape
     common = {"from_name": "mask", "to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
     if not region.polygons:
-        told = {"format": "rle", "rle": brush_runs(region.binary), "brushlabels": [region.name]}
-        yield {"id": f"{region.value}", "type": "brushlabels", "value": told, **common}
+        value = {"format": "rle", "rle": brush_runs(region.binary), "brushlabels": [region.name]}
+        yield {"id": f"{region.value}", "type": "brushlabels", "value": value, **common}
     for number, loop in enumerate(region.polygons):
-        told = {"points": [[100 * x / width, 100 * y / height] for x, y in loop.tolist()], "polygonlabels": [region.name]}
-        yield {"id": f"{region.value}-{number}", "type": "polygonlabels", "value": told, **common}
+        value = {"points": [[100 * x / width, 100 * y / height] for x, y in loop.tolist()], "polygonlabels": [region.name]}
+        yield {"id": f"{region.value}-{number}", "type": "polygonlabels", "value": value, **common}

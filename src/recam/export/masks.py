@@ -6,24 +6,22 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from recam.data.catalog import open_catalog
-from recam.data.images import IMAGE_ENDINGS, ImageFile, write_png
-from recam.data.mask_folder import find_masks, read_classes, without_background
-from recam.errors import DataError, RecamError, RecipeError, StoreError, near_matches
+from recam.data.images import ImageFile, write_png
+from recam.data.mask_folder import find_masks
+from recam.errors import Problem, RecipeError, data_error, near_matches
 from recam.export import coco, cvat, label_studio, voc  # noqa: F401 (enter the formats)
+from recam.export.checks import clashing_files, name_problems, place_problems, read_all, shortened
 from recam.export.formats import MaskItem, MaskSet, Shapes, formats
-from recam.files import atomic_write
-from recam.labels import ClassSet
-from recam.runfolder.store import RunFolder, read_json
-from recam.types import Source
+from recam.export.sources import PARTS, Photos, find_classes, find_photos, find_run, name_key, photos_of_run
+from recam.export.staging import staged
+from recam.files import atomic_write, checked_path, require_folder
 
-PARTS = {"masks": ("masks",), "predictions": ("predictions/pseudo", "predictions/truth")}
-"""What of a run may be written: its pseudo masks, or what its segmentation model made of the held-out images."""
 _SHAPES = ("rle", "polygons")
-_TOLD = 5
+_LISTED = 50
+"""Problems in one message."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class MaskExport:
         output: the folder.
         format: name of the format.
         masks: number of masks.
-        shapes: classes of images written, one shape each (polygons count once a class and image).
+        shapes: one per class and image, however many polygons it has.
         images: photos copied beside.
     """
 
@@ -71,7 +69,7 @@ def export_masks(
 
     Args:
         source: a run folder, or a folder of masks, e.g. what `recam.predict` wrote.
-        output: folder to write to; `source` cannot be it.
+        output: folder to write to, outside the masks and photos that are read; its files are there all at once, or none is.
         to: ``voc``, ``coco``, ``cvat`` or ``label-studio``.
         images: folder of the photos, whose names from there on are those of the masks; a run knows its own.
         classes: names of mask values 1…K, or the file that lists them; a run and a folder of `recam.predict` know their own.
@@ -85,40 +83,68 @@ def export_masks(
 
     Raises:
         RecipeError: unknown format, part or kind of shapes; `simplify` below 0; an option that the format does not read.
-        DataError: no masks, no classes, photos missing or not to be found, values outside the classes.
-        StoreError: a run without such masks.
+        DataError: no masks or no classes; or, all at once: photos that are missing, several of one name or of another size than their
+            masks, masks or photos that cannot be read, values outside the classes, names that the format cannot hold.
+        StoreError: a run without such masks, or an output that cannot be written.
     """
     write = formats[to]
     for given, known, what in ((part, PARTS, "part"), (shapes, _SHAPES, "kind of shapes")):
         if given not in known:
             raise RecipeError(f"unknown {what} {given!r}.{near_matches(given, known)}")
-    _refuse_unread(to, shapes, simplify, image_prefix)
-    root, target = Path(source), Path(output)
-    if target.resolve() == root.resolve():
-        raise DataError(f"{target} holds the masks themselves. Name another folder with -o.")
+    _refuse_unread(to, shapes, simplify, ignore_as, image_prefix)
+    root, target = checked_path(source), Path(output)
+    require_folder(target)
     is_run = (root / "run.json").is_file()
-    folder, named = _find_run(root, part) if is_run else (root, _find_classes(root, classes))
+    folder, classes_of = find_run(root, part) if is_run else (root, find_classes(root, classes))
     found, twice = find_masks(folder)
-    if twice:
-        raise DataError(f"names of masks in {folder} occur twice ({'; '.join(twice[:_TOLD])}). Keep one of each.")
-    photos = _find_images(Path(images)) if images else _images_of_run(root) if is_run else {}
-    missing = sorted(found.keys() - photos.keys())
-    if missing and (photos or to != "voc" or copy_images):
-        where = f"in {images}" if images else "in the run's data set" if is_run else "as no folder of photos was given"
-        raise DataError(
-            f"{len(missing)} of {len(found)} masks have no photo {where} ({', '.join(missing[:_TOLD])}{', …' * (len(missing) > _TOLD)})."
-            " Name the folder of the photos with --images."
-        )
-    items = [MaskItem(name, path, *photos.get(name, (f"{name}.jpg", None))) for name, path in found.items()]
-    masks = MaskSet(sorted(items, key=lambda item: item.image_name), named, ignore_as, shapes, simplify, image_prefix)
-    if ignore_as is not None and ignore_as in named:
-        raise DataError(f"ignore_as: {ignore_as!r} is a class already. Give 255 another name.")
-    written = write(masks, target)
-    copied = _copy_images(masks, target, to) if copy_images else 0
-    return MaskExport(target, to, len(items), written, copied)
+    problems = [Problem("same-name", str(folder), f"{pair} are masks of one name. Keep one of each.") for pair in twice]
+    photos = find_photos(Path(images), found.values()) if images else photos_of_run(root) if is_run else Photos()
+    items, unmatched = _match(found, photos, required=to != "voc" or copy_images or bool(photos.by_key))
+    problems += unmatched
+    items, values, unread = read_all(items, classes_of)
+    masks = MaskSet(items, classes_of, ignore_as, shapes, simplify, image_prefix, values)
+    if ignore_as in classes_of:
+        problems.append(Problem("class-name", f"ignore_as {ignore_as!r}", "is a class already. Give 255 another name."))
+    problems += [*unread, *name_problems(items, masks.named.values()), *(voc.name_problems(masks) if to == "voc" else ())]
+    if copy_images and to != "voc":
+        problems += clashing_files(items, [item.image_name for item in items])
+    within = [voc.MASKS] * (to == "voc") + [voc.IMAGES if to == "voc" else "images"] * copy_images
+    problems += place_problems(items, target, within, folder, Path(images) if images else None)
+    if problems:
+        raise data_error(problems, _LISTED, "fix these and run the same command again")
+    with staged(target) as stage:
+        shape_count = write(masks, stage)
+        copied = _copy_images(masks, stage, to) if copy_images else 0
+    return MaskExport(target, to, len(items), shape_count, copied)
 
 
-def _refuse_unread(to: str, shapes: Shapes, simplify: float, image_prefix: str) -> None:
+def _match(found: dict[str, Path], photos: Photos, required: bool) -> tuple[list[MaskItem], list[Problem]]:
+    """Masks with their photos in the order of these; where names cannot be told apart, or a required photo is not there, problems."""
+    items, missing, first, problems = [], [], dict[str, str](), []
+    for name, path in found.items():
+        key = name_key(name)
+        if key in first:
+            message = f"has the same name as {first[key]!r} but for how accents are written. Keep one of them."
+            problems.append(Problem("same-name", str(path), message))
+            continue
+        first[key] = name
+        photo = photos.by_key.get(key)
+        if photo is None:
+            missing.append(name)
+            items.append(MaskItem(name, path, f"{name}.jpg", None))
+            continue
+        if key in photos.twice:
+            several = " and ".join([photo.name, *photos.twice[key]])
+            message = f"is the mask of several photos {photos.where} ({several}). Keep one of them, or rename the others."
+            problems.append(Problem("several-photos", str(path), message))
+        items.append(MaskItem(str(PurePosixPath(photo.name).with_suffix("")), path, photo.name, photo.image))
+    if missing and required:
+        message = f"{len(missing)} of {len(found)} masks have no photo {photos.where} ({shortened(sorted(missing))})."
+        problems.append(Problem("missing-photo", "photos", f"{message} Name the folder of the photos with --images."))
+    return sorted(items, key=lambda item: item.image_name), problems
+
+
+def _refuse_unread(to: str, shapes: Shapes, simplify: float, ignore_as: str | None, image_prefix: str) -> None:
     """Raises `RecipeError` with all options that would do nothing, or make no sense."""
     problems = []
     if not 0 <= simplify < math.inf:
@@ -129,65 +155,21 @@ def _refuse_unread(to: str, shapes: Shapes, simplify: float, image_prefix: str) 
         problems.append(f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format.")
     elif simplify > 0 and shapes != "polygons":
         problems.append(f"simplify = {simplify} makes polygons simpler: ask for them as well (--shapes polygons), or leave it out.")
+    if ignore_as is not None and not ignore_as.strip():
+        problems.append("ignore_as is empty: name the class that 255 becomes, or leave it out.")
     if image_prefix and to != "label-studio":
         problems.append(f"image_prefix = {image_prefix!r} is for label-studio: leave it out.")
     if problems:
         raise RecipeError("\n".join(problems))
 
 
-def _find_run(root: Path, part: str) -> tuple[Path, ClassSet]:
-    folder = RunFolder(root)
-    done = set(folder.done_stages())
-    stage = next((name for name in PARTS[part] if name in done), None)
-    if stage is None:
-        raise StoreError(f"{root} has no {part} yet. Run `recam run` on it to the end first.")
-    record = folder.stage(stage)
-    return record.path, ClassSet(tuple(record.record["inputs"]["classes"]))
-
-
-def _find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> ClassSet:
-    if isinstance(classes, str | Path):
-        return read_classes(classes)
-    if classes is not None:
-        return ClassSet(without_background(classes))
-    if (folder / "predict.json").is_file():
-        return ClassSet(tuple(read_json(folder / "predict.json")["classes"]))
-    raise DataError(f"nothing tells what the values of the masks in {folder} mean. Give --classes classes.txt, one name a line.")
-
-
-def _find_images(folder: Path) -> dict[str, tuple[str, Source | None]]:
-    """(file name, photo) by name without ending."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Name the folder of the photos.")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
-    inner = [(path.relative_to(folder), path) for path in files]
-    return {name.with_suffix("").as_posix(): (name.as_posix(), ImageFile(path)) for name, path in inner}
-
-
-def _images_of_run(root: Path) -> dict[str, tuple[str, Source | None]]:
-    """Photos of the run's data set by id; none where it is not there any more, which the caller tells."""
-    settings = read_json(root / "run.json")["recipe"]["data"]
-    try:
-        catalog = open_catalog(settings["location"], settings["classes"], **settings["options"])
-        samples = [sample for split in _splits(catalog, settings) for sample in catalog.samples(split)]
-    except RecamError:
-        return {}
-    return {sample.id: (_file_name(sample.id, sample.image), sample.image) for sample in samples}
-
-
-def _splits(catalog: Any, settings: dict[str, Any]) -> list[str]:
-    chosen = [settings[role] or getattr(catalog.roles, role) for role in ("train", "score", "val")]
-    return [split for split in dict.fromkeys(chosen) if split]
-
-
-def _file_name(sample_id: str, image: Source) -> str:
-    """Photos keep their ending; drawn pictures are PNGs."""
-    return f"{sample_id}{image.path.suffix if isinstance(image, ImageFile) else '.png'}"
+def _photo_place(item: MaskItem, to: str) -> Path:
+    return voc.image_place(item) if to == "voc" else Path("images", item.image_name)
 
 
 def _copy_images(masks: MaskSet, folder: Path, to: str) -> int:
     for item in masks.each("photos"):
-        place = folder / (voc.image_place(item) if to == "voc" else Path("images", item.image_name))
+        place = folder / _photo_place(item, to)
         if isinstance(item.image, ImageFile):
             with atomic_write(place) as temporary:
                 shutil.copyfile(item.image.path, temporary)

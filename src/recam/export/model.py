@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from recam.errors import DependencyError, ExportError, first_line
 from recam.export.card import describe_model, render_card
 from recam.export.tracing import make_traceable, rolling_freely
-from recam.files import atomic_write, write_bytes
+from recam.files import atomic_write, require_folder, write_bytes
 from recam.inference.onnx_session import open_session
 from recam.inference.run_models import RunModels, find_models
 from recam.inference.tta import asking_of
@@ -108,6 +108,7 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
         ExportError: a network that cannot be traced, or whose outputs differ; nothing is written of it.
     """
     _require_onnx()
+    require_folder(output)
     models = find_models(run)
     written = []
     if models.segmenter:

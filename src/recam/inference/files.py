@@ -7,20 +7,20 @@ tells. Another model or way of seeing is refused there, unless it may overwrite.
 from __future__ import annotations
 
 import io
-import os
-import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recam.data.catalog import PassedOver
+from recam.data.found_images import FoundImages, find_images
 from recam.data.images import IMAGE_ENDINGS, read_image, write_mask, write_png
 from recam.data.mask_folder import OVERLAY
-from recam.errors import DataError, Problem, RecamError, StoreError
-from recam.files import write_bytes
+from recam.errors import DataError, Problem, RecamError, StoreError, data_error, printable
+from recam.files import require_folder, write_bytes
 from recam.inference.onnx_predictor import ExportedPredictor, is_exported
 from recam.inference.prediction import Model, Prediction
 from recam.inference.settings import InferenceSettings, Refinement
@@ -30,8 +30,6 @@ from recam.visualize import overlay_mask
 
 PROBABILITIES = "_probabilities.npz"
 REPORT = "predict.json"
-LISTED = "-"
-"""Instead of a file: the list of files on standard input, one a line."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class PredictReport:
         skipped: files that an earlier call had done.
         images_per_class: how many masks of this call hold each class.
         images_per_second: reading, predicting and writing of this call; None where it did nothing.
-        problems: files that could not be read.
+        problems: files and folders that could not be read.
+        passed_over: what lies in the input and is not predicted: files with other endings, hidden files, the output folder.
     """
 
     output: Path
@@ -53,13 +52,16 @@ class PredictReport:
     images_per_class: dict[str, int]
     images_per_second: float | None
     problems: tuple[Problem, ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
     def __str__(self) -> str:
         speed = "" if self.images_per_second is None else f", {self.images_per_second:.1f} images/s"
         lines = [f"{self.images} masks and overlays in {self.output}{speed}"]
         lines += [f"{self.skipped} were there already (--overwrite makes them again)"] * bool(self.skipped)
         lines += [f"  {name}: in {count}" for name, count in self.images_per_class.items() if count]
-        lines += [f"{len(self.problems)} files could not be read:"] * bool(self.problems)
+        lines += ["Passed over:"] * bool(self.passed_over)
+        lines += [f"  {entry}" for entry in self.passed_over]
+        lines += [f"{len(self.problems)} could not be read:"] * bool(self.problems)
         lines += [f"  {problem.where}: {problem.message}" for problem in self.problems]
         return "\n".join(lines)
 
@@ -70,6 +72,7 @@ class PredictReport:
             "skipped": self.skipped,
             "images_per_class": self.images_per_class,
             "images_per_second": self.images_per_second,
+            "passed_over": [entry.as_dict() for entry in self.passed_over],
             "problems": [problem.as_dict() for problem in self.problems],
         }
 
@@ -88,7 +91,7 @@ def predict(
     overwrite: bool = False,
     onnx: bool | None = None,
 ) -> PredictReport:
-    """Write ``NAME.png`` (palette mask) and ``NAME_overlay.png`` for each image; sub-folders are kept. Bad files are told at the end.
+    """Write ``NAME.png`` (palette mask) and ``NAME_overlay.png`` for each image; sub-folders are kept. Bad files are reported at the end.
 
     Args:
         run: a run folder, or what `recam.export_model` wrote.
@@ -101,14 +104,17 @@ def predict(
         onnx: whether `run` holds exported networks; None looks.
 
     Raises:
-        DataError: no image at all, two images that would write the same file, or masks that would be written over images.
+        DataError: no image at all; two images that would write the same file, masks that would be written over images, or an output that is
+            the folder of the images itself.
         StoreError: no such run; results of another model or another way of seeing in `output`.
     """
     places = [images] if isinstance(images, str | Path) else list(images)
-    found = list(find_images(places))
-    if not found:
-        raise DataError(f"no image in {', '.join(str(place) for place in places)}; looked for {', '.join(IMAGE_ENDINGS)}.")
     root = Path(output)
+    require_folder(root)
+    searched = find_images(places, root)
+    found = searched.images
+    if not found:
+        raise _no_image(places, searched)
     endings = (".png", f"{OVERLAY}.png", *([PROBABILITIES] if probabilities else []))
     _refuse_collisions(found, root, endings)
     model, settings = _open(run, scales, flip, device, window, refine, probabilities, onnx)
@@ -118,7 +124,7 @@ def predict(
             (root / f"{target}.png").unlink(missing_ok=True)
     todo = [one for one in found if not _is_done(root, one[1], endings)]
     write_json(root / REPORT, identity)
-    problems: list[Problem] = []
+    problems, unread = list(searched.problems), 0
     counts = dict.fromkeys(model.classes, 0)
     with Progress("predict", len(found), len(found) - len(todo)) as progress:
         for path, target in todo:
@@ -126,7 +132,8 @@ def predict(
                 image = read_image(path)
                 prediction = model(image)
             except RecamError as error:
-                problems.append(Problem("unreadable-image", str(path), str(error)))
+                problems.append(Problem("unreadable-image", printable(path), printable(error)))
+                unread += 1
             else:
                 # The mask comes last: where it is, the others are.
                 if probabilities:
@@ -137,44 +144,16 @@ def predict(
                     counts[name] += 1
             progress.advance()
         speed = progress.speed if todo else None
-    report = PredictReport(root, len(todo) - len(problems), len(found) - len(todo), counts, speed, tuple(problems))
+    report = PredictReport(root, len(todo) - unread, len(found) - len(todo), counts, speed, tuple(problems), searched.passed_over)
     write_json(root / REPORT, {**identity, "report": report.as_dict()})
     return report
 
 
-def find_images(places: Sequence[str | Path]) -> Iterator[tuple[Path, Path]]:
-    """(file, its name below the output folder without ending) of files, folders, patterns and ``-``.
-
-    Raises:
-        DataError: a place that is none of these, or names nothing.
-    """
-    for place in places:
-        path = Path(place)
-        if str(place) == LISTED:
-            names = [line.strip() for line in sys.stdin]
-            yield from _below_common_folder([Path(name) for name in names if name])
-        elif path.is_dir():
-            files = sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGE_ENDINGS and one.is_file())
-            yield from ((one, one.relative_to(path).with_suffix("")) for one in files)
-        elif path.is_file():
-            yield path, Path(path.stem)
-        elif any(sign in str(place) for sign in "*?["):
-            # The pattern begins where the first part with a sign does.
-            parts = path.parts
-            start = next(index for index, part in enumerate(parts) if any(sign in part for sign in "*?["))
-            files = sorted(Path(*parts[:start]).glob(str(Path(*parts[start:]))))
-            yield from _below_common_folder([one for one in files if one.suffix.lower() in IMAGE_ENDINGS and one.is_file()])
-        else:
-            raise DataError(f"{place} is neither a file nor a folder.")
-
-
-def _below_common_folder(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Names from the deepest folder on that all files share."""
-    if files:
-        # Not resolved: behind a link, a file keeps the name that it was given by.
-        whole = [file.absolute() for file in files]
-        folder = os.path.commonpath([file.parent for file in whole])
-        yield from ((file, one.relative_to(folder).with_suffix("")) for file, one in zip(files, whole, strict=True))
+def _no_image(places: Sequence[str | Path], searched: FoundImages) -> DataError:
+    if searched.problems:
+        return data_error(searched.problems, rest="correct these first")
+    beside = "".join(f" {entry}" for entry in searched.passed_over)
+    return DataError(f"no image in {', '.join(str(place) for place in places)}; looked for {', '.join(IMAGE_ENDINGS)}.{beside}")
 
 
 def _open(
@@ -198,11 +177,20 @@ def _open(
 
 
 def _refuse_collisions(found: Sequence[tuple[Path, Path]], root: Path, endings: Sequence[str]) -> None:
-    counted = Counter(root / f"{target}{ending}" for _, target in found for ending in endings)
-    doubled = sorted(str(path) for path, count in counted.items() if count > 1)
+    writers: dict[str, list[str]] = {}
+    for path, target in found:
+        for ending in endings:  # composed: names that differ in spelling alone are one file on some systems
+            writers.setdefault(unicodedata.normalize("NFC", str(root / f"{target}{ending}")), []).append(str(path))
+    results = {Path(name).resolve() for name in writers}
+    own = [str(path) for path, _ in found if root.is_dir() and path.resolve().is_relative_to(root.resolve())]
+    doubled = [f"{name} of {' and '.join(paths[:3])}" for name, paths in sorted(writers.items()) if len(paths) > 1]
+    if doubled and own:
+        raise DataError(
+            f"the output {root} lies in the input: {len(own)} of the images are files in it (first: {own[0]}). Leave them out, or name a"
+            " different folder with -o."
+        )
     if doubled:
-        raise DataError(f"several images would write the same file ({', '.join(doubled[:5])}). Predict them into different folders.")
-    results = {path.resolve() for path in counted}
+        raise DataError(f"several images would write the same file ({'; '.join(doubled[:5])}). Predict them into different folders.")
     lost = sorted(str(path) for path, _ in found if path.resolve() in results)
     if lost:
         raise DataError(f"masks would be written over images ({', '.join(lost[:5])}). Predict into a different folder.")

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from recam.data.images import read_image
+from recam.data.arrays import ImageLike, as_image, as_images
 from recam.errors import RecipeError, StoreError
+from recam.inference.exported_card import read_card
 from recam.inference.onnx_session import open_session
 from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
 from recam.inference.settings import InferenceSettings, Refinement
 from recam.inference.windows import make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
-from recam.runfolder.store import read_json
 from recam.types import Image
 
 KINDS = ("segmenter", "classifier")
@@ -62,7 +62,7 @@ class ExportedPredictor:
         if not is_exported(folder):
             raise StoreError(f"{folder} holds no exported network. Name the folder that `recam export model RUN -o` was given.")
         self.kind = next(kind for kind in KINDS if Path(folder, f"{kind}.onnx").is_file() and Path(folder, f"{kind}.json").is_file())
-        self.card = read_json(Path(folder, f"{self.kind}.json"))
+        self.card = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=self.kind == "classifier")
         self.classes = tuple(self.card["classes"])
         self.keep = keep_planes
         if window and self.kind == "classifier":
@@ -73,9 +73,16 @@ class ExportedPredictor:
         self.settings = InferenceSettings(**{**chosen, "window": own["window"] if window is None else window or None})
         make_refinement(self.settings.refine)
         network = Path(folder, f"{self.kind}.onnx")
-        if hashlib.sha256(network.read_bytes()).hexdigest() != self.card["sha256"]:
+        try:
+            content = network.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{network} cannot be read ({error.strerror}). Export it again, or give read permission.") from error
+        if hashlib.sha256(content).hexdigest() != self.card["sha256"]:
             raise StoreError(f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again.")
         self._session = open_session(network, device)
+        planes = self._session.get_outputs()[0].shape[1]  # logits: background first in a segmenter's
+        if planes != len(self.classes) + (self.kind == "segmenter"):
+            raise StoreError(f"{self.kind}.json names {len(self.classes)} classes, but {network} has {planes} outputs. Export both again.")
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -90,9 +97,19 @@ class ExportedPredictor:
         own: dict[str, float] = self.card.get("class_thresholds", {})
         return own
 
-    def __call__(self, image: Image | str | Path) -> Prediction:
+    @overload
+    def __call__(self, image: ImageLike) -> Prediction: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+
+    def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
         """As `recam.Predictor`."""
-        pixels = read_image(image) if isinstance(image, str | Path) else image
+        if isinstance(image, list | tuple):
+            return [self._predict(pixels) for pixels in as_images(image)]
+        return self._predict(as_image(image))
+
+    def _predict(self, pixels: Image) -> Prediction:
         if self.kind == "segmenter":
             return SegmentationPrediction(self.classes, self.settings, self.keep)(pixels, self._probabilities_of)
         return self._from_class_maps(pixels)

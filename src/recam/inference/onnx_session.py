@@ -33,14 +33,20 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
         raise DependencyError(f"to run {path} onnxruntime is needed: pip install 'recam[onnx]', or pip install onnxruntime.") from error
     present = onnxruntime.get_available_providers()
     if device == "cuda" and _GPU not in present:
-        raise RecipeError("this onnxruntime has no GPU. Take device auto or cpu, or install onnxruntime-gpu.")
+        raise RecipeError("no GPU is here for this onnxruntime: take --device auto or cpu, or install onnxruntime-gpu.")
     wanted = (_CPU,) if device == "cpu" else (_GPU, _CPU)
     options = onnxruntime.SessionOptions()
     # As PyTorch does, of a list the first; onnxruntime would take all cores.
-    if threads := threads or int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or 0):
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if threads := threads or (int(asked) if asked.isdecimal() else 0):
         options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors reach us as exceptions
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[name for name in wanted if name in present])
+        providers = [name for name in wanted if name in present]
+        # With one provider there is nothing to fall back on, and onnxruntime would print of it on standard output.
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=len(providers) > 1)
+        for each in (*session.get_inputs(), *session.get_outputs()):
+            _ = each.name, each.shape, each.type  # a damaged name is found out when it is read
+        return session
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise WeightsError(f"{path} cannot be read as an ONNX network ({first_line(error)}). Export it again.") from error

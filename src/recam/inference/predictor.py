@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
-from recam.data.images import read_image
+from recam.data.arrays import ImageLike, as_image, as_images
 from recam.errors import RecipeError, near_matches
+from recam.inference.class_maps import make_class_maps, view_pairs
 from recam.inference.onnx_session import DEVICES
 from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
 from recam.inference.run_models import RunModels, change_inference, find_models
-from recam.inference.tta import segment_part
 from recam.inference.settings import InferenceSettings, Refinement
+from recam.inference.tta import segment_part
 from recam.inference.windows import make_refinement
 from recam.methods.cam import read_full
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier, load_segmenter
-from recam.inference.class_maps import make_class_maps, view_pairs
-from recam.runfolder.store import WEIGHTS
 from recam.preprocess import Planes
 from recam.types import Image
 
@@ -41,7 +40,7 @@ class Predictor:
         keep_planes: give the probability of each class at each pixel, too.
 
     Raises:
-        RecipeError: unknown device; settings that make no sense; a window for a run that has no segmentation model.
+        RecipeError: unknown device, or cuda without a GPU; settings that make no sense; a window for a run that has no segmentation model.
         DependencyError: `refine` needs a package that is not installed.
         StoreError: no such run, or nothing in it to predict with.
 
@@ -61,6 +60,8 @@ class Predictor:
     ) -> None:
         if device not in DEVICES:
             raise RecipeError(f"unknown device {device!r}.{near_matches(device, DEVICES)}")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RecipeError("no GPU is here: take --device auto or cpu.")
         models = find_models(run)
         self._models, self._keep = models, keep_planes
         self._settings = change_inference(
@@ -69,12 +70,12 @@ class Predictor:
         make_refinement(self._settings.refine)
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         if models.segmenter:
-            self._segmenter = load_segmenter(models.segmenter.path / WEIGHTS)
+            self._segmenter = load_segmenter(models.segmenter.weights)
             fold_batchnorm(self._segmenter.network).to(place)
             self.classes = self._segmenter.classes
         else:
             assert models.classifier is not None
-            self._classifier = fold_batchnorm(load_classifier(models.classifier.path / WEIGHTS)).to(place)
+            self._classifier = fold_batchnorm(load_classifier(models.classifier.weights)).to(place)
             self.classes = tuple(models.classifier.record["inputs"]["classes"])
 
     @property
@@ -92,9 +93,27 @@ class Predictor:
         threshold = {} if self._models.segmenter else maps
         return {"stage": stage.name, "key": stage.key, **threshold}
 
-    def __call__(self, image: Image | str | Path) -> Prediction:
-        """The mask of one image: (H, W, 3) uint8 RGB, or a file. Raises `DataError` for a file that is no image."""
-        pixels = read_image(image) if isinstance(image, str | Path) else image
+    @overload
+    def __call__(self, image: ImageLike) -> Prediction: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+
+    def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
+        """The mask of one image, or those of a list of images.
+
+        Args:
+            image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0, 1]; a tensor of the
+                same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them gives a list.
+
+        Raises:
+            DataError: what is none of these, described; or a file that is no image. Of a list all are named.
+        """
+        if isinstance(image, list | tuple):
+            return [self._predict(pixels) for pixels in as_images(image)]
+        return self._predict(as_image(image))
+
+    def _predict(self, pixels: Image) -> Prediction:
         if self._models.segmenter:
             return SegmentationPrediction(self.classes, self._settings, self._keep)(pixels, self._probabilities_of)
         return self._from_class_maps(pixels, self._models)

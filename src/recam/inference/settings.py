@@ -14,6 +14,8 @@ from recam.types import Image
 Refinement = Literal["none", "crf", "pamr"]
 REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
 SMALLEST_WINDOW = 32
+LARGEST_SCALE = 16
+"""An image 16 times as wide takes 256 times the memory; a factor above it is a slip."""
 
 
 @section("predict")
@@ -36,8 +38,8 @@ class InferenceSettings(Settings):
 
     def __post_init__(self) -> None:
         wrong = []
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            wrong.append(f"scales {self.scales}: give at least one factor, all above 0")
+        if not self.scales or not all(0 < scale <= LARGEST_SCALE for scale in self.scales):  # NaN is neither
+            wrong.append(f"scales {self.scales}: give at least one factor, all above 0 and at most {LARGEST_SCALE}")
         if self.window is not None and self.window < SMALLEST_WINDOW:
             wrong.append(f"a window of {self.window} pixels: take {SMALLEST_WINDOW} or more, or none at all")
         if not 0 <= self.overlap < 1:

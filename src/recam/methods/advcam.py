@@ -20,13 +20,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from recam.errors import RecipeError
-from recam.methods.cam import Resolution, class_maps, full_size, fuse_views, normalise, strided_size, weight_rows
+from recam.errors import DataError, RecipeError
+from recam.methods.arguments import ClassIndices, as_class_indices, check_finite
+from recam.methods.cam import (
+    Resolution,
+    check_resolution,
+    class_maps,
+    full_size,
+    fuse_views,
+    normalise,
+    strided_size,
+    weight_rows,
+)
 from recam.settings import Settings
 from recam.types import Image, SeedMaps
 
@@ -104,7 +112,7 @@ def map_scale(target_maps: Tensor, rows: Tensor) -> Tensor:
 def climb(
     features_of: FeaturesOf,
     pairs: Tensor,
-    targets: Sequence[int] | NDArray[np.integer] | Tensor,
+    targets: ClassIndices,
     weight: Tensor,
     settings: AdvCamSettings | None = None,
 ) -> AdvCamResult:
@@ -120,13 +128,13 @@ def climb(
         settings: published ones if None.
 
     Raises:
-        ValueError: pairs or targets of another form, or features without a graph to the images.
+        DataError: pairs or targets of another form, or features without a graph to the images.
         WeightsError: weights that do not fit the features.
     """
     settings = settings or AdvCamSettings()
     rows = weight_rows(weight).detach()  # (K, D)
-    chosen = torch.as_tensor(targets, dtype=torch.long, device=rows.device)  # (n,)
-    _check_pairs(pairs, chosen, len(rows))
+    chosen = as_class_indices(targets, rows.device, len(rows), unique=False)  # (n,)
+    _check_pairs(pairs, chosen)
     each = torch.arange(len(pairs), device=rows.device)
 
     images, maps, objectives = pairs.detach(), [], []
@@ -143,7 +151,7 @@ def climb(
             objective = _objective(logit_maps, target_maps, cam, maps[0], settings)  # (n,)
             objectives.append(objective.detach())
             if not objective.requires_grad:
-                raise ValueError("the features have no graph to the images: features_of must not detach them or run under torch.no_grad().")
+                raise DataError("the features have no graph to the images: features_of must not detach them or run under torch.no_grad().")
             (gradient,) = torch.autograd.grad(objective.sum(), images)
         images = _move(images.detach(), gradient, settings.step_size)
 
@@ -170,7 +178,7 @@ def make_advcams(
     pairs: Sequence[Tensor],
     scales: Sequence[float],
     weight: Tensor,
-    class_indices: Sequence[int] | NDArray[np.integer] | Tensor,
+    class_indices: ClassIndices,
     size: tuple[int, int],
     resolution: Resolution = "strided",
     settings: AdvCamSettings | None = None,
@@ -192,11 +200,16 @@ def make_advcams(
 
     Returns:
         float maps in [0, 1), in the order of `class_indices`; raise them to `WALK_POWER` before IRN's random walk.
+
+    Raises:
+        DataError: as `climb`; class indices that are none (a multi-hot row among them), or maps with NaN or inf.
+        RecipeError: an unknown resolution.
     """
     if not pairs or len(pairs) != len(scales):
-        raise ValueError(f"{len(pairs)} pairs for {len(scales)} scales: give one pair for each scale, and at least one.")
+        raise DataError(f"{len(pairs)} pairs for {len(scales)} scales: give one pair for each scale, and at least one.")
+    check_resolution(resolution)
     settings = settings or AdvCamSettings()
-    chosen = torch.as_tensor(class_indices, dtype=torch.long, device=weight.device)  # (n,)
+    chosen = as_class_indices(class_indices, weight.device, len(weight))  # (n,)
     output = strided_size(size) if resolution == "strided" else full_size(size)
     if not len(chosen):
         return weight.new_zeros(0, *(output if resolution == "strided" else size))
@@ -206,6 +219,7 @@ def make_advcams(
         sums = _climb_in_parts(features_of, pair, chosen, weight, at_scale, classes_at_once)  # (n, h_i, w_i)
         views.append(factor * sums[None])  # (1, n, h_i, w_i)
     fused = fuse_views(views, output)
+    check_finite(fused, "class maps", "the features or weights do, as those of a network that diverged")
     return normalise(fused if resolution == "strided" else fused[:, : size[0], : size[1]])
 
 
@@ -287,11 +301,8 @@ def _move(images: Tensor, gradient: Tensor, step_size: float) -> Tensor:
     return (images + step_size * gradient / (largest + 1e-12)).clamp(low, high)
 
 
-def _check_pairs(pairs: Tensor, chosen: Tensor, n_classes: int) -> None:
+def _check_pairs(pairs: Tensor, chosen: Tensor) -> None:
     if pairs.ndim != 5 or pairs.shape[1] != 2 or not len(pairs):
-        raise ValueError(f"pairs are (n, 2, 3, H, W), image and mirror image of each class; got {tuple(pairs.shape)}.")
+        raise DataError(f"pairs are (n, 2, 3, H, W), image and mirror image of each class; got {tuple(pairs.shape)}.")
     if chosen.shape != (len(pairs),):
-        raise ValueError(f"{len(pairs)} pairs for targets of shape {tuple(chosen.shape)}: give one class for each pair.")
-    wrong = [k for k in chosen.tolist() if not 0 <= k < n_classes]
-    if wrong:
-        raise ValueError(f"targets {wrong} are no classes: the weights have rows 0…{n_classes - 1}.")
+        raise DataError(f"{len(pairs)} pairs for targets of shape {tuple(chosen.shape)}: give one class for each pair.")

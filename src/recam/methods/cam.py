@@ -12,15 +12,15 @@ Letters: B images, K classes, n of them wanted, D channels, H×W an image, h×w 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from recam.errors import DataError, WeightsError
+from recam.errors import DataError, RecipeError, WeightsError, near_matches
+from recam.methods.arguments import ClassIndices, as_class_indices, as_labels, check_finite
 from recam.types import Maps, SeedMaps
 
 Resolution = Literal["strided", "full"]
@@ -56,8 +56,12 @@ def classify(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def bce_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Multi-label soft margin loss (eq. 1) of logits (B, K) and float labels (B, K) in {0, 1}: the mean over classes and images."""
-    return F.multilabel_soft_margin_loss(logits, labels)
+    """Multi-label soft margin loss (eq. 1) of logits (B, K) and labels (B, K) in {0, 1}: the mean over classes and images.
+
+    Raises:
+        DataError: labels that do not fit, see `recam.methods.arguments.as_labels`.
+    """
+    return F.multilabel_soft_margin_loss(logits, as_labels(labels, logits))
 
 
 def class_maps(features: Tensor, weight: Tensor) -> Tensor:
@@ -102,13 +106,16 @@ def fuse_views(views: Sequence[Tensor], output: tuple[int, int]) -> Tensor:
 
     Returns:
         (n, h, w), values ≥ 0.
+
+    Raises:
+        DataError: no view, or one of another shape.
     """
     if not views:
-        raise ValueError("no view to fuse: give the raw maps of at least one scale")
+        raise DataError("no view to fuse: give the raw maps of at least one scale.")
     fused = []
     for view in views:
         if view.ndim != 4 or len(view) not in (1, 2):
-            raise ValueError(f"a view is (2, n, h, w), image and mirror, or (1, n, h, w), the image alone; got {tuple(view.shape)}")
+            raise DataError(f"a view is (2, n, h, w), image and mirror, or (1, n, h, w), the image alone; got {tuple(view.shape)}.")
         positive = view.relu()
         both = positive[0] + positive[1].flip(-1) if len(view) == 2 else positive[0]  # (n, h_i, w_i)
         fused.append(upsample(both, output))  # (n, h, w)
@@ -118,7 +125,7 @@ def fuse_views(views: Sequence[Tensor], output: tuple[int, int]) -> Tensor:
 def make_cams(
     features: Sequence[Tensor],
     weight: Tensor,
-    class_indices: Sequence[int] | NDArray[np.integer] | Tensor,
+    class_indices: ClassIndices,
     size: tuple[int, int],
     resolution: Resolution = "strided",
 ) -> Tensor:
@@ -133,16 +140,28 @@ def make_cams(
 
     Returns:
         float maps in [0, 1), in the order of `class_indices`.
+
+    Raises:
+        DataError: class indices that are none (a multi-hot row among them), or maps with NaN or inf.
+        WeightsError: weights that do not fit the features.
+        RecipeError: an unknown resolution.
     """
-    chosen = torch.as_tensor(class_indices, dtype=torch.long, device=weight.device)  # (n,)
+    check_resolution(resolution)
+    chosen = as_class_indices(class_indices, weight.device, len(weight_rows(weight)))  # (n,)
     if not len(chosen):
         return weight.new_zeros(0, *(strided_size(size) if resolution == "strided" else size))
     rows = weight_rows(weight)[chosen]  # (n, D)
     views = [class_maps(scale, rows) for scale in features]  # (2, n, h_i, w_i) each
-    if resolution == "strided":
-        return normalise(fuse_views(views, strided_size(size)))  # (n, ⌈H/4⌉, ⌈W/4⌉)
-    # The maximum is taken after cropping, over what the image shows.
-    return normalise(fuse_views(views, full_size(size))[:, : size[0], : size[1]])  # (n, H, W)
+    fused = fuse_views(views, strided_size(size) if resolution == "strided" else full_size(size))
+    check_finite(fused, "class maps", "the features or weights do, as those of a network that diverged")
+    # At full size the maximum is taken after cropping, over what the image shows.
+    return normalise(fused if resolution == "strided" else fused[:, : size[0], : size[1]])  # (n, ⌈H/4⌉, ⌈W/4⌉) or (n, H, W)
+
+
+def check_resolution(resolution: str) -> None:
+    """Raises `RecipeError` for an unknown one."""
+    if resolution not in get_args(Resolution):
+        raise RecipeError(f"unknown resolution {resolution!r}.{near_matches(resolution, get_args(Resolution))}")
 
 
 def read_full(seed: SeedMaps, stride: int = STRIDE) -> Maps:

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import DataError, DependencyError, RecipeError
-from recam.labels import BACKGROUND, IGNORE, mask_values
+from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_values
+from recam.methods.arguments import check_image
 from recam.methods.cam import read_full
 from recam.methods.refine import check_threshold, one_plane_a_class, with_background, without_background
 from recam.settings import Settings
-from recam.types import Image, Maps, Mask, SeedMaps
+from recam.types import Image, Maps, Mask, SeedMaps, check_maps
 
 SMALLEST_PROBABILITY = 1e-5
 """Probabilities are not taken to be less, so that no energy is infinite."""
@@ -90,9 +91,12 @@ def crf_labels(image: Image, labels: NDArray[np.integer], n_labels: int, setting
 
     Raises:
         DependencyError: pydensecrf2 is not installed.
-        DataError: image and labels of different sizes, or labels out of range.
+        DataError: no (H, W, 3) uint8 image, image and labels of different sizes, or labels that are not integers in range.
     """
     settings = settings or LabelCrfSettings()
+    check_image(image)
+    if labels.dtype.kind not in "iu" or n_labels < 1:
+        raise DataError(f"labels are {labels.dtype}, n_labels = {n_labels}: labels are integers 0…n_labels - 1, of at least one label.")
     if labels.shape != image.shape[:2]:
         raise DataError(f"an image of {image.shape[:2]} with labels of {labels.shape}: bring the labels to the size of the image.")
     known = labels != IGNORE
@@ -120,8 +124,9 @@ def crf_probabilities(image: Image, probabilities: Maps, settings: CrfSettings |
 
     Raises:
         DependencyError: pydensecrf2 is not installed.
-        DataError: image and probabilities of different sizes, or values outside [0, 1].
+        DataError: no (H, W, 3) uint8 image, image and probabilities of different sizes, or values outside [0, 1].
     """
+    check_image(image)
     if probabilities.ndim != 3 or probabilities.shape[1:] != image.shape[:2]:
         raise DataError(f"an image of {image.shape[:2]} with probabilities of {probabilities.shape}: they must be (L, H, W) of its size.")
     if not (probabilities.size and 0 <= probabilities.min() <= probabilities.max() <= 1 + SMALLEST_PROBABILITY):
@@ -158,9 +163,13 @@ def confident_labels(
 
     Raises:
         DependencyError: pydensecrf2 is not installed.
-        DataError: image and maps of different sizes.
-        RecipeError: a background threshold above that of the foreground.
+        DataError: no (H, W, 3) uint8 image, maps of another size, outside [0, 1] or not finite; class indices that are none.
+        RecipeError: a background threshold above that of the foreground, or one outside [0, 1].
     """
+    check_threshold(foreground_threshold, "foreground")
+    check_threshold(background_threshold, "background")
+    check_image(image)
+    check_class_indices(class_indices)
     if background_threshold > foreground_threshold:
         raise RecipeError(
             f"background_threshold {background_threshold} is above foreground_threshold {foreground_threshold}: "
@@ -170,6 +179,7 @@ def confident_labels(
         raise DataError(
             f"an image of {image.shape[:2]} and {len(class_indices)} classes with maps of {cams.shape}: bring them to (n, H, W)."
         )
+    check_maps(cams)
     sure, possible = (
         crf_labels(image, np.concatenate([np.full((1, *image.shape[:2]), threshold, np.float32), cams]).argmax(0), len(cams) + 1, settings)
         for threshold in (foreground_threshold, background_threshold)
@@ -228,8 +238,6 @@ def _infer(image: Image, unary: NDArray[np.float32], settings: CrfSettings) -> M
 
 def _own_rgb(image: Image) -> Image:
     """A contiguous image that owns its memory: pydensecrf takes no read-only buffer, as images decoded by other libraries may be."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DataError(f"a dense CRF needs an (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}.")
     return np.array(image, order="C")
 
 

@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE
+from recam.methods.arguments import check_finite
 from recam.methods.cam import EPS, STRIDE, read_strided, upsample
 from recam.methods.irn_paths import Offset, pair_offsets, path_pieces, reach
 from recam.methods.thresholds import apply_threshold
@@ -139,7 +140,8 @@ def irn_loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Ten
         radius: see `IrnSettings`.
 
     Raises:
-        DataError: sizes that do not fit each other, or a map too small for the radius.
+        DataError: sizes that do not fit each other, a map too small for the radius, or masks with other values than
+            0…255 (checked on a CPU).
     """
     _check_loss_sizes(edge_logits, displacement, segmentation, radius)
     # Sums over a million pairs do not fit half precision, which autocast would take for their products.
@@ -177,6 +179,11 @@ def _check_loss_sizes(edge_logits: Tensor, displacement: Tensor | None, segmenta
         problems.append(f"segmentation {tuple(segmentation.shape)} must be {(batch, height, width)}, as the edge logits")
     if displacement is not None and displacement.shape != (batch, 2, height, width):
         problems.append(f"displacement {tuple(displacement.shape)} must be {(batch, 2, height, width)}")
+    if segmentation.dtype == torch.bool:
+        problems.append(f"segmentation is bool, it must hold mask values: 0 background, class values, {IGNORE} not counted")
+    elif segmentation.device.type == "cpu" and not _are_mask_values(segmentation):
+        low, high = float(segmentation.min()), float(segmentation.max())
+        problems.append(f"segmentation has values {low:g}…{high:g}, they must be whole and in 0…{IGNORE}; {IGNORE} is not counted, not -1")
     r = reach(radius)
     if height <= r or width <= 2 * r:
         problems.append(
@@ -184,6 +191,11 @@ def _check_loss_sizes(edge_logits: Tensor, displacement: Tensor | None, segmenta
         )
     if problems:
         raise DataError(f"IRN's loss: {'; '.join(problems)}.")
+
+
+def _are_mask_values(segmentation: Tensor) -> bool:
+    inside = not segmentation.numel() or bool((segmentation >= 0).all() and (segmentation <= IGNORE).all())
+    return inside and (not segmentation.is_floating_point() or bool((segmentation == segmentation.floor()).all()))
 
 
 def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float) -> Tensor:
@@ -240,13 +252,14 @@ def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10
         (n, h, w) float32, on the device of `cams`. Values stay within those that a map of v had; divide by the maximum to compare.
 
     Raises:
-        DataError: sizes that do not fit, or edges outside [0, 1].
+        DataError: sizes that do not fit, edges outside [0, 1], or class maps with NaN or inf.
     """
     edge = edges[0] if edges.ndim == 3 and len(edges) == 1 else edges
     if cams.ndim != 3 or edge.shape != cams.shape[1:]:
         raise DataError(f"random walk: edges {tuple(edges.shape)} do not fit class maps {tuple(cams.shape)}: give (h, w) and (n, h, w).")
     if edge.numel() and not (edge.min() >= 0 and edge.max() <= 1):
         raise DataError("random walk: edges must be in [0, 1] and not NaN; if these are logits, pass their sigmoid.")
+    check_finite(cams, "random walk: class maps", "the network that made them diverged")
     edge = edge.float()
     bands, share = _transition_bands(edge, radius, beta)
     walked = (cams.float() * (1 - edge)).flatten(1)  # (n, h·w)
@@ -326,7 +339,7 @@ def walk_to_labels(
         threshold: see `IrnSettings.background_threshold`.
 
     Raises:
-        DataError: maps too small for the image.
+        DataError: maps too small for the image; class indices that are none, or not one for each map.
     """
     return apply_threshold(walk_to_maps(walked, size).cpu().numpy(), class_indices, threshold)
 

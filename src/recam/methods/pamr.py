@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recam.errors import RecipeError
+from recam.errors import DataError, RecipeError
+from recam.methods.arguments import check_finite, check_image
 from recam.methods.cam import read_full
 from recam.methods.refine import check_threshold, with_background, without_background
 from recam.settings import Settings, section
@@ -73,6 +74,7 @@ class PamrRefiner:
     def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
         if not len(seed.maps):
             return seed
+        check_image(image, seed.size)
         planes = torch.from_numpy(with_background(read_full(seed), self.threshold)).to(self.device)  # (n + 1, H, W)
         images = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self.device).float()  # (3, H, W)
         refined = refine(images[None], planes[None], self.settings)[0].cpu().numpy()  # (n + 1, H, W)
@@ -95,7 +97,7 @@ def refine(images: Tensor, maps: Tensor, settings: PamrSettings | None = None) -
         (B, C, H, W), of the maps' type.
 
     Raises:
-        ValueError: images and maps that do not fit, or are not float.
+        DataError: images and maps that do not fit, are not float, or hold NaN or inf.
     """
     settings = settings or PamrSettings()
     _check(images, maps)
@@ -158,9 +160,11 @@ def _neighbours(padded: Tensor, dilations: tuple[int, ...]) -> Iterator[Tensor]:
 
 def _check(images: Tensor, maps: Tensor) -> None:
     if images.ndim != 4 or maps.ndim != 4 or len(images) != len(maps) or images.shape[2:] != maps.shape[2:]:
-        raise ValueError(
+        raise DataError(
             f"images are (B, 3, H, W) and maps (B, C, H, W) of the same B, H and W; got {tuple(images.shape)} and {tuple(maps.shape)}. "
             "Bring the maps to the size of their images first."
         )
     if not (images.is_floating_point() and maps.is_floating_point()):
-        raise ValueError(f"images and maps must be float, got {images.dtype} and {maps.dtype}.")
+        raise DataError(f"images and maps must be float, got {images.dtype} and {maps.dtype}.")
+    check_finite(images, "images", "refine images that are whole")
+    check_finite(maps, "maps", "the network that made them diverged")

@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recam.errors import RecipeError, WeightsError, near_matches
-from recam.methods.cam import EPS, bce_loss, classify, fitting_rows, normalise, weight_rows
+from recam.errors import DataError, RecipeError, WeightsError, near_matches
+from recam.methods.arguments import as_labels, check_labels
+from recam.methods.cam import EPS, classify, fitting_rows, normalise, weight_rows
 
 Pooling = Literal["gap", "area"]
 Weighting = Literal["w", "w_prime", "add", "mul"]
@@ -119,7 +120,7 @@ def reactivation_loss(
         features: (B, D, h, w) of the backbone, before pooling.
         weight_1: FC1, (K, D) or (K, D, 1, 1).
         weight_2: FC2, the same shape.
-        labels: (B, K) float in {0, 1}; rows without a 1 count in B and add nothing to SCE.
+        labels: (B, K) in {0, 1}; rows without a 1 count in B and add nothing to SCE.
         sce_weight: λ.
         pooling: see `ReCamSettings`, as the next two.
         detach_masks: see `ReCamSettings`.
@@ -128,6 +129,7 @@ def reactivation_loss(
     Raises:
         RecipeError: K = 1 without a background logit, where the softmax loss would be 0 whatever the network does.
         WeightsError: weights or labels that do not fit.
+        DataError: labels outside [0, 1] or NaN.
     """
     rows_1, rows_2 = fitting_rows(features, weight_1), fitting_rows(features, weight_2)  # (K, D)
     if not background_logit:
@@ -136,7 +138,8 @@ def reactivation_loss(
     if not logits.shape == labels.shape == (len(features), len(rows_2)):
         shapes = f"labels {tuple(labels.shape)}, FC1 {tuple(rows_1.shape)}, FC2 {tuple(rows_2.shape)}"
         raise WeightsError(f"{shapes} do not fit: labels must be (B, K) with B = {len(features)}, both weights (K, D).")
-    bce = bce_loss(logits, labels)
+    labels = as_labels(labels, logits, wait=True)
+    bce = F.multilabel_soft_margin_loss(logits, labels)
 
     classes, present = positive_classes(labels)  # (B, P)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_masks):
@@ -160,7 +163,13 @@ def positive_classes(labels: Tensor) -> tuple[Tensor, Tensor]:
     """The positive classes of each image, padded: labels (B, K) → class indices (B, P) int64, ascending, and which of them count (B, P).
 
     P is the largest number of positives in the batch, at least 1; padding holds some negative class.
+
+    Raises:
+        DataError: labels that are not (B, K), outside [0, 1] or NaN.
     """
+    if labels.ndim != 2:
+        raise DataError(f"labels are (B, K), got {tuple(labels.shape)}.")
+    check_labels(labels)
     positive = labels > 0
     most = max(int(positive.sum(1).max()), 1) if len(labels) else 1
     classes = positive.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]  # (B, P)
@@ -189,16 +198,19 @@ def combine_weights(weight_1: Tensor, weight_2: Tensor, weighting: Weighting | s
 def sce_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Table 1, "SCE only" on FC1: softmax cross-entropy of logits (B, K) with labels (B, K) normalised to sum to 1, mean over images.
 
-    Images without labels count in B and add 0. Raises `RecipeError` for K = 1, where the loss is 0 whatever the logits are.
+    Images without labels count in B and add 0. Raises `RecipeError` for K = 1, where the loss is 0 whatever the logits are, and
+    `DataError` for labels that do not fit.
     """
-    return _sce_by_image(logits, labels).mean()
+    return _sce_by_image(logits, as_labels(labels, logits)).mean()
 
 
 def sce_single_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Table 1, "SCE for single": softmax cross-entropy for images of one class, BCE for all others; the mean over images.
 
-    Raises `RecipeError` for K = 1, where every labelled image has one class and its loss would be 0 whatever the logits are.
+    Raises `RecipeError` for K = 1, where every labelled image has one class and its loss would be 0 whatever the logits are, and
+    `DataError` for labels that do not fit.
     """
+    labels = as_labels(labels, logits)
     bce = F.multilabel_soft_margin_loss(logits, labels, reduction="none")  # (B,)
     single = (labels > 0).sum(1) == 1
     return torch.where(single, _sce_by_image(logits, labels), bce).mean()

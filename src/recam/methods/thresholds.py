@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recam.errors import DataError
-from recam.labels import BACKGROUND, IGNORE, mask_values
-from recam.types import Maps, Mask
+from recam.errors import DataError, RecipeError
+from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_values
+from recam.types import Maps, Mask, check_maps
 
 
 def apply_threshold(
@@ -29,7 +29,16 @@ def apply_threshold(
 
     A pixel is background unless its largest map exceeds the threshold, or that of its class where there are n of them (ours); ties go to
     the background, then to the class that comes first. Pixels of `ignore` (H, W) are 255.
+
+    Raises:
+        DataError: maps that are not finite or outside [0, 1]; class indices that are none, above 253 (a mask holds 254 classes), or not
+            one for each map; pixels to ignore of another size.
+        RecipeError: thresholds outside [0, 1], or neither one nor n.
     """
+    check_maps(maps)
+    check_class_indices(class_indices, len(maps))
+    _check_levels(threshold, len(maps))
+    check_ignore(ignore, maps)
     if len(maps):
         levels = np.broadcast_to(np.asarray(threshold, np.float32), (len(maps),))
         winner = maps.argmax(0)  # (H, W)
@@ -39,6 +48,20 @@ def apply_threshold(
     if ignore is not None:
         mask[ignore] = IGNORE
     return mask
+
+
+def _check_levels(threshold: float | Sequence[float], n_maps: int) -> None:
+    levels = np.asarray(threshold, np.float64)
+    if levels.ndim and levels.shape != (n_maps,):
+        raise RecipeError(f"thresholds {levels.shape} for {n_maps} maps: give one for all, or one for each.")
+    if not ((levels >= 0) & (levels <= 1)).all():  # NaN is neither
+        raise RecipeError(f"a threshold must be in [0, 1], got {threshold}.")
+
+
+def check_ignore(ignore: NDArray[np.bool_] | None, maps: Maps) -> None:
+    """Raises `DataError` where pixels to ignore are not bool (H, W) of maps (n, H, W)."""
+    if ignore is not None and (ignore.dtype != np.bool_ or ignore.shape != maps.shape[1:]):
+        raise DataError(f"pixels to ignore are {ignore.dtype} {ignore.shape}: give bool {maps.shape[1:]}, as the maps.")
 
 
 class OtsuThreshold:
@@ -56,8 +79,13 @@ class OtsuThreshold:
         """(bins,) pixel counts; those of several processes or shards may be added."""
 
     def update(self, maps: ArrayLike) -> None:
-        """Count one image's maps (n, h, w) in [0, 1], at any resolution; an image without maps adds nothing."""
+        """Count one image's maps (n, h, w) in [0, 1], at any resolution; an image without maps adds nothing.
+
+        Raises:
+            DataError: maps that are not finite or outside [0, 1].
+        """
         planes = np.asarray(maps, np.float32)
+        check_maps(planes)
         if len(planes):
             bins = len(self.histogram)
             index = (planes.max(0) * bins).astype(np.int64).clip(0, bins - 1)  # (h, w)

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from torch import nn
 
-from recam.errors import StoreError
-from recam.models.backbones import Backbone, BackboneSettings
+from recam.errors import RecamError, StoreError
+from recam.labels import MAX_CLASSES
+from recam.models.backbones import BackboneSettings
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
 from recam.models.segmenters import SegmenterSettings
 from recam.preprocess import Triple
-from recam.settings import as_json, read_settings
+from recam.settings import as_json
 from recam.tensors import load_tensors, save_tensors
+
+Deviation = Annotated[float, Field(gt=0)]
+"""Images are divided by it."""
+Classes = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)]
+
+
+class _Facts(BaseModel):
+    """What every file of a network says of it; fields that are not named are passed over."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    mean: Triple
+    std: tuple[Deviation, Deviation, Deviation]
+
+
+class _ClassifierFacts(_Facts):
+    backbone: BackboneSettings
+    classes: Classes
+    heads: tuple[str, ...]
+
+
+class _IrNetFacts(_Facts):
+    backbone: BackboneSettings
+    displacement: StrictBool
+
+
+class _SegmenterFacts(_Facts):
+    segmenter: SegmenterSettings
+    classes: Classes
 
 
 @dataclass(frozen=True)
@@ -50,22 +82,33 @@ def load_classifier(path: Path, freeze_until: int | str | None = None) -> Classi
     Args:
         path: what `save_classifier` wrote.
         freeze_until: other stages frozen than in training; 0 lets gradients reach the images.
+
+    Raises:
+        StoreError: no such file, or one that holds no classifier that can be built.
     """
     meta = _load(path, "classifier")[1]
     changed = {} if freeze_until is None else {"freeze_until": freeze_until}
-    backbone = _backbone(meta, **changed)
-    classifier = Classifier(backbone, len(meta["classes"]), meta["heads"]).to(memory_format=torch.channels_last)
+    with _fitting(path):
+        facts = _ClassifierFacts.model_validate(meta)
+        backbone = replace(facts.backbone, weights="none", **changed).make()
+        classifier = Classifier(backbone, len(facts.classes), facts.heads).to(memory_format=torch.channels_last)
     return fill_classifier(classifier, path).eval()
 
 
 def fill_classifier(classifier: Classifier, path: Path) -> Classifier:
-    """Put the tensors of a saved classifier into one of the same backbone; heads that the file does not have stay fresh."""
+    """Put the tensors of a saved classifier into one of the same backbone; heads that the file does not have stay fresh.
+
+    Raises:
+        StoreError: no such file, or one whose tensors do not fit.
+    """
     tensors, meta = _load(path, "classifier")
-    missing, _ = classifier.load_state_dict(tensors, strict=False)
-    wrong = [name for name in missing if not name.startswith("heads.")]
-    if wrong:
-        raise StoreError(f"{path} is no classifier of this backbone: it lacks {', '.join(wrong[:3])}.")
-    classifier.backbone.mean, classifier.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
+    with _fitting(path):
+        facts = _ClassifierFacts.model_validate(meta)
+        missing, _ = classifier.load_state_dict(tensors, strict=False)
+        wrong = [name for name in missing if not name.startswith("heads.") or name.split(".")[1] in facts.heads]
+        if wrong:
+            raise ValueError(f"it lacks {', '.join(wrong[:3])}")
+    classifier.backbone.mean, classifier.backbone.std = facts.mean, facts.std
     return classifier
 
 
@@ -91,11 +134,13 @@ def save_irnet(path: Path, network: IrNet, settings: BackboneSettings) -> None:
 
 
 def load_irnet(path: Path) -> IrNet:
-    """IRN's network in evaluation mode."""
+    """IRN's network in evaluation mode. Raises `StoreError` as `load_classifier` does."""
     tensors, meta = _load(path, "irnet")
-    network = IrNet(_backbone(meta, freeze_until=0), meta["displacement"]).to(memory_format=torch.channels_last)
-    network.load_state_dict(tensors)
-    network.backbone.mean, network.backbone.std = _triple(meta["mean"]), _triple(meta["std"])
+    with _fitting(path):
+        facts = _IrNetFacts.model_validate(meta)
+        network = make_irnet(replace(facts.backbone, weights="none"), facts.displacement)
+        network.load_state_dict(tensors)
+    network.backbone.mean, network.backbone.std = facts.mean, facts.std
     return network.eval()
 
 
@@ -103,27 +148,19 @@ def save_segmenter(
     path: Path, network: nn.Module, settings: SegmenterSettings, classes: Sequence[str], mean: Triple, std: Triple
 ) -> None:
     """Write a segmentation network; `load_segmenter` gives it back."""
-    meta = {
-        "kind": "segmenter",
-        "segmenter": as_json(settings.network_only()),
-        "classes": list(classes),
-        "mean": mean,
-        "std": std,
-    }
+    named = as_json(settings.network_only())
+    meta = {"kind": "segmenter", "segmenter": named, "classes": list(classes), "mean": mean, "std": std}
     save_tensors(path, network.state_dict(), meta)
 
 
 def load_segmenter(path: Path) -> TrainedSegmenter:
-    """A segmentation network in evaluation mode, needing neither network access nor data set."""
+    """A segmentation network in evaluation mode. Raises `StoreError` as `load_classifier` does."""
     tensors, meta = _load(path, "segmenter")
-    network = read_settings(SegmenterSettings, meta["segmenter"]).make(len(meta["classes"]), "none")
-    network.load_state_dict(tensors)
-    return TrainedSegmenter(network.eval(), tuple(meta["classes"]), _triple(meta["mean"]), _triple(meta["std"]))
-
-
-def _backbone(meta: dict[str, Any], **changed: Any) -> Backbone:
-    """The backbone that a file tells of, without weights."""
-    return read_settings(BackboneSettings, {**meta["backbone"], "weights": "none", **changed}).make()
+    with _fitting(path):
+        facts = _SegmenterFacts.model_validate(meta)
+        network = facts.segmenter.make(len(facts.classes), "none")
+        network.load_state_dict(tensors)
+    return TrainedSegmenter(network.eval(), facts.classes, facts.mean, facts.std)
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -133,5 +170,13 @@ def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any
     return tensors, meta
 
 
-def _triple(values: Sequence[float]) -> Triple:
-    return values[0], values[1], values[2]
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """What a file says of its network must be complete, and its tensors must fit that: else `StoreError`, naming the file."""
+    try:
+        yield
+    except (RecamError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError, ArithmeticError) as error:
+        told = str(error).replace("\n", " ")[:300]
+        raise StoreError(
+            f"{path} holds no network that can be built ({type(error).__name__}: {told}). Delete it; the same command makes it again."
+        ) from error

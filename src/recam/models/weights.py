@@ -119,6 +119,6 @@ def normalisation(name: str, weights: str) -> tuple[tuple[float, float, float], 
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is None:
-        raise WeightsError(f"unknown backbone {name!r}.{near_matches(name, timm.list_models())}")
+        raise WeightsError(f"unknown backbone {name!r}.{near_matches(name, timm.list_models(), '`timm.list_models()`')}")
     mean, std = config.mean, config.std
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])

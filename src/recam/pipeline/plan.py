@@ -74,7 +74,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     problems += [
         f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}"
         for name in masks.class_thresholds
-        if name not in data.catalog.classes
+        if name not in (*data.catalog.classes.names, *data.left_out)
     ]
     if recipe.section(SegmentSettings).validate_epochs and not data.val:
         problems.append("segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0.")

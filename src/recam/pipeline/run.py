@@ -14,8 +14,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from recam.data.catalog import open_catalog
+from recam.data.catalog import Roles, open_catalog
 from recam.data.check import check
+from recam.data.mask_check import UNSCORED
 from recam.data.roles import DataSettings, RunData
 from recam.digests import FileDigests
 from recam.engine.compute import ComputeSettings, make_accelerator
@@ -29,11 +30,14 @@ from recam.progress import Progress, say
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import parse_setting
 from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen_damaged
+from recam.runfolder.records import read_problems
 from recam.runfolder.store import FORMAT, RunFolder, make_key, read_json, write_json
 from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
+CHECK_VERSION = 2
+"""Raised when the check reports other things of the same data."""
 
 
 def run(
@@ -69,7 +73,9 @@ def run(
     accelerator = make_accelerator(compute)
     folder = RunFolder(output)
     with folder.lock() if accelerator.is_main_process else nullcontext():
-        run_data = _open_data(recipe, folder, accelerator, verify)
+        run_data = _leave_out_unlabelled(_open_data(recipe, folder, accelerator, verify))
+        # As it is recorded, for whoever opens the data set after the run.
+        recipe = recipe.model_copy(update={"data": run_data.settings})
         plan = make_plan(recipe, run_data)
         planned = key_stages(plan.stages, run_data)
         wanted = [stage.name for stage in stages_until(plan.stages, until)]
@@ -106,7 +112,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
             discard_unfinished(folder, data.digests, say)
             data.digests.save()
     splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
-    parts = {"splits": splits, "classes": catalog.classes.names, **prints}
+    parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
     runner = Runner(folder, data, accelerator, recipe.section(ComputeSettings))
     if accelerator.is_main_process:
         reopen_damaged(folder, {"check": make_key(parts)}, verify, say)
@@ -115,13 +121,16 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
         stage.begin({"inputs": parts, "label": {"title": "check"}})
         start = time.monotonic()
         with Progress("check", len({s.id for split in splits for s in catalog.samples(split)})) as progress:
-            report = check(catalog, splits, progress=lambda done, total: progress.advance(done - progress.done))
+            roles = Roles(train=data.split("train"), score=data.split("score"), val=data.split("val"))
+            report = check(catalog, splits, progress=lambda done, total: progress.advance(done - progress.done), roles=roles)
+        for kind in report.passed_over:
+            say(f"passed over: {kind}")
         write_json(stage.path / "check.json", report.as_dict())
         refuse_changed(stage, data.digests, files)
         results = {"images": report.images, "problems": len(report.problems)}
         stage.finish({"seconds": time.monotonic() - start, "peak_memory_mb": 0.0, "results": results})
     accelerator.wait_for_everyone()
-    problems = [Problem(**problem) for problem in read_json(stage.path / "check.json")["problems"]]
+    problems, found = read_problems(stage.path / "check.json"), read_json(stage.path / "check.json")
     if problems and settings.on_problems == "stop":
         raise _problems(problems)
     bad = {problem.where for problem in problems}
@@ -129,7 +138,24 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
     if excluded:
         say(f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names them.")
-    return replace(data, excluded=frozenset(excluded))
+    unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
+    for split, why in unscored.items():
+        say(f"split {split} is not scored: {why}")
+    return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored))
+
+
+def _leave_out_unlabelled(data: RunData) -> RunData:
+    """The data without the classes that no training image is labelled with, of which nothing can be learned: ignore in masks, no label."""
+    names = data.catalog.classes.names
+    shown = {label for sample in data.train for label in sample.labels}
+    left_out = tuple(name for index, name in enumerate(names) if index not in shown)
+    if not left_out or not shown:
+        return data
+    if not data.quiet:
+        say(f"no image of the split {data.split('train')} is labelled {', '.join(left_out)}: not learned, and ignore in true masks.")
+    settings = replace(data.settings, classes=tuple(name for name in names if name not in left_out))
+    catalog = open_catalog(settings.location, settings.classes, **settings.options)
+    return replace(data, catalog=catalog, settings=settings, left_out=left_out)
 
 
 def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapping[str, Planned]) -> None:

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from recam.errors import RecipeError, near_matches
+from recam.errors import RecipeError, StoreError, near_matches
 from recam.recipe.toml import merge, parse_setting, read_tree
+from recam.runfolder.store import read_run
 from recam.settings import Settings, as_json, sections
 
 S = TypeVar("S", bound=Settings)
@@ -83,9 +84,19 @@ def load_recipe(
         tree = merge(tree, _nest(name, value))
     try:
         return recipe_type().model_validate(tree)
+    except RecursionError as error:
+        raise RecipeError("the recipe does not hold: its values are nested too deeply.") from error
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in _explain(error))
         raise RecipeError(f"the recipe does not hold:\n{lines}") from error
+
+
+def read_recipe(root: Path) -> Recipe:
+    """The settings in force of a run folder. Raises `StoreError` where its ``run.json`` holds none."""
+    try:
+        return load_recipe(read_run(root)["recipe"])
+    except RecipeError as error:
+        raise StoreError(f"{root / 'run.json'} is damaged, or of another version of recam: {error}") from error
 
 
 def _nest(name: str, value: Any) -> dict[str, Any]:

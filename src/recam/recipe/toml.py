@@ -10,7 +10,8 @@ from typing import Any
 
 import tomli_w
 
-from recam.errors import RecipeError, near_matches
+from recam.errors import RecipeError, first_line, near_matches
+from recam.files import checked_path
 
 
 def recipe_names() -> list[str]:
@@ -43,17 +44,17 @@ def read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
 def _parse(name: str) -> dict[str, Any]:
     if name in recipe_names():
         text = (resources.files("recam.recipes") / f"{name}.toml").read_text(encoding="utf-8")
-    elif Path(name).is_file():
+    elif checked_path(name, RecipeError).is_file():
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = Path(name).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"recipe {name} cannot be read ({error}). Write it as UTF-8 text.") from error
     else:
         raise RecipeError(f"no recipe {name!r}, neither by name nor as a file.{near_matches(name, recipe_names())}")
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RecipeError(f"recipe {name}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # also numbers and dates that no calendar or memory holds, and brackets without end
+        raise RecipeError(f"recipe {name}: not valid TOML: {first_line(error)}") from error
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise RecipeError(f"a setting is SECTION.FIELD=VALUE, got {text!r}.")
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return name.strip(), value.strip()  # an unquoted word: text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recam.cells import as_text, table_text
 from recam.files import write_bytes
 
 if TYPE_CHECKING:
@@ -96,10 +96,8 @@ class Figure:
 
     @property
     def csv(self) -> str:
-        """The numbers, all digits."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(["" if cell is None else cell for cell in row] for row in self.table)
-        return text.getvalue()
+        """The numbers, all digits; text that a spreadsheet would run as a formula is marked as text."""
+        return table_text([_plain(cell) for cell in row] for row in self.table)
 
     @property
     def inline(self) -> str:
@@ -117,6 +115,10 @@ class Figure:
         """Write ``NAME.svg``, ``NAME.png`` and ``NAME.csv``."""
         for ending, content in (("svg", self.svg.encode()), ("png", self.png), ("csv", self.csv.encode())):
             write_bytes(folder / f"{self.name}.{ending}", content)
+
+
+def _plain(cell: Cell) -> Cell:
+    return "" if cell is None else as_text(cell) if isinstance(cell, str) else cell
 
 
 def draw(

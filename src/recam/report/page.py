@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recam.errors import StoreError
-from recam.files import write_bytes
+from recam.files import require_folder, write_bytes
 from recam.labels import mask_value, voc_palette
 from recam.progress import track
 from recam.report.charts import costs, losses, score_ladder, threshold_curves
@@ -75,6 +75,7 @@ def write_report(runs: Sequence[Path | str] | Path | str, output: Path | str | N
     views = read_runs([runs] if isinstance(runs, Path | str) else runs)
     default = views[0].root / ("report" if len(views) == 1 else "comparison") / NAME
     path = default if output is None else Path(output)
+    require_folder(path.parent)
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name the HTML file to write, e.g. {path / NAME}.")
     folder = path.with_name(f"{path.stem}-figures")

@@ -15,9 +15,8 @@ from recam.errors import StoreError
 from recam.evaluation.metrics import ConfusionMatrix, Scores
 from recam.evaluation.pixel_counts import TALLY, Tally, read_tally
 from recam.labels import ClassSet
-from recam.runfolder.costs import cost_in_cams, minutes_behind
-from recam.runfolder.store import RECORD, StageFolder, open_run, read_json
-from recam.runfolder.supervision import MARK, told_supervision, used_saliency
+from recam.runfolder.store import open_run
+from recam.runfolder.supervision import MARK, used_saliency
 
 Kind = Literal["cam", "control", "recam", "refined", "masks", "prediction", "truth"]
 
@@ -59,11 +58,13 @@ class Outcome:
     total: NDArray[np.int64] | None
 
     def scores(self, classes: ClassSet, group: int | None = None) -> Scores | None:
-        """Scores of all images, or of those of a label group; None where they are not known or there is no such image."""
+        """Scores of all images, or of those of a label group; None where they are not known, or the truth of no image shows a class."""
         counts = self.total if group is None else None if self.counts is None else self.counts[group]
-        if counts is None or not counts.any():
+        if counts is None or not counts[1:].any():
             return None
         matrix = ConfusionMatrix(classes)
+        if counts.shape != matrix.counts.shape:
+            raise StoreError(f"{self.key}: pixel counts {counts.shape} are not those of {len(classes)} classes. Score the run again.")
         matrix.counts += counts
         return matrix.scores()
 
@@ -212,13 +213,13 @@ def read_runs(paths: Sequence[Path | str]) -> list[RunView]:
 
 
 def _read_run(root: Path, name: str) -> RunView:
-    settings = read_json(root / "run.json")
+    settings = read_settings(root)
     records = {}
     for stage, key in {"check": None, **settings.get("stages", {})}.items():
-        record = read_json(root / stage / RECORD) if (root / stage / RECORD).is_file() else {}
+        record = read_record(root / stage / RECORD) if (root / stage / RECORD).is_file() else {}
         # What other settings had made is no part of this run.
         if record.get("state") == "done" and key in (None, record.get("key")):
-            records[stage] = StageFolder(stage, root / stage, str(record["key"])).record
+            records[stage] = record if stage == "check" else read_record(root / stage / RECORD, stage)
     return RunView(root, name, settings, records)
 
 

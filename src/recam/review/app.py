@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,12 +26,15 @@ from recam.review.gate import Gate
 from recam.review.judged import jpeg, save_corrected
 from recam.review.layers import CORRECTED, MODEL, REVIEW, Item
 from recam.review.packing import write_packed
-from recam.review.photo import decode_upload, picture_data
-from recam.review.session import Session, mask_from_bytes
+from recam.review.photo import picture_data
+from recam.review.session import MissingError, Session, mask_from_bytes
+from recam.review.trial import BusyError
 
 PAGE = Path(__file__).parent / "page"
 AT_ONCE = 256
 """Images that one request may ask for."""
+AT_ONCE_FULL = 16
+"""The same at their full size: planes of a large image take as many bytes as it has pixels."""
 DETAIL_SIDE = 2048
 """Longer side of a photo in the detail view, pixels."""
 
@@ -125,7 +131,8 @@ def layers(
 ) -> Response:
     """8-bit planes in the form of `recam.review.packing`; images without this layer are left out."""
     found = None if layer == CORRECTED else session.layer(layer)
-    packed = (session.pack(found, number, side) for number in _numbers(session, images))
+    numbers = _numbers(session, images, AT_ONCE if 0 < side <= DETAIL_SIDE else AT_ONCE_FULL)
+    packed = (session.pack(found, number, side) for number in numbers)
     return _binary(write_packed(item for item in packed if item))
 
 
@@ -182,12 +189,15 @@ def decide(session: Here, decision: Decision) -> Changed:
 @api.post("/masks/{number}", summary="Keep a corrected mask")
 async def correct(request: Request, session: Here, number: int, tab: Tab) -> Changed:
     """The body is the mask, row by row, one byte a pixel (0 background, 1…K, 255). The image is accepted with it."""
-    item, content = session.item(number), await request.body()
+    item = session.item(number)
+    size = await run_in_threadpool(session.view.size, item)
+    if size is None:
+        raise DataError(f"{item.id}: the size of the image is not known, since nothing of it can be read.")
+    content = await _body(
+        request, size[0] * size[1], f"The mask of {item.id} has {size[0]}×{size[1]} pixels, one byte each; more were sent."
+    )
 
     def keep() -> Changed:
-        size = session.view.size(item)
-        if size is None:
-            raise DataError(f"{item.id}: the size of the image is not known, since nothing of it can be read.")
         name, before = save_corrected(session.view, item, mask_from_bytes(content, size)), session.decisions.latest
         source = {"layer": CORRECTED, "key": name}
         session.decisions.add(tab, [item.id], verdict="accepted", mask=name, source=source)
@@ -227,15 +237,15 @@ def export(session: Here, wish: Export) -> dict[str, Any]:
 
 @api.post("/try", summary="Try a photo")
 async def try_photo(request: Request, session: Here) -> dict[str, Any]:
-    """The body is an image file. Gives all classes with their scores, and pictures of CAM, ReCAM, mask and prediction as data addresses."""
-    content = await request.body()
+    """The body is an image file. Gives all classes with their scores, and pictures of CAM, ReCAM, mask and prediction as data addresses.
 
-    def look() -> dict[str, Any]:
-        tried = session.trial(decode_upload(content, session.view.review))
-        pictures = {title: picture_data(picture) for title, picture in tried.pictures.items()}
-        return {"found": [vars(each) for each in tried.found], "pictures": pictures, "notes": tried.notes}
-
-    return await run_in_threadpool(look)
+    One photo is tried at a time, reduced to what the networks of the run read; two others wait, and 429 answers any more.
+    """
+    with session.trial.place():
+        content = await request.body()
+        tried = await run_in_threadpool(session.trial.upload, content)
+    pictures = {title: picture_data(picture) for title, picture in tried.pictures.items()}
+    return {"found": [vars(each) for each in tried.found], "pictures": pictures, "notes": tried.notes}
 
 
 def make_app(session: Session, token: str) -> ASGIApp:
@@ -245,13 +255,22 @@ def make_app(session: Session, token: str) -> ASGIApp:
     app.include_router(api)
 
     @app.exception_handler(RecamError)
-    async def refused(request: Request, error: RecamError) -> JSONResponse:
-        status = 409 if isinstance(error, UndoError) else 422 if isinstance(error, DataError) else 400
-        return JSONResponse({"detail": str(error)}, 507 if isinstance(error, StoreError) and "disk full" in str(error) else status)
+    async def refused(request: Request, error: RecamError) -> Response:
+        full = isinstance(error, StoreError) and "disk full" in str(error)
+        status = 507 if full else next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400)
+        return _refusal(str(error), status)
 
-    @app.exception_handler(KeyError)
-    async def unknown(request: Request, error: KeyError) -> JSONResponse:
-        return JSONResponse({"detail": str(error.args[0])}, 404)
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        # Without the value itself: NaN and half a surrogate pair, which JSON lets through, cannot be written in an answer.
+        problems = [{"loc": problem["loc"], "msg": _problem(problem["loc"], problem["msg"])} for problem in error.errors()]
+        return _refusal(problems, 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        # Without what was sent: NaN and halves of characters cannot be sent back as JSON.
+        told = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
+        return Response(json.dumps({"detail": told}), 422, media_type="application/json")
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
@@ -261,6 +280,7 @@ def make_app(session: Session, token: str) -> ASGIApp:
     return Gate(app, token)
 
 
+_STATUS = {UndoError: 409, MissingError: 404, BusyError: 429, DataError: 422}
 _ABOUT = f"""Endpoints of the page that `recam review RUN` opens. Every path begins with the token of the address that was printed.
 Images are addressed by number, never by path; nothing is written outside RUN/{REVIEW}."""
 
@@ -297,12 +317,35 @@ def _states(session: Session, since: int) -> dict[int, dict[str, Any]]:
     return {number[sample_id]: session.shown_state(state) for sample_id, state in changed if sample_id in number}
 
 
-def _numbers(session: Session, text: str) -> list[int]:
+async def _body(request: Request, bound: int, refusal: str) -> bytes:
+    """The body of a request, 413 with `refusal` as soon as it exceeds `bound` bytes."""
+    parts, received = [], 0
+    async for part in request.stream():
+        received += len(part)
+        if received > bound:
+            raise HTTPException(413, refusal)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _problem(place: Sequence[Any], message: str) -> str:
+    """A field that is wrong, by name: ``threshold: Input should be …``; the body as a whole has none."""
+    name = ".".join(str(part) for part in place[1:])
+    return f"{name}: {message}" if name else message
+
+
+def _refusal(detail: str | list[dict[str, Any]], status: int) -> Response:
+    """What is wrong, as JSON of ASCII characters alone: names in errors may hold what UTF-8 cannot."""
+    headers = {"retry-after": "5"} if status == 429 else None
+    return Response(json.dumps({"detail": detail}), status, headers, "application/json")
+
+
+def _numbers(session: Session, text: str, at_once: int = AT_ONCE) -> list[int]:
     if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
         raise HTTPException(422, "images: write numbers with commas between, e.g. 0,1,2.")
     numbers = [int(number) for number in text.split(",")]
-    if len(numbers) > AT_ONCE:
-        raise HTTPException(422, f"images: at most {AT_ONCE} at once.")
+    if len(numbers) > at_once:
+        raise HTTPException(422, f"images: at most {at_once} at once{' at full size' * (at_once < AT_ONCE)}.")
     for number in numbers:
         session.item(number)
     return numbers

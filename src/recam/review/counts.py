@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import StoreError
-from recam.files import atomic_write
-from recam.methods.cam import read_full
 from recam.evaluation.threshold_sweep import ThresholdSweep
+from recam.files import ARRAY_ERRORS, atomic_write
+from recam.methods.cam import read_full
 from recam.review.jobs import Advance
 from recam.review.layers import Layer, RunView
 from recam.runfolder.store import make_key
@@ -29,7 +29,7 @@ class TruthCounts:
             return None
         try:
             counts: NDArray[np.int64] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except ARRAY_ERRORS as error:
             raise StoreError(f"{path} cannot be read ({error}). Delete it; the page makes it again.") from error
         return counts
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recam.errors import RecamError, StoreError
 
@@ -42,7 +42,15 @@ class MaskSource(BaseModel):
     layer: str = Field(max_length=200)
     key: str = Field("", max_length=64, pattern=r"^[\w.-]*$")
     threshold: float | None = Field(None, ge=0, le=1)
-    class_thresholds: dict[str, float] = {}
+    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+
+    @field_validator("layer")
+    @classmethod
+    def _inside(cls, layer: str) -> str:
+        # It becomes a part of a path below the run, and a log can come from anybody.
+        if layer.startswith("/") or ".." in layer.split("/"):
+            raise ValueError("a layer lies inside the run")
+        return layer
 
 
 class State(BaseModel):
@@ -53,6 +61,7 @@ class State(BaseModel):
         source: the mask that was judged.
         labels: names of its corrected image labels; None: those of the data set.
         mask: file of its corrected mask, None where there is none.
+        earlier: labels that it had between saving that mask and those of now, each as `labels`.
         tab: which tab decided last.
     """
 
@@ -61,7 +70,8 @@ class State(BaseModel):
     verdict: Verdict = "open"
     source: MaskSource | None = None
     labels: tuple[str, ...] | None = None
-    mask: str | None = None
+    mask: Annotated[str, Field(pattern=r"^\w[\w-]*\.png$")] | None = None
+    earlier: tuple[tuple[str, ...] | None, ...] = Field((), exclude=True)
     tab: str = ""
 
 
@@ -143,10 +153,13 @@ class Decisions:
         for line in whole.splitlines():
             try:
                 # Numbers follow from the order of the lines, also where one of them is damaged.
-                event = Event.model_validate(json.loads(line) | {"n": len(self.events) + 1})
+                found = json.loads(line)
+                if not isinstance(found, dict):
+                    raise ValueError("a line holds one object")
+                event = Event.model_validate(found | {"n": len(self.events) + 1})
                 State.model_validate(event.set)
                 self._apply(event)
-            except (ValueError, ValidationError):
+            except (ValueError, TypeError, RecursionError):  # a ValidationError is a ValueError
                 self.damaged += 1
                 self._apply(Event(n=len(self.events) + 1, time=0, tab=""))
 
@@ -186,10 +199,16 @@ class Decisions:
 
     def _fold(self, sample_id: str) -> State:
         fields: dict[str, Any] = {}
+        earlier: list[Any] = []
         for event in self._by_id.get(sample_id, ()):
-            if event.n not in self._undone:
-                fields |= {**event.set, "tab": event.tab}
-        return State.model_validate(fields)
+            if event.n in self._undone:
+                continue
+            if event.set.get("mask"):
+                earlier = []  # painted with the labels of this moment in view
+            elif "labels" in event.set and fields.get("mask"):
+                earlier.append(fields.get("labels"))
+            fields |= {**event.set, "tab": event.tab}
+        return State.model_validate(fields | {"earlier": earlier})
 
 
 @contextmanager

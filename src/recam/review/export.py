@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from recam.cells import is_formula, table_text
 from recam.data.images import IMAGE_ENDINGS, ImageFile, write_mask, write_png
 from recam.errors import DataError, Problem, RecamError, StoreError
 from recam.files import write_bytes
 from recam.labels import ClassSet
 from recam.review.decisions import Decisions, State
-from recam.review.judged import judged_mask, labels_of
+from recam.review.judged import classes_shown, judged_mask, labels_of
 from recam.review.layers import Item, RunView
 from recam.types import Mask
 
 Photos = Literal["copy", "link"]
+_COLUMNS = ("image", "labels", "split")
+_Row = tuple[str, tuple[str, ...], str]
+"""Photo's name below ``images``, labels by name, split."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class ExportReport:
         classes: names in the order of the mask values.
         left_out: classes that no image of the export is labelled with any more.
         problems: images that could not be exported, and why.
+        notes: what happened to masks and names on the way that a person may not expect, a sentence each.
     """
 
     output: Path
@@ -46,6 +50,7 @@ class ExportReport:
     classes: tuple[str, ...]
     left_out: tuple[str, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -53,6 +58,7 @@ class ExportReport:
             f"{self.corrected_labels} labels of them corrected by hand; next: recam run --data folder:{self.output} -o NEW-RUN"
         ]
         lines += [f"classes without an image, left out: {', '.join(self.left_out)}"] * bool(self.left_out)
+        lines += self.notes
         lines += [f"{len(self.problems)} images could not be exported:"] * bool(self.problems)
         lines += [f"  {problem.where}: {problem.message}" for problem in self.problems]
         return "\n".join(lines)
@@ -61,7 +67,8 @@ class ExportReport:
         """JSON-ready."""
         counted = {name: getattr(self, name) for name in ("images", "masks", "corrected_masks", "corrected_labels")}
         names = {"classes": list(self.classes), "left_out": list(self.left_out)}
-        return {"output": str(self.output), **counted, **names, "problems": [problem.as_dict() for problem in self.problems]}
+        problems = [problem.as_dict() for problem in self.problems]
+        return {"output": str(self.output), **counted, **names, "problems": problems, "notes": list(self.notes)}
 
 
 def export_decisions(
@@ -75,7 +82,12 @@ def export_decisions(
     """Write accepted images, their masks and labels: ``images/``, ``masks/``, ``labels.csv``, ``classes.txt``.
 
     Classes that no exported image is labelled with are left out, since nothing could be learned of them; the mask values of the others
-    move up, and pixels of the classes left out become 255.
+    move up, and pixels of the classes left out become 255. So do pixels of labels that a person removed (see `judged_mask`); the report
+    counts them, as it does masks that show a class which is no label of their image: they are kept as accepted.
+
+    Names stand in ``labels.csv`` letter by letter, also those that a spreadsheet would take for a formula: the table is a data set, whose
+    names must be those of the files and of ``classes.txt``. The report names them. Where a class name holds a sign that parts labels, each
+    class has a column of its own.
 
     Args:
         output: a new or empty folder.
@@ -84,7 +96,7 @@ def export_decisions(
         advance: told (done, total).
 
     Raises:
-        StoreError: a folder that holds something, no photos at hand, or nothing accepted.
+        StoreError: a folder that holds something, no photos at hand, nothing accepted, or class names that no table can hold.
     """
     if view.no_photos:
         raise StoreError(f"an export needs the photos, which are not at hand: {view.no_photos} Name their place with --data KIND:PATH.")
@@ -99,24 +111,29 @@ def export_decisions(
     if not present:
         raise StoreError("no accepted image holds any label, so nothing could be learned from the export. Accept images with labels.")
     classes, table = ClassSet(view.classes).select([view.classes[index] for index in sorted(present)])
+    _check_names(classes.names)
     # Written beside and renamed at the end: never half an export.
     folder = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
-    rows: list[tuple[str, str, str]] = []
+    rows: list[_Row] = []
     problems, masks, corrected = [], 0, 0
+    removed: Counter[int] = Counter()
+    unlabelled: Counter[int] = Counter()
     try:
         for done, item in enumerate(chosen):
             advance(done, len(chosen))
             try:
-                name = _write_item(view, item, states[item], folder, table, photos)
+                name, mask, cleared = _write_item(view, item, states[item], folder, table, photos)
+                removed.update(cleared)
+                if mask is not None:
+                    unlabelled.update(classes_shown(mask).intersection(range(len(view.classes))).difference(labels[item]))
             except RecamError as error:
                 problems.append(Problem("not-exported", item.id, str(error)))
                 continue
-            accepted = states[item].verdict == "accepted"
             source = states[item].source
-            masks += accepted
-            corrected += accepted and source is not None and source.layer == "corrected"
-            rows.append((name, ";".join(view.classes[index] for index in labels[item]), item.split))
-        _write_table(folder, rows)
+            masks += mask is not None
+            corrected += mask is not None and source is not None and source.layer == "corrected"
+            rows.append((name, tuple(view.classes[index] for index in labels[item]), item.split))
+        _write_table(folder, rows, classes.names)
         write_bytes(folder / "classes.txt", "\n".join((*classes.names, "")).encode())
         if output.is_dir():
             output.rmdir()
@@ -131,13 +148,59 @@ def export_decisions(
     advance(len(chosen), len(chosen))
     left_out = tuple(name for name in view.classes if name not in classes)
     relabelled = sum(states[item].labels is not None and labels[item] != item.labels for item in chosen)
-    return ExportReport(output, len(rows), masks, corrected, relabelled, classes.names, left_out, tuple(problems))
+    notes = tuple(_notes(view.classes, removed, unlabelled, [*(name for name, *_ in rows), *classes.names], decisions.damaged))
+    return ExportReport(output, len(rows), masks, corrected, relabelled, classes.names, left_out, tuple(problems), notes)
 
 
-def _write_item(view: RunView, item: Item, state: State, folder: Path, table: np.ndarray, photos: Photos) -> str:
-    """Mask and photo of one image; gives the photo's name below ``images``."""
+def _check_names(names: Sequence[str]) -> None:
+    """Raises `StoreError` for class names that would not read back from ``classes.txt`` and ``labels.csv``, all at once."""
+    broken = [name for name in names if "\n" in name or "\r" in name]
+    if broken:
+        told = ", ".join(map(repr, broken))
+        raise StoreError(f"class names with a line break cannot stand in classes.txt: {told}. Rename them in the data set of the run.")
+    taken = [name for name in names if name in _COLUMNS] if _needs_columns(names) else []
+    if taken:
+        parted = next(name for name in names if _needs_columns([name]))
+        raise StoreError(
+            f"{parted!r} needs a column per class in labels.csv, where {', '.join(map(repr, taken))} means something else. "
+            "Rename one of them in the data set of the run."
+        )
+
+
+def _needs_columns(names: Sequence[str]) -> bool:
+    """Whether a name holds what parts labels within a cell."""
+    return any(set(name) & set(";,|") for name in names)
+
+
+def _notes(classes: Sequence[str], removed: Counter[int], unlabelled: Counter[int], names: Sequence[str], damaged: int) -> Iterator[str]:
+    """What the report says beside its numbers; `removed` and `unlabelled` count masks by class index."""
+
+    def counted(masks: Counter[int]) -> str:
+        return ", ".join(f"{classes[index]} in {count}" for index, count in sorted(masks.items()))
+
+    if removed:
+        yield f"pixels of removed labels became 255 (ignore), masks by class: {counted(removed)}"
+    if unlabelled:
+        yield f"masks show classes that are no label of their image, kept as accepted: {counted(unlabelled)}"
+    formulas = [name for name in names if is_formula(name)]
+    if formulas:
+        yield (
+            f"{len(formulas)} names begin with a sign that a spreadsheet takes for a formula (first: {formulas[0]!r}); they stand in "
+            "labels.csv as they are, so open it as text"
+        )
+    if damaged:
+        yield f"{damaged} damaged lines of decisions.jsonl count for nothing"
+
+
+def _write_item(
+    view: RunView, item: Item, state: State, folder: Path, table: np.ndarray, photos: Photos
+) -> tuple[str, Mask | None, frozenset[int]]:
+    """Write mask and photo of one image.
+
+    Gives the photo's name below ``images``, the mask (H, W) in the run's classes, and the class indices whose pixels in it became 255.
+    """
     assert item.sample
-    mask: Mask | None = table[judged_mask(view, item, state)] if state.verdict == "accepted" else None
+    mask, cleared = judged_mask(view, item, state) if state.verdict == "accepted" else (None, frozenset[int]())
     source = item.sample.image
     # As `Folder` takes an id from a name: the part before an ending that it knows.
     known = isinstance(source, ImageFile) and source.path.suffix.lower() in IMAGE_ENDINGS
@@ -154,15 +217,16 @@ def _write_item(view: RunView, item: Item, state: State, folder: Path, table: np
     else:
         write_png(target, source.read())
     if mask is not None:
-        write_mask(folder / "masks" / f"{item.id}.png", mask)
-    return name
+        write_mask(folder / "masks" / f"{item.id}.png", table[mask])
+    return name, mask, cleared
 
 
-def _write_table(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+def _write_table(folder: Path, rows: list[_Row], classes: Sequence[str]) -> None:
     """Without held-out images no column of splits: the folder then holds out one in five by itself."""
     held_out = any(split == "val" for *_, split in rows)
-    told = io.StringIO()
-    writer = csv.writer(told, lineterminator="\n")
-    writer.writerow(("image", "labels", "split") if held_out else ("image", "labels"))
-    writer.writerows(row if held_out else row[:2] for row in sorted(rows))
-    write_bytes(folder / "labels.csv", told.getvalue().encode())
+    columns = _needs_columns(classes)
+    lines: list[Sequence[object]] = [("image", *(classes if columns else ("labels",)), *["split"] * held_out)]
+    for name, labels, split in sorted(rows):
+        cells = [int(each in labels) for each in classes] if columns else [";".join(labels)]
+        lines.append((name, *cells, *[split] * held_out))
+    write_bytes(folder / "labels.csv", table_text(lines).encode())

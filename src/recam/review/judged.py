@@ -25,11 +25,12 @@ def labels_of(view: RunView, item: Item, state: State) -> tuple[int, ...]:
     return tuple(sorted(view.classes.index(name) for name in state.labels if name in view.classes))
 
 
-def judged_mask(view: RunView, item: Item, state: State) -> Mask:
-    """The mask (H, W) that was accepted.
+def judged_mask(view: RunView, item: Item, state: State) -> tuple[Mask, frozenset[int]]:
+    """The mask (H, W) that was accepted, and the class indices whose pixels in it became 255.
 
-    A label that was removed takes its pixels along: of maps it does not take part any more, in a finished mask its pixels become 255,
-    since nobody knows what else they show. A corrected mask stays as it was painted.
+    A label that was removed takes its pixels along: of maps it does not take part any more; in a finished mask its pixels become 255, not
+    background, since nobody knows what else they show. So do those of a corrected mask where the label was removed after the mask was
+    saved; what was painted after that stays, since it is the later word of the same person.
 
     Raises:
         StoreError: what was judged has been deleted since, or nothing was judged.
@@ -39,23 +40,45 @@ def judged_mask(view: RunView, item: Item, state: State) -> Mask:
     if source is None:
         raise StoreError(f"{item.id} has no judged mask.")
     if source.layer == CORRECTED:
-        return read_mask(corrected_path(view, source.key))
+        return _without(read_mask(corrected_path(view, source.key)), _unwanted(view, item, state, True))
     path = _find(view, item, source)
     labels = labels_of(view, item, state)
     if path.suffix == ".npz":
         indices = {view.classes.index(name): value for name, value in source.class_thresholds.items() if name in view.classes}
-        return mask_of_maps(read_seed(path), labels, indices, source.threshold or 0.0)
-    mask = read_mask(path)
-    return mask if state.labels is None else without_others(mask, labels)
+        return mask_of_maps(read_seed(path), labels, indices, source.threshold or 0.0), frozenset()
+    return _without(read_mask(path), _unwanted(view, item, state, False))
 
 
-def without_others(mask: Mask, labels: tuple[int, ...]) -> Mask:
-    """The mask with 255 where it shows a class that is no label."""
-    kept = np.full(256, IGNORE, np.uint8)
-    values = [BACKGROUND, *(mask_value(index) for index in labels)]
-    kept[values] = values
-    cleaned: Mask = kept[mask]
-    return cleaned
+def shown_mask(view: RunView, item: Item, state: State, mask: Mask, corrected: bool) -> Mask:
+    """A finished or corrected mask (H, W) as it would be accepted now: with 255 for the labels that were removed, see `judged_mask`."""
+    return _without(mask, _unwanted(view, item, state, corrected))[0]
+
+
+def classes_shown(mask: Mask) -> frozenset[int]:
+    """Class indices of all pixels."""
+    return frozenset(value - 1 for value in np.unique(mask).tolist() if BACKGROUND < value < IGNORE)
+
+
+def _unwanted(view: RunView, item: Item, state: State, corrected: bool) -> frozenset[int]:
+    """Class indices whose pixels do not count.
+
+    Of a corrected mask: those that were labels when it was saved, or later, and are none now. Of a finished one: all that are no label,
+    where labels were corrected.
+    """
+    now = labels_of(view, item, state)
+    if not corrected:
+        return frozenset() if state.labels is None else frozenset(range(len(view.classes))).difference(now)
+    had = {index for labels in state.earlier for index in labels_of(view, item, state.model_copy(update={"labels": labels}))}
+    return frozenset(had.difference(now))
+
+
+def _without(mask: Mask, classes: frozenset[int]) -> tuple[Mask, frozenset[int]]:
+    """The mask with 255 in place of these classes, and which of them it showed."""
+    found = classes_shown(mask) & classes
+    table = np.arange(256, dtype=np.uint8)
+    table[[mask_value(index) for index in found]] = IGNORE
+    cleaned: Mask = table[mask]
+    return cleaned, found
 
 
 def corrected_path(view: RunView, name: str) -> Path:

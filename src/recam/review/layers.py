@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import PIL.Image
 
 from recam.data.catalog import open_catalog
-from recam.data.images import read_mask
-from recam.engine.work import RunData
+from recam.data.images import ImageFile, image_size, read_mask
+from recam.data.roles import RunData
 from recam.errors import RecamError, StoreError
+from recam.files import ARRAY_ERRORS
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
-from recam.recipe.recipe import Recipe
-from recam.runfolder.store import RunFolder, StageFolder, open_run, read_json, read_seed
+from recam.runfolder.maps import read_seed
+from recam.runfolder.store import RunFolder, StageFolder, open_run, read_record
 from recam.types import Mask, Sample, SeedMaps
 
 REVIEW = "review"
@@ -100,8 +100,7 @@ class RunView:
     def __init__(self, run: str | Path, data: str | None = None) -> None:
         self.folder: RunFolder = open_run(run)
         self.root = self.folder.root
-        self.written = read_json(self.root / "run.json")
-        self.recipe = Recipe.model_validate(self.written["recipe"])
+        self.recipe = read_recipe(self.root)
         self.no_photos = ""
         """Why there are no photos; empty where there are."""
         self._data: RunData | None = None
@@ -174,23 +173,20 @@ class RunView:
         """(H, W) of an image, from its mask or maps, else from its photo; None where none of them can be read."""
         for layer in self.layers.values():
             path = None if layer.name == TRUTH else layer.path(item.id)
-            if path and layer.kind == "maps":
-                return read_seed(path).size
-            if path:
-                with PIL.Image.open(path) as picture:
-                    return picture.height, picture.width
-        try:
-            shape = item.sample.image.read().shape if item.sample else None
-        except RecamError:
-            return None
-        return (shape[0], shape[1]) if shape else None
+            if path is None:
+                continue
+            with suppress(RecamError):  # the next one may be intact
+                return read_seed(path).size if layer.kind == "maps" else image_size(ImageFile(path))
+        with suppress(RecamError):
+            return image_size(item.sample.image) if item.sample else None
+        return None
 
     def _record(self, stage: str) -> dict[str, Any]:
         return StageFolder(stage, self.root / stage, "").record
 
     def _recorded_classes(self) -> tuple[str, ...]:
         for path in sorted(self.root.rglob("stage.json")):
-            names = read_json(path).get("inputs", {}).get("classes")
+            names = read_record(path).get("inputs", {}).get("classes")
             if names:
                 return tuple(names)
         raise StoreError(f"{self.root} has nothing to review yet, and its data set cannot be opened: {self.no_photos}")
@@ -264,7 +260,7 @@ def _classes_of(path: Path) -> tuple[int, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return tuple(file["class_indices"].tolist())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except ARRAY_ERRORS:
         return None
 
 

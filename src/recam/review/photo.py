@@ -1,26 +1,37 @@
-"""A photo that somebody sent: decoded with care, and pictures to send back."""
+"""A photo that somebody sent: decoded within bounds and at the size that is needed, and pictures to send back."""
 
 from __future__ import annotations
 
 import base64
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
+from PIL import ImageOps
 
 from recam.data.images import read_image
+from recam.data.views import resize_image, scaled_size
 from recam.errors import DataError
 from recam.review.judged import jpeg
 from recam.types import Image
 
 MAX_PIXELS = 50_000_000
+"""Of a photo, by its head: decoding one takes some 10 bytes per pixel for a moment."""
+MAX_DEEP_PIXELS = 12_500_000
+"""Of one with 16 or 32 bits per pixel, whose values are stretched as float64."""
 SHOWN_SIDE = 900
 """Longer side of the pictures sent back, pixels."""
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Pillow's names of the formats that are opened; of all others not even the head is read (EPS would start Ghostscript)."""
 
 
-def decode_upload(content: bytes, folder: Path) -> Image:
-    """The (H, W, 3) picture in a file's bytes, upright. It lies in `folder` while it is read.
+def decode_upload(content: bytes, folder: Path, side: int) -> tuple[Image, tuple[int, int]]:
+    """The (h, w, 3) picture in a file's bytes, upright, no longer than `side` pixels; and its own (width, height), as stored.
+
+    The number of pixels is read from the head and bounded before anything is decoded; a JPEG is decoded at half, a quarter or an eighth
+    of its size where that suffices. The bytes lie in `folder` while they are read.
 
     Raises:
         DataError: no image of a kind that data sets hold, damaged, or too large to be opened.
@@ -30,18 +41,37 @@ def decode_upload(content: bytes, folder: Path) -> Image:
         file.write(content)
         file.flush()
         try:
-            with PIL.Image.open(file.name, formats=KINDS) as picture:  # reads the header only
-                width, height = picture.size
+            with PIL.Image.open(file.name, formats=KINDS) as picture:  # reads the head only
+                (width, height), deep = picture.size, picture.mode.startswith("I") or picture.mode == "F"
+                is_jpeg = picture.format in ("JPEG", "MPO")
+        except PIL.Image.DecompressionBombError as error:
+            raise _too_large("more pixels", MAX_PIXELS) from error
         except Exception as error:  # a damaged file can make a decoder fail in any way
             raise DataError(f"this is no image that can be read; send one of {', '.join(KINDS)}.") from error
-        if width * height > MAX_PIXELS:
-            raise DataError(f"the photo has {width}×{height} pixels, more than {MAX_PIXELS:,} can be tried. Make it smaller.")
+        bound = MAX_DEEP_PIXELS if deep else MAX_PIXELS
+        if width * height > bound:
+            raise _too_large(f"{width}×{height} pixels{' of 16 or 32 bits' * deep}", bound)
         try:
-            return read_image(file.name)
-        except DataError as error:
+            image = _decode_jpeg(file.name, side) if is_jpeg else read_image(file.name)
+        except Exception as error:
             raise DataError("the image is truncated or damaged. Send an intact copy.") from error
+    return resize_image(image, scaled_size((image.shape[0], image.shape[1]), 1.0, side)), (width, height)
 
 
 def picture_data(picture: Image) -> str:
     """A picture as the address of itself, for an ``img``."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg(picture, 88, SHOWN_SIDE)).decode()}"
+
+
+def _decode_jpeg(path: str, side: int) -> Image:
+    """As `read_image`, no smaller than needed for `side`; JPEG knows no transparency and 8 bits alone."""
+    with PIL.Image.open(path, formats=KINDS) as picture:
+        picture.draft(None, (side, side))
+        picture.load()
+    with suppress(Exception):  # as `read_image`: a damaged EXIF block says nothing of the picture
+        ImageOps.exif_transpose(picture, in_place=True)
+    return np.array(picture.convert("RGB"))
+
+
+def _too_large(found: str, bound: int) -> DataError:
+    return DataError(f"the photo has {found}, more than the {bound:,} that can be tried. Make it smaller.")

@@ -14,7 +14,7 @@ from recam.review.counts import TruthCounts
 from recam.review.decisions import Decisions, MaskSource, State
 from recam.review.index import Index
 from recam.review.jobs import Advance, Jobs
-from recam.review.judged import corrected_path, is_stale, labels_of, without_others
+from recam.review.judged import corrected_path, is_stale, shown_mask
 from recam.review.layers import CORRECTED, MASKS, MODEL, TRUTH, Item, Layer, RunView
 from recam.review.packing import Packed, pack_maps, pack_mask
 from recam.review.thumbnails import Thumbnails
@@ -23,6 +23,10 @@ from recam.types import Image
 
 SAVE_EVERY = 200
 """Images between two times that the index is written down while the model is asked."""
+
+
+class MissingError(RecamError):
+    """There is no image of that number, or no layer of that name."""
 
 
 class Session:
@@ -35,15 +39,15 @@ class Session:
         self.thumbnails, self.counts, self.jobs, self.trial = Thumbnails(), TruthCounts(view), Jobs(), Trial(view)
 
     def item(self, number: int) -> Item:
-        """An image by its number. Raises `KeyError` for one that does not exist."""
+        """An image by its number. Raises `MissingError` for one that does not exist."""
         if not 0 <= number < len(self.view.items):
-            raise KeyError(f"there is no image {number}; the run has {len(self.view.items)}.")
+            raise MissingError(f"there is no image {number}; the run has {len(self.view.items)}.")
         return self.view.items[number]
 
     def layer(self, name: str) -> Layer:
-        """A layer by name. Raises `KeyError` for one that does not exist."""
+        """A layer by name. Raises `MissingError` for one that does not exist."""
         if name not in self.view.layers:
-            raise KeyError(f"this run has no layer {name!r}; it has {', '.join(self.view.layers)}.")
+            raise MissingError(f"this run has no layer {name!r}; it has {', '.join(self.view.layers)}.")
         return self.view.layers[name]
 
     def photo(self, item: Item) -> Image:
@@ -58,7 +62,8 @@ class Session:
         state = self.decisions.state(item.id)
         try:
             if layer is None:
-                return pack_mask(number, read_mask(corrected_path(self.view, state.mask)), side) if state.mask else None
+                mask = read_mask(corrected_path(self.view, state.mask)) if state.mask else None
+                return None if mask is None else pack_mask(number, shown_mask(self.view, item, state, mask, corrected=True), side)
             if layer.kind == "maps":
                 seed = self.view.read_maps(layer, item)
                 return None if seed is None else pack_maps(number, seed, side)
@@ -67,8 +72,8 @@ class Session:
             return None
         if mask is None:
             return None
-        if state.labels is not None and layer.name != TRUTH:
-            mask = without_others(mask, labels_of(self.view, item, state))
+        if layer.name != TRUTH:
+            mask = shown_mask(self.view, item, state, mask, corrected=False)
         return pack_mask(number, mask, side)
 
     def source(self, layer: Layer, threshold: float | None, class_thresholds: Mapping[str, float]) -> MaskSource:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from recam.errors import StoreError
+from recam.errors import RecamError, StoreError
 from recam.inference.prediction import PRESENT
 from recam.inference.predictor import Predictor
 from recam.inference.run_models import find_models
@@ -23,8 +25,18 @@ from recam.pipeline.run_chain import RunChain, load_chain
 from recam.pipeline.seeds import encode_scales, make_seeds
 from recam.pipeline.training_stages import WEIGHTS
 from recam.review.layers import RunView
+from recam.review.photo import decode_upload
 from recam.types import Image, Mask
 from recam.visualize import overlay_heat, overlay_mask
+
+PLACES = 3
+"""Photos that may be tried or wait for it at a time: each holds its bytes in memory, and nobody waits for a tenth."""
+SIDE, MOST = 1024, 2048
+"""Longer side (pixels) that a photo is reduced to where the run names no `data.max_side`, and where it names a larger one than `MOST`."""
+
+
+class BusyError(RecamError):
+    """All places of the queue are taken."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +65,47 @@ class Tried:
 
 
 class Trial:
-    """The models of a run, loaded when first asked. One photo at a time: others wait."""
+    """The models of a run, loaded when first asked. One photo at a time: `PLACES` − 1 others wait, further ones are refused."""
 
     def __init__(self, view: RunView) -> None:
         self._view = view
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(PLACES)
         self._loaded: dict[str, Any] = {}
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the queue, to be taken before the photo is received. Raises `BusyError` where there is none left."""
+        if not self._places.acquire(blocking=False):
+            raise BusyError(f"one photo is being tried and {PLACES - 1} wait already. Try again when they are done.")
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def __call__(self, image: Image) -> Tried:
         """Classes, class maps, mask and prediction of a photo (H, W, 3). Raises `StoreError` where the run has no classifier yet."""
         with self._lock, torch.inference_mode():
             return self._try(image)
+
+    def upload(self, content: bytes) -> Tried:
+        """The same of a photo that comes as the bytes of its file.
+
+        It is decoded when its turn comes, and reduced to what the networks of the run read, so that memory and time are bounded.
+
+        Raises:
+            DataError: as `decode_upload`.
+            StoreError: the run has no classifier yet.
+        """
+        side = min(self._view.recipe.data.max_side or SIDE, MOST)
+        with self._lock:
+            image, (width, height) = decode_upload(content, self._view.review, side)
+            with torch.inference_mode():
+                tried = self._try(image)
+        if max(width, height) > side:
+            note = f"The photo of {width}×{height} pixels was reduced to a longer side of {side}."
+            tried = replace(tried, notes=(note, *tried.notes))
+        return tried
 
     def predict(self, image: Image) -> Mask:
         """The segmentation model's mask. Raises `StoreError` where the run has none."""

@@ -31,7 +31,7 @@ from typing import IO, Any
 
 from recam.digests import digest_file
 from recam.errors import StoreError
-from recam.files import TEMPORARY_ENDING, write_bytes
+from recam.files import TEMPORARY_ENDING, checked_path, write_bytes
 from recam.runfolder.manifest import (
     RECORD,
     find_damage,
@@ -61,14 +61,28 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote. Raises `StoreError` for a missing or damaged file."""
+    """Read what `write_json` wrote. Raises `StoreError` for a missing or damaged file, or one that holds no object."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is not there: not a run folder, or the stage has not begun.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read ({error}). Delete it; the same command makes it again.") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} holds {type(content).__name__}, not an object with fields. Delete it; the same command makes it again.")
     return content
+
+
+def read_record(path: Path, stage: str = "") -> dict[str, Any]:
+    """Read a ``stage.json``. Raises `StoreError` as `read_json` does, and for what no stage writes.
+
+    Args:
+        stage: name of the stage; if it is finished, all must be there that readers take. Empty: it is not looked for.
+    """
+    from recam.runfolder.records import check_finished, check_record  # here: exported networks predict without pydantic
+
+    content = read_json(path)
+    return check_finished(path, content, stage) if stage else check_record(path, content)
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,13 @@ class StageFolder:
     @property
     def record(self) -> dict[str, Any]:
         """The stage's record, empty before it began."""
-        return read_json(self.path / RECORD) if (self.path / RECORD).is_file() else {}
+        return read_record(self.path / RECORD) if (self.path / RECORD).is_file() else {}
+
+    @property
+    def weights(self) -> Path:
+        """The network that it trained, compared with its hash. Raises `StoreError` for a damaged one."""
+        check_content(self.path / WEIGHTS)
+        return self.path / WEIGHTS
 
     @property
     def claims_done(self) -> bool:
@@ -148,7 +168,7 @@ class RunFolder:
     """
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+        self.root = checked_path(root, StoreError)
         if self.root.is_file():
             raise StoreError(f"{self.root} is a file; name a folder for the run.")
         foreign = self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "run.json").is_file()
@@ -260,10 +280,12 @@ class RunFolder:
 
 def read_run(root: Path) -> dict[str, Any]:
     """``run.json`` of a run. Raises `StoreError` for one that is missing, damaged, or of another version of recam."""
+    from recam.runfolder.records import check_settings  # here: exported networks predict without pydantic
+
     content = read_json(root / "run.json")
     if content.get("format") != FORMAT:
         raise StoreError(f"{root} was made by another version of recam and cannot be read by this one. Name a new folder with -o.")
-    return content
+    return check_settings(root / "run.json", content)
 
 
 def check_content(path: Path) -> None:
@@ -288,7 +310,7 @@ def check_content(path: Path) -> None:
 
 def open_run(path: str | Path) -> RunFolder:
     """An existing run folder, for readers. Raises `StoreError` where there is none."""
-    if not (Path(path) / "run.json").is_file():
+    if not (checked_path(path, StoreError) / "run.json").is_file():
         raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
     return RunFolder(path)
 
@@ -323,3 +345,7 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"it holds {word}, which is no JSON")

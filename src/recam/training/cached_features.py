@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from recam.errors import StoreError
-from recam.files import atomic_write
+from recam.files import ARRAY_ERRORS, atomic_write
 from recam.labels import multi_hot
 from recam.training.loader import Batch, Position
 from recam.types import Sample
@@ -81,6 +81,8 @@ def _read_view(path: Path, turn: int) -> Tensor:
     """The view whose turn it is, of the views in a file."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if stored.dtype not in (np.float16, np.uint8) or stored.ndim < 3 or not stored.size:
+            raise ValueError(f"it holds {stored.dtype} {stored.shape}")
+        return torch.from_numpy(np.array(stored[turn % len(stored)]))
+    except ARRAY_ERRORS as error:
         raise StoreError(f"{path} cannot be read as features ({error}). Delete it; the same command makes it again.") from error
-    return torch.from_numpy(np.array(stored[turn % len(stored)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,18 @@ Extras = Mapping[str, Mapping[str, Tensor]]
 NOTHING: Extras = {}
 
 
+def _are_numbers(held: Any) -> bool:
+    return isinstance(held, dict) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in held.values())
+
+
+_FITS: Mapping[str, Callable[[Any], bool]] = {
+    "step": lambda held: isinstance(held, int) and not isinstance(held, bool) and 0 <= held < 2**63,
+    "sums": _are_numbers,
+    "history": lambda held: isinstance(held, list) and all(map(_are_numbers, held)),
+}
+"""What the training loop keeps of itself, and whether it can be that."""
+
+
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meta: Mapping[str, Any], extras: Extras = NOTHING
 ) -> None:
@@ -29,21 +41,38 @@ def save_checkpoint(
     save_tensors(path, tensors, meta)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    """Put everything back in place; returns `meta` and the extras. Raises `StoreError` where the file does not fit the model."""
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, needs: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Put everything back in place; returns `meta` and the extras.
+
+    Args:
+        needs: names that `meta` must hold.
+
+    Raises:
+        StoreError: the file is damaged, or does not fit the model or the optimizer.
+    """
     tensors, meta = load_tensors(path)
+    wrong = [name for name in needs if name not in meta] + [name for name, fits in _FITS.items() if name in meta and not fits(meta[name])]
+    if wrong:
+        told = ", ".join(wrong)
+        raise StoreError(f"{path} is damaged: {told} missing or of another kind. Delete it; the same command starts this stage again.")
     try:
         model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")})
     except RuntimeError as error:
         raise StoreError(f"{path} does not fit the model ({error}). Delete it; the same command starts this stage again.") from error
     state: dict[int, dict[str, Tensor]] = {}
     extras: dict[str, dict[str, Tensor]] = {}
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
-        elif name.startswith("extra."):
-            _, group, key = name.split(".", 2)
-            extras.setdefault(group, {})[key] = value
+        kind, _, rest = name.partition(".")
+        first, _, key = rest.partition(".")
+        if kind == "optimizer":
+            # PyTorch takes any shape here, and fails of it in the first step.
+            if not (first.isdecimal() and int(first) < len(shapes) and key and value.shape in ((), shapes[int(first)])):
+                raise StoreError(f"{path} does not fit the optimizer ({name!r}). Delete it; the same command starts this stage again.")
+            state.setdefault(int(first), {})[key] = value
+        elif kind == "extra":
+            extras.setdefault(first, {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return meta, extras

@@ -7,15 +7,18 @@ run needs no state of loaders. Every rank takes its share of the same global bat
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from recam.errors import RecamError, StoreError, first_line
+from recam.interrupts import ignore_interrupts, interrupts_deferred
 from recam.labels import multi_hot
 from recam.training.augment import Augment
 from recam.types import Grey, Mask, Sample
@@ -127,8 +130,72 @@ class MaskedImages(Dataset[Batch]):
         return {"images": image, "masks": mask}
 
 
-def make_loader(dataset: Dataset[Batch], batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Batch]:
-    """A loader over `batches`; worker processes limit themselves to one thread each.
+@dataclass(frozen=True)
+class _Failure:
+    """An error of ours, on its way from a worker: PyTorch would put the worker's traceback into its message."""
+
+    error: RecamError
+
+
+@dataclass(frozen=True)
+class _Caught(Dataset[Batch | _Failure]):
+    """A data set whose errors of ours are values."""
+
+    dataset: Dataset[Batch]
+
+    def __getitem__(self, position: Position) -> Batch | _Failure:
+        try:
+            return self.dataset[position]
+        except RecamError as error:
+            return _Failure(error)
+
+
+def _collate(items: list[Batch | _Failure]) -> Batch | _Failure:
+    failed = next((item for item in items if isinstance(item, _Failure)), None)
+    return failed or default_collate(items)
+
+
+def _begin_worker(number: int) -> None:
+    ignore_interrupts()
+
+
+def read_batches(loader: DataLoader[Batch | _Failure]) -> Generator[Batch, None, None]:
+    """The batches of a loader of which nobody else holds a reference, so that its workers end with them.
+
+    Raises:
+        what the data set raises: in this process, also where a worker had met it.
+    """
+    with interrupts_deferred():  # begins the workers
+        batches = iter(loader)
+    try:
+        for batch in batches:
+            if isinstance(batch, _Failure):
+                raise batch.error
+            yield batch
+    finally:
+        with interrupts_deferred():  # their end is waited for in `__del__`, where Python drops exceptions
+            del batches, loader
+
+
+@contextmanager
+def workers_watched(what: str) -> Iterator[None]:
+    """Raises `StoreError` where a worker of a loader was ended from outside.
+
+    PyTorch raises that by a signal, wherever the main process happens to be.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise StoreError(
+            f"{what}: a process that decodes images was ended from outside, usually out of memory ({first_line(error)}). Set"
+            " compute.workers to fewer, or to 0; the same command resumes."
+        ) from error
+
+
+def make_loader(dataset: Dataset[Batch], batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Batch | _Failure]:
+    """A loader over `batches`, to be read by `read_batches`; worker processes limit themselves to one thread each.
 
     Args:
         workers: processes that decode; 0 decodes in this one, -1 chooses: none on a machine of up to two cores, else up to eight.
@@ -138,4 +205,13 @@ def make_loader(dataset: Dataset[Batch], batches: EpochBatches, workers: int, pi
     count = workers if workers >= 0 else (0 if cores <= 2 else min(8, cores - 1))
     options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if count else {}
     # A generator of its own: to begin anew after an interruption must not move on the one that dropout draws from.
-    return DataLoader(dataset, batch_sampler=batches, num_workers=count, pin_memory=pin, generator=torch.Generator(), **options)
+    return DataLoader(
+        _Caught(dataset),
+        batch_sampler=batches,
+        num_workers=count,
+        pin_memory=pin,
+        generator=torch.Generator(),
+        collate_fn=_collate,
+        worker_init_fn=_begin_worker,
+        **options,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch.utils.data import Dataset
 from recam.errors import RecamError
 from recam.progress import Progress
 from recam.training.checkpoint import load_checkpoint, save_checkpoint
-from recam.training.loader import Batch, EpochBatches, make_loader
+from recam.training.loader import Batch, EpochBatches, make_loader, read_batches, workers_watched
 from recam.training.model_selection import Validation, copy_state, judge, make_average
 
 
@@ -95,13 +96,15 @@ def fit(
 
     Raises:
         TrainingError: the loss is no longer finite; the last checkpoint stays.
+        StoreError: a worker process was ended from outside.
+        DataError: an image or a mask cannot be read.
     """
     batches = _plan_batches(len(dataset), schedule, seed, accelerator)  # type: ignore[arg-type]
     per_epoch, total = batches.steps_per_epoch, batches.total
     average = make_average(objective, schedule.average) if schedule.average else None
     trained, start, sums = Trained(), 0, dict[str, float]()
     if checkpoint.is_file():
-        meta, extras = load_checkpoint(checkpoint, objective, optimizer)
+        meta, extras = load_checkpoint(checkpoint, objective, optimizer, needs=("step", "sums", "history"))
         start, sums = int(meta["step"]), dict(meta["sums"])
         trained = Trained(meta["history"], extras.get("best", {}))
         if average:
@@ -112,11 +115,13 @@ def fit(
         model, prepared = accelerator.prepare(objective, optimizer)
         average = average.to(accelerator.device) if average else None
         _move_state(optimizer, accelerator.device)
-        loader = make_loader(dataset, replace(batches, start=start), schedule.workers, pin=accelerator.device.type == "cuda")
         model.train()
         last_save = time.monotonic()
-        with Progress(what, total * schedule.batch, start * schedule.batch, quiet=not accelerator.is_main_process) as progress:
-            for step, batch in enumerate(loader, start=start):
+        shown = Progress(what, total * schedule.batch, start * schedule.batch, quiet=not accelerator.is_main_process)
+        pin = accelerator.device.type == "cuda"
+        arriving = closing(read_batches(make_loader(dataset, replace(batches, start=start), schedule.workers, pin)))
+        with workers_watched(what), shown as progress, arriving as loaded:
+            for step, batch in enumerate(loaded, start=start):
                 set_step(step, total)
                 torch.manual_seed(step_seed(seed, step, accelerator.process_index))
                 losses = _step(model, prepared, batch, accelerator)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from recam.inference.class_maps import view_pairs
 from recam.methods.advcam import AdvCamRefiner, AdvCamSettings
 from recam.methods.cam import strided_size
 from recam.models.classifier import Classifier
-from recam.inference.class_maps import view_pairs
 from recam.pipeline.maker import MapMaker, MapsOf, Views, makers
 from recam.pipeline.training import Training
 from recam.settings import Count, Scales, section

@@ -149,7 +149,7 @@ class IrnStep(RefinerStep):
 
     def make(self, context: RefineContext) -> IrnRefiner:
         own = self.settings
-        network = load_irnet(context.inputs[own.network].path / WEIGHTS)
+        network = load_irnet(context.inputs[own.network].weights)
         fold_batchnorm(network.backbone)
         network.to(context.device)
         walk = IrnSettings(walk_radius=own.walk_radius, beta=own.beta, steps=own.steps)
@@ -268,7 +268,7 @@ def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
     backbone = replace(given.backbone, weights="none") if given.classifier else given.backbone
     network = make_irnet(backbone, own.displacement)
     if given.classifier:
-        trained = load_classifier(work.inputs[given.classifier].path / WEIGHTS).backbone
+        trained = load_classifier(work.inputs[given.classifier].weights).backbone
         network.backbone.load_state_dict(trained.state_dict())
         network.backbone.mean, network.backbone.std = trained.mean, trained.std
     augment = Augment(own.crop, network.backbone.mean, network.backbone.std, scale=own.scale, max_side=given.max_side)

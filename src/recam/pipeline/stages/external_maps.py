@@ -13,6 +13,7 @@ from recam.data.roles import SHOW_AFTER, RunData
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import Problem, StoreError, data_error
+from recam.files import named_file
 from recam.methods.cam import strided_size
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.maps import MapSettings
@@ -72,7 +73,7 @@ def take(source: str) -> Any:
 
 
 def _path(folder: Path, sample: Sample) -> Path:
-    return folder / f"{sample.id}.npz"
+    return named_file(folder, f"{sample.id}.npz")
 
 
 def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]:

@@ -7,17 +7,16 @@ from typing import Any, Literal
 
 from recam.engine.stage import Stage
 from recam.engine.work import Work
+from recam.inference.class_maps import make_class_maps
 from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier
-from recam.inference.class_maps import make_class_maps
 from recam.pipeline.maker import MapMaker, Views
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.train import stage_of
 from recam.pipeline.training import Training
 from recam.recipe.recipe import Recipe
 from recam.runfolder.maps import save_seed
-from recam.runfolder.store import WEIGHTS
 from recam.settings import Scales, Settings, section
 from recam.types import Sample
 
@@ -91,7 +90,7 @@ def _set(training: Training, maker: MapMaker | None, weighting: Weighting, stage
 
 def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
     """Maps of all images, one file an image and weighting."""
-    path = work.inputs[stage_of(given.training)].path / WEIGHTS
+    path = work.inputs[stage_of(given.training)].weights
 
     def place(weighting: str, sample: Sample) -> Any:
         return work.folder.path / weighting / f"{sample.id}.npz"

@@ -20,7 +20,6 @@ from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_segmenter
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.score import mask_path
-from recam.runfolder.store import WEIGHTS
 from recam.types import Image, Sample
 from recam.visualize import overlay_heat, overlay_mask, panel
 
@@ -59,7 +58,7 @@ def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
     extremes = [*_extremes(work, "scores/masks", work.data.score), *_extremes(work, "predictions/pseudo", work.data.val)]
     shown = []
     if work.accelerator.is_main_process:
-        segmenter = load_segmenter(work.inputs["segment/pseudo"].path / WEIGHTS) if "segment/pseudo" in work.inputs else None
+        segmenter = load_segmenter(work.inputs["segment/pseudo"].weights) if "segment/pseudo" in work.inputs else None
         if segmenter:
             fold_batchnorm(segmenter.network)
         rows = [_picture_row(given, work, sample, segmenter) for sample in samples]

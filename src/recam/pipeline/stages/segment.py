@@ -198,7 +198,7 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         raise DataError("no training image has a true mask, so there is no upper bound to train. Set segment.labels to 'pseudo'.")
     classes = work.data.catalog.classes.names
     if given.classifier:
-        source = work.inputs[given.classifier].path / WEIGHTS
+        source = work.inputs[given.classifier].weights
         own = load_classifier(source).backbone
         weights, mean, std = str(source), own.mean, own.std
     else:
@@ -233,7 +233,7 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
 
 def predict_val(given: PredictGiven, work: Work) -> dict[str, Any]:
     """Masks of the held-out images by the segmentation model, and their scores."""
-    segmenter = load_segmenter(work.inputs[given.model].path / WEIGHTS)
+    segmenter = load_segmenter(work.inputs[given.model].weights)
     fold_batchnorm(segmenter.network).to(work.accelerator.device)
     for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
         with work.accelerator.autocast():
@@ -298,8 +298,8 @@ def make_validation(given: SegmentGiven, work: Work, mean: Triple, std: Triple) 
                 probabilities = predict_probabilities(segmenter, sample.image.read(), (1.0,), False, given.max_side)
             confusion.update(most_probable(probabilities), sample.mask.read())
         sum_over_processes(work, confusion.counts)
-        if not confusion.counts.any():
-            raise DataError("the true masks of the val split hold nothing but ignored pixels. Name another data.val, or do not validate.")
+        if not confusion.counts[1:].any():
+            raise DataError("the true masks of the val split hold no pixel of any class. Name another data.val, or do not validate.")
         return confusion.scores().miou
 
     return Validation(score, VAL_MIOU, settings.validate_epochs, settings.patience)

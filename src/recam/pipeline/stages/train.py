@@ -142,7 +142,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     """Train from the backbone's weights, or from those of the training that it starts from."""
     torch.manual_seed(given.views.seed)
     training, classes = given.training, work.data.catalog.classes.names
-    start = work.inputs[stage_of(training.base)].path / WEIGHTS if training.base else None
+    start = work.inputs[stage_of(training.base)].weights if training.base else None
     backbone = replace(given.backbone, weights="none") if start else given.backbone
     network = training.network(backbone.make(), len(classes)).to(memory_format=torch.channels_last)
     if start:

@@ -4,6 +4,7 @@ import { mapsLayer, on, state, tell, thresholdsOf } from "./state.js";
 
 const counts = new Map(); // by layer: null while they are being made
 const LEVELS = 100;
+const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 const percent = (value) => (100 * value).toFixed(1);
 
 export async function need(layer) {
@@ -113,9 +114,10 @@ export function update() {
   const told = scores(layer), output = document.getElementById("miou"), counting = state.jobs.find((job) => job.name === `counts ${layer.name}` && job.state === "running");
   if (told) {
     const start = layer.curve?.[levelOf(layer.threshold)], by = start === undefined || start === null ? 0 : told.miou - start;
-    const change = Math.abs(by) < 0.0005 ? "" : ` <span class="${by > 0 ? "up" : "down"}">${by > 0 ? "+" : "−"}${percent(Math.abs(by))}</span>`;
-    const own = told.own === null ? "" : Number.isNaN(told.own) ? "" : `<br>${state.run.classes[state.scope].replace(/[<&]/g, "")} IoU ${percent(told.own)}`;
-    output.innerHTML = `mIoU <b>${percent(told.miou)}</b>${change}${own}`;
+    const parts = ["mIoU ", make("b", percent(told.miou))];
+    if (Math.abs(by) >= 0.0005) parts.push(" ", Object.assign(make("span", `${by > 0 ? "+" : "−"}${percent(Math.abs(by))}`), { className: by > 0 ? "up" : "down" }));
+    if (told.own !== null && !Number.isNaN(told.own)) parts.push(make("br", ""), `${state.run.classes[state.scope]} IoU ${percent(told.own)}`);
+    output.replaceChildren(...parts);
   } else output.textContent = counting ? `counting truth ${counting.done} / ${counting.total}` : layer.countable ? "counting truth …" : "no truth to score by";
   draw(layer);
   // Counting takes the server's time, which the first pictures want: it begins when the run's own curve does not suffice any more.

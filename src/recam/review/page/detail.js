@@ -3,7 +3,7 @@ import { fetchBytes, unpack } from "./api.js";
 import { Brush } from "./brush.js";
 import { columnsNow, focus, relayout } from "./grid.js";
 import { colourTable, cssColour, fullMask, fullWinners, paintHeat, paintOutlined } from "./paint.js";
-import { classIndex, decide, decided, focused, labelsOf, layerFor, layerOf, on, relabel, saveMask, state, show, tell, thresholdsOf } from "./state.js";
+import { decide, decided, focused, labelsOf, layerFor, layerOf, on, relabel, saveMask, state, show, tell, thresholdsOf } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), sheet = $("sheet"), photo = $("photo"), overlay = $("overlay");
@@ -222,8 +222,8 @@ function side() {
     return chip;
   }));
   if (!own.length && !now.length) $("labels").textContent = "none";
-  const free = state.run.classes.filter((_, index) => !now.includes(index) && !own.includes(index));
-  $("add-label").replaceChildren(new Option("a class …", ""), ...free.map((name) => new Option(name)));
+  const free = [...state.run.classes.keys()].filter((index) => !now.includes(index) && !own.includes(index));
+  $("add-label").replaceChildren(new Option("a class …", ""), ...free.map((index) => new Option(state.run.classes[index], index)));
 }
 
 async function setLabels(indices) {
@@ -233,7 +233,7 @@ async function setLabels(indices) {
 }
 
 $("add-label").addEventListener("change", (event) => {
-  if (event.target.value) setLabels([...labelsOf(number), classIndex(event.target.value)]);
+  if (event.target.value) setLabels([...labelsOf(number), +event.target.value]);
 });
 photo.addEventListener("load", () => {
   if (!size[0]) { size = [photo.naturalHeight, photo.naturalWidth]; fit(); strip(); }

@@ -31,7 +31,7 @@ async function exportNow() {
     const report = await post("export", { name: $("export-name").value, photos: $("export-photos").value, everything: $("export-all").checked });
     const lines = [`${report.images} images and ${report.masks} masks in ${report.output}`, `${report.corrected_masks} masks and ${report.corrected_labels} labels corrected by hand`];
     if (report.left_out.length) lines.push(`classes without an image, left out: ${report.left_out.join(", ")}`);
-    lines.push(...report.problems.map((problem) => `${problem.where}: ${problem.message}`));
+    lines.push(...report.notes, ...report.problems.map((problem) => `${problem.where}: ${problem.message}`));
     $("export-told").textContent = lines.join("\n");
   } catch (error) {
     $("export-told").textContent = error.message;

@@ -1,0 +1,191 @@
+"""A data set's masks compared with its labels and with each other, and files whose values mean something else than is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recam.data.images import ImageFile, MaskFile, read_mask
+from recam.data.opening import open_picture
+from recam.data.palettes import palette_colours, reordered
+from recam.errors import Problem
+from recam.labels import BACKGROUND, IGNORE, mask_value, present_values
+from recam.types import Image, Mask, Sample, Source
+
+UNSCORED = "unscored-split"
+"""Kind of the note on a split whose true masks show no class at all: nothing is scored on it."""
+TWELVE_BITS = 4096
+_EXAMPLES = 3
+_TWO_VALUES = {BACKGROUND, IGNORE}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in the pictures of one sample, for `judge` to compare with those of others.
+
+    Attributes:
+        mask_values: that occur in its mask; None where it has none that can be read.
+        two_values: its mask's file holds nothing but 0 and 255, and 255 somewhere.
+        reordered: palette indices in use whose colour VOC has at another index → that index.
+        greatest: of an image in 16 bits that stays below `TWELVE_BITS`, its greatest value; else None.
+    """
+
+    mask_values: tuple[int, ...] | None = None
+    two_values: bool = False
+    reordered: Mapping[int, int] | None = None
+    greatest: int | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is wrong with the masks of a data set as a whole, and what is worth a look."""
+
+    problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...]
+
+
+def find(sample: Sample, image: Image | None, mask: Mask | None) -> Findings:
+    """Look at the decoded image (H, W, 3) and mask (H, W) of a sample, and at the files they came from.
+
+    Raises:
+        DataError: a file has gone, or been damaged, since it was decoded.
+    """
+    greatest = None if image is None else _greatest_of_16_bits(sample.image, image)
+    if mask is None or sample.mask is None:
+        return Findings(greatest=greatest)
+    values = present_values(mask)
+    return Findings(tuple(values), _holds_two_values(sample.mask, values), _reordered(sample.mask, mask), greatest)
+
+
+def judge(by_split: Mapping[str, Sequence[Sample]], findings: Mapping[str, Findings], names: Sequence[str]) -> Judgement:
+    """Compare the findings (by id) of all samples with their labels and with each other.
+
+    Args:
+        names: of the classes.
+    """
+    samples = {sample.id: sample for of_split in by_split.values() for sample in of_split}
+    shown = {id_: found for id_, found in findings.items() if found.mask_values is not None}
+    without_class = {id_ for id_, found in shown.items() if not _class_values(found, len(names))}
+    two_valued = [id_ for id_, found in shown.items() if found.two_values and samples[id_].labels]
+    problems = []
+    if two_valued and len(without_class) == len(shown):
+        problems.append(_two_values_problem([samples[id_] for id_ in two_valued], names))
+        notes = []
+    else:
+        notes = [*_labels_without_pixels(samples, shown, names)]
+    notes += _gathered(
+        "mask-all-ignore",
+        [samples[id_].mask for id_, found in shown.items() if found.mask_values == (IGNORE,)],
+        "{count} hold{s} nothing but {ignore} (ignore), so nothing is learned from {them} or scored on {them} (first: {first}).",
+    )
+    for split, of_split in by_split.items():
+        masked = [sample.id for sample in of_split if sample.id in shown]
+        if masked and all(id_ in without_class for id_ in masked):
+            message = (
+                f"none of its {len(masked)} true masks shows a pixel of any class, so nothing is scored on it: whatever finds least would"
+                " score best."
+            )
+            notes.append(Problem(UNSCORED, split, message))
+    notes += _palette_notes({samples[id_].mask: found.reordered for id_, found in shown.items() if found.reordered})
+    dark = {id_: found.greatest for id_, found in findings.items() if found.greatest}
+    notes += _gathered(
+        "dark-16-bit",
+        [samples[id_].image for id_ in dark],
+        f"{{count}} hold{{s}} 16-bit values of {max(dark.values(), default=0)} at most, of 65535, and come{{s}} out nearly black (first:"
+        f" {{first}}). Stretch 12 bits to 16 (times 16), if that is what they are.",
+    )
+    return Judgement(tuple(problems), tuple(notes))
+
+
+def _class_values(found: Findings, n_classes: int) -> list[int]:
+    return [value for value in found.mask_values or () if mask_value(0) <= value <= mask_value(n_classes - 1)]
+
+
+def _two_values_problem(samples: Sequence[Sample], names: Sequence[str]) -> Problem:
+    masks = [sample.mask.where for sample in samples if sample.mask]
+    last = mask_value(len(names) - 1)
+    several = f"the classes are {mask_value(0)} ({names[0]}) to {last} ({names[-1]})"
+    classes = f"the class {names[0]} is {last}" if len(names) == 1 else several
+    message = (
+        f"{len(masks)} mask{'s hold' if len(masks) > 1 else ' holds'} only {BACKGROUND} and {IGNORE}; {IGNORE} is ignore, {classes}"
+        f" (first: {_examples(masks)}). Write the value of its class in place of {IGNORE}."
+    )
+    return Problem("mask-only-ignore", str(Path(masks[0]).parent), message)
+
+
+def _labels_without_pixels(samples: Mapping[str, Sample], shown: Mapping[str, Findings], names: Sequence[str]) -> list[Problem]:
+    notes = []
+    for index, name in enumerate(names):
+        labelled = [id_ for id_ in shown if index in samples[id_].labels]
+        # Masks of nothing but ignore have a note of their own.
+        without = {id_: found for id_, found in shown.items() if mask_value(index) not in (found.mask_values or ())}
+        missing = [id_ for id_ in labelled if id_ in without and without[id_].mask_values != (IGNORE,)]
+        if missing:
+            message = (
+                f"{len(missing)} of {len(labelled)} images that are labelled {name} and have a true mask show no pixel of it there"
+                f" (first: {_examples(missing)})."
+            )
+            notes.append(Problem("label-not-in-mask", name, message))
+    return notes
+
+
+def _palette_notes(found: Mapping[Source | None, Mapping[int, int]]) -> list[Problem]:
+    if not found:
+        return []
+    first = next(iter(found.values()))
+    pairs = ", ".join(f"index {index} is VOC's colour {value}" for index, value in sorted(first.items())[:_EXAMPLES])
+    return _gathered(
+        "palette-order",
+        list(found),
+        f"{{count}} hold{{s}} VOC's colours at other indices (first: {{first}}; {pairs}). Indices are read; if colours are meant,"
+        " save as RGB.",
+    )
+
+
+def _gathered(kind: str, sources: Sequence[Source | None], message: str) -> list[Problem]:
+    """One note on all files that share something; none where no file does."""
+    files = [source.where for source in sources if source]
+    if not files:
+        return []
+    several = len(files) > 1
+    count = f"{len(files)} files" if several else "the file"
+    first = _examples([Path(file).name for file in files])
+    filled = message.format(count=count, s="" if several else "s", them="them" if several else "it", first=first, ignore=IGNORE)
+    return [Problem(kind, files[0], filled)]
+
+
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(names[:_EXAMPLES]) + ", …" * (len(names) > _EXAMPLES)
+
+
+def _holds_two_values(source: Source, values: Sequence[int]) -> bool:
+    if not isinstance(source, MaskFile) or IGNORE not in values or not _TWO_VALUES.issuperset(values):
+        return False
+    # Where classes were selected, others became 255.
+    return source.table is None or _TWO_VALUES.issuperset(present_values(read_mask(source.path)))
+
+
+def _reordered(source: Source, mask: Mask) -> Mapping[int, int] | None:
+    if not isinstance(source, MaskFile):
+        return None
+    with open_picture(source.path) as picture:
+        if picture.mode != "P" or picture.format == "GIF":  # of a GIF, colours are read
+            return None
+        colours = palette_colours(picture)
+    used = present_values(mask if source.table is None else read_mask(source.path))
+    return reordered(colours, used)
+
+
+def _greatest_of_16_bits(source: Source, image: Image) -> int | None:
+    """The greatest value of an image file in 16 bits, where it is not 0 and stays below `TWELVE_BITS`."""
+    if not isinstance(source, ImageFile) or not 0 < int(image.max(initial=0)) <= TWELVE_BITS // 256:
+        return None
+    with open_picture(source.path) as picture:
+        if picture.mode.startswith("I") and picture.format in ("PNG", "PPM", "TIFF"):
+            greatest = int(np.asarray(picture).max())
+            return greatest if greatest < TWELVE_BITS else None
+        # Pillow reads colours of 16 bits as 8.
+        return TWELVE_BITS - 1 if ";16" in str(getattr(picture, "tile", "")) and int(image.max()) < TWELVE_BITS // 256 else None

@@ -1,0 +1,213 @@
+"""What a stage's record (``stage.json``) and the settings of a run (``run.json``) may hold, checked wherever they are read.
+
+Readers of a run trust these files: a threshold that has become a word, or a key that leads out of the folder, must be told and not used.
+Fields that no reader of a run uses are passed over, so that records of other versions stay readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from recam.errors import Problem, StoreError
+from recam.runfolder.store import read_json
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+Key = Annotated[str, Field(pattern=r"^[\w-]*$")]  # becomes the name of a folder
+ClassName = Annotated[str, Field(min_length=1)]
+
+
+def _stays_inside(path: str) -> str:
+    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        raise ValueError("leads out of the folder")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_stays_inside)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Score(_Part):
+    threshold: Share
+    miou: Share | None
+
+
+class _Judged(_Part):
+    oracle: _Score | None = None
+    otsu: _Score | None = None
+    thresholds: list[Share] = []
+    curve: list[Share | None] = []
+
+
+class _Scores(_Part):
+    miou: Share | None
+
+
+class _Shown(_Part):
+    id: str
+    caption: str
+    kind: str
+    of: str
+    miou: Share | None
+    tiles: dict[str, InnerPath]
+
+
+class _Results(_Part):
+    images: Count = 0
+    images_seen: Count = 0
+    maps: dict[str, _Judged] | str = ""
+    threshold: Share = 0
+    threshold_before: Share = 0
+    threshold_from: str = ""
+    class_thresholds: dict[str, Share] = {}
+    scores: _Scores | None = None
+    confusion: list[list[Count]] = []
+    history: list[dict[str, float | None]] = []
+    shown: list[_Shown] = []
+
+
+class _Inputs(_Part):
+    classes: list[ClassName] = []
+    inputs: dict[str, Key] = {}
+
+
+class _MapSet(_Part):
+    name: str
+    title: str
+    threshold: Share
+    folder: InnerPath
+
+
+class _Label(_Part):
+    title: str = ""
+    kind: str = ""
+    colour: str = ""
+    training: str = ""
+    refiner: str = ""
+    base: str | None = None
+    sets: list[_MapSet] = []
+
+
+class _Record(_Part):
+    label: _Label = _Label()
+    stage: str = ""
+    key: Key = ""
+    state: str = ""
+    seconds: Amount = 0
+    peak_memory_mb: Amount = 0
+    peak_gpu_mb: Amount = 0
+    files: Count = 0
+    processes: Count = 0
+    resumed: bool = False
+    supervision: list[str] = []
+    inputs: _Inputs = _Inputs()
+    results: _Results = _Results()
+
+
+class _Stage(_Part):
+    key: Key
+    label: _Label
+
+
+class _RunMaps(_MapSet):
+    stage: InnerPath
+    scores: InnerPath
+
+
+class _Models(_Part):
+    classifier: InnerPath
+    seeds: _RunMaps
+    maps: _RunMaps
+    inference: dict[str, Any]
+
+
+class _Settings(_Part):
+    recipe: dict[str, Any]
+    packages: dict[str, str] = {}
+    stages: dict[InnerPath, _Stage]
+    models: _Models
+
+
+class _Problem(_Part):
+    kind: str
+    where: str
+    message: str
+
+
+class _Check(_Part):
+    problems: list[_Problem]
+
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "scores/masks": ("images", "scores", "confusion"),
+    "scores/": ("images", "maps"),
+    "predictions/": ("images", "scores", "confusion"),
+    "masks": ("images", "maps", "threshold", "threshold_from"),
+    "maps/": ("images",),
+    "refined/": ("images",),
+    "pictures": ("shown",),
+}
+"""What readers take from the results of a finished stage, by how its name begins; the first that fits counts."""
+
+_JUDGED = ("oracle", "otsu")
+
+
+def check_record(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``stage.json``. Raises `StoreError` naming file, field and value of all that cannot be."""
+    return _check(path, content, _Record)
+
+
+def check_finished(path: Path, content: dict[str, Any], stage: str) -> dict[str, Any]:
+    """`check_record`, and whether all is there that readers of a finished stage take. Raises `StoreError`, which says what is missing."""
+    check_record(path, content)
+    if content.get("state") != "done":
+        return content
+    needed = next((names for start, names in _NEEDED.items() if stage.startswith(start)), ())
+    missing = [name for name in ("seconds", "peak_memory_mb", "results") if name not in content]
+    missing += [f"results.{name}" for name in needed if name not in content.get("results", {})]
+    rows = content.get("results", {}).get("confusion", [])
+    if len({len(row) for row in rows} | {len(rows) + 1}) > 1 and rows:
+        missing.append("a part of results.confusion")
+    maps = content.get("results", {}).get("maps", {} if stage.startswith("scores/") else "")
+    if isinstance(maps, str) == stage.startswith("scores/"):
+        missing.append("what results.maps holds in this stage")
+    elif isinstance(maps, dict):
+        missing += [f"results.maps.{name}.{kind}" for name, judged in maps.items() for kind in _JUDGED if kind not in judged]
+    if missing:
+        raise _damaged(path, [f"{name} is missing" for name in missing])
+    return content
+
+
+def check_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``run.json``. Raises `StoreError` as `check_record` does."""
+    return _check(path, content, _Settings)
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """What the check of a data set found, from its ``check.json``. Raises `StoreError` for a missing or damaged file."""
+    try:
+        return [Problem(**one.model_dump()) for one in _Check.model_validate(read_json(path)).problems]
+    except ValidationError as error:
+        raise _damaged(path, [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]) from error
+
+
+def _check(path: Path, content: dict[str, Any], model: type[_Part]) -> dict[str, Any]:
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {str(one['input'])[:60]!r}" for one in error.errors()]
+        raise _damaged(path, told) from error
+    return content
+
+
+def _damaged(path: Path, problems: list[str]) -> StoreError:
+    more = f"; … and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return StoreError(f"{path} is damaged: {'; '.join(problems[:3])}{more}. Delete it; the same command makes it again.")

@@ -1,0 +1,147 @@
+"""Photos that are sent to be tried: decoded within bounds, at the size that is needed, one at a time."""
+
+import base64
+import io
+import struct
+import threading
+import time
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from recam.errors import DataError
+from recam.review.photo import decode_upload
+from recam.review.trial import Trial, Tried
+
+
+def test_a_photo_is_tried(client):
+    encoded = io.BytesIO()
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)).save(encoded, "PNG")
+    tried = client.post("api/try", content=encoded.getvalue()).json()
+    assert list(tried["pictures"]) == ["photo", "CAM", "ReCAM", "mask", "refined (PAMR)", "prediction"]
+    assert all(picture.startswith("data:image/jpeg;base64,") for picture in tried["pictures"].values())
+    assert len(tried["found"]) == 10
+    assert all(0 <= found["classifier"] <= 1 and 0 <= found["model"] <= 1 for found in tried["found"])
+    assert any(found["present"] for found in tried["found"])
+
+
+def png(image):
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def test_a_large_photo_is_tried_at_the_size_that_the_networks_need(client, monkeypatch):
+    monkeypatch.setattr("recam.review.trial.SIDE", 64)
+    tried = client.post("api/try", content=png(PIL.Image.new("L", (640, 320)))).json()
+    assert "640×320 pixels was reduced to a longer side of 64" in tried["notes"][0]
+    for picture in tried["pictures"].values():
+        assert PIL.Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).size == (64, 32)
+
+
+def test_one_photo_is_tried_at_a_time_two_wait_and_others_are_refused(client, session, monkeypatch):
+    began, go_on, running, most = threading.Semaphore(0), threading.Event(), [], []
+
+    def slow(self, image):
+        running.append(1)
+        most.append(len(running))
+        began.release()
+        assert go_on.wait(60)
+        running.pop()
+        return Tried(())
+
+    monkeypatch.setattr(Trial, "_try", slow)
+    photo, answers = png(PIL.Image.new("RGB", (8, 8))), []
+    threads = [threading.Thread(target=lambda: answers.append(client.post("api/try", content=photo).status_code)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    assert began.acquire(timeout=60)
+    for _ in range(1200):  # three are refused at once, while the first is still being tried
+        if len(answers) == 3:
+            break
+        time.sleep(0.05)
+    refused = client.post("api/try", content=photo)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+    assert "2 wait already" in refused.json()["detail"]
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(answers) == [200, 200, 200, 429, 429, 429]
+    assert max(most) == 1
+    assert client.post("api/try", content=photo).status_code == 200  # the places are free again
+
+
+def test_jpegs_are_decoded_reduced_and_upright(tmp_path):
+    picture = PIL.Image.new("RGB", (800, 400), "white")
+    picture.paste("black", (0, 0, 400, 400))  # the left half
+    exif = PIL.Image.Exif()
+    exif[274] = 6  # shown turned to the right: the left half comes to the top
+    encoded = io.BytesIO()
+    picture.save(encoded, "JPEG", exif=exif)
+    image, size = decode_upload(encoded.getvalue(), tmp_path, 100)
+    assert (image.shape, size) == ((100, 50, 3), (800, 400))
+    assert image[:45].max() < 30
+    assert image[55:].min() > 225
+    assert not list(tmp_path.iterdir())
+
+
+def test_formats_that_are_not_listed_are_not_opened(tmp_path):
+    """An EPS would start Ghostscript, whatever its name."""
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    gif = io.BytesIO()
+    PIL.Image.new("L", (4, 4)).save(gif, "GIF")
+    for content in (eps, gif.getvalue()):
+        with pytest.raises(DataError, match="send one of JPEG, PNG"):
+            decode_upload(content, tmp_path, 100)
+
+
+def head_of_png(width, height, depth=8, colour=2):
+    """A PNG whose head names a size, without any pixel: what decodes it would fail, what reads the head first need not."""
+    fields = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunk = b"IHDR" + fields
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 0)
+        + b"IDAT"
+        + bytes(4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (head_of_png(50_001, 1_000), "50001×1000 pixels, more than the 50,000,000"),
+        (head_of_png(60_000, 60_000), "more than the 50,000,000"),
+        (head_of_png(12_501, 1_000, 16, 0), "12501×1000 pixels of 16 or 32 bits, more than the 12,500,000"),
+    ],
+)
+def test_pixels_are_bounded_by_the_head(tmp_path, content, told):
+    with pytest.raises(DataError, match=told):
+        decode_upload(content, tmp_path, 100)
+
+
+def bomb():
+    encoded = io.BytesIO()
+    PIL.Image.new("1", (9000, 9000)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def cut_png():
+    encoded = io.BytesIO()
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)).save(encoded, "PNG")
+    return encoded.getvalue()[:2000]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"", "no image"), (b"<svg/>", "no image"), (bomb(), "Make it smaller"), (cut_png(), "truncated")]
+)
+def test_uploads_that_are_no_photo(client, session, content, told):
+    answer = client.post("api/try", content=content)
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
+    assert not list((session.view.root / "review").glob(".try-*"))
