@@ -1,8 +1,10 @@
-"""AdvCAM on a CPU: four classes of an image one after the other, or as one batch; seconds a class, and memory that is held besides.
+"""AdvCAM on a CPU: four classes of an image one after the other, or as one batch; seconds a class, and memory that is
+held besides.
 
     python benchmarks/advcam_classes.py
 
-EfficientNet-Lite0 with random weights, one image of 375×500, two steps at scale 1, one thread; median and peak of three times in turns.
+EfficientNet-Lite0 with random weights, one image of 375×500, two steps at scale 1, one thread; median and peak of three
+times in turns.
 """
 
 import gc
@@ -34,7 +36,9 @@ def main() -> None:
             with Measure() as cost:
                 start = time.process_time()
                 settings = AdvCamSettings(steps=2)
-                make_advcams(backbone, [pair], (1,), weight, range(CLASSES), SIZE, settings=settings, classes_at_once=at_once)
+                make_advcams(
+                    backbone, [pair], (1,), weight, range(CLASSES), SIZE, settings=settings, classes_at_once=at_once
+                )
                 seconds[at_once].append((time.process_time() - start) / CLASSES)
             peaks[at_once] = max(peaks[at_once], cost.peak_memory_mb - before.peak_memory_mb)
     for at_once, taken in seconds.items():

@@ -1,4 +1,5 @@
-"""What BatchNorm folded into the convolutions saves a network that answers: time of an image and its mirror image, one core.
+"""What BatchNorm folded into the convolutions saves a network that answers: time of an image and its mirror image, one
+core.
 
     python benchmarks/fold_batchnorm.py tf_efficientnet_lite0 resnet50
 
@@ -30,10 +31,17 @@ def main() -> None:
     height, width = (int(side) for side in args.size.split("x"))
     images = torch.rand(2, 3, height, width).contiguous(memory_format=torch.channels_last)
     for name in args.backbones:
-        plain = Backbone(name, weights="none", freeze_until=0).requires_grad_(False).to(memory_format=torch.channels_last).eval()
+        plain = (
+            Backbone(name, weights="none", freeze_until=0)
+            .requires_grad_(False)
+            .to(memory_format=torch.channels_last)
+            .eval()
+        )
         folded = fold_batchnorm(copy.deepcopy(plain))
         for what, gradient in (("forward", False), ("forward and back", True)):
-            seconds = [(_seconds(plain, images, gradient), _seconds(folded, images, gradient)) for _ in range(args.rounds + 1)][1:]
+            seconds = [
+                (_seconds(plain, images, gradient), _seconds(folded, images, gradient)) for _ in range(args.rounds + 1)
+            ][1:]
             ratios = sorted(after / before for before, after in seconds)
             before, after = (1000 * statistics.median(each) for each in zip(*seconds, strict=True))
             told = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"

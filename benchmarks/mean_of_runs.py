@@ -32,7 +32,10 @@ def percent(values: Iterable[float | None]) -> str:
 def main(folders: list[str]) -> None:
     runs: list[dict[str, Any]] = [read_json(Path(folder) / "summary.json") for folder in folders]
     print(f"{len(runs)} runs: {', '.join(folders)}\n")
-    heading = "| maps | mIoU, oracle threshold | above the control | threshold | mIoU, Otsu's | mIoU, recipe's | minutes | × CAM |"
+    heading = (
+        "| maps | mIoU, oracle threshold | above the control | threshold | mIoU, Otsu's | mIoU, recipe's | minutes |"
+        " × CAM |"
+    )
     print(f"{heading}\n|---|---|---|---|---|---|---|---|")
     for name in runs[0]["seeds"]:
         having = [run for run in runs if name in run["seeds"]]
@@ -40,9 +43,16 @@ def main(folders: list[str]) -> None:
         otsu = percent(each["otsu"] and each["otsu"]["miou"] for each in found)
         # Seed by seed, since runs of one seed share the classifier that they start from.
         gains = [
-            each["miou"] - run["seeds"]["control"]["miou"] for run, each in zip(having, found, strict=True) if "control" in run["seeds"]
+            each["miou"] - run["seeds"]["control"]["miou"]
+            for run, each in zip(having, found, strict=True)
+            if "control" in run["seeds"]
         ]
-        cells = [percent(each["miou"] for each in found), percent(gains), spread(each["threshold"] for each in found), otsu]
+        cells = [
+            percent(each["miou"] for each in found),
+            percent(gains),
+            spread(each["threshold"] for each in found),
+            otsu,
+        ]
         cells.append(percent(each["recipe"]["miou"] for each in found))
         cells += [spread((each.get(key) for each in found), 1) for key in ("minutes", "cost_in_cams")]
         told = name if len(having) == len(runs) else f"{name} ({len(having)} of {len(runs)} runs)"
@@ -50,7 +60,10 @@ def main(folders: list[str]) -> None:
     print("\n| what | mIoU |\n|---|---|")
     print(f"| pseudo masks | {percent(run['masks']['miou'] for run in runs)} |")
     for labels in ("pseudo", "truth"):
-        print(f"| segmentation model, trained on {labels} masks | {percent(run['segmentation'][labels] for run in runs)} |")
+        print(
+            f"| segmentation model, trained on {labels} masks | {percent(run['segmentation'][labels] for run in runs)}"
+            " |"
+        )
     print("\n| stage | minutes | images/s | peak MiB |\n|---|---|---|---|")
     for name in runs[0]["stages"]:
         costs = [run["stages"][name] for run in runs if name in run["stages"]]

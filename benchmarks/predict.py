@@ -1,9 +1,11 @@
-"""What prediction costs: images a second of PyTorch and of the exported network side by side, or time and memory of one large image.
+"""What prediction costs: images a second of PyTorch and of the exported network side by side, or time and memory of one
+large image.
 
     python benchmarks/predict.py RUN
     python benchmarks/predict.py RUN --large 4000x3000 --windows 0,512
 
-Images are drawn. Each measurement runs in a process of its own, on one thread, so that its peak memory is its own: that of the whole
+Images are drawn. Each measurement runs in a process of its own, on one thread, so that its peak memory is its own: that
+of the whole
 process, libraries and the image included.
 """
 
@@ -108,7 +110,10 @@ def main() -> None:
             for kind, place in (("torch", args.run), ("onnx", folder)):
                 speed, memory[kind] = apart(measure_speed, kind, place, args.images, args.size, scales)
                 found[kind].append(speed)
-    print(f"{args.images} images of {args.size}×{args.size}, scales {args.scales}, one thread, median of {args.repeats} turns")
+    print(
+        f"{args.images} images of {args.size}×{args.size}, scales {args.scales}, one thread, median of {args.repeats}"
+        " turns"
+    )
     for kind, speeds in found.items():
         print(f"{kind:<6} {statistics.median(speeds):6.1f} images/s   peak {memory[kind]:5.0f} MB")
     ratios = [other / own for own, other in zip(found["torch"], found["onnx"], strict=True)]

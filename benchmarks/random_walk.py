@@ -2,7 +2,8 @@
 
     python benchmarks/random_walk.py
 
-Every size runs in a process of its own, so that its peak memory is its own. ``--device cuda`` measures a GPU's time; memory is the host's.
+Every size runs in a process of its own, so that its peak memory is its own. ``--device cuda`` measures a GPU's time;
+memory is the host's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ SIZES = ((375, 500), (250, 250), (500, 500), (1000, 1000), (2000, 2000))
 
 
 def measure(size: tuple[int, int], classes: int, repeats: int, device: str) -> tuple[float, float, float]:
-    """Best wall-clock seconds, best CPU seconds, and peak MB (10⁶ bytes) above what the process held before the first walk."""
+    """Best wall-clock seconds, best CPU seconds, and peak MB (10⁶ bytes) above what the process held before the first
+    walk."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     cams = torch.rand(classes, *strided_size(size), generator=generator).to(device)
@@ -50,7 +52,10 @@ def main() -> None:
     for size in SIZES:
         with context.Pool(1) as pool:
             wall, cpu, memory = pool.apply(measure, (size, args.classes, args.repeats, args.device))
-        print(f"{size[0]:>5}×{size[1]:<5} {wall:8.2f} {cpu:8.2f} {cpu / (size[0] * size[1]) * 1e6:10.2f} {memory:9.0f}", flush=True)
+        print(
+            f"{size[0]:>5}×{size[1]:<5} {wall:8.2f} {cpu:8.2f} {cpu / (size[0] * size[1]) * 1e6:10.2f} {memory:9.0f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

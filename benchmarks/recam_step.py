@@ -2,7 +2,8 @@
 
     python benchmarks/recam_step.py --backbone tf_efficientnet_lite0 --classes 80 --batch 8 --size 224
 
-Prints seconds a step of both and the ratio of each pair; quote the median ratio. ``--frozen blocks.5``: the step on cached features.
+Prints seconds a step of both and the ratio of each pair; quote the median ratio. ``--frozen blocks.5``: the step on
+cached features.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=3, help="positive classes an image")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--frozen", default=None, help="last frozen unit; the step then starts from the trunk's features")
+    parser.add_argument(
+        "--frozen", default=None, help="last frozen unit; the step then starts from the trunk's features"
+    )
     parser.add_argument("--pairs", type=int, default=7)
     args = parser.parse_args()
 
@@ -51,7 +54,8 @@ def main() -> None:
     pairs = [(step(bce), step(recam)) for _ in range(args.pairs)]
     ratios = sorted(two / one for one, two in pairs)
     print(
-        f"{args.backbone}, K = {args.classes}, batch {args.batch} at {args.size} px, {args.labels} labels an image, frozen: {args.frozen}"
+        f"{args.backbone}, K = {args.classes}, batch {args.batch} at {args.size} px, {args.labels} labels an image,"
+        f" frozen: {args.frozen}"
     )
     print(f"BCE   {statistics.median(one for one, _ in pairs):.3f} s a step")
     print(f"ReCAM {statistics.median(two for _, two in pairs):.3f} s a step")

@@ -1,8 +1,10 @@
 """Size of a segmentation network, and what a training step costs on one core.
 
-    python benchmarks/segment_step.py upernet tu-swin_tiny_patch4_window7_224 --options '{"decoder_channels": 64}' --frozen
+    python benchmarks/segment_step.py upernet tu-swin_tiny_patch4_window7_224 --options '{"decoder_channels": 64}'
+    --frozen
 
-Prints parameters and CPU milliseconds an image, the least of three steps. ``--size 0`` counts parameters without computing anything.
+Prints parameters and CPU milliseconds an image, the least of three steps. ``--size 0`` counts parameters without
+computing anything.
 """
 
 from __future__ import annotations
@@ -30,14 +32,20 @@ def main() -> None:
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    network = make_segmenter(args.model, args.encoder, args.classes, "none", **args.options).to(memory_format=torch.channels_last).train()
+    network = (
+        make_segmenter(args.model, args.encoder, args.classes, "none", **args.options)
+        .to(memory_format=torch.channels_last)
+        .train()
+    )
     if args.frozen:
         network.get_submodule("encoder").requires_grad_(False)
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     counts = [sum(parameter.numel() for parameter in part) / 1e6 for part in (list(network.parameters()), learning)]
     print(f"{args.model} on {args.encoder} {args.options}: {counts[0]:.1f} M parameters, {counts[1]:.1f} M learn")
     if args.size:
-        print(f"{1000 * _seconds(network, learning, args) / args.batch:.0f} ms of a core an image of {args.size} pixels")
+        print(
+            f"{1000 * _seconds(network, learning, args) / args.batch:.0f} ms of a core an image of {args.size} pixels"
+        )
 
 
 def _seconds(network: torch.nn.Module, learning: list[torch.nn.Parameter], args: argparse.Namespace) -> float:

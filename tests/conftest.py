@@ -73,7 +73,8 @@ def copy_of_tiny_run(tiny_run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def rerun() -> Callable[..., object]:
-    """``rerun(folder, **settings)``: the tiny run's command again, in this process, with dots written as double underscores."""
+    """``rerun(folder, **settings)``: the tiny run's command again, in this process, with dots written as double
+    underscores."""
 
     def again(folder: Path, until: str | None = None, **changed: object) -> object:
         settings = TINY | {name.replace("__", "."): value for name, value in changed.items()}

@@ -42,7 +42,9 @@ def train(checkpoint: Path) -> None:
     objective = Objective()
     optimizer = make_sgd([{"params": objective.parameters(), "lr": 0.05}], momentum=0.9)
     schedule = Schedule(epochs=2, batch=8, workers=0)
-    fit("waves", objective, Waves(), optimizer, lambda step, total: None, schedule, 5, checkpoint, Accelerator(cpu=True))
+    fit(
+        "waves", objective, Waves(), optimizer, lambda step, total: None, schedule, 5, checkpoint, Accelerator(cpu=True)
+    )
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def mutate_text(content: bytes, rng: random.Random) -> bytes:
-    """A word replaced by a strange one, lines swapped, another encoding, a byte-order mark, other ends of lines; or its bytes."""
+    """A word replaced by a strange one, lines swapped, another encoding, a byte-order mark, other ends of lines; or its
+    bytes."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -86,7 +87,11 @@ def mutate_text(content: bytes, rng: random.Random) -> bytes:
             marks = [place for place, sign in enumerate(text) if sign in "\n,;<>= \"'{}[]:"] or [0]
             start = rng.choice(marks)
             end = next((mark for mark in marks if mark > start), len(text))
-            text = text[: start + 1] + rng.choice((*NAMES, *map(str, VALUES[:20]), '"', "<!DOCTYPE a>", "&x;")) + text[end:]
+            text = (
+                text[: start + 1]
+                + rng.choice((*NAMES, *map(str, VALUES[:20]), '"', "<!DOCTYPE a>", "&x;"))
+                + text[end:]
+            )
             return text.encode("utf-8", "surrogateescape" if "\ud800" not in text else "surrogatepass")
         case 3:
             return text.encode(rng.choice(("utf-16", "utf-16-be", "utf-32", "latin-1", "cp037")), "replace")
@@ -126,7 +131,9 @@ def mutate_safetensors(content: bytes, rng: random.Random) -> bytes:
     (length,) = struct.unpack("<Q", content[:8])
     head, tensors = json.loads(content[8 : 8 + length]), content[8 + length :]
     if rng.random() < 0.8:
-        head["__metadata__"]["recam"] = dump(mutate_tree(json.loads(head["__metadata__"]["recam"]), rng), rng).decode("utf-8", "replace")
+        head["__metadata__"]["recam"] = dump(mutate_tree(json.loads(head["__metadata__"]["recam"]), rng), rng).decode(
+            "utf-8", "replace"
+        )
     else:
         head = mutate_tree(head, rng)
     changed = dump(head, rng)

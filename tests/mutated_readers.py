@@ -1,7 +1,8 @@
 """Every reader of the package as an entry of a table: valid input, how it is damaged, and what a right answer is.
 
 A new reader is a function here, decorated by `reader`: it gets an empty folder, writes valid input there, and returns
-the files to damage and a function that reads them. That function asserts what holds of every right answer, and lets our errors through.
+the files to damage and a function that reads them. That function asserts what holds of every right answer, and lets our
+errors through.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def mutate_toml(content: bytes, rng: random.Random) -> bytes:
     try:
         return tomli_w.dumps(mutate_tree(tomllib.loads(content.decode()), rng)).encode("utf-8", "surrogatepass")
     except (TypeError, AttributeError):  # what TOML cannot hold
-        return rng.choice((b"a = " + b"[" * 5000, b"[" + b"a." * 5000 + b"a]\n", b"a = 1" + b"0" * 5000, b"a = 0001-02-30"))
+        return rng.choice(
+            (b"a = " + b"[" * 5000, b"[" + b"a." * 5000 + b"a]\n", b"a = 1" + b"0" * 5000, b"a = 0001-02-30")
+        )
 
 
 def picture(seed: int) -> np.ndarray:
@@ -230,7 +233,9 @@ def coco(folder: Path) -> Made:
         {"category_id": 3, "segmentation": {"size": list(SIZE), "counts": [20, 30, 142]}, "iscrowd": 1},
         {"category_id": 3, "segmentation": {"size": list(SIZE), "counts": "d0n0R3"}, "iscrowd": 0},
     ]
-    annotations = [{"id": 10 * image + place, "image_id": image, **shape} for image in (1, 2) for place, shape in enumerate(shapes)]
+    annotations = [
+        {"id": 10 * image + place, "image_id": image, **shape} for image in (1, 2) for place, shape in enumerate(shapes)
+    ]
     listed = [{"id": image, "file_name": f"{image}.png", "height": SIZE[0], "width": SIZE[1]} for image in (1, 2)]
     named = [{"id": 1, "name": "cat"}, {"id": 3, "name": "dog"}]
     (folder / "mine.json").write_text(json.dumps({"images": listed, "annotations": annotations, "categories": named}))
@@ -285,7 +290,8 @@ def recipes(folder: Path) -> Made:
 
     (folder / "mine.toml").write_text(
         'extends = "tiny"\nabout = "mine"\nseed = 3\nrefine = ["crf"]\n[data]\nlocation = "folder:x"\noptions = {a = 1}\n'
-        "[classify]\nepochs = 2\nlong_side = [64, 96]\n[seeds]\nscales = [0.5, 1.0]\n[masks.class_thresholds]\ncat = 0.3\n"
+        "[classify]\nepochs = 2\nlong_side = [64, 96]\n[seeds]\nscales = [0.5, 1.0]\n[masks.class_thresholds]\ncat ="
+        " 0.3\n"
     )
 
     def read() -> None:

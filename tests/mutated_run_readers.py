@@ -46,17 +46,28 @@ def write_run(root: Path) -> None:
         "seeds/recam": (["reactivate"], {"images": 2, "weightings": ["w_prime"]}),
         "scores/cam": (["seeds/cam"], {"images": 2, "seeds": {"cam": judged}}),
         "scores/recam": (["seeds/recam"], {"images": 2, "seeds": {"recam w_prime": judged}}),
-        "masks": (["seeds/recam"], {"images": 2, "seeds": "recam w_prime", "threshold": 0.5, "threshold_from": "oracle"}),
+        "masks": (
+            ["seeds/recam"],
+            {"images": 2, "seeds": "recam w_prime", "threshold": 0.5, "threshold_from": "oracle"},
+        ),
         "scores/masks": (["masks"], {"images": 2, "scores": scores.scores().as_dict(), "confusion": square}),
     }
     folder, keys = RunFolder(root), {name: f"{number:016x}" for number, name in enumerate(found)}
     counts = np.broadcast_to(scores.counts, (3, 3, *scores.counts.shape)).astype(np.int64)
     for name, (needs, results) in found.items():
         stage = folder.open_stage(name, keys[name])
-        stage.begin({"inputs": {"inputs": {need: keys[need] for need in needs}, "classes": classes}, "supervision": ["image labels"]})
+        stage.begin(
+            {
+                "inputs": {"inputs": {need: keys[need] for need in needs}, "classes": classes},
+                "supervision": ["image labels"],
+            }
+        )
         if name.startswith("seeds/"):
             for sample_id in ids:
-                save_seed(map_path(stage, results["weightings"][0], sample_id), SeedMaps(np.ones((1, 16, 16)), np.array([0]), (64, 64)))
+                save_seed(
+                    map_path(stage, results["weightings"][0], sample_id),
+                    SeedMaps(np.ones((1, 16, 16)), np.array([0]), (64, 64)),
+                )
         elif name == "masks":
             for sample_id in ids:
                 write_mask(stage.path / f"{sample_id}.png", np.zeros((64, 64), np.uint8))
@@ -65,8 +76,19 @@ def write_run(root: Path) -> None:
             save_image_scores(stage.path / "images.csv", [ImageScore(each, 1, 0.5, 10, 1, 1, 1, 0) for each in ids])
         elif name.startswith("scores/"):
             save_tally(stage.path / f"{next(iter(results['seeds']))}.npz", counts, (0.25, 0.5, 0.75))
-        stage.finish({"seconds": 1.5, "peak_memory_mb": 10.0, "peak_gpu_mb": 0.0, "processes": 1, "resumed": False, "results": results})
-    write_json(root / "run.json", {"recipe": recipe.model_dump(mode="json"), "packages": {"recam": "0"}, "stages": keys})
+        stage.finish(
+            {
+                "seconds": 1.5,
+                "peak_memory_mb": 10.0,
+                "peak_gpu_mb": 0.0,
+                "processes": 1,
+                "resumed": False,
+                "results": results,
+            }
+        )
+    write_json(
+        root / "run.json", {"recipe": recipe.model_dump(mode="json"), "packages": {"recam": "0"}, "stages": keys}
+    )
     check = {"images": 3, "classes": classes, "problems": [{"kind": "a", "where": "b", "message": "c"}], "notes": []}
     write_json(root / "check" / "check.json", check)
 
@@ -107,7 +129,9 @@ def run_folders(folder: Path) -> Made:
                     outcome.scores(views[0].classes)
 
         def check() -> None:
-            assert all(isinstance(problem.message, str) for problem in read_problems(folder / "run" / "check" / "check.json"))
+            assert all(
+                isinstance(problem.message, str) for problem in read_problems(folder / "run" / "check" / "check.json")
+            )
 
         for look in (summary, models, report, check):
             each(look)
@@ -120,7 +144,9 @@ def run_tallies(folder: Path) -> Made:
     from recam.pipeline.tallies import ImageScore, read_image_scores, read_tally, save_image_scores, save_tally
 
     save_tally(folder / "a.npz", np.ones((3, 2, 3, 4), np.int64), (0.2, 0.4))
-    save_image_scores(folder / "a.csv", [ImageScore("x", 1, 0.5, 10, 1, 1, 1, 0), ImageScore("y", 1, 0.5, 10, 1, 1, 1, 0)])
+    save_image_scores(
+        folder / "a.csv", [ImageScore("x", 1, 0.5, 10, 1, 1, 1, 0), ImageScore("y", 1, 0.5, 10, 1, 1, 1, 0)]
+    )
 
     def read() -> None:
         try:
@@ -309,7 +335,9 @@ def write_onnx(path: Path, planes: int) -> None:
     weight = numpy_helper.from_array(np.random.default_rng(0).random((planes, 3, 1, 1), dtype=np.float32), "weight")
     given = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["b", 3, "h", "w"])
     made = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", planes, "h", "w"])
-    graph = helper.make_graph([helper.make_node("Conv", ["images", "weight"], ["logits"])], "colours", [given], [made], [weight])
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["images", "weight"], ["logits"])], "colours", [given], [made], [weight]
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 

@@ -23,7 +23,11 @@ def write_maps(folder: Path, samples: Sequence[Sample]) -> Path:
 
 
 def write_network(
-    path: Path, shape: Sequence[int | str] = (1, 3, "h", "w"), inputs: int = 1, channels: bool = False, axes: Sequence[int] = (1,)
+    path: Path,
+    shape: Sequence[int | str] = (1, 3, "h", "w"),
+    inputs: int = 1,
+    channels: bool = False,
+    axes: Sequence[int] = (1,),
 ) -> Path:
     """A network whose first output is the mean of the colours, whose second, ``half``, is half of it.
 
@@ -36,9 +40,15 @@ def write_network(
     import onnx
     from onnx import TensorProto, helper
 
-    given = [helper.make_tensor_value_info(f"image{index or ''}", TensorProto.FLOAT, list(shape)) for index in range(inputs)]
+    given = [
+        helper.make_tensor_value_info(f"image{index or ''}", TensorProto.FLOAT, list(shape)) for index in range(inputs)
+    ]
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("map", "half")]
-    first = helper.make_node("Identity", ["image"], ["map"]) if channels else helper.make_node("ReduceMean", ["image", "axes"], ["map"])
+    first = (
+        helper.make_node("Identity", ["image"], ["map"])
+        if channels
+        else helper.make_node("ReduceMean", ["image", "axes"], ["map"])
+    )
     nodes = [first, helper.make_node("Mul", ["map", "two"], ["half"])]
     constants = [
         helper.make_tensor("axes", TensorProto.INT64, [len(axes)], list(axes)),

@@ -21,7 +21,9 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"skipped: {describe(reasons)}")
     missed = forbidden(reasons, os.environ.get("RECAM_REQUIRE", ""))
     if missed:
-        terminalreporter.write_line(f"FAILED: RECAM_REQUIRE names {', '.join(missed)}, and such tests were skipped", red=True)
+        terminalreporter.write_line(
+            f"FAILED: RECAM_REQUIRE names {', '.join(missed)}, and such tests were skipped", red=True
+        )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,4 +1,5 @@
-"""What a test session skipped, in one line with the way to have it run, and the refusal to pass where that must not happen."""
+"""What a test session skipped, in one line with the way to have it run, and the refusal to pass where that must not
+happen."""
 
 from collections import Counter
 from collections.abc import Iterable

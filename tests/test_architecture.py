@@ -1,4 +1,5 @@
-"""Imports point downward: which room of the package may know which. An import in a function counts like one at the top of a file."""
+"""Imports point downward: which room of the package may know which. An import in a function counts like one at the top
+of a file."""
 
 import ast
 from pathlib import Path
@@ -69,14 +70,29 @@ MAY_IMPORT = {
     "rendering": BASE,
     # What readers of a run know of it, so it knows nothing of how one is made.
     "store": BASE | {"store"},
-    "pipeline": BASE | {"pipeline", "store", "data", "loader", "views", "models", "methods", "training", "metrics", "rendering", "report"},
+    "pipeline": BASE
+    | {
+        "pipeline",
+        "store",
+        "data",
+        "loader",
+        "views",
+        "models",
+        "methods",
+        "training",
+        "metrics",
+        "rendering",
+        "report",
+    },
     "report": BASE | {"report", "rendering", "metrics", "store"},
-    # The review page shows the photos themselves, makes masks of maps as a run does, tries new photos with a run's models, and writes
+    # The review page shows the photos themselves, makes masks of maps as a run does, tries new photos with a run's
+    # models, and writes
     # recipes that a run takes: it stands on the pipeline, and nothing but the command line stands on it.
     "review": BASE | {"review", "store", "data", "views", "methods", "models", "pipeline", "rendering", "facade"},
     # Masks are read, and the photos that they belong to are found, by the catalog of the run's data set.
     "export": BASE | {"export", "metrics", "store", "data"},
-    # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with; a card names its scores.
+    # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with; a
+    # card names its scores.
     "model export": BASE | {"model export", "pipeline", "store", "models", "methods", "metrics", "views"},
     "recipes": set(),
     # The table of commands names the package's public functions, and settings to list.

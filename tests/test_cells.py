@@ -9,7 +9,22 @@ from recam.cells import as_text, from_cell, is_formula, table_text
 from recam.pipeline.tallies import ImageScore, read_image_scores, save_image_scores
 from recam.report.figures import Figure
 
-NAMES = ["=cmd|'/c calc'!A1", "+1", "-1.jpg", "@eaDir/x", "\t=1", "\r=1", "'=1", "''=1", "'", "'cow'", "cow", "", "a=b", "é"]
+NAMES = [
+    "=cmd|'/c calc'!A1",
+    "+1",
+    "-1.jpg",
+    "@eaDir/x",
+    "\t=1",
+    "\r=1",
+    "'=1",
+    "''=1",
+    "'",
+    "'cow'",
+    "cow",
+    "",
+    "a=b",
+    "é",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,7 +24,8 @@ SETTINGS = [
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """``command("check", "scenes:")`` → (exit code, what it printed, what it told on the side), as the console script does."""
+    """``command("check", "scenes:")`` → (exit code, what it printed, what it told on the side), as the console script
+    does."""
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
@@ -60,13 +61,27 @@ def test_threads_that_wait_spin_briefly(command, monkeypatch, own, expected):
 def test_run_from_the_shell(tmp_path, tiny_run):
     """The console script itself, in a process of its own."""
     recam = Path(sys.executable).with_name("recam")
-    words = [recam, "run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "-o", tmp_path / "run", "--until", "classify"]
+    words = [
+        recam,
+        "run",
+        "--data",
+        "scenes:",
+        "--recipe",
+        "tiny",
+        *SETTINGS,
+        "-o",
+        tmp_path / "run",
+        "--until",
+        "classify",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=900)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith(f"run {tmp_path / 'run'}\n")
     assert "classify" in first.stderr
-    record, theirs = (json.loads((root / "classify" / "stage.json").read_text()) for root in (tmp_path / "run", tiny_run))
+    record, theirs = (
+        json.loads((root / "classify" / "stage.json").read_text()) for root in (tmp_path / "run", tiny_run)
+    )
     assert record["key"] == theirs["key"]  # the same settings, told by words here and by Python there
 
 
@@ -84,7 +99,9 @@ def test_run_that_has_nothing_to_do(command, copy_of_tiny_run):
 
 
 def test_run_with_mistakes(command, tmp_path):
-    code, out, err = command("run", "--data", "scenes:", "--set", "classify.epoch=3", "--set", "seeds.bits=9", "-o", tmp_path / "run")
+    code, out, err = command(
+        "run", "--data", "scenes:", "--set", "classify.epoch=3", "--set", "seeds.bits=9", "-o", tmp_path / "run"
+    )
     assert (code, out) == (2, "")
     assert err.startswith("RecipeError: the recipe does not hold:")
     assert "Did you mean 'epochs'?" in err
@@ -117,7 +134,9 @@ def test_run_stops_at_broken_data(command, photos, tmp_path):
 
 
 def test_run_selects_classes(command, copy_of_tiny_run, tmp_path):
-    code, _, err = command("run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "--classes", "cow, persn", "-o", tmp_path / "run")
+    code, _, err = command(
+        "run", "--data", "scenes:", "--recipe", "tiny", *SETTINGS, "--classes", "cow, persn", "-o", tmp_path / "run"
+    )
     assert code == 2
     assert "unknown class 'persn'. Did you mean 'person'" in err
 
@@ -214,7 +233,9 @@ def test_predict_with_mistakes(command, tiny_run, tmp_path):
 
 
 def test_export_masks(command, tiny_run, tmp_path):
-    code, out, _ = command("export", "masks", tiny_run, "-o", tmp_path / "coco", "--to", "coco", "--part", "predictions", "--json")
+    code, out, _ = command(
+        "export", "masks", tiny_run, "-o", tmp_path / "coco", "--to", "coco", "--part", "predictions", "--json"
+    )
     assert code == 0
     assert json.loads(out)["masks"] == 4
     assert len(json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"]) == 4
@@ -235,11 +256,26 @@ def test_export_model_and_predict_with_it(command, tiny_run, tmp_path):
     assert "segmenter.onnx" in out
     assert "differs from PyTorch by at most" in out
     write_png(tmp_path / "in" / "a.png", np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
-    words = ("predict", "--onnx", tmp_path / "onnx", f"{tmp_path}/in/*.png", "-o", tmp_path / "out", "--window", "32", "--probabilities")
+    words = (
+        "predict",
+        "--onnx",
+        tmp_path / "onnx",
+        f"{tmp_path}/in/*.png",
+        "-o",
+        tmp_path / "out",
+        "--window",
+        "32",
+        "--probabilities",
+    )
     code, out, _ = command(*words)
     assert code == 0
     assert "images/s" in out
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "a_overlay.png", "a_probabilities.npz", "predict.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "a.png",
+        "a_overlay.png",
+        "a_probabilities.npz",
+        "predict.json",
+    }
     code, _, err = command("predict", "--onnx", tiny_run, tmp_path / "in", "-o", tmp_path / "out2")
     assert code == 2
     assert "holds no exported network" in err
@@ -256,14 +292,18 @@ def test_evaluate(command, tmp_path):
     for folder, one in (("truth", truth), ("masks", mask)):
         write_mask(tmp_path / folder / "a.png", one)
     (tmp_path / "classes.txt").write_text("cat\n")
-    code, out, _ = command("evaluate", tmp_path / "masks", tmp_path / "truth", "--classes", tmp_path / "classes.txt", "--json")
+    code, out, _ = command(
+        "evaluate", tmp_path / "masks", tmp_path / "truth", "--classes", tmp_path / "classes.txt", "--json"
+    )
     assert code == 0
     assert json.loads(out)["miou"] == pytest.approx((8 / 12 + 4 / 8) / 2)
     write_mask(tmp_path / "truth" / "b.png", truth)
     code, _, err = command("evaluate", tmp_path / "masks", tmp_path / "truth")
     assert code == 2
     assert "missing-mask" in err
-    code, out, _ = command("evaluate", tmp_path / "masks", tmp_path / "truth", "--partial", "--per-image", tmp_path / "images.csv")
+    code, out, _ = command(
+        "evaluate", tmp_path / "masks", tmp_path / "truth", "--partial", "--per-image", tmp_path / "images.csv"
+    )
     assert code == 0
     assert "missed (FN)                    25.00" in out.splitlines()
     assert (tmp_path / "images.csv").read_text().splitlines()[1] == "a,1,0.583333,12,4,0,0,0,0.500000"

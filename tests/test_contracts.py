@@ -55,7 +55,12 @@ def coco_content(ids):
         return [[left, 0, right, 0, right, SIZE[0], left, SIZE[0]]]
 
     shapes = [{"category_id": 3, "segmentation": box(0, 10)}, {"category_id": 9, "segmentation": box(10, 20)}]
-    annotations = [{"id": 10 * i + j, "image_id": i, "iscrowd": 0, **shape} for i in ids for j, shape in enumerate(shapes) if (i + j) % 3]
+    annotations = [
+        {"id": 10 * i + j, "image_id": i, "iscrowd": 0, **shape}
+        for i in ids
+        for j, shape in enumerate(shapes)
+        if (i + j) % 3
+    ]
     images = [{"id": i, "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in ids]
     categories = [{"id": 9, "name": "traffic light"}, {"id": 3, "name": "cat"}]
     return json.dumps({"images": images, "annotations": annotations, "categories": categories})
@@ -83,7 +88,9 @@ def make_folder(root):
     lines = ["image,labels,split"]
     for index, (name, (labels, split)) in enumerate(rows.items()):
         write_png(root / "images" / f"{name}.png", picture(index))
-        write_mask(root / "masks" / f"{name}.png", halves(0, *(values[label] for label in labels.split(";") if label), 255))
+        write_mask(
+            root / "masks" / f"{name}.png", halves(0, *(values[label] for label in labels.split(";") if label), 255)
+        )
         lines.append(f"{name},{labels},{split}")
     (root / "labels.csv").write_text("\n".join(lines))
     return f"folder:{root}", ("cat", "big dog"), root / "images" / "a.png"

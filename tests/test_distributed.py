@@ -45,7 +45,9 @@ def launch(folder, *more):
     """`recam run` in two processes on this machine."""
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     recam = str(Path(sys.executable).with_name("recam"))
-    return start_twice("--no-python", recam, "run", "--data", "scenes:", "--recipe", "tiny", *settings, "-o", str(folder), *more)
+    return start_twice(
+        "--no-python", recam, "run", "--data", "scenes:", "--recipe", "tiny", *settings, "-o", str(folder), *more
+    )
 
 
 def names(folder, stages):
@@ -87,9 +89,13 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         assert ours["key"] == theirs["key"]
         assert ours["files"] == theirs["files"]
         assert ours["results"]["images"] == theirs["results"]["images"]
-    pixels = [sum(map(sum, read_json(root / "scores/masks/stage.json")["results"]["confusion"])) for root in (folder, tiny_run)]
+    pixels = [
+        sum(map(sum, read_json(root / "scores/masks/stage.json")["results"]["confusion"]))
+        for root in (folder, tiny_run)
+    ]
     assert pixels[0] == pixels[1]
-    # What the weights are depends on the order of summation; that the gradients are those of one process is tested in float64 below.
+    # What the weights are depends on the order of summation; that the gradients are those of one process is tested in
+    # float64 below.
     weights = [load_tensors(Path(root) / "classify/weights.safetensors")[0] for root in (folder, tiny_run)]
     shapes = [{name: (value.shape, value.dtype) for name, value in each.items()} for each in weights]
     assert shapes[0] == shapes[1]
@@ -109,8 +115,18 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     assert len(names(folder, ["refined"])) == len(names(tiny_run, ["seeds/cam"]))
 
     # The segmentation model with all that is kept beside its weights: one training for both, judged alike.
-    keeping = ["ema=0.5", "validate_epochs=1", "patience=5", "class_balance=0.5", "model=deeplabv2", "output_stride=16", "epochs=2"]
-    kept = launch(folder, "--until", "segment", *(word for setting in keeping for word in ("--set", f"segment.{setting}")))
+    keeping = [
+        "ema=0.5",
+        "validate_epochs=1",
+        "patience=5",
+        "class_balance=0.5",
+        "model=deeplabv2",
+        "output_stride=16",
+        "epochs=2",
+    ]
+    kept = launch(
+        folder, "--until", "segment", *(word for setting in keeping for word in ("--set", f"segment.{setting}"))
+    )
     assert kept.returncode == 0, kept.stderr
     results = read_json(folder / "segment/pseudo/stage.json")["results"]
     assert [epoch["epoch"] for epoch in results["history"]] == [1, 2]

@@ -1,4 +1,5 @@
-"""docs/recipes.md tells of every setting and every shipped recipe, with the defaults and sentences that the code has."""
+"""docs/recipes.md tells of every setting and every shipped recipe, with the defaults and sentences that the code
+has."""
 
 import json
 import re

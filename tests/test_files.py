@@ -1,4 +1,5 @@
-"""Files written whole or not at all: whatever the disk or the path is, the error says so, and nothing is left behind."""
+"""Files written whole or not at all: whatever the disk or the path is, the error says so, and nothing is left
+behind."""
 
 import errno
 import os
@@ -25,7 +26,10 @@ def failing(number):
         (errno.ENOSPC, r"disk full while writing .*a\.bin; nothing was damaged"),
         (errno.EDQUOT, r"disk quota used up while writing .*a\.bin; nothing was damaged"),
         (errno.EFBIG, r"a\.bin is larger than this disk or a limit \(ulimit -f\) allows"),
-        (errno.EROFS, r"may not write .*a\.bin \(Read-only file system\); give write permission or choose another folder"),
+        (
+            errno.EROFS,
+            r"may not write .*a\.bin \(Read-only file system\); give write permission or choose another folder",
+        ),
         (errno.EIO, r"a\.bin cannot be written \(Input/output error\)"),
     ],
 )
@@ -38,7 +42,9 @@ def test_what_a_disk_can_answer(tmp_path, monkeypatch, number, message):
     assert (tmp_path / "a.bin").read_bytes() == b"old"
 
 
-@pytest.mark.parametrize(("number", "word"), [(errno.EFBIG, "larger than"), (errno.EDQUOT, "quota"), (errno.ENOSPC, "disk full")])
+@pytest.mark.parametrize(
+    ("number", "word"), [(errno.EFBIG, "larger than"), (errno.EDQUOT, "quota"), (errno.ENOSPC, "disk full")]
+)
 def test_errors_of_writers_outside_python_are_told_by_their_words(tmp_path, monkeypatch, number, word):
     def save(tensors, path, metadata):
         raise RuntimeError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
@@ -95,12 +101,17 @@ def test_names_that_no_file_can_have(tmp_path):
 
 def test_home_folders():
     assert expand_home("~/x") == Path.home() / "x"
-    with pytest.raises(DataError, match=r"~nobody-of-that-name/x: no user of that name has a home folder here\. Write the whole path"):
+    with pytest.raises(
+        DataError, match=r"~nobody-of-that-name/x: no user of that name has a home folder here\. Write the whole path"
+    ):
         expand_home("~nobody-of-that-name/x")
 
 
 def test_an_error_of_another_file_is_not_told_of_this_one(tmp_path):
-    with pytest.raises(StoreError, match=r"a\.bin cannot be written, as .*gone\.jpg fails"), atomic_write(tmp_path / "a.bin"):
+    with (
+        pytest.raises(StoreError, match=r"a\.bin cannot be written, as .*gone\.jpg fails"),
+        atomic_write(tmp_path / "a.bin"),
+    ):
         (tmp_path / "gone.jpg").read_bytes()
 
 

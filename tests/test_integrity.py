@@ -1,4 +1,5 @@
-"""Nothing stale or damaged passes for a finished result: inputs that changed while a stage ran, results that changed since."""
+"""Nothing stale or damaged passes for a finished result: inputs that changed while a stage ran, results that changed
+since."""
 
 import json
 import os
@@ -50,7 +51,9 @@ def test_a_stage_whose_images_changed_while_it_ran_is_not_finished(tmp_path, rer
 
     with monkeypatch.context() as patched:
         patched.setattr(training_stages, "save_classifier", save_late)
-        with pytest.raises(DataError, match=r"classify: 1 file \(.*a\.png\) changed while the stage ran.*run the same command again"):
+        with pytest.raises(
+            DataError, match=r"classify: 1 file \(.*a\.png\) changed while the stage ran.*run the same command again"
+        ):
             rerun(tmp_path / "run", "classify", **data)
     assert list((tmp_path / "run" / "classify").iterdir()) == []
     assert rerun(tmp_path / "run", "classify", **data).made == ("classify",)
@@ -144,7 +147,10 @@ def test_a_copied_run_is_up_to_date_and_read_once(copy_of_tiny_run, rerun, monke
 
 
 def test_leftovers_and_files_of_systems_are_no_results(copy_of_tiny_run, rerun):
-    stray = [copy_of_tiny_run / "classify" / name for name in (".tmpAb3xYz", ".DS_Store", "Thumbs.db", ".weights.safetensors.0.tmp")]
+    stray = [
+        copy_of_tiny_run / "classify" / name
+        for name in (".tmpAb3xYz", ".DS_Store", "Thumbs.db", ".weights.safetensors.0.tmp")
+    ]
     for path in stray:
         path.write_bytes(b"half a network")
     assert rerun(copy_of_tiny_run).made == ()
@@ -156,7 +162,9 @@ def test_leftovers_and_files_of_systems_are_no_results(copy_of_tiny_run, rerun):
     assert rerun(copy_of_tiny_run).made == ()
 
 
-def test_a_run_of_a_version_without_hashes_stays_up_to_date_and_verify_says_what_it_cannot(copy_of_tiny_run, rerun, verified, capfd):
+def test_a_run_of_a_version_without_hashes_stays_up_to_date_and_verify_says_what_it_cannot(
+    copy_of_tiny_run, rerun, verified, capfd
+):
     for path in copy_of_tiny_run.rglob("manifest.json"):
         record = read_json(path.parent / "stage.json")
         del record["manifest"]

@@ -1,4 +1,5 @@
-"""Damaged input of every kind, for every reader: it ends in an error of ours or in a right answer, soon, and in little memory.
+"""Damaged input of every kind, for every reader: it ends in an error of ours or in a right answer, soon, and in little
+memory.
 
 Run by itself for more cases, or for another seed: ``python tests/test_mutations.py --seed 7 --times 10 coco voc``.
 """
@@ -94,17 +95,34 @@ def run_cases(work: Path, seed: int, times: float, only: list[str]) -> dict[str,
         faulthandler.cancel_dump_traceback_later()
         spent[reader.name] = round(time.monotonic() - begun, 2)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    return {"cases": cases, "refused": refused, "slowest": slowest, "memory": memory, "seconds": spent, "failures": failures}
+    return {
+        "cases": cases,
+        "refused": refused,
+        "slowest": slowest,
+        "memory": memory,
+        "seconds": spent,
+        "failures": failures,
+    }
 
 
 def _failure(reader: str, case: int, file: Path, error: BaseException) -> dict[str, object]:
-    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/recam/" in frame.filename or "/tests/" in frame.filename]
+    ours = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/recam/" in frame.filename or "/tests/" in frame.filename
+    ]
     place = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
-    return {"reader": reader, "case": case, "file": file.name, "error": f"{type(error).__name__}: {str(error)[:200]}{place}"}
+    return {
+        "reader": reader,
+        "case": case,
+        "file": file.name,
+        "error": f"{type(error).__name__}: {str(error)[:200]}{place}",
+    }
 
 
 def _limit_memory() -> int:
-    """What this process holds now (bytes); asking for more than `MEMORY` beyond what it has reserved fails from here on."""
+    """What this process holds now (bytes); asking for more than `MEMORY` beyond what it has reserved fails from here
+    on."""
     if sys.platform == "linux":
         reserved = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (reserved + MEMORY, resource.RLIM_INFINITY))

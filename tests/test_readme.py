@@ -14,7 +14,10 @@ from recam.pipeline.stages import check_group
 from recam.recipe.recipe import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent
-PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/*.md"))]}
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/*.md"))]
+}
 COMMANDS = get_command(app).commands
 
 
@@ -25,12 +28,18 @@ def blocks(page: str, language: str) -> list[str]:
 
 def shell_lines() -> list[tuple[str, list[str]]]:
     """(page, words) of each line of a shell block, comments taken off."""
-    lines = [(page, line) for page in PAGES for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    lines = [
+        (page, line)
+        for page in PAGES
+        for block in blocks(page, "sh")
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
     return [(page, words) for page, line in lines if (words := shlex.split(line, comments=True))]
 
 
 def shown_commands() -> list[tuple[str, list[str]]]:
-    """(page, words from ``recam`` on): whole lines of shell blocks, also behind a launcher, and whole commands in running text."""
+    """(page, words from ``recam`` on): whole lines of shell blocks, also behind a launcher, and whole commands in
+    running text."""
     found = [(page, words[words.index("recam") :]) for page, words in shell_lines() if "recam" in words]
     for page, text in PAGES.items():
         prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -40,10 +49,18 @@ def shown_commands() -> list[tuple[str, list[str]]]:
 
 def test_there_is_something_to_hold_the_pages_to():
     assert len(shown_commands()) > 15
-    assert {page for page, _ in shown_commands()} >= {"README.md", "docs/data.md", "docs/run.md", "docs/recipes.md", "docs/predict.md"}
+    assert {page for page, _ in shown_commands()} >= {
+        "README.md",
+        "docs/data.md",
+        "docs/run.md",
+        "docs/recipes.md",
+        "docs/predict.md",
+    }
 
 
-@pytest.mark.parametrize(("page", "words"), shown_commands(), ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60])
+@pytest.mark.parametrize(
+    ("page", "words"), shown_commands(), ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60]
+)
 def test_commands_parse(page, words):
     _, command, *arguments = words
     assert command in COMMANDS, f"{page}: there is no command recam {command}"
@@ -51,7 +68,9 @@ def test_commands_parse(page, words):
         assert arguments[0] in inner, f"{page}: there is no command recam {command} {arguments[0]}"
         inner[arguments[0]].make_context(arguments[0], arguments[1:])
         return
-    parameters = COMMANDS[command].make_context(command, arguments).params  # raises for an unknown option or a missing argument
+    parameters = (
+        COMMANDS[command].make_context(command, arguments).params
+    )  # raises for an unknown option or a missing argument
     if command == "run":
         # Files of the reader's own are not here; their settings still have to hold.
         recipe = parameters["recipe"] if not parameters["recipe"].endswith(".toml") else "recam"
@@ -104,6 +123,8 @@ def test_the_tree_shows_what_is_there():
         name, depth = line.split()[0], (len(line) - len(line.lstrip())) // 2
         folders = [*folders[:depth], name]
         path = ROOT.joinpath(*folders)
-        assert path.is_dir() if name.endswith("/") else path.is_file(), f"README.md: the tree shows {path.relative_to(ROOT)}"
+        assert path.is_dir() if name.endswith("/") else path.is_file(), (
+            f"README.md: the tree shows {path.relative_to(ROOT)}"
+        )
     packages = {path.parent.name for path in (ROOT / "src" / "recam").glob("*/__init__.py")}
     assert not {f"{package}/" for package in packages} - set(block.split()), "README.md: the tree lacks a package"

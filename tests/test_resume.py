@@ -1,4 +1,5 @@
-"""A run is a folder: killed anywhere it goes on and ends the same; done again it does nothing; changed it redoes what depends on it."""
+"""A run is a folder: killed anywhere it goes on and ends the same; done again it does nothing; changed it redoes what
+depends on it."""
 
 import errno
 import json
@@ -38,7 +39,9 @@ def artefacts(folder):
 
 
 def times(folder):
-    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def state(folder, stage):
@@ -73,7 +76,8 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tiny_ru
     assert artefacts(folder) == artefacts(tiny_run)
     assert not list(folder.rglob("*.tmp"))
     losses = [
-        [epoch["loss"] for epoch in read_json(root / "segment/pseudo/stage.json")["results"]["history"]] for root in (folder, tiny_run)
+        [epoch["loss"] for epoch in read_json(root / "segment/pseudo/stage.json")["results"]["history"]]
+        for root in (folder, tiny_run)
     ]
     assert losses[0] == losses[1]
 
@@ -138,7 +142,12 @@ def test_each_setting_reaches_its_stages(copy_of_tiny_run, rerun):
     results = read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]
     assert (results["threshold"], results["threshold_from"]) == (0.21, "recipe")
     assert rerun(copy_of_tiny_run, "masks", masks__threshold=0.3).made == ("scores/cam", "scores/recam")
-    assert rerun(copy_of_tiny_run, "seeds", seeds__bits=16).made == ("seeds/cam", "seeds/recam", "scores/cam", "scores/recam")
+    assert rerun(copy_of_tiny_run, "seeds", seeds__bits=16).made == (
+        "seeds/cam",
+        "seeds/recam",
+        "scores/cam",
+        "scores/recam",
+    )
     # One more weighting is made beside the others; masks and segmentation model stay.
     assert rerun(copy_of_tiny_run, seeds__compare=["w"]).made == ("seeds/recam", "scores/recam")
     assert (copy_of_tiny_run / "seeds/recam/w").is_dir()
@@ -159,13 +168,20 @@ def test_a_summary_holds_nothing_that_other_settings_made(copy_of_tiny_run, reru
 def test_what_is_deleted_is_made_again_and_nothing_else(copy_of_tiny_run, rerun):
     first, before = artefacts(copy_of_tiny_run), times(copy_of_tiny_run)
     gone = ["classify/weights.safetensors", "segment/pseudo/training.safetensors"]
-    gone += [f"{files(copy_of_tiny_run, pattern)[0].relative_to(copy_of_tiny_run)}" for pattern in ("seeds/cam/w/*", "masks/*.png")]
+    gone += [
+        f"{files(copy_of_tiny_run, pattern)[0].relative_to(copy_of_tiny_run)}"
+        for pattern in ("seeds/cam/w/*", "masks/*.png")
+    ]
     for name in gone:
         (copy_of_tiny_run / name).unlink()
     assert rerun(copy_of_tiny_run).made == ("classify", "seeds/cam", "masks", "segment/pseudo")
     assert artefacts(copy_of_tiny_run) == first
     after = times(copy_of_tiny_run)
-    kept = [name for name in before if name.startswith(("seeds", "masks")) and name not in gone and not name.endswith(RECORDS)]
+    kept = [
+        name
+        for name in before
+        if name.startswith(("seeds", "masks")) and name not in gone and not name.endswith(RECORDS)
+    ]
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
 
 
@@ -260,9 +276,16 @@ def test_other_weights_under_the_same_name_train_again(tmp_path, rerun):
     path, other = tmp_path / "weights.pth", tmp_path / "other.pth"
     network = timm.create_model("test_resnet", num_classes=0)
     torch.save(network.state_dict(), path)
-    torch.save({name: value * 0.5 if value.is_floating_point() else value for name, value in network.state_dict().items()}, other)
-    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == ("classify",)
+    torch.save(
+        {name: value * 0.5 if value.is_floating_point() else value for name, value in network.state_dict().items()},
+        other,
+    )
+    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == (
+        "classify",
+    )
     os.utime(path, ns=(1, 1))
     assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == ()
     other.replace(path)
-    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == ("classify",)
+    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == (
+        "classify",
+    )

@@ -38,7 +38,9 @@ def test_a_session_fails_where_a_required_test_was_skipped(tmp_path):
     here = str(__file__).rpartition("/")[0]
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     for required, code in (("", 0), ("golden", 1)):
-        done = subprocess.run(words, env=_environment(here, required), capture_output=True, text=True, check=False, cwd=tmp_path)
+        done = subprocess.run(
+            words, env=_environment(here, required), capture_output=True, text=True, check=False, cwd=tmp_path
+        )
         assert done.returncode == code, done.stdout + done.stderr
         assert "skipped: 1 golden (set RECAM_GOLDEN" in done.stdout
 

@@ -39,7 +39,9 @@ def logs(folder):
 def test_an_unexpected_error_is_a_line_and_a_log(command, tmp_path):
     code, err = command(LookupError("no such thing\nin two lines"), "recipes")
     assert code == 70
-    assert err.startswith("Unexpected error: LookupError: no such thing. recam did not expect this. The traceback is in ")
+    assert err.startswith(
+        "Unexpected error: LookupError: no such thing. recam did not expect this. The traceback is in "
+    )
     assert len(err.splitlines()) == 1
     (log,) = logs(tmp_path / "temporary")
     assert str(log) in err
@@ -96,7 +98,9 @@ def test_a_reader_that_has_gone_is_told_nothing(command):
     assert (code, err) == (1, "")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     code = "import sys, recam.cli; sys.argv[1:] = ['recipes']; recam.cli.main()"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
 

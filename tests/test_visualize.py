@@ -92,7 +92,9 @@ def test_heat_shows_the_greatest_map_and_the_photo_where_maps_are_low():
 
 def test_heat_takes_float16_and_no_map_at_all():
     image = plain(8, 8)
-    assert (overlay_heat(image, np.ones((1, 2, 2), np.float16)) == overlay_heat(image, np.ones((1, 2, 2), np.float32))).all()
+    assert (
+        overlay_heat(image, np.ones((1, 2, 2), np.float16)) == overlay_heat(image, np.ones((1, 2, 2), np.float32))
+    ).all()
     red, green, blue = overlay_heat(image, np.zeros((0, 2, 2), np.float32))[0, 0].tolist()
     assert max(red, green, blue) - min(red, green, blue) < 0.3 * (200 - 50), "the photo stays, greyed"
 
@@ -127,7 +129,9 @@ def test_missing_cells_are_light_grey_and_as_high_as_their_row():
 
 def test_captions_stand_below_their_rows_and_are_wrapped():
     picture = plain(64, 64, (255, 0, 0))
-    bare, short, long = (panel([[picture]], ["a"], captions, tile=64) for captions in (None, ["horse"], ["horse and person " * 4]))
+    bare, short, long = (
+        panel([[picture]], ["a"], captions, tile=64) for captions in (None, ["horse"], ["horse and person " * 4])
+    )
     assert bare.shape[0] < short.shape[0] < long.shape[0]
     bottom = np.argwhere((short == (255, 0, 0)).all(axis=-1))[:, 0].max()
     assert (short[bottom + 1 :] < 128).any()
@@ -137,7 +141,9 @@ def test_captions_stand_below_their_rows_and_are_wrapped():
 
 def test_titles_wider_than_a_tile_are_wrapped_or_cut():
     picture = plain(64, 64, (255, 0, 0))
-    short, wrapped, cut = (panel([[picture]], [title], tile=64) for title in ("mask", "mask of the segmenter", "segmentation" * 5))
+    short, wrapped, cut = (
+        panel([[picture]], [title], tile=64) for title in ("mask", "mask of the segmenter", "segmentation" * 5)
+    )
     assert wrapped.shape[0] > short.shape[0] == cut.shape[0]
     assert (cut[:, :3] == 255).all()
     assert (cut[:, -3:] == 255).all()
@@ -145,7 +151,9 @@ def test_titles_wider_than_a_tile_are_wrapped_or_cut():
 
 def test_a_panel_tells_all_that_does_not_fit():
     picture = plain(4, 4)
-    with pytest.raises(ValueError, match="2 columns cannot be laid out: row 0 has 1 cells; row 2 has 3 cells; 3 rows have 1 captions"):
+    with pytest.raises(
+        ValueError, match="2 columns cannot be laid out: row 0 has 1 cells; row 2 has 3 cells; 3 rows have 1 captions"
+    ):
         panel([[picture], [picture] * 2, [picture] * 3], ["a", "b"], ["x"])
 
 

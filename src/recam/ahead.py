@@ -13,8 +13,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_ahead(do: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[tuple[Item, Result]]:
-    """Each item with what `do` makes of it, in order; threads are a few items ahead, so memory does not grow with their number.
+def map_ahead(
+    do: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with what `do` makes of it, in order; threads are a few items ahead, so memory does not grow with their
+    number.
 
     Args:
         workers: threads; None: one a core.

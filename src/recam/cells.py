@@ -1,7 +1,9 @@
 """Text in tables that people open in a spreadsheet, which runs a cell such as ``=cmd|'/c calc'!A1`` as a formula.
 
-A cell that could be one gets an apostrophe in front, as spreadsheets themselves mark text; our own readers take it off again, so every
-name reads back as it was. Tables that are data sets (``labels.csv``) keep names as they are: there a name is a path or a class that other
+A cell that could be one gets an apostrophe in front, as spreadsheets themselves mark text; our own readers take it off
+again, so every
+name reads back as it was. Tables that are data sets (``labels.csv``) keep names as they are: there a name is a path or
+a class that other
 programs compare letter by letter.
 """
 
@@ -21,7 +23,8 @@ def is_formula(text: str) -> bool:
 
 
 def as_text(text: str) -> str:
-    """The text as a cell that no spreadsheet takes for a formula. Text that begins with apostrophes before such a sign gets one more."""
+    """The text as a cell that no spreadsheet takes for a formula. Text that begins with apostrophes before such a sign
+    gets one more."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
@@ -31,7 +34,8 @@ def from_cell(cell: str) -> str:
 
 
 def table_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV, a line each. Cells with a line break of any kind are quoted, which Python's writer forgets for carriage returns."""
+    """Rows as CSV, a line each. Cells with a line break of any kind are quoted, which Python's writer forgets for
+    carriage returns."""
     lines = []
     for row in rows:
         line = io.StringIO()

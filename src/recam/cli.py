@@ -17,17 +17,24 @@ from recam.errors import RecamError, RecipeError, first_line
 from recam.progress import Progress, console
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="From image labels to segmentation masks."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From image labels to segmentation masks.",
 )
 
 Classes = Annotated[
     str | None,
-    typer.Option(help='Keep just these: a,b,c, or a JSON list ["a, b", "c"]; the others become ignore in masks and no label.'),
+    typer.Option(
+        help='Keep just these: a,b,c, or a JSON list ["a, b", "c"]; the others become ignore in masks and no label.'
+    ),
 ]
 export = typer.Typer(no_args_is_help=True, help="Networks and masks for other programs.")
 app.add_typer(export, name="export")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-DataSet = Annotated[str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")]
+DataSet = Annotated[
+    str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")
+]
 
 
 def _show(result: Any, as_json: bool = False) -> None:
@@ -43,7 +50,9 @@ def _names(text: str | None) -> list[str] | None:
     try:
         names = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f'--classes {text}: no JSON list ({error}). Write it as \'["bird, small", "cow"]\'.') from error
+        raise RecipeError(
+            f'--classes {text}: no JSON list ({error}). Write it as \'["bird, small", "cow"]\'.'
+        ) from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RecipeError(f'--classes {text}: write a list of names, as \'["bird, small", "cow"]\'.')
     return names
@@ -77,19 +86,26 @@ def _counter(what: str, unit: str = "images") -> Any:
 def run(
     data: Annotated[str | None, typer.Option(help="KIND:PATH of the data set; default: the recipe's own.")] = None,
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or the path of a TOML file.")] = "recam",
-    output: Annotated[Path, typer.Option("-o", "--output", help="The run folder, new or of an earlier run.")] = Path("runs/recam"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="The run folder, new or of an earlier run.")] = Path(
+        "runs/recam"
+    ),
     setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, as often as needed.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="Stop after these stages: classify, reactivate, seeds, refine, masks, segment or pictures.")
+        str | None,
+        typer.Option(help="Stop after these stages: classify, reactivate, seeds, refine, masks, segment or pictures."),
     ] = None,
     classes: Classes = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read all results of finished stages and compare them with their hashes, not just size and time."),
+        typer.Option(
+            "--verify",
+            help="Read all results of finished stages and compare them with their hashes, not just size and time.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train, re-activate, make seeds and pseudo masks, train a segmentation model, score. Finished stages are skipped."""
+    """Train, re-activate, make seeds and pseudo masks, train a segmentation model, score. Finished stages are
+    skipped."""
     import recam
 
     run_folder.set(output)
@@ -101,7 +117,9 @@ def run(
 def check(
     data: DataSet,
     classes: Classes = None,
-    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that this kind of data set takes, e.g. protocol=recam.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE that this kind of data set takes, e.g. protocol=recam.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell everything that is wrong with a data set. Exit code 1 where something is."""
@@ -118,7 +136,10 @@ def check(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not; several are shown side by side.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The HTML file; default: RUN/report/report.html, of several RUN/comparison/.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The HTML file; default: RUN/report/report.html, of several RUN/comparison/."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -131,15 +152,29 @@ def report(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder, or a folder that `recam export model` wrote.")],
-    images: Annotated[list[str], typer.Argument(help="Image files, folders, quoted patterns, or - for a list on standard input.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, folders, quoted patterns, or - for a list on standard input.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks and overlays.")],
-    scales: Annotated[str | None, typer.Option(help="Factors at which each image is seen: 0.75,1,1.25; default: the run's own.")] = None,
-    flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="See the mirror image too; default: the run's own.")] = None,
-    window: Annotated[int | None, typer.Option(help="Side of a window that slides over larger images; 0: none.")] = None,
-    refine: Annotated[str | None, typer.Option(help="none, crf or pamr: clean masks along edges; default: the run's own.")] = None,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write the probability of each class and pixel.")] = False,
+    scales: Annotated[
+        str | None, typer.Option(help="Factors at which each image is seen: 0.75,1,1.25; default: the run's own.")
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="See the mirror image too; default: the run's own.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(help="Side of a window that slides over larger images; 0: none.")
+    ] = None,
+    refine: Annotated[
+        str | None, typer.Option(help="none, crf or pamr: clean masks along edges; default: the run's own.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write the probability of each class and pixel.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make masks again that are there already.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="RUN holds exported networks: predict with onnxruntime, without PyTorch.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="RUN holds exported networks: predict with onnxruntime, without PyTorch.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -181,11 +216,19 @@ def export_masks(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
     to: Annotated[str, typer.Option(help="voc, coco, cvat or label-studio.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the photos; a run knows its own.")] = None,
-    classes: Annotated[Path | None, typer.Option(help="classes.txt; a run and a folder of recam predict know their own.")] = None,
-    part: Annotated[str, typer.Option(help="Of a run: masks (pseudo masks) or predictions (of held-out images).")] = "masks",
+    classes: Annotated[
+        Path | None, typer.Option(help="classes.txt; a run and a folder of recam predict know their own.")
+    ] = None,
+    part: Annotated[
+        str, typer.Option(help="Of a run: masks (pseudo masks) or predictions (of held-out images).")
+    ] = "masks",
     shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
     simplify: Annotated[
-        float, typer.Option(metavar="PIXELS", help="Polygons with fewer corners, their outlines moved by so many pixels at most; 0: exact.")
+        float,
+        typer.Option(
+            metavar="PIXELS",
+            help="Polygons with fewer corners, their outlines moved by so many pixels at most; 0: exact.",
+        ),
     ] = 0.0,
     copy_images: Annotated[bool, typer.Option("--copy-images", help="Put the photos beside.")] = False,
     ignore_as: Annotated[str | None, typer.Option(help="Make unsure pixels (255) a class of this name.")] = None,
@@ -196,7 +239,14 @@ def export_masks(
     import recam
 
     kind = cast(Any, shapes)
-    words = {"images": images, "classes": classes, "part": part, "copy_images": copy_images, "ignore_as": ignore_as, "simplify": simplify}
+    words = {
+        "images": images,
+        "classes": classes,
+        "part": part,
+        "copy_images": copy_images,
+        "ignore_as": ignore_as,
+        "simplify": simplify,
+    }
     _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, words)), as_json)
 
 
@@ -205,8 +255,12 @@ def evaluate(
     masks: Annotated[Path, typer.Argument(help="Folder of predicted masks.")],
     truth: Annotated[Path, typer.Argument(help="Folder of true masks.")],
     classes: Annotated[Path | None, typer.Option(help="classes.txt, one name a line.")] = None,
-    partial: Annotated[bool, typer.Option(help="Score the pairs that there are, where one folder holds more than the other.")] = False,
-    per_image: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Also write a row an image to this file.")] = None,
+    partial: Annotated[
+        bool, typer.Option(help="Score the pairs that there are, where one folder holds more than the other.")
+    ] = False,
+    per_image: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Also write a row an image to this file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score any two folders of masks."""
@@ -237,9 +291,15 @@ def review(
     run: Annotated[Path, typer.Argument(help="A run folder, finished or half done.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes any that is free.")] = 8765,
     data: Annotated[str | None, typer.Option(help="KIND:PATH, where the data set has moved since the run.")] = None,
-    export: Annotated[Path | None, typer.Option(help="Write what was decided to this new folder as a data set, and end.")] = None,
-    link: Annotated[bool, typer.Option("--link", help="With --export: link to the photos instead of copying them.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="With --export: also open and rejected images, without masks.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Write what was decided to this new folder as a data set, and end.")
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="With --export: link to the photos instead of copying them.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --export: also open and rejected images, without masks.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at masks, judge and mend them on a page in the browser; export them as a clean data set."""
@@ -268,9 +328,12 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point: a `RecamError` becomes its text and exit code 2; anything else a line, a log that holds the traceback, and 70."""
-    # Threads of OpenMP that wait for work spin for a while, which doubles the time of a training where other programs want the cores.
-    # A short spin costs an idle machine a tenth (docs/results.md). It counts when PyTorch is loaded, so not later than here.
+    """Entry point: a `RecamError` becomes its text and exit code 2; anything else a line, a log that holds the
+    traceback, and 70."""
+    # Threads of OpenMP that wait for work spin for a while, which doubles the time of a training where other programs
+    # want the cores.
+    # A short spin costs an idle machine a tenth (docs/results.md). It counts when PyTorch is loaded, so not later than
+    # here.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     run_folder.set(None)
     try:
@@ -291,10 +354,17 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         log = write_crash_log(error)
-        where = f"The traceback is in {log}: please send it along" if log else "No log could be written: please send the command along"
+        where = (
+            f"The traceback is in {log}: please send it along"
+            if log
+            else "No log could be written: please send the command along"
+        )
         told = f"{type(error).__name__}: {first_line(error)}. recam did not expect this. {where} when you report it."
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            told = f"out of memory ({first_line(error)}). Take smaller batches, images or fewer workers. {where} if that does not help."
+            told = (
+                f"out of memory ({first_line(error)}). Take smaller batches, images or fewer workers. {where} if that"
+                " does not help."
+            )
         _refuse("Unexpected error", told, UNEXPECTED)
 
 

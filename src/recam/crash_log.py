@@ -1,4 +1,5 @@
-"""What escapes every net of ours, kept as a file: the traceback that a maker needs and nobody else wants on the screen."""
+"""What escapes every net of ours, kept as a file: the traceback that a maker needs and nobody else wants on the
+screen."""
 
 from __future__ import annotations
 

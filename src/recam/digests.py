@@ -46,7 +46,8 @@ class Known:
         size: in bytes.
         modified: time of the last change of its content, ns; programs may set it to anything.
         digest: hash of its content.
-        changed: time of the last change of its content, its name or its rights, ns, which no program can set; -1 where not recorded.
+        changed: time of the last change of its content, its name or its rights, ns, which no program can set; -1 where
+            not recorded.
         inode: which file it is on its disk; -1 where not recorded.
     """
 
@@ -61,17 +62,21 @@ class Known:
         return (self.size, self.modified) == (status.st_size, status.st_mtime_ns)
 
     def is_untouched(self, status: os.stat_result) -> bool:
-        """Whether nothing was done to the file since. Its inode does not count: some network disks number files anew at any time."""
+        """Whether nothing was done to the file since. Its inode does not count: some network disks number files anew at
+        any time."""
         return self.is_same(status) and self.changed in (-1, status.st_ctime_ns)
 
 
 class FileDigests:
-    """`digest_file` that reads a file once: as long as its size and time of change stay, what it held before is believed.
+    """`digest_file` that reads a file once: as long as its size and time of change stay, what it held before is
+    believed.
 
-    It also watches: what was asked for can be compared later with what is there then, see `changed`. May be called from several threads.
+    It also watches: what was asked for can be compared later with what is there then, see `changed`. May be called from
+    several threads.
 
     Args:
-        memory: a JSON file that keeps the hashes for the next time; None forgets them. One that is damaged is as good as none.
+        memory: a JSON file that keeps the hashes for the next time; None forgets them. One that is damaged is as good
+            as none.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
@@ -94,7 +99,11 @@ class FileDigests:
         name, known = str(path), self._known.get(str(path))
         if name not in self._asked and known is not None:
             self._touched[name] = not known.is_untouched(status)
-        if known is None or not known.is_same(status) or (known.changed, known.inode) != (status.st_ctime_ns, status.st_ino):
+        if (
+            known is None
+            or not known.is_same(status)
+            or (known.changed, known.inode) != (status.st_ctime_ns, status.st_ino)
+        ):
             digest = known.digest if known is not None and known.is_same(status) else digest_file(path)
             known = Known(status.st_size, status.st_mtime_ns, digest, status.st_ctime_ns, status.st_ino)
             self._known[name] = known
@@ -126,7 +135,8 @@ class FileDigests:
         return [path for path in sorted(paths) if path in self._asked and _has_changed(Path(path), self._asked[path])]
 
     def take_touched(self) -> list[str]:
-        """Files to which something was done since the memory was written, once. None where that is true of all of them: a copy or a data
+        """Files to which something was done since the memory was written, once. None where that is true of all of them:
+        a copy or a data
         set unpacked anew, whose files are compared by content."""
         touched = sorted(path for path, is_touched in self._touched.items() if is_touched)
         found = touched if len(touched) < len(self._touched) else []
@@ -136,7 +146,10 @@ class FileDigests:
     def save(self) -> None:
         """Write what is new to the memory, whole or not at all. Raises `StoreError` for a full disk."""
         if self._memory is not None and self._is_new:
-            held = {path: [known.size, known.modified, known.digest, known.changed, known.inode] for path, known in self._known.items()}
+            held = {
+                path: [known.size, known.modified, known.digest, known.changed, known.inode]
+                for path, known in self._known.items()
+            }
             write_bytes(self._memory, json.dumps(held, separators=(",", ":")).encode())
             self._is_new = False
 

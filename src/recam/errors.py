@@ -11,7 +11,8 @@ LISTED_NAMES = 10
 
 
 class RecamError(Exception):
-    """Base of every error raised on purpose; the command line prints its text without a traceback, whatever file names it holds."""
+    """Base of every error raised on purpose; the command line prints its text without a traceback, whatever file names
+    it holds."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
@@ -61,7 +62,8 @@ class Problem:
 
 
 def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam check` lists them all") -> DataError:
-    """One `DataError` that tells all problems at once, the first `limit` of them in full, and of the others where to find them."""
+    """One `DataError` that tells all problems at once, the first `limit` of them in full, and of the others where to
+    find them."""
     lines = [f"{len(problems)} problem{'s' * (len(problems) != 1)}:"]
     lines += [f"  [{p.kind}] {p.where}: {p.message}" for p in problems[:limit]]
     if len(problems) > limit:
@@ -70,12 +72,14 @@ def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam
 
 
 def first_line(error: Exception, limit: int = 200) -> str:
-    """What another package's error says, short enough to stand in a sentence of ours: its first line, or its kind where it says nothing."""
+    """What another package's error says, short enough to stand in a sentence of ours: its first line, or its kind where
+    it says nothing."""
     return str(error).strip().partition("\n")[0][:limit] or type(error).__name__
 
 
 def printable(text: object) -> str:
-    """A text, or a path, as any terminal and UTF-8 file takes it: bytes of a file name that are no UTF-8 are escaped."""
+    """A text, or a path, as any terminal and UTF-8 file takes it: bytes of a file name that are no UTF-8 are
+    escaped."""
     try:
         return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, as JSON can hold one
@@ -83,7 +87,8 @@ def printable(text: object) -> str:
 
 
 def near_matches(name: str, known: Iterable[str], listing: str = "") -> str:
-    """`" Did you mean 'x'?"` where known names are close, else what is known: at most ten names, the nearest first where there are more.
+    """`" Did you mean 'x'?"` where known names are close, else what is known: at most ten names, the nearest first
+    where there are more.
 
     Args:
         listing: what lists all of them, e.g. ``"`timm.list_models()`"``; named where there are more than ten.

@@ -22,7 +22,8 @@ ARRAY_ERRORS: tuple[type[Exception], ...] = (
     OSError, ValueError, KeyError, TypeError, IndexError, EOFError, ArithmeticError, MemoryError, RuntimeError, SyntaxError,
     tokenize.TokenError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
-"""What NumPy and ``zipfile`` raise for a damaged file: its head is Python text, and may ask for any memory, method or password."""
+"""What NumPy and ``zipfile`` raise for a damaged file: its head is Python text, and may ask for any memory, method or
+password."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -31,11 +32,13 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there becomes `path` when the block ends without an error.
 
-    The folder is made where it is missing. The temporary name ends in ``.tmp``, so nothing a killed process leaves behind is ever
+    The folder is made where it is missing. The temporary name ends in ``.tmp``, so nothing a killed process leaves
+    behind is ever
     taken for a result; writers that choose a format by the ending need it told.
 
     Raises:
-        StoreError: the disk or a quota is full, the file is too large, the folder may not be written, a part of the path is a file, or
+        StoreError: the disk or a quota is full, the file is too large, the folder may not be written, a part of the
+            path is a file, or
             the name cannot be used; `path` is as it was before.
     """
     path = Path(path)
@@ -64,7 +67,8 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 
 def named_file(folder: Path, name: str) -> Path:
-    """``folder/name``, or the file there whose name is equal to it: what a Mac has written has ``é`` as two characters, not as one."""
+    """``folder/name``, or the file there whose name is equal to it: what a Mac has written has ``é`` as two characters,
+    not as one."""
     forms = (folder / form for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
     return next((path for path in forms if path.exists()), folder / name)
 
@@ -91,14 +95,19 @@ def require_folder(path: Path | str) -> None:
         raise StoreError(f"may not write to {place}; give write permission or choose another folder.")
     too_long = next((part for part in path.parts if len(os.fsencode(part)) > _longest_name(place)), None)
     if too_long:
-        raise StoreError(f"the name {too_long[:40]}… is longer than this disk allows ({_longest_name(place)} bytes). Choose a shorter one.")
+        raise StoreError(
+            f"the name {too_long[:40]}… is longer than this disk allows ({_longest_name(place)} bytes). Choose a"
+            " shorter one."
+        )
 
 
 def checked_path(path: Path | str, family: type[RecamError] = DataError) -> Path:
-    """`path`, after the system was asked about it once: later questions such as ``is_file`` answer no instead of failing.
+    """`path`, after the system was asked about it once: later questions such as ``is_file`` answer no instead of
+    failing.
 
     Raises:
-        RecamError: of the given `family`, for a name that no file can have: too long, with a NUL character, or in no encoding.
+        RecamError: of the given `family`, for a name that no file can have: too long, with a NUL character, or in no
+            encoding.
     """
     try:
         os.lstat(path)
@@ -128,7 +137,8 @@ def _make(folder: Path, path: Path, temporary: Path) -> None:
 
 
 def _temporary_name(name: str) -> str:
-    """Beside a name of up to 255 bytes there must be room for the temporary one; where there is not, it is named by itself."""
+    """Beside a name of up to 255 bytes there must be room for the temporary one; where there is not, it is named by
+    itself."""
     mark = f"{uuid.uuid4().hex[:12]}{TEMPORARY_ENDING}"
     with suppress(UnicodeEncodeError):
         if len(os.fsencode(name)) > 200:
@@ -152,9 +162,7 @@ def _explain(path: Path, temporary: Path, error: Exception) -> str:
         what = "disk quota used up" if is_one_of(errno.EDQUOT) else "disk full"
         return f"{what} while writing {path}; {again}"
     if is_one_of(errno.EFBIG):
-        return (
-            f"{path} is larger than this disk or a limit (ulimit -f) allows; nothing was damaged. Choose another folder or raise the limit."
-        )
+        return f"{path} is larger than this disk or a limit (ulimit -f) allows; nothing was damaged. Choose another folder or raise the limit."
     if number is None:
         return ""
     other = getattr(error, "filename", None)

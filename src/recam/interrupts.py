@@ -1,7 +1,9 @@
 """Ctrl-C that is never lost while worker processes start.
 
-`os.fork` runs functions of other modules before and after it (those of `logging`, for one), and Python drops an exception in these with
-"Exception ignored in …". To copy a large process takes a while, and a Ctrl-C of that time becomes a KeyboardInterrupt in the first
+`os.fork` runs functions of other modules before and after it (those of `logging`, for one), and Python drops an
+exception in these with
+"Exception ignored in …". To copy a large process takes a while, and a Ctrl-C of that time becomes a KeyboardInterrupt
+in the first
 of these functions: the run went on as if nobody had pressed anything.
 """
 
@@ -16,9 +18,11 @@ from types import FrameType
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """A Ctrl-C in the block takes effect at its end. Processes that are started in it ignore it, until they decide for themselves.
+    """A Ctrl-C in the block takes effect at its end. Processes that are started in it ignore it, until they decide for
+    themselves.
 
-    Does nothing outside the main thread, which alone receives signals, and where Ctrl-C means something else than Python's.
+    Does nothing outside the main thread, which alone receives signals, and where Ctrl-C means something else than
+    Python's.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
@@ -36,5 +40,6 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """For the first moment of a worker: Ctrl-C reaches all processes of a terminal, and the one that they work for reports it."""
+    """For the first moment of a worker: Ctrl-C reaches all processes of a terminal, and the one that they work for
+    reports it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

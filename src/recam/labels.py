@@ -1,6 +1,7 @@
 """Classes, mask values and colours.
 
-The one place that knows how a class index (0…K−1, without background) becomes a mask value (1…K, 0 = background, 255 = ignore).
+The one place that knows how a class index (0…K−1, without background) becomes a mask value (1…K, 0 = background, 255 =
+ignore).
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ VOC_CLASSES = (
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The K foreground classes of a data set, in the order of their mask values. Names are kept, and compared, in composed form.
+    """The K foreground classes of a data set, in the order of their mask values. Names are kept, and compared, in
+    composed form.
 
     Raises:
-        DataError: no class, more than 254 of them, an empty name, a name that occurs twice, or one with a line break or ``;``, which
+        DataError: no class, more than 254 of them, an empty name, a name that occurs twice, or one with a line break or
+            ``;``, which
             separate names in tables and lists.
     """
 
@@ -43,7 +46,9 @@ class ClassSet:
         broken = [name for name in self.names if ";" in name or "\0" in name or len(name.splitlines()) > 1]
         if broken:
             told = ", ".join(map(repr, broken[:5]))
-            raise DataError(f"class names hold ';' or a line break, which separate names in tables and lists: {told}. Rename them.")
+            raise DataError(
+                f"class names hold ';' or a line break, which separate names in tables and lists: {told}. Rename them."
+            )
         doubled = sorted({n for n in self.names if self.names.count(n) > 1}) if len(set(self.names)) < len(self) else []
         if doubled:
             raise DataError(f"class names occur twice: {', '.join(doubled)}. Give each class one name.")
@@ -93,7 +98,8 @@ def is_background_name(name: str) -> bool:
 
 
 def nfc(name: str) -> str:
-    """A name in Unicode's composed form: ``é`` is one character in most files and two in those of a Mac, and both are one name."""
+    """A name in Unicode's composed form: ``é`` is one character in most files and two in those of a Mac, and both are
+    one name."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -103,7 +109,10 @@ def mask_value(class_index: int) -> int:
 
 
 def check_class_indices(
-    class_indices: Iterable[int] | NDArray[np.integer], n_planes: int | None = None, n_classes: int = MAX_CLASSES, unique: bool = True
+    class_indices: Iterable[int] | NDArray[np.integer],
+    n_planes: int | None = None,
+    n_classes: int = MAX_CLASSES,
+    unique: bool = True,
 ) -> NDArray[np.int64]:
     """Class indices as an (n,) int64 array.
 
@@ -139,7 +148,8 @@ def _first(values: Sequence[int], limit: int = 10) -> str:
 
 
 def mask_values(class_indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Mask values by plane: (n,) class indices → (n + 1,), background first, as an argmax over [background, maps…] needs.
+    """Mask values by plane: (n,) class indices → (n + 1,), background first, as an argmax over [background, maps…]
+    needs.
 
     Raises:
         DataError: as `check_class_indices` does.
@@ -170,7 +180,8 @@ def multi_hot(class_indices: Iterable[int], n_classes: int) -> NDArray[np.float3
 
 
 def voc_palette() -> NDArray[np.uint8]:
-    """The (256, 3) RGB palette of the VOC devkit: the bits of a value, spread over the three channels from the top bit down."""
+    """The (256, 3) RGB palette of the VOC devkit: the bits of a value, spread over the three channels from the top bit
+    down."""
     palette = np.zeros((256, 3), np.uint8)
     values = np.arange(256)
     for bit in range(8):

@@ -34,7 +34,9 @@ class Progress:
         ...     progress.advance(8, note="loss 0.31")
     """
 
-    def __init__(self, what: str, total: int, done: int = 0, unit: str = "images", quiet: bool = False, after: float = 0.0) -> None:
+    def __init__(
+        self, what: str, total: int, done: int = 0, unit: str = "images", quiet: bool = False, after: float = 0.0
+    ) -> None:
         self.what, self.total, self.unit, self.quiet, self.after = what, total, unit, quiet, after
         self.done = self._done_before = done
         self._bar: RichProgress | None = None
@@ -45,7 +47,9 @@ class Progress:
             self._start_bar()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -67,7 +71,8 @@ class Progress:
             self._last_line = time.monotonic()
             left = (self.total - self.done) / max(self.speed, 1e-9)
             console.print(
-                f"{self.what}: {self.done}/{self.total} {self.unit}, {self.speed:.1f} {self.unit}/s, {left / 60:.1f} min left {note}",
+                f"{self.what}: {self.done}/{self.total} {self.unit}, {self.speed:.1f} {self.unit}/s, {left / 60:.1f}"
+                f" min left {note}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -87,7 +92,9 @@ class Progress:
         self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, speed="", note="")
 
 
-def track(items: Iterable[T], what: str, total: int, unit: str = "images", quiet: bool = False, after: float = 0.0) -> Iterator[T]:
+def track(
+    items: Iterable[T], what: str, total: int, unit: str = "images", quiet: bool = False, after: float = 0.0
+) -> Iterator[T]:
     """`items`, with a `Progress` that advances by one after each."""
     with Progress(what, total, unit=unit, quiet=quiet, after=after) as progress:
         for item in items:

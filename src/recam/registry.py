@@ -1,7 +1,10 @@
-"""The one registry mechanism: data sets, backbones, trainings, refiners, segmenters, formats and studies are found by name.
+"""The one registry mechanism: data sets, backbones, trainings, refiners, segmenters, formats and studies are found by
+name.
 
-What the package brings is imported when a registry is first asked, and so is what other installed packages add through an entry point of
-the registry's group: nobody who only wants one method pays for all, and a method of somebody else's needs no change here.
+What the package brings is imported when a registry is first asked, and so is what other installed packages add through
+an entry point of
+the registry's group: nobody who only wants one method pays for all, and a method of somebody else's needs no change
+here.
 """
 
 from __future__ import annotations
@@ -66,7 +69,8 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self._entries
 
     def _load(self) -> None:
-        """Import all that enters something here, once. Raises `DependencyError` for another package's entry that cannot be imported."""
+        """Import all that enters something here, once. Raises `DependencyError` for another package's entry that cannot
+        be imported."""
         if self._is_loaded:
             return
         self._is_loaded = True  # at once: what is imported here may ask

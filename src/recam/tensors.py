@@ -1,4 +1,5 @@
-"""Named tensors in one safetensors file, with JSON beside them in its header: written whole or not at all, read without pickle."""
+"""Named tensors in one safetensors file, with JSON beside them in its header: written whole or not at all, read without
+pickle."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from recam.files import atomic_write
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write named tensors and a JSON-ready `meta`. Raises `StoreError` as `recam.files.atomic_write` does; the old file stays."""
+    """Write named tensors and a JSON-ready `meta`. Raises `StoreError` as `recam.files.atomic_write` does; the old file
+    stays."""
     own = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic_write(path) as temporary:
         save_file(own, temporary, metadata={"recam": json.dumps(meta)})

@@ -26,7 +26,8 @@ ROUNDING = 1e-4
 
 
 class Source(Protocol):
-    """Where one picture comes from: a file, an annotation, or a drawing routine. Picklable, so that worker processes can read it."""
+    """Where one picture comes from: a file, an annotation, or a drawing routine. Picklable, so that worker processes
+    can read it."""
 
     @property
     def where(self) -> str:
@@ -38,7 +39,8 @@ class Source(Protocol):
         ...
 
     def fingerprint(self, digest: Digest) -> str:
-        """Changes when what `read` returns does, and with nothing else; of files it is what `digest` says of their content."""
+        """Changes when what `read` returns does, and with nothing else; of files it is what `digest` says of their
+        content."""
         ...
 
 
@@ -67,7 +69,8 @@ class SeedMaps:
         maps: (n, h, w) float32 in [0, 1], usually at a quarter of the image's size.
         class_indices: (n,) which class each plane belongs to, 0…K−1.
         size: (H, W) of the image.
-        ignore: (H, W) bool, pixels of which a refiner says that nobody knows: 255 in masks; None where it says so of none.
+        ignore: (H, W) bool, pixels of which a refiner says that nobody knows: 255 in masks; None where it says so of
+            none.
 
     Raises:
         DataError: as `check_maps` and `recam.labels.check_class_indices` do, or pixels to ignore of another size.
@@ -83,15 +86,19 @@ class SeedMaps:
         indices = check_class_indices(self.class_indices, len(self.maps))
         object.__setattr__(self, "class_indices", indices)
         if self.ignore is not None and self.ignore.shape != self.size:
-            raise DataError(f"ignore {self.ignore.shape} is not of the image's size {self.size}: make it for the same image.")
+            raise DataError(
+                f"ignore {self.ignore.shape} is not of the image's size {self.size}: make it for the same image."
+            )
 
 
 def check_maps(maps: NDArray[Any], what: str = "class maps") -> None:
-    """Raises `DataError` naming `what` where maps are not (n, h, w), not float, or have values that are not finite or outside [0, 1]."""
+    """Raises `DataError` naming `what` where maps are not (n, h, w), not float, or have values that are not finite or
+    outside [0, 1]."""
     if maps.ndim != 3 or maps.dtype.kind != "f":
         raise DataError(f"{what} are {maps.dtype} {maps.shape}: give (n, h, w) floats in [0, 1].")
     if maps.size and not -ROUNDING <= maps.min() <= maps.max() <= 1 + ROUNDING:  # NaN where any is
         raise DataError(
-            f"{what} have values {maps.min():g}…{maps.max():g}: they must be finite and in [0, 1]. Normalise them, e.g. with"
+            f"{what} have values {maps.min():g}…{maps.max():g}: they must be finite and in [0, 1]. Normalise them,"
+            " e.g. with"
             " recam.methods.cam.normalise; NaN and inf come from a network that diverged."
         )

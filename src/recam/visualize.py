@@ -1,4 +1,5 @@
-"""Masks and class maps made visible: solid colours, overlays on the photo, contact sheets and legends, all as RGB arrays."""
+"""Masks and class maps made visible: solid colours, overlays on the photo, contact sheets and legends, all as RGB
+arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _FRAME = (150, 150, 150)
 _EMPTY = (236, 236, 236)
 
 _TURBO = (0x30123B, 0x4662D7, 0x36AAF9, 0x1AE4B6, 0x72FE5E, 0xC8EF34, 0xFABA39, 0xF66B19, 0xCB2A04, 0x7A0403)
-"""Ten samples of Turbo (A. Mikhailov, 2019) from 0 to 1, as RGB. Kept here, as importing matplotlib makes a folder in the user's home."""
+"""Ten samples of Turbo (A. Mikhailov, 2019) from 0 to 1, as RGB. Kept here, as importing matplotlib makes a folder in
+the user's home."""
 
 
 def paint_mask(mask: Mask, colours: NDArray[np.uint8] | None = None) -> Image:
@@ -28,7 +30,8 @@ def paint_mask(mask: Mask, colours: NDArray[np.uint8] | None = None) -> Image:
 
     Args:
         mask: 0 background, 1…K classes, 255 ignore.
-        colours: (256, 3) RGB by mask value; None takes the VOC palette, where background is black and ignore light cream.
+        colours: (256, 3) RGB by mask value; None takes the VOC palette, where background is black and ignore light
+            cream.
     """
     painted: Image = (voc_palette() if colours is None else colours)[mask]
     return painted
@@ -37,8 +40,10 @@ def paint_mask(mask: Mask, colours: NDArray[np.uint8] | None = None) -> Image:
 def overlay_mask(image: Image, mask: Mask, opacity: float = 0.55) -> Image:
     """The classes of a mask laid over its photo in the VOC palette.
 
-    Inside a region the photo is grey, so that its own colour does not shift the class's. Each region has a contour in the full colour of
-    its class, and where it meets background a white halo around that: half of the palette is too dark to be seen on a dark photo without.
+    Inside a region the photo is grey, so that its own colour does not shift the class's. Each region has a contour in
+    the full colour of
+    its class, and where it meets background a white halo around that: half of the palette is too dark to be seen on a
+    dark photo without.
     Ignore is hatched in light cream; no class has a pattern, so it is not taken for one. Background is the photo.
 
     Args:
@@ -50,7 +55,9 @@ def overlay_mask(image: Image, mask: Mask, opacity: float = 0.55) -> Image:
         ValueError: image and mask differ in size.
     """
     if image.shape[:2] != mask.shape:
-        raise ValueError(f"an image of {image.shape[:2]} cannot carry a mask of {mask.shape}: resize the mask to the image (nearest)")
+        raise ValueError(
+            f"an image of {image.shape[:2]} cannot carry a mask of {mask.shape}: resize the mask to the image (nearest)"
+        )
     line = max(1, round(max(mask.shape) / 300))  # pixels
     laid = np.empty_like(image)
     for rows in row_blocks((mask.shape[0], mask.shape[1])):
@@ -75,10 +82,13 @@ def _overlay(image: Image, mask: Mask, opacity: float, line: int, top: int) -> I
 
 
 def overlay_heat(image: Image, maps: Maps) -> Image:
-    """Class maps as heat over the greyed photo: the greatest value of all classes at each pixel, blue (low) over green to red (high).
+    """Class maps as heat over the greyed photo: the greatest value of all classes at each pixel, blue (low) over green
+    to red (high).
 
-    The colour tells the level, never the class: one hue a class, its strength the value, hides levels and drowns the dark half of the VOC
-    palette. Pass one plane (``maps[i : i + 1]``) to see one class. From 0.4 downward the heat fades, so that the photo shows where the
+    The colour tells the level, never the class: one hue a class, its strength the value, hides levels and drowns the
+    dark half of the VOC
+    palette. Pass one plane (``maps[i : i + 1]``) to see one class. From 0.4 downward the heat fades, so that the photo
+    shows where the
     maps are low.
 
     Args:
@@ -95,10 +105,16 @@ def overlay_heat(image: Image, maps: Maps) -> Image:
     return _blend(greyed, colours, 0.65 * (heat / 0.4).clip(0, 1))
 
 
-def panel(rows: Sequence[Sequence[Image | None]], columns: Sequence[str], captions: Sequence[str] | None = None, tile: int = 224) -> Image:
+def panel(
+    rows: Sequence[Sequence[Image | None]],
+    columns: Sequence[str],
+    captions: Sequence[str] | None = None,
+    tile: int = 224,
+) -> Image:
     """A contact sheet on white: a line of column titles, then the rows, each with its caption below.
 
-    Pictures keep their aspect and are centred in tiles `tile` pixels wide; a row is as high as its highest picture, at most `tile`.
+    Pictures keep their aspect and are centred in tiles `tile` pixels wide; a row is as high as its highest picture, at
+    most `tile`.
     Titles and captions are wrapped.
 
     Args:
@@ -146,7 +162,8 @@ def panel(rows: Sequence[Sequence[Image | None]], columns: Sequence[str], captio
 
 
 def legend(names: Sequence[str], colours: NDArray[np.uint8], width: int = 720, size: int = 14) -> Image:
-    """Coloured squares with class names, in as many lines as `width` asks for; a strip to put below a panel of the same width.
+    """Coloured squares with class names, in as many lines as `width` asks for; a strip to put below a panel of the same
+    width.
 
     Args:
         names: in the order in which they are shown.

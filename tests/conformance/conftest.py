@@ -23,7 +23,9 @@ class GoldenCase:
         return self.arrays[key]
 
     def matches(self, key, value, rtol=RTOL, atol=ATOL):
-        np.testing.assert_allclose(np.asarray(value), self.arrays[key], rtol=rtol, atol=atol, err_msg=f"{self.name}: {key}", strict=False)
+        np.testing.assert_allclose(
+            np.asarray(value), self.arrays[key], rtol=rtol, atol=atol, err_msg=f"{self.name}: {key}", strict=False
+        )
         assert np.asarray(value).shape == self.arrays[key].shape, f"{self.name}: {key}"
 
 

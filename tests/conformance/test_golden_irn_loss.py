@@ -7,7 +7,9 @@ from recam.methods import irn
 
 def test_loss_and_gradients(golden):
     for case in golden("irn_loss"):
-        edge_logits, displacement = (torch.from_numpy(case[name]).requires_grad_() for name in ("edge_logits", "displacement"))
+        edge_logits, displacement = (
+            torch.from_numpy(case[name]).requires_grad_() for name in ("edge_logits", "displacement")
+        )
         # The published code counts the 21 values of VOC; ours ignores 255 alone.
         segmentation = torch.from_numpy(np.where(case["segmentation"] >= 21, IGNORE, case["segmentation"]))
         loss = irn.irn_loss(edge_logits, displacement, segmentation, float(case["radius"]))

@@ -6,8 +6,12 @@ from recam.methods import cam, recam
 
 def test_loss_and_gradients(golden):
     for case in golden("recam_loss"):
-        features, weight_1, weight_2 = (torch.from_numpy(case[name]).requires_grad_() for name in ("feature", "weight_1", "weight_2"))
-        loss = recam.reactivation_loss(features, weight_1, weight_2, torch.from_numpy(case["label"]), float(case["sce_weight"]))
+        features, weight_1, weight_2 = (
+            torch.from_numpy(case[name]).requires_grad_() for name in ("feature", "weight_1", "weight_2")
+        )
+        loss = recam.reactivation_loss(
+            features, weight_1, weight_2, torch.from_numpy(case["label"]), float(case["sce_weight"])
+        )
         loss.total.backward()
 
         case.matches("logits", loss.logits.detach())

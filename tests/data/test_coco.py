@@ -52,7 +52,11 @@ def draw_images(folder, *names):
 @pytest.fixture
 def official(tmp_path):
     """The official layout: two training images, one for validation."""
-    annotations = [annotation(10, 7, box(0, 0, 4, 6)), annotation(10, 3, box(2, 0, 8, 6)), annotation(10, 90, box(0, 0, 8, 6), crowd=1)]
+    annotations = [
+        annotation(10, 7, box(0, 0, 4, 6)),
+        annotation(10, 3, box(2, 0, 8, 6)),
+        annotation(10, 90, box(0, 0, 8, 6), crowd=1),
+    ]
     write(tmp_path / "annotations/instances_train2014.json", [image(10, "b.jpg"), image(2, "a.jpg")], annotations)
     write(tmp_path / "annotations/instances_val2014.json", [image(5, "v.jpg")], [annotation(5, 90, box(1, 1, 3, 3))])
     draw_images(tmp_path, "train2014/a.jpg", "train2014/b.jpg", "val2014/v.jpg")
@@ -87,7 +91,8 @@ def test_2014_comes_before_2017_and_images_may_lie_in_images(official):
 
 
 def test_crowds_are_ignored_and_smaller_instances_lie_on_top(official):
-    # dog 4×6 = 24 pixels, cat 6×6 = 36: the dog is on top although the cat comes later; the crowd covers all and shows nowhere else.
+    # dog 4×6 = 24 pixels, cat 6×6 = 36: the dog is on top although the cat comes later; the crowd covers all and shows
+    # nowhere else.
     mask = Coco(official).samples("train2014")[1].mask.read()
     assert mask.dtype == np.uint8
     assert mask.tolist() == [[2, 2, 2, 2, 1, 1, 1, 1]] * 6
@@ -102,7 +107,9 @@ def test_the_papers_protocol_lets_later_objects_overwrite_earlier_ones(official)
         annotation(10, 90, box(4, 0, 8, 6), 1),
     ]
     path.write_text(json.dumps(content))
-    assert Coco(official, protocol="recam").samples("train2014")[1].mask.read().tolist() == [[2, 2, 1, 1, 1, 1, 0, 0]] * 6
+    assert (
+        Coco(official, protocol="recam").samples("train2014")[1].mask.read().tolist() == [[2, 2, 1, 1, 1, 1, 0, 0]] * 6
+    )
     # By default the equally large cat is on top too (later in the file), and what only the crowd covers is ignored.
     assert Coco(official).samples("train2014")[1].mask.read().tolist() == [[2, 2, 1, 1, 1, 1, 255, 255]] * 6
     with pytest.raises(RecipeError, match=r"unknown COCO protocol 'recan'\. Did you mean 'recam'"):
@@ -120,7 +127,8 @@ def test_selected_classes_keep_their_order_and_the_others_become_ignore(official
 
 
 def test_classes_are_those_of_the_training_file_by_name(official):
-    """The same category under another id in the file for validation is the same class; a category that training lacks is told."""
+    """The same category under another id in the file for validation is the same class; a category that training lacks
+    is told."""
     categories = [{"id": 1, "name": "traffic light"}, {"id": 2, "name": "cow"}]
     annotations = [annotation(5, 1, box(1, 1, 3, 3)), annotation(5, 2, box(4, 1, 6, 3))]
     write(official / "annotations/instances_val2014.json", [image(5, "v.jpg")], annotations, categories)
@@ -153,7 +161,9 @@ def test_long_run_length_codes_are_checked_by_their_sum():
     shape = pack_shape({"size": [131, 257], "counts": encoded["counts"].decode()})
     assert np.array_equal(CocoMask("f", "a", (131, 257), (Region(1, False, shape),), "recam").read(), picture)
     cut = shape._replace(counts=shape.counts[:-4])
-    with pytest.raises(DataError, match=r"shapes\.json: image a\.jpg: a run-length code of 131×257 does not cover the image of 131×257"):
+    with pytest.raises(
+        DataError, match=r"shapes\.json: image a\.jpg: a run-length code of 131×257 does not cover the image of 131×257"
+    ):
         CocoMask("shapes.json", "a.jpg", (131, 257), (Region(1, False, cut),), "recam").read()
     with pytest.raises(DataError, match="of 131×257 does not cover the image of 257×131"):
         CocoMask("shapes.json", "a.jpg", (257, 131), (Region(1, False, shape),), "recam").read()
@@ -203,7 +213,11 @@ def test_masks_can_be_sent_to_workers_and_tell_when_they_change(official):
 def test_a_file_of_ones_own_has_a_split_that_additions_do_not_move(tmp_path, beside):
     names = [f"farm/{i}.png" for i in range(40)]
     draw_images(tmp_path / beside, *names)
-    file = write(tmp_path / "mine.json", [image(i, name) for i, name in enumerate(names[:30])], [annotation(0, 3, box(0, 0, 2, 2))])
+    file = write(
+        tmp_path / "mine.json",
+        [image(i, name) for i, name in enumerate(names[:30])],
+        [annotation(0, 3, box(0, 0, 2, 2))],
+    )
     catalog = Coco(file)
     assert (catalog.splits, catalog.roles.train, catalog.roles.val) == (("train", "val"), "train", "val")
     train, val = ({s.id for s in catalog.samples(split)} for split in ("train", "val"))
@@ -220,7 +234,9 @@ def test_a_file_of_ones_own_has_a_split_that_additions_do_not_move(tmp_path, bes
 
 def test_boxes_without_shapes_are_labels_without_truth(tmp_path):
     draw_images(tmp_path, *(f"{i}.png" for i in range(4)))
-    file = write(tmp_path / "boxes.json", [image(i, f"{i}.png") for i in range(4)], [annotation(i, 3, []) for i in range(4)])
+    file = write(
+        tmp_path / "boxes.json", [image(i, f"{i}.png") for i in range(4)], [annotation(i, 3, []) for i in range(4)]
+    )
     catalog = Coco(file)
     assert catalog.roles.score is None
     assert [(s.labels, s.mask) for s in (*catalog.samples("train"), *catalog.samples("val"))] == [((0,), None)] * 4
@@ -239,7 +255,9 @@ def test_all_problems_are_told_at_once(official):
     ]  # fmt: skip
     write(path, images, annotations)
     catalog = Coco(official)
-    told = {(p.kind, p.where.removeprefix(str(path)).removeprefix(": ")): p.message for p in catalog.problems(["train2014"])}
+    told = {
+        (p.kind, p.where.removeprefix(str(path)).removeprefix(": ")): p.message for p in catalog.problems(["train2014"])
+    }
     assert set(told) == {
         ("bad-entry", ""), ("unknown-image", ""), ("unknown-class", ""), ("empty-segmentation", "image a.jpg"),
         ("missing-image", "image gone.jpg"), ("duplicate-id", "image a.png"), ("duplicate-id", "image b.jpg"),
@@ -249,7 +267,10 @@ def test_all_problems_are_told_at_once(official):
     assert told["unknown-class", ""].startswith("1 annotations name the category id 8,")
     assert told["empty-segmentation", "image a.jpg"].startswith("1 of 2 annotations draw nothing")
     assert str(official / "train2014") in told["missing-image", "image gone.jpg"]
-    assert [(s.id, s.labels, s.mask is None) for s in catalog.samples("train2014")] == [("a", (0, 1), False), ("b", (), True)]
+    assert [(s.id, s.labels, s.mask is None) for s in catalog.samples("train2014")] == [
+        ("a", (0, 1), False),
+        ("b", (), True),
+    ]
 
 
 def test_missing_folder_of_images_is_one_problem(official):

@@ -96,7 +96,11 @@ def offer(server, name="photos.zip", content=None, md5=True, size=1000):
     content = zipped(PICTURES) if content is None else content
     server.files[name] = content
     digest = hashlib.md5(content).hexdigest() if md5 is True else md5
-    return {"mine": DownloadableSet((Archive(server.url(name), digest, size),), kind="folder", inner="photos", note="read me")}
+    return {
+        "mine": DownloadableSet(
+            (Archive(server.url(name), digest, size),), kind="folder", inner="photos", note="read me"
+        )
+    }
 
 
 def assert_complete(folder):
@@ -211,7 +215,9 @@ def test_a_tar_that_reaches_out_is_refused_whole(server, tmp_path, attributes):
 def test_a_server_that_stays_away_is_told_with_what_is_kept(server, tmp_path):
     sets = offer(server)
     server.cut_after = [40_000, 0, 0, 0, 0, 0]
-    with pytest.raises(DataError, match=r"ended after 40000 of \d+ bytes\); 40000 bytes are kept.*it goes on from there"):
+    with pytest.raises(
+        DataError, match=r"ended after 40000 of \d+ bytes\); 40000 bytes are kept.*it goes on from there"
+    ):
         download("mine", tmp_path, sets=sets)
     assert len(server.ranges) == module.TRIES
     server.cut_after = []
@@ -232,7 +238,9 @@ def test_errors_of_the_server(server, tmp_path):
 
 
 def test_space_is_checked_before_anything_is_fetched(server, tmp_path):
-    with pytest.raises(StoreError, match=r"GB free, but fetching and unpacking photos\.zip takes about 205000000\.0 GB"):
+    with pytest.raises(
+        StoreError, match=r"GB free, but fetching and unpacking photos\.zip takes about 205000000\.0 GB"
+    ):
         download("mine", tmp_path, sets=offer(server, size=10**17))
     assert server.ranges == []
 
@@ -245,7 +253,9 @@ def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(server, tmp_path, mo
         def write(self, _):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write", lambda file, chunk, part: real(Full() if part.stat().st_size else file, chunk, part))
+    monkeypatch.setattr(
+        module, "_write", lambda file, chunk, part: real(Full() if part.stat().st_size else file, chunk, part)
+    )
     with pytest.raises(StoreError, match=r"No space left on device.*free space and run the same command again"):
         download("mine", tmp_path, sets=sets)
     monkeypatch.setattr(module, "_write", real)

@@ -13,7 +13,9 @@ def touch(root, *names):
         (root / name).touch()
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "._x.jpg", "Thumbs.db", "DESKTOP.INI", "@eaDir", "__MACOSX", ".ipynb_checkpoints"])
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "._x.jpg", "Thumbs.db", "DESKTOP.INI", "@eaDir", "__MACOSX", ".ipynb_checkpoints"]
+)
 def test_what_systems_leave_behind(tmp_path, name):
     touch(tmp_path, f"cat/{name}/x.jpg", "cat/y.jpg")
     tree = read_tree(tmp_path)
@@ -31,7 +33,9 @@ def test_links_are_followed_once_and_never_instead_of_the_folder_itself(tmp_path
     tree = read_tree(tmp_path / "data")
     assert tree.files == ("b/1.jpg", "c/2.jpg", "pool/3.jpg")
     assert tree.links == ("a", "b/self", "b/up", "pool/back")
-    assert [(kind.kind, kind.count, kind.examples) for kind in tree.passed_over()] == [("link", 4, ("a", "b/self", "b/up"))]
+    assert [(kind.kind, kind.count, kind.examples) for kind in tree.passed_over()] == [
+        ("link", 4, ("a", "b/self", "b/up"))
+    ]
 
 
 def test_a_link_in_a_circle_is_a_file(tmp_path):
@@ -58,5 +62,8 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
 
 def test_endings_are_counted():
     (kind,) = unread_endings(["a.GIF", "b.gif", "c.heic", "d", "e.gif"], "Save it.")
-    assert str(kind) == "[unread-ending] 5: endings that are not read (.gif 3, .heic 1, none 1). Save it. First: a.GIF, b.gif, c.heic, …"
+    assert (
+        str(kind)
+        == "[unread-ending] 5: endings that are not read (.gif 3, .heic 1, none 1). Save it. First: a.GIF, b.gif, c.heic, …"
+    )
     assert unread_endings([], "") == []

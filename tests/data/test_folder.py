@@ -29,8 +29,21 @@ def write_labels(root, *lines, encoding="utf-8"):
     (root / "labels.csv").write_text("\n".join(lines) + "\n", encoding=encoding)
 
 
-LIST = ("image,labels", "a.jpg,horse;traffic light", "b,horse", r"farm\7.webp,", 'images/farm/old/8,"bird, small; horse"', "sky.bmp,")
-TRUE = {"a": ["horse", "traffic light"], "b": ["horse"], "farm/7": [], "farm/old/8": ["bird, small", "horse"], "sky": []}
+LIST = (
+    "image,labels",
+    "a.jpg,horse;traffic light",
+    "b,horse",
+    r"farm\7.webp,",
+    'images/farm/old/8,"bird, small; horse"',
+    "sky.bmp,",
+)
+TRUE = {
+    "a": ["horse", "traffic light"],
+    "b": ["horse"],
+    "farm/7": [],
+    "farm/old/8": ["bird, small", "horse"],
+    "sky": [],
+}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -61,14 +74,20 @@ def test_one_sub_folder_a_class(tmp_path, base):
     assert everything(folder) == {"cat/1": ["cat"], "cat/more/2": ["cat"], "dog/1": ["dog"], "background/3": []}
     assert folder.problems() == []
     add_image(tmp_path / base / "loose.jpg")
-    assert [(p.kind, "in no class's sub-folder" in p.message) for p in Folder(tmp_path).problems()] == [("unlisted-image", True)]
+    assert [(p.kind, "in no class's sub-folder" in p.message) for p in Folder(tmp_path).problems()] == [
+        ("unlisted-image", True)
+    ]
 
 
 def test_classes_txt_gives_the_order(photos):
     write_labels(photos, *LIST)
-    (photos / "classes.txt").write_text("\ufeffbackground\ntraffic light\nhorse\nbird, small\nzebra\n\n", encoding="utf-8")
+    (photos / "classes.txt").write_text(
+        "\ufeffbackground\ntraffic light\nhorse\nbird, small\nzebra\n\n", encoding="utf-8"
+    )
     assert Folder(photos).classes.names == ("traffic light", "horse", "bird, small", "zebra")
-    assert everything(Folder(photos)) == {k: sorted(v, key=["traffic light", "horse", "bird, small"].index) for k, v in TRUE.items()}
+    assert everything(Folder(photos)) == {
+        k: sorted(v, key=["traffic light", "horse", "bird, small"].index) for k, v in TRUE.items()
+    }
     (photos / "classes.txt").write_text("horse\nbackground\n")
     with pytest.raises(DataError, match="names 'background' among the classes"):
         Folder(photos)
@@ -149,14 +168,20 @@ def test_all_problems_at_once(photos):
     assert "same id as a.jpg" in messages[0]
     assert "3 fields where the header has 2" in messages[1]
     assert "Did you mean 'b.PNG'?" in messages[3]
-    assert "unknown class 'hrose'. Did you mean 'horse'? unknown class 'zebra'. Known: horse, traffic light." in messages[5]
+    assert (
+        "unknown class 'hrose'. Did you mean 'horse'? unknown class 'zebra'. Known: horse, traffic light."
+        in messages[5]
+    )
     assert "not used" in messages[6]
     assert everything(folder) == {"a": ["horse"]}
 
 
 def test_class_columns_hold_bits(photos):
     write_labels(photos, "image,horse", "a,1", "b,yes", "sky,")
-    assert [p.message.split(":")[0] for p in Folder(photos).problems() if p.kind == "bad-row"] == ["horse = 'yes'", "horse = ''"]
+    assert [p.message.split(":")[0] for p in Folder(photos).problems() if p.kind == "bad-row"] == [
+        "horse = 'yes'",
+        "horse = ''",
+    ]
 
 
 def test_unknown_sub_folder_is_told_once(tmp_path):

@@ -65,7 +65,14 @@ def test_several_tables_and_a_table_outside(tmp_path):
 
 @pytest.mark.parametrize("base", ["images", "."])
 def test_splits_with_classes_below(tmp_path, base):
-    add_images(tmp_path / base, "Training/cat/1.png", "Training/dog/2.png", "valid/cat/3.png", "test/dog/x/4.png", "valid/background/5.png")
+    add_images(
+        tmp_path / base,
+        "Training/cat/1.png",
+        "Training/dog/2.png",
+        "valid/cat/3.png",
+        "test/dog/x/4.png",
+        "valid/background/5.png",
+    )
     folder = Folder(tmp_path)
     assert folder.splits == ("Training", "valid", "test")
     assert folder.classes.names == ("cat", "dog")
@@ -86,7 +93,8 @@ def test_a_class_may_be_called_train(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "classes"), [(["train/1.png", "val/2.png"], "train, val"), (["train/images/1.png", "val/images/2.png"], "images")]
+    ("names", "classes"),
+    [(["train/1.png", "val/2.png"], "train, val"), (["train/images/1.png", "val/images/2.png"], "images")],
 )
 def test_splits_without_classes_are_refused(tmp_path, names, classes):
     add_images(tmp_path, *names)
@@ -102,7 +110,9 @@ def test_other_layouts_are_named(tmp_path):
 
 def split_table(root, **splits):
     add_images(root / "images", *(f"{i}.png" for i in range(len(splits))))
-    (root / "labels.csv").write_text("image,labels,split\n" + "".join(f"{i},x,{split}\n" for i, split in enumerate(splits.values())))
+    (root / "labels.csv").write_text(
+        "image,labels,split\n" + "".join(f"{i},x,{split}\n" for i, split in enumerate(splits.values()))
+    )
 
 
 def test_test_is_never_trained_on(tmp_path):
@@ -126,7 +136,10 @@ def test_without_a_training_split_a_person_names_one(tmp_path):
     assert folder.roles.train is None
     report = check(folder)
     assert [(p.kind, p.message) for p in report.problems] == [
-        ("no-training-split", "no split is called train, there are test, holdout; name one with --set data.train=holdout.")
+        (
+            "no-training-split",
+            "no split is called train, there are test, holdout; name one with --set data.train=holdout.",
+        )
     ]
     assert "trained on: none" in str(report)
     assert check(folder, roles=Roles(train="holdout", score=None, val=None)).ok
@@ -142,7 +155,10 @@ def test_composed_and_decomposed_names_are_equal(tmp_path, on_disk, written):
     folder = Folder(tmp_path, classes=[other])
     assert folder.classes.names == ("Zürich",)
     assert folder.problems() == []
-    assert {s.id: (s.labels, s.mask is not None) for s in folder.samples("all")} == {name: ((0,), True), "b": ((0,), False)}
+    assert {s.id: (s.labels, s.mask is not None) for s in folder.samples("all")} == {
+        name: ((0,), True),
+        "b": ((0,), False),
+    }
     add_image(tmp_path / "images" / f"{other}.png")
     assert kinds(Folder(tmp_path).problems()) == ["duplicate-id"]
 
@@ -163,7 +179,10 @@ def test_names_in_foreign_bytes_are_reported(tmp_path):
     (tmp_path / "cat" / "1.png").rename(tmp_path / "cat" / os.fsdecode(b"Z\xfcrich.png"))
     (tmp_path / "ox").rename(tmp_path / os.fsdecode(b"b\xe4r"))
     report = check(f"folder:{tmp_path}")
-    assert {p.where.removeprefix(f"{tmp_path}/") for p in report.problems if p.kind == "file-name"} == {r"cat/Z\xfcrich.png", r"b\xe4r"}
+    assert {p.where.removeprefix(f"{tmp_path}/") for p in report.problems if p.kind == "file-name"} == {
+        r"cat/Z\xfcrich.png",
+        r"b\xe4r",
+    }
     assert all("Rename it as UTF-8" in p.message for p in report.problems)
     str(report).encode()
 
@@ -189,7 +208,15 @@ def test_classes_that_no_table_can_hold_are_refused(tmp_path, name):
 
 def test_files_that_are_not_read_are_counted(tmp_path):
     add_images(tmp_path, "cat/1.png", "dog/2.png")
-    for name in ("cat/a.xcf", "cat/b.XCF", "dog/notes.txt", "cat/.DS_Store", "dog/Thumbs.db", "pig/only.psd", "docs/read.md"):
+    for name in (
+        "cat/a.xcf",
+        "cat/b.XCF",
+        "dog/notes.txt",
+        "cat/.DS_Store",
+        "dog/Thumbs.db",
+        "pig/only.psd",
+        "docs/read.md",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "@eaDir").mkdir()
@@ -221,9 +248,15 @@ def test_what_lies_beside_images_is_named(tmp_path):
     (tmp_path / "labels.csv").write_text("image,labels\n1,cat\n")
     (tmp_path / ".DS_Store").touch()
     told = {kind.kind: kind.examples for kind in Folder(tmp_path).passed_over()}
-    assert told == {"other-folder": ("SegmentationClassPNG/",), "other-file": ("loose.png",), "system-file": (".DS_Store",)}
+    assert told == {
+        "other-folder": ("SegmentationClassPNG/",),
+        "other-file": ("loose.png",),
+        "system-file": (".DS_Store",),
+    }
     (tmp_path / "labels.csv").unlink()
-    with pytest.raises(DataError, match=r"names no class\. Passed over: \[other-folder\] 1: .* First: SegmentationClassPNG/"):
+    with pytest.raises(
+        DataError, match=r"names no class\. Passed over: \[other-folder\] 1: .* First: SegmentationClassPNG/"
+    ):
         Folder(tmp_path)
 
 

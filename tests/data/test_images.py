@@ -158,9 +158,9 @@ def test_conversion_in_blocks_of_rows_changes_nothing(tmp_path, monkeypatch, blo
 
 def test_foreign_colours_of_all_blocks_are_listed_once(tmp_path, monkeypatch):
     monkeypatch.setattr("recam.data.images._BLOCK", 1)
-    PIL.Image.fromarray(np.array([[[1, 2, 3], [0, 0, 0]], [[1, 2, 3], [128, 0, 0]], [[9, 9, 9], [0, 0, 0]]], np.uint8)).save(
-        tmp_path / "m.png"
-    )
+    PIL.Image.fromarray(
+        np.array([[[1, 2, 3], [0, 0, 0]], [[1, 2, 3], [128, 0, 0]], [[9, 9, 9], [0, 0, 0]]], np.uint8)
+    ).save(tmp_path / "m.png")
     with pytest.raises(DataError, match=r"2 colours .*: \(1, 2, 3\), \(9, 9, 9\)\. Save"):
         read_mask(tmp_path / "m.png")
 
@@ -258,7 +258,11 @@ def test_sources(tmp_path):
 @pytest.mark.parametrize(
     ("failure", "error", "message"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), StoreError, "disk full while writing .*m.png; nothing was damaged; free space"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            StoreError,
+            "disk full while writing .*m.png; nothing was damaged; free space",
+        ),
         (RuntimeError("IoError: No space left on device (os error 28)"), StoreError, "disk full"),
         (OSError(errno.EACCES, "Permission denied"), StoreError, "may not write .*m.png"),
         (KeyError("x"), KeyError, "x"),

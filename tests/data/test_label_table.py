@@ -49,7 +49,10 @@ def test_text_behind_a_quote(tmp_path):
 
 def test_a_line_break_parts_labels_and_is_part_of_no_name(tmp_path):
     table = read(tmp_path, b'image,labels\r\n0.jpg,"cat\ndog;ox"\r\n"1\n.jpg",cat\r\n2.jpg,"cat\r\n\r\n"\r\n')
-    assert [(row.entry, sorted(row.names)) for row in table.rows] == [("0.jpg", ["cat", "dog", "ox"]), ("2.jpg", ["cat"])]
+    assert [(row.entry, sorted(row.names)) for row in table.rows] == [
+        ("0.jpg", ["cat", "dog", "ox"]),
+        ("2.jpg", ["cat"]),
+    ]
     assert told(tmp_path, table.problems) == [
         ("bad-row", "labels.csv:4", "holds a line break in the column 'image'. Take it out; the row is not used.")
     ]
@@ -66,7 +69,9 @@ def test_columns_in_any_case_and_columns_that_are_not_read(tmp_path):
 def parted(tmp_path, *cells, listed=None):
     table = read(tmp_path, "image,labels\n" + "".join(f'{i}.jpg,"{cell}"\n' for i, cell in enumerate(cells)))
     rows, problems = part_labels(table.rows, listed)
-    return [sorted(row.names) if row.is_clear else None for row in rows], [(p.kind, p.where.rpartition(":")[2]) for p in problems]
+    return [sorted(row.names) if row.is_clear else None for row in rows], [
+        (p.kind, p.where.rpartition(":")[2]) for p in problems
+    ]
 
 
 def test_names_joined_by_other_marks(tmp_path):
@@ -87,16 +92,23 @@ def test_names_joined_by_other_marks(tmp_path):
 
 
 def test_a_list_of_classes_decides(tmp_path):
-    assert parted(tmp_path, "cat|ox", "cat, small", listed=("cat|ox", "cat, small")) == ([["cat|ox"], ["cat, small"]], [])
+    assert parted(tmp_path, "cat|ox", "cat, small", listed=("cat|ox", "cat, small")) == (
+        [["cat|ox"], ["cat, small"]],
+        [],
+    )
     assert parted(tmp_path, "cat|ox", listed=("cat", "ox")) == ([["cat", "ox"]], [("joined-labels", "2")])
-    assert parted(tmp_path, "cat|cow", listed=("cat", "ox")) == ([["cat|cow"]], [])  # an unknown class, which its reader reports
+    assert parted(tmp_path, "cat|cow", listed=("cat", "ox")) == (
+        [["cat|cow"]],
+        [],
+    )  # an unknown class, which its reader reports
 
 
 def test_the_message_names_rows(tmp_path):
     table = read(tmp_path, "image,labels\n0.jpg,cat\n1.jpg,cat|ox\n2.jpg,cat|ox\n")
     (problem,) = part_labels(table.rows, None)[1]
     assert problem.message == (
-        "is 'cat|ox' one class, or the labels cat, ox (in 2 rows: 3, 4)? Separate labels by ';', or list the class in classes.txt;"
+        "is 'cat|ox' one class, or the labels cat, ox (in 2 rows: 3, 4)? Separate labels by ';', or list the class in"
+        " classes.txt;"
         " not used."
     )
 

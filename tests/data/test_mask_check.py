@@ -1,4 +1,5 @@
-"""What masks say that no single file gives away: against labels, against each other, and in other numbers than they seem to."""
+"""What masks say that no single file gives away: against labels, against each other, and in other numbers than they
+seem to."""
 
 import numpy as np
 import PIL.Image
@@ -31,7 +32,9 @@ def make(root, rows, classes=("cat", "dog")):
         save(root / "images" / f"{name}.png", PIL.Image.new("RGB", SIZE[::-1], (90, 120, 150)))
         lines.append(f"{name},{labels},{split}")
         if mask is not None:
-            save(root / "masks" / f"{name}.png", mask if isinstance(mask, PIL.Image.Image) else PIL.Image.fromarray(mask))
+            save(
+                root / "masks" / f"{name}.png", mask if isinstance(mask, PIL.Image.Image) else PIL.Image.fromarray(mask)
+            )
     (root / "labels.csv").write_text("\n".join(lines))
     (root / "classes.txt").write_text("\n".join(classes))
     return Folder(root)
@@ -54,7 +57,9 @@ def test_masks_of_0_and_255_are_a_problem(tmp_path):
 
 def test_several_classes_of_0_and_255_and_a_single_mask(tmp_path):
     report = check(make(tmp_path, {"a": ("cat;dog", "train", area(255)), "b": ("dog", "train", None)}))
-    assert "1 mask holds only 0 and 255; 255 is ignore, the classes are 1 (cat) to 2 (dog)" in report.problems[0].message
+    assert (
+        "1 mask holds only 0 and 255; 255 is ignore, the classes are 1 (cat) to 2 (dog)" in report.problems[0].message
+    )
 
 
 def test_classes_that_were_not_selected_are_no_masks_of_0_and_255(tmp_path):
@@ -77,7 +82,9 @@ def test_labels_without_a_pixel_are_counted_by_class(tmp_path):
     report = check(make(tmp_path, rows))
     assert report.ok
     found = [(note.where, note.message) for note in report.notes if note.kind == "label-not-in-mask"]
-    assert found == [("dog", "2 of 4 images that are labelled dog and have a true mask show no pixel of it there (first: b, c).")]
+    assert found == [
+        ("dog", "2 of 4 images that are labelled dog and have a true mask show no pixel of it there (first: b, c).")
+    ]
     assert notes(report)["mask-all-ignore"] == (
         str(tmp_path / "masks" / "d.png"),
         "the file holds nothing but 255 (ignore), so nothing is learned from it or scored on it (first: d.png).",
@@ -86,10 +93,16 @@ def test_labels_without_a_pixel_are_counted_by_class(tmp_path):
 
 
 def test_a_split_whose_masks_show_no_class_is_named(tmp_path):
-    report = check(make(tmp_path, {"a": ("cat", "train", area(1)), "b": ("", "val", area(0)), "c": ("", "val", area(255))}, ["cat"]))
+    report = check(
+        make(
+            tmp_path, {"a": ("cat", "train", area(1)), "b": ("", "val", area(0)), "c": ("", "val", area(255))}, ["cat"]
+        )
+    )
     assert report.ok
     assert notes(report)[UNSCORED][0] == "val"
-    assert "none of its 2 true masks shows a pixel of any class, so nothing is scored on it" in notes(report)[UNSCORED][1]
+    assert (
+        "none of its 2 true masks shows a pixel of any class, so nothing is scored on it" in notes(report)[UNSCORED][1]
+    )
 
 
 def test_a_palette_in_another_order_is_a_note_with_its_indices(tmp_path):

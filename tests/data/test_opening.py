@@ -72,7 +72,9 @@ def test_heic_without_its_package_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(DependencyError, match=r"a\.heic is a HEIC image\. To read it: pip install 'recam\[heif\]'"):
         read_image(tmp_path / "a.heic")
     report = check(Folder(tmp_path_with_table(tmp_path, "a.heic")))
-    assert [(problem.kind, "recam[heif]" in problem.message) for problem in report.problems] == [("unreadable-image", True)]
+    assert [(problem.kind, "recam[heif]" in problem.message) for problem in report.problems] == [
+        ("unreadable-image", True)
+    ]
 
 
 def test_avif_that_this_pillow_cannot_read_names_the_extra(tmp_path, monkeypatch):
@@ -117,7 +119,8 @@ def test_too_many_pixels_are_refused_by_the_head(tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", None)
     for read in (read_image, read_mask, lambda path: image_size(ImageFile(path))):
         with pytest.raises(
-            DataError, match=rf"large\.png has 20000×12501 pixels, more than the limit of {MAX_PIXELS:,}\. .*{LIMIT_VARIABLE}="
+            DataError,
+            match=rf"large\.png has 20000×12501 pixels, more than the limit of {MAX_PIXELS:,}\. .*{LIMIT_VARIABLE}=",
         ):
             read(path)
 

@@ -21,8 +21,13 @@ def test_a_split_is_trained_on_only_where_one_alone_is_called_so():
     assert validation_split(["test", "dev", "Val"]) == "Val"
     assert validation_split(["test", "dev"]) == "dev"
     assert validation_split(["train"]) is None
-    assert no_training_split(["test", "fold1"]) == "no split is called train, there are test, fold1; name one with --set data.train=fold1"
-    assert no_training_split(["train", "Training"]).startswith("train and Training are both called train; name one with --set data.train=")
+    assert (
+        no_training_split(["test", "fold1"])
+        == "no split is called train, there are test, fold1; name one with --set data.train=fold1"
+    )
+    assert no_training_split(["train", "Training"]).startswith(
+        "train and Training are both called train; name one with --set data.train="
+    )
 
 
 def test_an_id_goes_where_its_equal_goes_and_foreign_bytes_stop_nothing():

@@ -13,7 +13,9 @@ CAT, DOG, PERSON = 7, 11, 14
 
 
 def annotation(*names):
-    objects = "".join(f"<object><name>{n}</name><difficult>1</difficult><part><name>head</name></part></object>" for n in names)
+    objects = "".join(
+        f"<object><name>{n}</name><difficult>1</difficult><part><name>head</name></part></object>" for n in names
+    )
     return f"<annotation><filename>x.jpg</filename>{objects}</annotation>"
 
 

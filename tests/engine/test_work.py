@@ -15,7 +15,9 @@ from recam.runfolder.store import StageFolder
 @pytest.fixture
 def work(tmp_path):
     accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
-    return Work(load_recipe({}, {"compute.workers": 2}), None, StageFolder("refined/cam+crf", tmp_path, "key"), {}, accelerator)
+    return Work(
+        load_recipe({}, {"compute.workers": 2}), None, StageFolder("refined/cam+crf", tmp_path, "key"), {}, accelerator
+    )
 
 
 def _die_at_three(number):
@@ -24,7 +26,9 @@ def _die_at_three(number):
 
 
 def test_a_worker_that_is_ended_from_outside_is_told_with_a_way_out(work):
-    with pytest.raises(StoreError, match=r"refined/cam\+crf: one of 2 worker processes was ended .* Set compute\.workers to fewer"):
+    with pytest.raises(
+        StoreError, match=r"refined/cam\+crf: one of 2 worker processes was ended .* Set compute\.workers to fewer"
+    ):
         work.each(range(8), lambda number: False, _die_at_three, processes=True)
 
 

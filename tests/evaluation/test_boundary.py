@@ -57,7 +57,8 @@ def test_pixels_of_an_unknown_truth_are_not_counted():
     prediction = np.ones((9, 9), np.uint8)
     counts = BoundaryCounts(1)
     counts.update(prediction, truth)
-    # Of the truth's band (22 of 27 pixels: the middle column's inner 7 less) the prediction's has rows 0 and 8 and column 0.
+    # Of the truth's band (22 of 27 pixels: the middle column's inner 7 less) the prediction's has rows 0 and 8 and
+    # column 0.
     assert counts.counts[0, 1] == (inner_band(truth == 1, 1) | (inner_band(prediction == 1, 1) & (truth == 1))).sum()
     assert counts.counts[0, 0] == 13
 

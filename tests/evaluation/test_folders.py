@@ -32,7 +32,8 @@ def folders(tmp_path):
 
 def test_scores_by_hand(folders):
     scores = evaluate(*folders, ["cat", "dog"])
-    # background: 1 hit of 2 true, 1 predicted; cat: 1 hit, 1 true, 2 predicted; dog: 1 hit, 2 true, one of them unsure, 1 predicted.
+    # background: 1 hit of 2 true, 1 predicted; cat: 1 hit, 1 true, 2 predicted; dog: 1 hit, 2 true, one of them unsure,
+    # 1 predicted.
     assert scores.names == ("background", "cat", "dog")
     assert scores.iou == pytest.approx((1 / 2, 1 / 2, 1 / 2))
     assert scores.miou == pytest.approx(0.5)
@@ -51,7 +52,9 @@ def test_a_row_an_image(folders, tmp_path, classes):
     first, second = read_image_scores(tmp_path / "scores" / "images.csv")
     # a: background 1 of 2, cat 1 of 2, all of a mask so low is outline; b: dog 1 of 2, and no other class.
     assert first == ImageScore("a", 1, 0.5, right=2, missed=0, confused=0, false_alarm=1, unsure=0, boundary_iou=0.5)
-    assert second == ImageScore("farm/b", 1, 0.5, right=1, missed=0, confused=0, false_alarm=0, unsure=1, boundary_iou=0.5)
+    assert second == ImageScore(
+        "farm/b", 1, 0.5, right=1, missed=0, confused=0, false_alarm=0, unsure=1, boundary_iou=0.5
+    )
     assert scores == evaluate(*folders, classes)
 
 
@@ -80,7 +83,9 @@ def test_a_class_only_in_the_prediction_counts_without_names(tmp_path):
 
 
 def test_masks_without_any_class_are_not_scored(tmp_path):
-    scores = evaluate(save(tmp_path / "m", a=[[0, 0]]), save(tmp_path / "t", a=[[0, 255]]), per_image=tmp_path / "rows.csv")
+    scores = evaluate(
+        save(tmp_path / "m", a=[[0, 0]]), save(tmp_path / "t", a=[[0, 255]]), per_image=tmp_path / "rows.csv"
+    )
     assert math.isnan(scores.miou)
     assert math.isnan(scores.boundary_iou)
     assert "not scored: the true masks hold no pixel of any class" in str(scores)

@@ -48,8 +48,14 @@ def test_a_class_that_is_predicted_only_counts_as_zero():
 @pytest.mark.parametrize("truth", [mask(0, 0, 0), mask(0, 255, 255), mask(255, 255, 255)])
 def test_no_score_where_the_truth_shows_no_class(truth):
     scores = matrix_of(mask(0, 0, 0), truth).scores()
-    assert str(scores).startswith("not scored: the true masks hold no pixel of any class (0 is the background, 255 ignore")
-    known = {name: value for name, value in scores.as_dict().items() if name in ("miou", "f1", "pixel_accuracy", "boundary_iou")}
+    assert str(scores).startswith(
+        "not scored: the true masks hold no pixel of any class (0 is the background, 255 ignore"
+    )
+    known = {
+        name: value
+        for name, value in scores.as_dict().items()
+        if name in ("miou", "f1", "pixel_accuracy", "boundary_iou")
+    }
     assert set(known.values()) == {None}
     assert set(scores.as_dict()["iou"].values()) == {None}
     json.dumps(scores.as_dict(), allow_nan=False)

@@ -9,7 +9,14 @@ import pytest
 from recam.data.images import read_image
 from recam.errors import StoreError
 from recam.evaluation.metrics import ConfusionMatrix
-from recam.evaluation.pixel_counts import ImageScore, label_group, read_image_scores, read_tally, save_image_scores, save_tally
+from recam.evaluation.pixel_counts import (
+    ImageScore,
+    label_group,
+    read_image_scores,
+    read_tally,
+    save_image_scores,
+    save_tally,
+)
 from recam.runfolder.store import read_json
 
 ROWS = [ImageScore("farm/1", 2, 0.25, 10, 2, 3, 4, 0, 0.125), ImageScore("a, b", 0, math.nan, 0, 0, 0, 0, 0)]
@@ -36,7 +43,9 @@ def test_rows_of_images_are_read_back(tmp_path):
 
 
 def test_rows_written_before_the_boundary_was_told(tmp_path):
-    (tmp_path / "i.csv").write_text("id,labels,miou,right,missed,confused,false_alarm,unsure\nfarm/1,2,0.25,10,2,3,4,0\n")
+    (tmp_path / "i.csv").write_text(
+        "id,labels,miou,right,missed,confused,false_alarm,unsure\nfarm/1,2,0.25,10,2,3,4,0\n"
+    )
     (row,) = read_image_scores(tmp_path / "i.csv")
     assert math.isnan(row.boundary_iou)
     assert replace(row, boundary_iou=0.125) == ROWS[0]
@@ -58,7 +67,10 @@ def test_a_run_leaves_counts_that_give_its_scores(tiny_run):
         assert counts.tolist() == results["confusion"]
         rows = read_image_scores(tiny_run / stage / "images.csv")
         assert len(rows) == results["images"]
-        assert sum(row.right + row.missed + row.confused + row.false_alarm + row.unsure for row in rows) == results["scores"]["pixels"]
+        assert (
+            sum(row.right + row.missed + row.confused + row.false_alarm + row.unsure for row in rows)
+            == results["scores"]["pixels"]
+        )
         errors, pixels = results["scores"]["errors"], results["scores"]["pixels"]
         assert errors == pytest.approx({name: sum(getattr(row, name) for row in rows) / pixels for name in errors})
         assert all(0 <= row.boundary_iou <= 1 for row in rows)
@@ -72,9 +84,13 @@ def test_a_run_leaves_counts_that_give_its_scores(tiny_run):
 
 def test_pictures_leave_tiles_of_the_best_the_median_and_the_worst(tiny_run):
     shown = read_json(tiny_run / "pictures/stage.json")["results"]["shown"]
-    ranked = [row.miou for row in sorted(read_image_scores(tiny_run / "scores/masks/images.csv"), key=lambda row: -row.miou)]
+    ranked = [
+        row.miou for row in sorted(read_image_scores(tiny_run / "scores/masks/images.csv"), key=lambda row: -row.miou)
+    ]
     for kind, expected in (("best", ranked[:3]), ("median", ranked[4:7]), ("worst", ranked[-3:])):
-        assert [each["miou"] for each in shown if (each["of"], each["kind"]) == ("masks", kind)] == pytest.approx(expected)
+        assert [each["miou"] for each in shown if (each["of"], each["kind"]) == ("masks", kind)] == pytest.approx(
+            expected
+        )
     for each in shown:
         assert {"image", "truth"} <= set(each["tiles"])
         assert all(read_image(tiny_run / "pictures" / path).shape == (64, 64, 3) for path in each["tiles"].values())

@@ -1,8 +1,10 @@
-"""Reads an export with Datumaro or Label Studio's converter and writes what they found; run by the Python of the importers' environment.
+"""Reads an export with Datumaro or Label Studio's converter and writes what they found; run by the Python of the
+importers' environment.
 
     python read_by_importers.py FORMAT EXPORT OUTPUT.npz
 
-OUTPUT holds one array (H, W) of bool for each label of an image, by ``ID<tab>LABEL``, and ``ID<tab>`` for each image: its size.
+OUTPUT holds one array (H, W) of bool for each label of an image, by ``ID<tab>LABEL``, and ``ID<tab>`` for each image:
+its size.
 """
 
 import json
@@ -26,7 +28,9 @@ def read_by_datumaro(place, format_name):
             if annotation.type == datumaro.AnnotationType.bbox:  # COCO's boxes, beside the shapes that they are of
                 continue
             key = f"{item.id}\t{labels[annotation.label].name}"
-            pixels = annotation.image if annotation.type == datumaro.AnnotationType.mask else filled(annotation.points, size)
+            pixels = (
+                annotation.image if annotation.type == datumaro.AnnotationType.mask else filled(annotation.points, size)
+            )
             found[key] = found.get(key, np.zeros(size, bool)) | (pixels != 0)
     return found
 
@@ -59,4 +63,6 @@ if __name__ == "__main__":
     else:
         arrays = read_by_datumaro(export, {"voc": "voc_segmentation"}.get(to, to))
     keys = list(arrays)
-    np.savez(output, keys=np.array(json.dumps(keys)), **{f"array{number}": arrays[key] for number, key in enumerate(keys)})
+    np.savez(
+        output, keys=np.array(json.dumps(keys)), **{f"array{number}": arrays[key] for number, key in enumerate(keys)}
+    )

@@ -1,4 +1,5 @@
-"""Exports read back by the programs that people import them with: Datumaro (on which CVAT stands) and Label Studio's converter."""
+"""Exports read back by the programs that people import them with: Datumaro (on which CVAT stands) and Label Studio's
+converter."""
 
 import json
 import os
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def source(tmp_path):
-    """Four masks of different sizes with all values, holes and 255, one empty; names with what addresses and XML give a meaning."""
+    """Four masks of different sizes with all values, holes and 255, one empty; names with what addresses and XML give a
+    meaning."""
     masks = {}
     for index, name in enumerate(NAMES):
         random = np.random.default_rng(index)
@@ -62,7 +64,9 @@ def painted(found, name, named):
 
 def exported(source, to, **words):
     root, _ = source
-    recam.export_masks(root / "masks", root / to, to, images=root / "photos", classes=CLASSES, copy_images=True, **words)
+    recam.export_masks(
+        root / "masks", root / to, to, images=root / "photos", classes=CLASSES, copy_images=True, **words
+    )
     if to == "coco":  # Datumaro wants COCO's own place and name, as docs/export.md says
         (root / to / "annotations").mkdir()
         (root / to / "annotations.json").rename(root / to / "annotations" / "instances_default.json")

@@ -62,8 +62,14 @@ def test_sizes_are_compared_with_photos_as_viewers_show_them(tmp_path, to):
     photo_file(photos / "small.jpg")
     text = reported(tmp_path, to)
     assert text.startswith("2 problems:")
-    assert "small.png: is 3×2, and its photo small.jpg 6×4 as a viewer shows it. Name the masks and photos that belong together." in text
-    assert "stored.png: is 6×4, and its photo stored.jpg 4×6 as a viewer shows it. If the mask is that of the photo as stored" in text
+    assert (
+        "small.png: is 3×2, and its photo small.jpg 6×4 as a viewer shows it. Name the masks and photos that belong"
+        " together." in text
+    )
+    assert (
+        "stored.png: is 6×4, and its photo stored.jpg 4×6 as a viewer shows it. If the mask is that of the photo as"
+        " stored" in text
+    )
 
 
 def test_a_turned_photo_has_the_size_that_viewers_show(tmp_path):
@@ -83,7 +89,9 @@ def test_masks_and_photos_that_cannot_be_read_are_listed_with_all_others(tmp_pat
     (masks / "empty.png").write_bytes(b"")
     (masks / "cut.png").write_bytes((masks / "cut.png").read_bytes()[:60])
     head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    (masks / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)))
+    (masks / "huge.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    )
     (photos / "photo.jpg").write_bytes(b"no photo")
     text = reported(tmp_path, to)
     assert text.startswith("6 problems:")
@@ -132,7 +140,10 @@ def test_names_that_are_one_file_elsewhere(tmp_path):
     for to, file in (("voc", "day__A"), ("coco", "day/A.jpg")):
         text = reported(tmp_path, to, copy_images=True)
         assert text.startswith("1 problem:")
-        assert f"day/A.jpg: would be written as '{file}', which is the same file as that of 'Day/a.jpg' where case does not count." in text
+        assert (
+            f"day/A.jpg: would be written as '{file}', which is the same file as that of 'Day/a.jpg' where case does"
+            " not count." in text
+        )
     assert export(tmp_path, "coco").masks == 2  # no file is written after them
 
 
@@ -210,7 +221,9 @@ def test_a_label_map_lists_255_where_masks_hold_it(tmp_path):
 
 
 def test_addresses():
-    assert address("/data/local-files/?d=", "a b/50%&x#1+2?.jpg") == "/data/local-files/?d=a%20b/50%25%26x%231%2B2%3F.jpg"
+    assert (
+        address("/data/local-files/?d=", "a b/50%&x#1+2?.jpg") == "/data/local-files/?d=a%20b/50%25%26x%231%2B2%3F.jpg"
+    )
     assert address("http://host/p/", "ü.jpg") == "http://host/p/%C3%BC.jpg"
     assert address("s3://bucket/p/", "a b#1.jpg") == "s3://bucket/p/a b#1.jpg"
 
@@ -268,6 +281,9 @@ def test_a_run_whose_photos_are_gone(tiny_run, tmp_path):
     record["recipe"]["data"]["location"] = f"folder:{tmp_path / 'nowhere'}"
     record["recipe"]["data"]["options"] = {}
     (root / "run.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match=r"12 of 12 masks have no photo in the run's data set, which cannot be read \(.*nowhere.*--images"):
+    with pytest.raises(
+        DataError,
+        match=r"12 of 12 masks have no photo in the run's data set, which cannot be read \(.*nowhere.*--images",
+    ):
         recam.export_masks(root, tmp_path / "out", "coco")
     assert recam.export_masks(root, tmp_path / "out", "voc").masks == 12

@@ -22,10 +22,14 @@ def folder(tmp_path):
     """Two masks with holes and 255, one empty, in a sub-folder; photos of two formats."""
     masks = {}
     for index, name in enumerate(("a", "sub/b", "c")):
-        mask = np.random.default_rng(index).choice(np.array([0, 1, 2, 255], np.uint8), (20 + index, 30), p=[0.4, 0.3, 0.2, 0.1])
+        mask = np.random.default_rng(index).choice(
+            np.array([0, 1, 2, 255], np.uint8), (20 + index, 30), p=[0.4, 0.3, 0.2, 0.1]
+        )
         masks[name] = mask if name != "c" else np.zeros((22, 30), np.uint8)
         write_mask(tmp_path / "masks" / f"{name}.png", masks[name])
-        PIL.Image.new("RGB", (30, 20 + index), (90, index, 0)).save(_made(tmp_path / "photos" / f"{name}.{'jpg' if index else 'PNG'}"))
+        PIL.Image.new("RGB", (30, 20 + index), (90, index, 0)).save(
+            _made(tmp_path / "photos" / f"{name}.{'jpg' if index else 'PNG'}")
+        )
     write_png(tmp_path / "masks" / "a_overlay.png", np.zeros((20, 30, 3), np.uint8))
     (tmp_path / "classes.txt").write_text("\n".join(["background", *CLASSES]))
     return tmp_path, masks
@@ -38,7 +42,9 @@ def _made(path):
 
 def written(folder, to, **words):
     root, _ = folder
-    report = recam.export_masks(root / "masks", root / to, to, images=root / "photos", classes=root / "classes.txt", **words)
+    report = recam.export_masks(
+        root / "masks", root / to, to, images=root / "photos", classes=root / "classes.txt", **words
+    )
     assert (report.masks, report.shapes) == (3, 6 if words.get("ignore_as") else 4)
     return root / to
 
@@ -120,7 +126,9 @@ def test_label_studio_is_read_back(folder, shapes):
     values = dict(zip(labels, (1, 2, 255), strict=True))
     kind = "brushlabels" if shapes == "rle" else "polygonlabels"
     tasks = json.loads((place / "tasks.json").read_text())
-    assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d={name}" for name in ("a.PNG", "c.jpg", "sub/b.jpg")]
+    assert [task["data"]["image"] for task in tasks] == [
+        f"/data/local-files/?d={name}" for name in ("a.PNG", "c.jpg", "sub/b.jpg")
+    ]
     for task, name in zip(tasks, ("a", "c", "sub/b"), strict=True):
         mask = folder[1][name]
         painted = np.zeros_like(mask)
@@ -160,7 +168,8 @@ def read_polygons(place, to, shape):
 
 @pytest.mark.parametrize("to", ["coco", "cvat", "label-studio"])
 def test_simpler_polygons(tmp_path, to, capsys):
-    """A disc in two halves: fewer corners, pixels change along the outline alone, no pixel is lost between the halves."""
+    """A disc in two halves: fewer corners, pixels change along the outline alone, no pixel is lost between the
+    halves."""
     y, x = np.mgrid[:50, :60] + 0.5
     disc = np.hypot(x - 30, y - 25) < 20
     mask = np.where(disc, np.where(x < 25 + y / 5, 1, 2), 0).astype(np.uint8)
@@ -184,7 +193,13 @@ def test_coco_tells_area_and_box_of_simpler_polygons(tmp_path, capsys):
     write_mask(tmp_path / "masks" / "a.png", mask)
     PIL.Image.new("RGB", (8, 8)).save(_made(tmp_path / "photos" / "a.png"))
     recam.export_masks(
-        tmp_path / "masks", tmp_path / "coco", "coco", images=tmp_path / "photos", classes=CLASSES, shapes="polygons", simplify=1
+        tmp_path / "masks",
+        tmp_path / "coco",
+        "coco",
+        images=tmp_path / "photos",
+        classes=CLASSES,
+        shapes="polygons",
+        simplify=1,
     )
     coco = COCO(str(tmp_path / "coco" / "annotations.json"))
     (annotation,) = coco.loadAnns(coco.getAnnIds())
@@ -204,7 +219,12 @@ def test_voc_is_read_back(folder):
         assert np.array_equal(read_mask(place / "SegmentationClass" / f"{flat}.png"), mask)  # 255 is VOC's own
         assert read_image(next((place / "JPEGImages").glob(f"{flat}.*"))).shape[:2] == mask.shape
     lines = (place / "labelmap.txt").read_text().splitlines()
-    assert lines[1:] == ["background:0,0,0::", f"{CLASSES[0]}:128,0,0::", f"{CLASSES[1]}:0,128,0::", "ignored:224,224,192::"]
+    assert lines[1:] == [
+        "background:0,0,0::",
+        f"{CLASSES[0]}:128,0,0::",
+        f"{CLASSES[1]}:0,128,0::",
+        "ignored:224,224,192::",
+    ]
     with PIL.Image.open(place / "SegmentationClass" / "a.png") as picture:
         assert picture.getpalette()[:9] == voc_palette()[:3].ravel().tolist()
 
@@ -225,7 +245,10 @@ def test_what_was_predicted_knows_its_classes(tiny_run, tmp_path):
     write_png(tmp_path / "in" / "x.png", np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
     recam.predict(tiny_run, tmp_path / "in", tmp_path / "out")
     recam.export_masks(tmp_path / "out", tmp_path / "cvat", "cvat", images=tmp_path / "in")
-    assert [label["name"] for label in json.loads((tmp_path / "cvat" / "labels.json").read_text())][:2] == ["cow", "horse"]
+    assert [label["name"] for label in json.loads((tmp_path / "cvat" / "labels.json").read_text())][:2] == [
+        "cow",
+        "horse",
+    ]
 
 
 def test_what_cannot_be_written(folder, tiny_run, tmp_path):
@@ -237,18 +260,26 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
         recam.export_masks(masks, root / "x", "coco", shapes="boxes", **known)
     for words, told in (
         ({"simplify": 2}, r"simplify = 2 makes polygons simpler: ask for them as well \(--shapes polygons\)"),
-        ({"simplify": -1, "shapes": "polygons"}, r"simplify = -1: give the pixels that an outline may move by, 0 or more"),
+        (
+            {"simplify": -1, "shapes": "polygons"},
+            r"simplify = -1: give the pixels that an outline may move by, 0 or more",
+        ),
         ({"simplify": float("nan"), "shapes": "polygons"}, r"simplify = nan: give the pixels"),
     ):
         with pytest.raises(RecipeError, match=told):
             recam.export_masks(masks, root / "x", "coco", **words, **known)
-    with pytest.raises(RecipeError, match=r"(?s)'polygons': voc has masks only.*voc has none.*image_prefix = 'http' is for label-studio"):
+    with pytest.raises(
+        RecipeError,
+        match=r"(?s)'polygons': voc has masks only.*voc has none.*image_prefix = 'http' is for label-studio",
+    ):
         recam.export_masks(masks, root / "x", "voc", shapes="polygons", simplify=1, image_prefix="http", **known)
     with pytest.raises(RecipeError, match=r"unknown part 'prediction'. Did you mean 'predictions'"):
         recam.export_masks(tiny_run, root / "x", "coco", part="prediction")
     with pytest.raises(DataError, match="nothing names the classes of the masks"):
         recam.export_masks(masks, root / "x", "coco", images=root / "photos")
-    with pytest.raises(DataError, match=r"3 of 3 masks have no photo as no folder of photos was given \(a, c, sub/b\).*--images"):
+    with pytest.raises(
+        DataError, match=r"3 of 3 masks have no photo as no folder of photos was given \(a, c, sub/b\).*--images"
+    ):
         recam.export_masks(masks, root / "x", "coco", classes=CLASSES)
     with pytest.raises(DataError, match=r"a\.png: holds the mask values 2, but there are 1 classes"):
         recam.export_masks(masks, root / "x", "coco", classes=["cat"], images=root / "photos")

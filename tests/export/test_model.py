@@ -1,4 +1,5 @@
-"""Exported networks: any batch and size, PyTorch's numbers, cards that tell no places, and prediction where PyTorch cannot be imported."""
+"""Exported networks: any batch and size, PyTorch's numbers, cards that tell no places, and prediction where PyTorch
+cannot be imported."""
 
 import dataclasses
 import json
@@ -37,7 +38,9 @@ def test_both_networks_are_written_and_agree_with_pytorch(exported):
     assert [one.path.name for one in report.networks] == ["segmenter.onnx", "classifier.onnx"]
     assert all(0 <= one.max_difference < 1e-4 for one in report.networks)
     assert "differs from PyTorch by at most" in str(report)
-    assert report.as_dict()["networks"][0]["megabytes"] == pytest.approx((folder / "segmenter.onnx").stat().st_size / 1e6)
+    assert report.as_dict()["networks"][0]["megabytes"] == pytest.approx(
+        (folder / "segmenter.onnx").stat().st_size / 1e6
+    )
     assert sorted(path.name for path in folder.iterdir()) == [
         f"{kind}.{ending}" for kind in ("classifier", "segmenter") for ending in ("json", "md", "onnx")
     ]
@@ -53,12 +56,20 @@ def test_shapes_of_outputs_at_a_size_never_seen(exported):
     assert maps.shape == (3, 10, 3, 8)  # 45 and 121 pixels at output stride 16
 
 
-WAYS = {"own": {}, "scales": {"scales": [0.5, 1.3], "flip": True}, "window": {"window": 32, "flip": False}, "pamr": {"refine": "pamr"}}
+WAYS = {
+    "own": {},
+    "scales": {"scales": [0.5, 1.3], "flip": True},
+    "window": {"window": 32, "flip": False},
+    "pamr": {"refine": "pamr"},
+}
 
 
 @pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
 def test_exported_predicts_as_the_run(exported, tiny_run, how):
-    ours, theirs = recam.Predictor(tiny_run, keep_planes=True, **how), recam.ExportedPredictor(exported[0], keep_planes=True, **how)
+    ours, theirs = (
+        recam.Predictor(tiny_run, keep_planes=True, **how),
+        recam.ExportedPredictor(exported[0], keep_planes=True, **how),
+    )
     assert ours.asking == theirs.asking
     mine, other = ours(picture()), theirs(picture())
     assert mine.classes == other.classes
@@ -79,7 +90,10 @@ def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path, ever
     report = model.export_model(copy_of_tiny_run, tmp_path / "onnx")
     assert [one.path.name for one in report.networks] == ["classifier.onnx"]
     for how in ({}, {"scales": [0.5, 1.0], "flip": True}):
-        mine, other = recam.Predictor(copy_of_tiny_run, **how)(picture()), recam.ExportedPredictor(tmp_path / "onnx", **how)(picture())
+        mine, other = (
+            recam.Predictor(copy_of_tiny_run, **how)(picture()),
+            recam.ExportedPredictor(tmp_path / "onnx", **how)(picture()),
+        )
         np.testing.assert_allclose(mine.probabilities, other.probabilities, atol=1e-4)
         assert mine.found
         assert np.mean(mine.mask == other.mask) > 0.995
@@ -96,7 +110,8 @@ def test_thresholds_of_single_classes_are_exported(copy_of_tiny_run, tmp_path, r
     ours, theirs = recam.Predictor(copy_of_tiny_run), recam.ExportedPredictor(tmp_path / "onnx")
     mine, other = ours(picture()), theirs(picture())
     assert np.mean(mine.mask == other.mask) > 0.995
-    # A map is at most 1, so that the class never exceeds its threshold: its pixels are background, all others as before.
+    # A map is at most 1, so that the class never exceeds its threshold: its pixels are background, all others as
+    # before.
     value = 1 + classes.index(plain.found[0])
     assert np.array_equal(mine.mask, np.where(plain.mask == value, 0, plain.mask))
     assert theirs.identity["class_thresholds"] == ours.identity["class_thresholds"] == {plain.found[0]: 1.0}
@@ -107,7 +122,16 @@ def test_without_pytorch(exported, tmp_path):
     """A process in which importing torch fails predicts, and writes what any other writes."""
     write_png(tmp_path / "in" / "a.png", picture())
     recam.predict(exported[0], tmp_path / "in", tmp_path / "here")
-    words = ["recam", "predict", "--onnx", str(exported[0]), str(tmp_path / "in"), "-o", str(tmp_path / "there"), "--json"]
+    words = [
+        "recam",
+        "predict",
+        "--onnx",
+        str(exported[0]),
+        str(tmp_path / "in"),
+        "-o",
+        str(tmp_path / "there"),
+        "--json",
+    ]
     names = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "accelerate", "safetensors")
     block = f"import sys\nfor name in {names}:\n    sys.modules[name] = None\n"
     code = f"{block}sys.argv = {words!r}\nfrom recam.cli import main\nmain()"
@@ -115,7 +139,9 @@ def test_without_pytorch(exported, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images"] == 1
     assert np.array_equal(read_mask(tmp_path / "here" / "a.png"), read_mask(tmp_path / "there" / "a.png"))
-    refused = subprocess.run([sys.executable, "-c", code.replace("--json", "--refine=pamr")], capture_output=True, text=True, timeout=900)
+    refused = subprocess.run(
+        [sys.executable, "-c", code.replace("--json", "--refine=pamr")], capture_output=True, text=True, timeout=900
+    )
     assert refused.returncode == 2
     assert "pamr needs PyTorch" in refused.stderr
 
@@ -135,7 +161,9 @@ def test_cards_tell_all_but_places(exported, tiny_run):
     assert "scenes are drawn by recam" in page
     errors = written["scores"]["held-out images"]["errors"]
     assert sum(errors.values()) == pytest.approx(1)
-    assert f"missed (FN) {100 * errors['missed']:.1f}, another class (FP, object) {100 * errors['confused']:.1f}" in page
+    assert (
+        f"missed (FN) {100 * errors['missed']:.1f}, another class (FP, object) {100 * errors['confused']:.1f}" in page
+    )
     assert str(tiny_run) not in page + json.dumps(written)
 
 
@@ -155,7 +183,9 @@ def test_what_was_learned_from_is_told(copy_of_tiny_run):
     path = copy_of_tiny_run / "segment/pseudo/stage.json"
     write_json(path, read_json(path) | {"supervision": ["image labels", "saliency"]})
     assert told()["labels"] == "image labels and saliency"
-    assert told("classify")["labels"] == "image labels", "what refines the maps is nothing that the classifier learned from"
+    assert told("classify")["labels"] == "image labels", (
+        "what refines the maps is nothing that the classifier learned from"
+    )
 
 
 def test_a_run_that_was_scored_by_an_earlier_version_has_its_card(copy_of_tiny_run):
@@ -183,7 +213,12 @@ def test_the_command_of_a_card_makes_the_same_settings(exported):
 
 
 def test_of_paths_the_last_part_is_told():
-    settings = {"data": {"location": "voc:/home/me/VOC2012/", "classes": ["a"]}, "weights": "/home/me/w.pth", "about": "a/b", "n": 1}
+    settings = {
+        "data": {"location": "voc:/home/me/VOC2012/", "classes": ["a"]},
+        "weights": "/home/me/w.pth",
+        "about": "a/b",
+        "n": 1,
+    }
     assert card.without_places(settings) == {
         "data": {"location": "voc:VOC2012", "classes": ["a"]},
         "weights": "w.pth",
@@ -223,7 +258,8 @@ def test_pooling_into_bins_is_exported_for_any_size(tmp_path):
 
 
 class Rolled(nn.Module):
-    """Shifts maps as Swin shifts its windows; (B, 3, H, W) → (B, 3, ⌈H/32⌉, ⌈W/32⌉), at 64 pixels shorter than the shift."""
+    """Shifts maps as Swin shifts its windows; (B, 3, H, W) → (B, 3, ⌈H/32⌉, ⌈W/32⌉), at 64 pixels shorter than the
+    shift."""
 
     def forward(self, images):
         return torch.roll(images[..., ::32, ::32], (-3, -3), (2, 3))

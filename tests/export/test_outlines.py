@@ -16,14 +16,19 @@ DIAGONAL = np.array([[1, 0], [0, 1]], np.uint8)
 def noise(density, grain, seed, values=(0, 1, 2, 255)):
     """(40, 52) random values in squares of `grain` pixels; `density` of them not 0."""
     rng = np.random.default_rng(seed)
-    drawn = np.where(rng.random((40 // grain, 52 // grain)) < density, rng.choice(values[1:], (40 // grain, 52 // grain)), values[0])
+    drawn = np.where(
+        rng.random((40 // grain, 52 // grain)) < density, rng.choice(values[1:], (40 // grain, 52 // grain)), values[0]
+    )
     return np.kron(drawn, np.ones((grain, grain))).astype(np.uint8)
 
 
 def blobs(seed, n_values=4, size=(90, 120)):
     """Round regions of all values that touch one another, holes and the border of the image."""
     rng = np.random.default_rng(seed)
-    clouds = [PIL.Image.fromarray(rng.integers(0, 256, size, np.uint8)).filter(PIL.ImageFilter.GaussianBlur(7)) for _ in range(n_values)]
+    clouds = [
+        PIL.Image.fromarray(rng.integers(0, 256, size, np.uint8)).filter(PIL.ImageFilter.GaussianBlur(7))
+        for _ in range(n_values)
+    ]
     return np.argmax([np.asarray(cloud) for cloud in clouds], 0).astype(np.uint8)
 
 
@@ -76,7 +81,9 @@ def test_polygons_fill_the_same_pixels(density, grain):
         mask = noise(density, grain, seed)
         found = outlines(mask)
         assert np.array_equal(painted(found, mask.shape), mask)
-        assert {value: sum(map(area_of, loops)) for value, loops in found.items()} == {v: (mask == v).sum() for v in (1, 2, 255)}
+        assert {value: sum(map(area_of, loops)) for value, loops in found.items()} == {
+            v: (mask == v).sum() for v in (1, 2, 255)
+        }
 
 
 def test_a_staircase_becomes_one_edge_for_both_its_sides():
@@ -97,7 +104,10 @@ def test_outlines_move_no_further_than_asked(tolerance, seed):
     exact, simple = outlines(mask), outlines(mask, tolerance)
     assert count_corners(simple) <= count_corners(exact) * (0.6 if tolerance >= 1 else 1)
     before, after = (shapely.unary_union([shape.exterior for shape in polygons_of(found)]) for found in (exact, simple))
-    assert shapely.hausdorff_distance(shapely.segmentize(before, 0.25), shapely.segmentize(after, 0.25)) <= tolerance + 1e-9
+    assert (
+        shapely.hausdorff_distance(shapely.segmentize(before, 0.25), shapely.segmentize(after, 0.25))
+        <= tolerance + 1e-9
+    )
     changed = np.argwhere(painted(simple, mask.shape) != mask)[:, ::-1] + 0.5  # centres of pixels
     distances = shapely.distance(before, shapely.points(changed)) if len(changed) else np.zeros(1)
     assert distances.max() <= tolerance + 0.5  # pycocotools rounds corners to a fifth of a pixel and fills by columns
@@ -123,7 +133,9 @@ def test_no_region_vanishes(tolerance):
     mask[20:30, 30:40], mask[20:30, 40:50], mask[22:28, 39] = 1, 2, 3
     mask[0, 25:30], mask[30:, 49], mask[39, 20] = 3, 1, 2
     exact, simple = outlines(mask), outlines(mask, tolerance)
-    assert {value: len(loops) for value, loops in simple.items()} == {value: len(loops) for value, loops in exact.items()}
+    assert {value: len(loops) for value, loops in simple.items()} == {
+        value: len(loops) for value, loops in exact.items()
+    }
     assert all(area_of(loop) >= 1 for loops in simple.values() for loop in loops)
     for seed in range(3):
         mask = noise(0.6, 1, seed)

@@ -25,4 +25,6 @@ def test_brush_runs_are_read_back(size):
     block = np.zeros(size, bool)
     block[: size[0] // 2 + 1] = True  # at 150×200 longer than one run can be
     for binary in (noise, block, np.zeros(size, bool), np.ones(size, bool)):
-        assert np.array_equal(decoded_brush(brush_runs(binary)).reshape(*size, 4), np.repeat(binary[..., None], 4, 2) * np.uint8(255))
+        assert np.array_equal(
+            decoded_brush(brush_runs(binary)).reshape(*size, 4), np.repeat(binary[..., None], 4, 2) * np.uint8(255)
+        )

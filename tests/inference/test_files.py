@@ -45,7 +45,10 @@ def test_a_list_on_standard_input(photos, monkeypatch, tiny_run, tmp_path):
     report = recam.predict(tiny_run, "-", tmp_path / "out")
     assert report.images == 2
     assert [problem.where for problem in report.problems] == [f"{photos}/gone.png"]
-    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("1.png")) == ["x/1.png", "y/1.png"]
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("1.png")) == [
+        "x/1.png",
+        "y/1.png",
+    ]
 
 
 def test_what_is_done_is_skipped(photos, tiny_run, tmp_path, monkeypatch):
@@ -115,7 +118,8 @@ def test_a_window_needs_a_segmentation_model(copy_of_tiny_run, photos, tmp_path)
 
 
 def test_settings_of_a_run_are_asked(copy_of_tiny_run, rerun):
-    """Window and refinement of the recipe make the predictions of the held-out images again, and nothing before them."""
+    """Window and refinement of the recipe make the predictions of the held-out images again, and nothing before
+    them."""
     summary = rerun(copy_of_tiny_run, predict__window=32, predict__refine="pamr")
     assert set(summary.made) == {"predictions/pseudo", "pictures"}
     assert recam.Predictor(copy_of_tiny_run).asking.window == 32

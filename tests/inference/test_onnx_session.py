@@ -21,7 +21,9 @@ def network(tmp_path_factory):
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_a_network_runs(network, device):
     session = open_session(network, device)
-    (answer,) = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: np.full((1, 3, 4, 6), 0.5, np.float32)})
+    (answer,) = session.run(
+        [session.get_outputs()[0].name], {session.get_inputs()[0].name: np.full((1, 3, 4, 6), 0.5, np.float32)}
+    )
     assert answer.shape == (1, 1, 4, 6)
     assert "CPUExecutionProvider" in session.get_providers()
 

@@ -1,4 +1,5 @@
-"""Sliding windows: where they lie, what their overlaps average to, and that memory does not grow with the height of an image."""
+"""Sliding windows: where they lie, what their overlaps average to, and that memory does not grow with the height of an
+image."""
 
 import itertools
 import sys
@@ -55,7 +56,14 @@ def test_overlapping_windows_are_averaged():
 
     answer = make_mask(picture(32, 48), say, Asking(window=32, overlap=0.5), keep=True)
     assert seen == [(32, 32, 3)] * 2
-    assert answer.probabilities[1, 0, [0, 15, 16, 31, 32, 47]].tolist() == [51, 51, 140, 140, 230, 230]  # 0.2, 0.55, 0.9 of 255
+    assert answer.probabilities[1, 0, [0, 15, 16, 31, 32, 47]].tolist() == [
+        51,
+        51,
+        140,
+        140,
+        230,
+        230,
+    ]  # 0.2, 0.55, 0.9 of 255
     assert answer.planes[0, [0, 16, 47]].tolist() == [0, 1, 1]
     assert answer.highest.tolist() == pytest.approx([0.8, 0.9])
 

@@ -29,7 +29,9 @@ def image_pair(size=(17, 22), seed=2):
 
 def test_closed_form_equals_the_map_made_with_autograd():
     weight, k = weights(), 2
-    features = (torch.randn(2, D, 5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)).requires_grad_()
+    features = (
+        torch.randn(2, D, 5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    ).requires_grad_()
     logits = cam.class_maps(features, weight)  # (2, K, 5, 6)
     assert (logits[:, k] > 0).any(), "a case without positive logits proves nothing"
     assert (logits[:, k] < 0).any()
@@ -67,7 +69,8 @@ def test_one_step_by_hand():
 
 def test_restriction_holds_regions_found_already():
     free, held = (
-        climb(backbone(), image_pair()[None], [1], weights(), AdvCamSettings(steps=6, mu=mu)).cam_per_step[:, 0] for mu in (0.0, 100.0)
+        climb(backbone(), image_pair()[None], [1], weights(), AdvCamSettings(steps=6, mu=mu)).cam_per_step[:, 0]
+        for mu in (0.0, 100.0)
     )
     assert torch.equal(free[0], held[0])
     found = held[0] > 0.5 * held[0].max()
@@ -116,7 +119,9 @@ def test_one_forward_and_one_backward_a_step_and_no_gradient_of_parameters():
         result = climb(features_of, pairs, [0, 1], weights(), AdvCamSettings(steps=4))
     assert calls == {"forward": 4, "backward": 4}
     assert all(parameter.grad is None for parameter in features_of.parameters())
-    assert not any(t.requires_grad for t in (result.cam_sum, result.objective, result.final_images, result.cam_per_step))
+    assert not any(
+        t.requires_grad for t in (result.cam_sum, result.objective, result.final_images, result.cam_per_step)
+    )
     assert torch.equal(pairs[0], image_pair())
 
 
@@ -157,7 +162,10 @@ def test_published_scale_rule():
 
     pairs, few = [image_pair(), image_pair((9, 11), seed=5)], AdvCamSettings(steps=12, published_scale_rule=True)
     maps = make_advcams(backbone(), pairs, (1, 0.5), weights(), [1], (17, 22), settings=few)
-    sums = [climb(backbone(), pair[None], [1], weights(), AdvCamSettings(steps=n)).cam_sum for pair, n in zip(pairs, (12, 6), strict=True)]
+    sums = [
+        climb(backbone(), pair[None], [1], weights(), AdvCamSettings(steps=n)).cam_sum
+        for pair, n in zip(pairs, (12, 6), strict=True)
+    ]
     torch.testing.assert_close(maps, cam.normalise(sum(2 * cam.upsample(each, (5, 6)) for each in sums)))
 
 
@@ -174,7 +182,9 @@ def test_fewer_classes_climb_at_once_where_memory_is_short(monkeypatch):
     settings, pairs, weight = AdvCamSettings(steps=2), [image_pair()], torch.cat([weights(), weights()])
     maps = make_advcams(features_of, pairs, [1], weight, [0, 1, 2, 3, 4], (17, 22), settings=settings)
     assert asked == [5, 2, 2, 2, 2, 1, 1]  # two steps each
-    torch.testing.assert_close(maps, make_advcams(network, pairs, [1], weight, [0, 1, 2, 3, 4], (17, 22), settings=settings))
+    torch.testing.assert_close(
+        maps, make_advcams(network, pairs, [1], weight, [0, 1, 2, 3, 4], (17, 22), settings=settings)
+    )
     with pytest.raises(torch.cuda.OutOfMemoryError):
         make_advcams(features_of, pairs, [1], weights(), [0, 1, 2], (17, 22), settings=settings, classes_at_once=3)
 
@@ -216,7 +226,9 @@ def test_errors(change, message):
 def test_scales_and_settings_that_make_no_sense():
     with pytest.raises(DataError, match="1 pairs for 2 scales"):
         make_advcams(backbone(), [image_pair()], [1, 0.5], weights(), [0], (17, 22))
-    with pytest.raises(RecipeError, match=r"steps must be at least 1, got 0; step_size .* got -1; mask_threshold .* got 2"):
+    with pytest.raises(
+        RecipeError, match=r"steps must be at least 1, got 0; step_size .* got -1; mask_threshold .* got 2"
+    ):
         AdvCamSettings(steps=0, step_size=-1, mask_threshold=2)
     with pytest.raises(RecipeError, match="mu must be a finite number ≥ 0, got nan"):
         AdvCamSettings(mu=float("nan"))

@@ -132,4 +132,8 @@ def test_full_maps_at_a_quarter_are_means_over_what_the_image_has():
     np.testing.assert_allclose(strided[0, 1, 1], full[0, 4:, 4:].mean(), rtol=1e-6)
     stored = SeedMaps(np.ones((1, 2, 2), np.float32), np.array([2]), (5, 6))
     assert cam.read_strided(stored) is stored.maps
-    assert cam.read_strided(SeedMaps(np.zeros((0, 5, 6), np.float32), np.array([], np.int64), (5, 6))).shape == (0, 2, 2)
+    assert cam.read_strided(SeedMaps(np.zeros((0, 5, 6), np.float32), np.array([], np.int64), (5, 6))).shape == (
+        0,
+        2,
+        2,
+    )

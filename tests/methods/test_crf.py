@@ -127,7 +127,9 @@ def test_image_of_another_form():
 
 
 def test_settings_that_make_no_sense():
-    with pytest.raises(RecipeError, match=r"iterations must be at least 1, got 0; bilateral_sxy .* got 0; gaussian_weight .* got -1"):
+    with pytest.raises(
+        RecipeError, match=r"iterations must be at least 1, got 0; bilateral_sxy .* got 0; gaussian_weight .* got -1"
+    ):
         CrfSettings(iterations=0, bilateral_sxy=0, gaussian_weight=-1)
     with pytest.raises(RecipeError, match="gt_prob is a probability between 0 and 1, got 1"):
         LabelCrfSettings(gt_prob=1)

@@ -97,7 +97,9 @@ def loss_by_definition(edge_logits, displacement, segmentation, radius):
                 one, other = int(segmentation[image, y, x]), int(segmentation[image, y + dy, x + dx])
                 if IGNORE in (one, other):
                     continue
-                affinity = 1 - torch.stack([edges[image, 0, y + py, x + px] for py, px in points_on_path(dy, dx)]).amax()
+                affinity = (
+                    1 - torch.stack([edges[image, 0, y + py, x + px] for py, px in points_on_path(dy, dx)]).amax()
+                )
                 if one != other:
                     terms["neg"].append(-(1 + 1e-5 - affinity).log())
                     continue
@@ -163,7 +165,9 @@ def test_half_precision_logits(batch):
     edge_logits, displacement, segmentation = batch
     half = irn.irn_loss(edge_logits.bfloat16(), displacement.bfloat16(), segmentation, 3)
     assert half.total.dtype == torch.float32
-    torch.testing.assert_close(half.total, irn.irn_loss(edge_logits, displacement, segmentation, 3).total, rtol=0.02, atol=0)
+    torch.testing.assert_close(
+        half.total, irn.irn_loss(edge_logits, displacement, segmentation, 3).total, rtol=0.02, atol=0
+    )
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
@@ -288,5 +292,11 @@ def test_settings_are_the_functions_defaults(batch):
 def test_settings_tell_all_that_makes_no_sense():
     with pytest.raises(RecipeError) as error:
         IrnSettings(radius=1, walk_radius=0, beta=-1, steps=-1, background_threshold=2)
-    for part in ("radius=1: must be > 1", "walk_radius=0", "beta=-1", "steps=-1: must be ≥ 0", "background_threshold=2"):
+    for part in (
+        "radius=1: must be > 1",
+        "walk_radius=0",
+        "beta=-1",
+        "steps=-1: must be ≥ 0",
+        "background_threshold=2",
+    ):
         assert part in str(error.value)

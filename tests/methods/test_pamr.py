@@ -33,7 +33,9 @@ def refined_as_printed(images, maps, settings):
     return maps
 
 
-@pytest.mark.parametrize("settings", [PamrSettings(), PamrSettings(iterations=2, dilations=(1,)), PamrSettings(3, (2, 5), 0.5)])
+@pytest.mark.parametrize(
+    "settings", [PamrSettings(), PamrSettings(iterations=2, dilations=(1,)), PamrSettings(3, (2, 5), 0.5)]
+)
 def test_equals_the_printed_equations(settings):
     images, maps = random_batch()
     torch.testing.assert_close(pamr.refine(images, maps, settings), refined_as_printed(images, maps, settings))
@@ -43,7 +45,8 @@ def test_weights_by_hand():
     """One row of three pixels, dilation 1: a pixel's samples are the row's three pixels, three times each."""
     images = torch.tensor([0.0, 0.0, 1.0]).expand(1, 3, 1, 3)
     settings = PamrSettings(iterations=1, dilations=(1,), contrast_scale=1.0)
-    # The middle pixel: deviation of 0, 0, 1 three times each = √(2/8) = 0.5; 5 neighbours of its colour, 3 that differ by 1.
+    # The middle pixel: deviation of 0, 0, 1 three times each = √(2/8) = 0.5; 5 neighbours of its colour, 3 that differ
+    # by 1.
     alike, other = 1.0, torch.exp(torch.tensor(-2.0)).item()
     total = 5 * alike + 3 * other
     weights = pamr.affinities(images, settings)
@@ -112,12 +115,15 @@ def test_larger_dilations_than_the_image_and_a_single_pixel():
 
 def test_what_does_not_fit():
     images, maps = random_batch()
-    with pytest.raises(DataError, match=re.escape("got (2, 3, 9, 12) and (2, 3, 3, 4). Bring the maps to the size of their images")):
+    with pytest.raises(
+        DataError, match=re.escape("got (2, 3, 9, 12) and (2, 3, 3, 4). Bring the maps to the size of their images")
+    ):
         pamr.refine(images, F.avg_pool2d(maps, 3))
     with pytest.raises(DataError, match=re.escape("must be float, got torch.uint8 and torch.float64")):
         pamr.refine((images * 255).byte(), maps)
     with pytest.raises(
-        RecipeError, match=re.escape("iterations must be at least 1, got 0; dilations must be one or more distances ≥ 1, got ()")
+        RecipeError,
+        match=re.escape("iterations must be at least 1, got 0; dilations must be one or more distances ≥ 1, got ()"),
     ):
         PamrSettings(iterations=0, dilations=())
     with pytest.raises(RecipeError, match="contrast_scale must be a finite number above 0, got 0"):

@@ -48,18 +48,23 @@ def test_loss_and_gradients_equal_the_printed_equations(pooling, background_logi
     torch.testing.assert_close(loss.sce, sce)
     torch.testing.assert_close(loss.bce, bce)
     torch.testing.assert_close(loss.total, bce + 0.3 * sce)
-    for ours, printed in zip(torch.autograd.grad(loss.total, tensors), torch.autograd.grad(bce + 0.3 * sce, tensors), strict=True):
+    for ours, printed in zip(
+        torch.autograd.grad(loss.total, tensors), torch.autograd.grad(bce + 0.3 * sce, tensors), strict=True
+    ):
         torch.testing.assert_close(ours, printed)
 
 
 def test_gradcheck():
     features, *weights = batch(images=2, channels=3, size=(2, 3), dtype=torch.float64)
     tensors = [(features.detach() + 0.1).requires_grad_(), *weights]  # away from the kink of relu at all-zero positions
-    assert torch.autograd.gradcheck(lambda *t: reactivation_loss(*t, LABELS[[0, 2]].double(), pooling="area").total, tensors)
+    assert torch.autograd.gradcheck(
+        lambda *t: reactivation_loss(*t, LABELS[[0, 2]].double(), pooling="area").total, tensors
+    )
 
 
 def test_a_batch_by_hand():
-    # One image, two positions, two classes; class 1 is present, its map is (0, 2) → mask (0, 1), so f_1 = (3, 2) / 2 with gap.
+    # One image, two positions, two classes; class 1 is present, its map is (0, 2) → mask (0, 1), so f_1 = (3, 2) / 2
+    # with gap.
     features = torch.tensor([[[[1.0, 3.0]], [[0.0, 2.0]]]])
     weight_1, weight_2 = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0]])
     for pooling, scores in (("gap", (1.0, 3.0)), ("area", (2.0, 6.0))):
@@ -179,7 +184,11 @@ def test_softmax_loss_by_hand():
 def test_softmax_for_single_label_images_only():
     logits = torch.tensor([[1.0, 0.0], [2.0, -1.0], [0.5, 0.5]])
     labels = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
-    expected = [recam.sce_loss(logits[:1], labels[:1]), cam.bce_loss(logits[1:2], labels[1:2]), cam.bce_loss(logits[2:], labels[2:])]
+    expected = [
+        recam.sce_loss(logits[:1], labels[:1]),
+        cam.bce_loss(logits[1:2], labels[1:2]),
+        cam.bce_loss(logits[2:], labels[2:]),
+    ]
     torch.testing.assert_close(recam.sce_single_loss(logits, labels), torch.stack(expected).mean())
 
 
@@ -197,7 +206,11 @@ class LargestTensor(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         # An expanded tensor costs what its storage costs.
-        sizes = [leaf.untyped_storage().nbytes() // leaf.element_size() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        sizes = [
+            leaf.untyped_storage().nbytes() // leaf.element_size()
+            for leaf in tree_leaves(result)
+            if isinstance(leaf, torch.Tensor)
+        ]
         self.elements = max([self.elements, *sizes])
         return result
 

@@ -78,7 +78,10 @@ def test_irn_walks_at_the_size_of_the_edges_and_sharpens_by_its_power():
     maps = blob()
     coarse = irn.IrnRefiner(lambda image: torch.zeros(1, 2, 3), irn.IrnSettings(walk_radius=2, steps=0))(IMAGE, maps)
     assert coarse.maps.shape == maps.maps.shape
-    plain, sharp = (irn.IrnRefiner(lambda image: torch.zeros(1, 4, 6), irn.IrnSettings(steps=0), power)(IMAGE, maps) for power in (1, 2))
+    plain, sharp = (
+        irn.IrnRefiner(lambda image: torch.zeros(1, 4, 6), irn.IrnSettings(steps=0), power)(IMAGE, maps)
+        for power in (1, 2)
+    )
     low = np.unravel_index(plain.maps[0].argmin(), plain.maps[0].shape)
     assert sharp.maps[0][low] < plain.maps[0][low]
 

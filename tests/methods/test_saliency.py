@@ -9,7 +9,9 @@ from recam.methods.saliency import EdamSettings, EpsSettings, check_saliency, ed
 
 
 def logits_of(probabilities):
-    return torch.tensor(probabilities, dtype=torch.float64).log()[None]  # (1, K + 1, h, w); their softmax is what was given
+    return torch.tensor(probabilities, dtype=torch.float64).log()[
+        None
+    ]  # (1, K + 1, h, w); their softmax is what was given
 
 
 def test_eps_by_hand():
@@ -47,7 +49,9 @@ def test_eps_gradient():
     generator = torch.Generator().manual_seed(2)
     logits = (3 * torch.randn(2, 3, 2, 3, generator=generator, dtype=torch.float64)).requires_grad_()
     saliency = (torch.rand(2, 1, 2, 3, generator=generator) > 0.4).double()
-    assert torch.autograd.gradcheck(lambda maps: eps_loss(maps, saliency, torch.tensor([[1.0, 1.0], [1.0, 0.0]])), logits)
+    assert torch.autograd.gradcheck(
+        lambda maps: eps_loss(maps, saliency, torch.tensor([[1.0, 1.0], [1.0, 0.0]])), logits
+    )
 
 
 def test_eps_is_zero_for_maps_that_are_the_saliency_and_for_images_without_labels():
@@ -87,7 +91,9 @@ def test_saliency_that_does_not_fit():
     cams = np.zeros((1, 2, 3), np.float32)
     with pytest.raises(DataError, match=re.escape("the saliency map is (4, 6) for maps of (2, 3)")):
         edam_mask(cams, [0], np.zeros((4, 6)))
-    with pytest.raises(DataError, match=re.escape("photo.png is uint8, not float in [0, 1]: divide an 8-bit picture by 255")):
+    with pytest.raises(
+        DataError, match=re.escape("photo.png is uint8, not float in [0, 1]: divide an 8-bit picture by 255")
+    ):
         check_saliency(np.zeros((2, 3), np.uint8), (2, 3), "photo.png")
     with pytest.raises(DataError, match=re.escape("has values 0…255: it must be in [0, 1]")):
         edam_mask(cams, [0], np.array([[0, 0, 0], [0, 0, 255.0]]))
@@ -97,7 +103,9 @@ def test_saliency_that_does_not_fit():
 
 def test_eps_tensors_that_do_not_fit():
     logits, saliency, labels = torch.zeros(2, 4, 3, 3), torch.zeros(2, 1, 6, 6), torch.zeros(2, 3)
-    with pytest.raises(DataError, match=re.escape("logit maps (2, 3, 3, 3) and labels (2, 3) must be (B, K + 1, h, w) and (B, K)")):
+    with pytest.raises(
+        DataError, match=re.escape("logit maps (2, 3, 3, 3) and labels (2, 3) must be (B, K + 1, h, w) and (B, K)")
+    ):
         eps_loss(logits[:, 1:], saliency, labels)
     with pytest.raises(DataError, match=re.escape("saliency (2, 6, 6) must be (2, 1, H, W)")):
         eps_loss(logits, saliency[:, 0], labels)
@@ -107,7 +115,8 @@ def test_eps_tensors_that_do_not_fit():
 
 def test_settings_that_make_no_sense():
     with pytest.raises(
-        RecipeError, match=re.escape("EPS: overlap_threshold must be in [0, 1], got 2; foreground_weight must be in [0, 1], got -1")
+        RecipeError,
+        match=re.escape("EPS: overlap_threshold must be in [0, 1], got 2; foreground_weight must be in [0, 1], got -1"),
     ):
         EpsSettings(overlap_threshold=2, foreground_weight=-1)
     with pytest.raises(RecipeError, match=re.escape("ignore_below 0.9 is above sure_above 0.1: exchange them")):

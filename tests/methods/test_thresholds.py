@@ -141,7 +141,8 @@ def test_otsu_needs_two_groups():
 
 
 def test_pixels_without_a_prediction_are_missing_from_their_class():
-    """Two of four pixels are left open: the class keeps one of its two, the background one of its two; nobody is charged a false alarm."""
+    """Two of four pixels are left open: the class keeps one of its two, the background one of its two; nobody is
+    charged a false alarm."""
     maps, truth = np.array([[[0.9, 0.1, 0.8, 0.2]]], np.float32), np.array([[1, 0, 1, 0]], np.uint8)
     ignore = np.array([[False, False, True, True]])
     sweep = ThresholdSweep(1, [0.5])
@@ -154,7 +155,12 @@ def test_pixels_without_a_prediction_are_missing_from_their_class():
 
 
 def test_each_class_may_have_its_own_threshold():
-    """The largest map decides the class, that class's threshold whether it is shown: a lower map that exceeds its own does not step in."""
+    """The largest map decides the class, that class's threshold whether it is shown: a lower map that exceeds its own
+    does not step in."""
     maps = np.array([[[0.6, 0.6, 0.2, 0.5]], [[0.5, 0.7, 0.3, 0.5]]], np.float32)  # (2, 1, 4)
     assert apply_threshold(maps, [4, 1], [0.65, 0.1]).tolist() == [[0, 2, 2, 0]]
-    assert apply_threshold(maps, [4, 1], [0.4, 0.4]).tolist() == apply_threshold(maps, [4, 1], 0.4).tolist() == [[5, 2, 0, 5]]
+    assert (
+        apply_threshold(maps, [4, 1], [0.4, 0.4]).tolist()
+        == apply_threshold(maps, [4, 1], 0.4).tolist()
+        == [[5, 2, 0, 5]]
+    )

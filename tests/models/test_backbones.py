@@ -1,4 +1,5 @@
-"""Backbones by hand: output stride, dilation, freezing, and what is refused. The battery over several is in test_contracts."""
+"""Backbones by hand: output stride, dilation, freezing, and what is refused. The battery over several is in
+test_contracts."""
 
 import pytest
 import torch
@@ -22,7 +23,11 @@ def test_output_stride(stride, side):
 
 def test_a_removed_stride_leaves_kernels_as_published_or_dilates_them():
     def dilations(dilate):
-        return {module.dilation for module in make(output_stride=8, dilate=dilate).modules() if isinstance(module, nn.Conv2d)}
+        return {
+            module.dilation
+            for module in make(output_stride=8, dilate=dilate).modules()
+            if isinstance(module, nn.Conv2d)
+        }
 
     assert dilations(False) == {(1, 1)}
     assert dilations(True) == {(1, 1), (2, 2), (4, 4)}

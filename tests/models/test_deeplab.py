@@ -47,7 +47,11 @@ def test_the_last_stages_of_resnet101_are_dilated_instead_of_strided():
         features = model.encoder(torch.zeros(1, 3, 321, 321))[-1]
         pairs = model.training_pairs(torch.zeros(1, 3, 321, 321), torch.zeros(1, 321, 321, dtype=torch.long))
     assert features.shape == (1, 2048, 41, 41)
-    kernels = [(name, m.dilation[0]) for name, m in model.encoder.named_modules() if isinstance(m, nn.Conv2d) and m.kernel_size[0] == 3]
+    kernels = [
+        (name, m.dilation[0])
+        for name, m in model.encoder.named_modules()
+        if isinstance(m, nn.Conv2d) and m.kernel_size[0] == 3
+    ]
     assert {dilation for name, dilation in kernels if name.startswith("layer3")} == {2}
     assert {dilation for name, dilation in kernels if name.startswith("layer4")} == {4}
     assert {dilation for name, dilation in kernels if name.startswith(("layer1", "layer2"))} == {1}
@@ -76,14 +80,18 @@ def test_logits_of_every_size_meet_the_mask_on_the_same_pixel(size):
     assert len(pairs) == 4
     assert [round((logits.shape[-1] - 1) / (pairs[0][0].shape[-1] - 1), 2) for logits, _ in pairs] == [1, 0.75, 0.5, 1]
     for (logits, masks), share in zip(pairs, (1, 0.75, 0.5, 1), strict=True):
-        inside = torch.arange(masks.shape[-1]) * 8 / share <= size[1] - 33  # away from the padding, which blurs into smaller images
+        inside = (
+            torch.arange(masks.shape[-1]) * 8 / share <= size[1] - 33
+        )  # away from the padding, which blurs into smaller images
         assert (masks == 255).any() == any(side % 32 != 1 for side in size)
         assert inside.any()
         torch.testing.assert_close(logits[:, 0, 0][:, inside].round().long(), masks[:, 0][:, inside])
 
 
 def test_one_size_alone():
-    pairs = make_plain(multi_scale=False).training_pairs(torch.ones(1, 3, 33, 33), torch.zeros(1, 33, 33, dtype=torch.long))
+    pairs = make_plain(multi_scale=False).training_pairs(
+        torch.ones(1, 3, 33, 33), torch.zeros(1, 33, 33, dtype=torch.long)
+    )
     assert [tuple(logits.shape) for logits, _ in pairs] == [(1, 1, 5, 5)]
 
 

@@ -15,7 +15,11 @@ def unsettle(network: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for values, least, most in ((module.running_mean, -0.2, 0.2), (module.running_var, 0.8, 1.2), (module.weight.data, 0.8, 1.2)):
+            for values, least, most in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.8, 1.2),
+                (module.weight.data, 0.8, 1.2),
+            ):
                 values.uniform_(least, most, generator=generator)
             module.bias.data.uniform_(-0.2, 0.2, generator=generator)
     return network.eval()
@@ -24,7 +28,12 @@ def unsettle(network: nn.Module) -> nn.Module:
 def test_by_hand():
     network = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.BatchNorm2d(1, eps=0)).eval()
     network[0].weight.data[:] = 2.0
-    network[1].running_mean[:], network[1].running_var[:], network[1].weight.data[:], network[1].bias.data[:] = 1, 4, 6, 5
+    network[1].running_mean[:], network[1].running_var[:], network[1].weight.data[:], network[1].bias.data[:] = (
+        1,
+        4,
+        6,
+        5,
+    )
     fold_batchnorm(network)
     # (2x − 1) / √4 · 6 + 5 = 6x + 2
     torch.testing.assert_close(network[0].weight.flatten(), torch.full((3,), 6.0))

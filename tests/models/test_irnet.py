@@ -44,7 +44,9 @@ def test_levels_need_a_chain_of_five_stages(backbones):
     with pytest.raises(RecipeError, match="'resnet18' is no chain of stages"):
         backbone.levels(torch.zeros(1, 3, 32, 32))
     backbone.is_chain, backbone._stage_ends = True, backbone._stage_ends[1:]
-    with pytest.raises(RecipeError, match=r"5 levels are needed, but 'resnet18' has 4. Choose a network with a stem and four stages"):
+    with pytest.raises(
+        RecipeError, match=r"5 levels are needed, but 'resnet18' has 4. Choose a network with a stem and four stages"
+    ):
         backbone.levels(torch.zeros(1, 3, 32, 32))
 
 
@@ -128,6 +130,8 @@ def test_mean_shift_by_hand():
 
 def test_backbones_whose_levels_lie_elsewhere_are_refused(monkeypatch):
     backbone = Backbone("resnet18", "none")
-    monkeypatch.setattr(backbone, "levels", lambda images: [torch.zeros(1, 4, side, side) for side in (65, 33, 17, 9, 5)])
+    monkeypatch.setattr(
+        backbone, "levels", lambda images: [torch.zeros(1, 4, side, side) for side in (65, 33, 17, 9, 5)]
+    )
     with pytest.raises(RecipeError, match=r"'resnet18' makes 65, 33, 17, 9, 5 of 65 pixels. Choose another backbone"):
         IrNet(backbone)

@@ -69,7 +69,8 @@ def test_padding_is_zero_at_the_right_and_bottom_and_strided_logits_are_enlarged
     logits = Segmenter(Strided())(torch.ones(1, 3, 40, 33))
     assert logits.shape == (1, 2, 40, 33)
     assert torch.equal(logits[..., :37, :29], torch.ones(1, 2, 37, 29))
-    # Cell 7 (centre 29.5) is 1, cell 8 (centre 33.5) holds one column of ones and three of zeros: 1 − 2.5 / 4 · 0.75 at column 32.
+    # Cell 7 (centre 29.5) is 1, cell 8 (centre 33.5) holds one column of ones and three of zeros: 1 − 2.5 / 4 · 0.75 at
+    # column 32.
     assert torch.allclose(logits[..., :37, 32], torch.tensor(0.53125))
 
 
@@ -84,7 +85,9 @@ def test_frozen_batchnorm_keeps_the_encoder_statistics_and_trains_the_decoder():
 
 
 def test_batchnorm_that_is_not_frozen_trains_everywhere():
-    model = make_segmenter("deeplabv3plus", "tu-resnet18", 2, "none", freeze_batchnorm=False, decoder_channels=16).train()
+    model = make_segmenter(
+        "deeplabv3plus", "tu-resnet18", 2, "none", freeze_batchnorm=False, decoder_channels=16
+    ).train()
     assert all(m.training for m in model.modules())
     assert not any(m.training for m in model.eval().modules())
 
@@ -138,7 +141,9 @@ def test_weights_of_another_encoder_are_refused(tmp_path):
     import timm
 
     save_file(timm.create_model("resnet18").state_dict(), tmp_path / "resnet18.safetensors")
-    with pytest.raises(WeightsError, match=r"tensors of the encoder 'tu-resnet34' are missing .* \(first: 'layer1\.2\.conv1\.weight'\)"):
+    with pytest.raises(
+        WeightsError, match=r"tensors of the encoder 'tu-resnet34' are missing .* \(first: 'layer1\.2\.conv1\.weight'\)"
+    ):
         make_segmenter("deeplabv3plus", "tu-resnet34", 2, str(tmp_path / "resnet18.safetensors"))
 
 
@@ -159,11 +164,20 @@ def test_without_network_the_error_names_the_ways_out(monkeypatch):
         (("deeplabv3plus", "resnet17"), r"unknown encoder 'resnet17'\. Did you mean .*'resnet18'"),
         (("deeplabv3plus", "tu-qqqq"), r"unknown encoder 'tu-qqqq'\. Any timm model is named tu-NAME"),
         (("deeplabv3plus", "tf_efficientnet_lite0"), r"timm's model of this name is 'tu-tf_efficientnet_lite0'"),
-        (("deeplabv3plus", "tu-swin_tiny_patch4_window7_224"), r"cannot be brought to output stride 16.*Take a convolutional one"),
+        (
+            ("deeplabv3plus", "tu-swin_tiny_patch4_window7_224"),
+            r"cannot be brought to output stride 16.*Take a convolutional one",
+        ),
         (("deeplabv3plus", "vgg11"), r"cannot be brought to output stride 16"),
-        (("deeplabv2", "vgg11"), r"cannot be brought to output stride 8, which deeplabv2 needs.*Take a convolutional one"),
+        (
+            ("deeplabv2", "vgg11"),
+            r"cannot be brought to output stride 8, which deeplabv2 needs.*Take a convolutional one",
+        ),
         (("upernet", "tu-vit_tiny_patch16_224"), r"cannot give upernet levels at strides 4 to 32.*Take a Swin"),
-        (("upernet", "tu-swin_tiny_patch4_window7_225"), r"unknown encoder .*Did you mean .*'tu-swin_tiny_patch4_window7_224'"),
+        (
+            ("upernet", "tu-swin_tiny_patch4_window7_225"),
+            r"unknown encoder .*Did you mean .*'tu-swin_tiny_patch4_window7_224'",
+        ),
     ],
 )
 def test_what_does_not_exist_is_told(arguments, message):
@@ -182,7 +196,11 @@ def test_options_are_checked():
         make_segmenter("deeplabv2", LITE, 2, "none", output_stride=32)
     assert segmenter_options("deeplabv2") == {"output_stride": 8, "multi_scale": True, "freeze_batchnorm": True}
     assert segmenter_options("upernet") == {"decoder_channels": 512, "freeze_batchnorm": True}
-    assert segmenter_options("deeplabv3plus") == {"output_stride": 16, "decoder_channels": 256, "freeze_batchnorm": True}
+    assert segmenter_options("deeplabv3plus") == {
+        "output_stride": 16,
+        "decoder_channels": 256,
+        "freeze_batchnorm": True,
+    }
 
 
 def test_a_network_of_ones_own_is_one_line(entry):
@@ -213,7 +231,11 @@ def test_swin_takes_any_size(upernet_swin, size):
 def test_swin_learns_everywhere_and_shifts_its_windows_in_every_stage(upernet_swin):
     upernet_swin.train()(torch.rand(2, 3, 64, 64)).square().mean().backward()
     assert [name for name, parameter in upernet_swin.named_parameters() if parameter.grad is None] == []
-    shifted = {name.split(".")[0] for name, m in upernet_swin.encoder.model.named_modules() if any(getattr(m, "shift_size", ()))}
+    shifted = {
+        name.split(".")[0]
+        for name, m in upernet_swin.encoder.model.named_modules()
+        if any(getattr(m, "shift_size", ()))
+    }
     assert shifted == {"layers_0", "layers_1", "layers_2", "layers_3"}
 
 

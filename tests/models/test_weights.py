@@ -55,7 +55,9 @@ def test_code_in_a_file_is_never_run(tmp_path, how):
     assert RAN == []
 
 
-@pytest.mark.parametrize(("name", "content"), [("w.pth", b""), ("w.pth", b"text"), ("w.safetensors", b"text"), ("w.safetensors", b"")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("w.pth", b""), ("w.pth", b"text"), ("w.safetensors", b"text"), ("w.safetensors", b"")]
+)
 def test_damaged_files(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=rf"{name}: cannot be read safely as weights"):

@@ -43,7 +43,14 @@ SMALL = {
 def chained(tiny_run, tmp_path_factory, rerun):
     """The tiny run, gone on with a chain for masks and one to compare."""
     root = shutil.copytree(tiny_run, tmp_path_factory.mktemp("chained") / "run")
-    summary = rerun(root, until="masks", refine=["irn"], chains__compare=[["advcam", "irn"], ["pamr"]], chains__cam=True, **_dunder(SMALL))
+    summary = rerun(
+        root,
+        until="masks",
+        refine=["irn"],
+        chains__compare=[["advcam", "irn"], ["pamr"]],
+        chains__cam=True,
+        **_dunder(SMALL),
+    )
     return root, summary
 
 
@@ -182,10 +189,15 @@ def test_cam_needs_a_chain_to_be_refined_by(tmp_path, tiny_settings):
 def voc(tmp_path):
     """A dozen scenes as a VOC folder with the lists all, some and others."""
     root = tmp_path / "voc"
-    samples = recam.open_catalog("scenes:", classes=["cow", "person"], seed=6, size=64, train=12, val=0).samples("train")
+    samples = recam.open_catalog("scenes:", classes=["cow", "person"], seed=6, size=64, train=12, val=0).samples(
+        "train"
+    )
     for sample in samples:
         write_png(root / "JPEGImages" / f"{sample.id}.jpg", sample.image.read())
-        write_mask(root / "SegmentationClass" / f"{sample.id}.png", np.array([0, 10, 15, *[255] * 253], np.uint8)[sample.mask.read()])
+        write_mask(
+            root / "SegmentationClass" / f"{sample.id}.png",
+            np.array([0, 10, 15, *[255] * 253], np.uint8)[sample.mask.read()],
+        )
         objects = "".join(f"<object><name>{('cow', 'person')[label]}</name></object>" for label in sample.labels)
         (root / "Annotations").mkdir(exist_ok=True)
         (root / "Annotations" / f"{sample.id}.xml").write_text(f"<annotation>{objects}</annotation>")
@@ -193,7 +205,14 @@ def voc(tmp_path):
     lists.mkdir(parents=True)
     for name, chosen in {"all": samples, "some": samples[:6], "others": samples[6:]}.items():
         (lists / f"{name}.txt").write_text("\n".join(sample.id for sample in chosen))
-    data = {"location": f"voc:{root}", "classes": ["cow", "person"], "options": {}, "train": "all", "score": "some", "val": ""}
+    data = {
+        "location": f"voc:{root}",
+        "classes": ["cow", "person"],
+        "options": {},
+        "train": "all",
+        "score": "some",
+        "val": "",
+    }
     return {f"data__{name}": value for name, value in data.items()} | _dunder(SMALL)
 
 
@@ -224,7 +243,12 @@ def test_without_truth_cam_is_not_refined_for_nothing_and_nothing_can_be_compare
 
 def test_the_recipes_threshold_of_a_link_is_scored_anew_when_it_changes(chained, tmp_path, rerun):
     root = shutil.copytree(chained[0], tmp_path / "run")
-    settings = {"refine": ["irn"], "chains__compare": [["advcam", "irn"], ["pamr"]], "chains__cam": True, **_dunder(SMALL)}
+    settings = {
+        "refine": ["irn"],
+        "chains__compare": [["advcam", "irn"], ["pamr"]],
+        "chains__cam": True,
+        **_dunder(SMALL),
+    }
     changed = rerun(root, until="masks", irn__threshold=0.4, **settings)
     assert set(changed.made) >= {"scores/recam+irn", "scores/cam+irn", "scores/recam+advcam+irn"}
     assert not {"refined/recam+irn", "irn/recam/network", "scores/recam+pamr"} & set(changed.made)
@@ -261,7 +285,9 @@ def test_workers_of_a_killed_run_end_and_hold_nothing(tiny_run, tiny_settings, t
     changed = {"refine": ["irn"], "compute.workers": 2, **SMALL}
     words = [word for name, value in (tiny_settings | changed).items() for word in ("--set", f"{name}={_toml(value)}")]
     # Not by `start_run`, whose processes have others start their workers for them.
-    process = subprocess.Popen([sys.executable, "-m", "recam", "run", "--recipe", "tiny", *words, "--until", "masks", "-o", str(root)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recam", "run", "--recipe", "tiny", *words, "--until", "masks", "-o", str(root)]
+    )
     workers, deadline = [], time.monotonic() + PATIENCE
     while len(workers) < 2 or not list((root / "irn/recam/labels").glob("*.png")):
         assert process.poll() is None, "ended before it was to be killed"
@@ -314,7 +340,10 @@ def test_maps_of_another_data_set_are_refused_all_at_once(tiny_run, tmp_path, re
         rerun(tmp_path / "run", until="masks", seeds__source=str(source))
     told = str(caught.value)
     assert told.startswith("5 problems:")
-    assert f"{paths[1]}: cannot be read as class maps (it is no .npz file). Write it again with recam.runfolder.store.save_seed." in told
+    assert (
+        f"{paths[1]}: cannot be read as class maps (it is no .npz file). Write it again with"
+        " recam.runfolder.store.save_seed." in told
+    )
     assert "Delete" not in told
     assert f"{paths[4]}: the maps are (10, 10), not (16, 16), a quarter, or the image's (64, 64)." in told
     for kind in ("missing-maps", "damaged-maps", "unknown-class", "other-size"):

@@ -40,7 +40,14 @@ def test_the_data_are_narrowed(photos, capsys):
     data = _leave_out_unlabelled(RunData(open_catalog(settings.location), settings))
     assert data.catalog.classes.names == data.settings.classes == ("cat", "dog")
     assert data.left_out == ("ant", "bee", "zebra")
-    assert {s.id: s.labels for s in (*data.train, *data.val)} == {"0": (0,), "1": (1,), "2": (0,), "3": (1,), "4": (0,), "5": (1,)}
+    assert {s.id: s.labels for s in (*data.train, *data.val)} == {
+        "0": (0,),
+        "1": (1,),
+        "2": (0,),
+        "3": (1,),
+        "4": (0,),
+        "5": (1,),
+    }
     assert np.unique(data.val[1].mask.read()).tolist() == [0, 2, IGNORE]  # the zebra is neither background nor a dog
     assert "no image of the split train is labelled ant, bee, zebra" in " ".join(capsys.readouterr().err.split())
     assert _leave_out_unlabelled(data) is data
@@ -50,7 +57,9 @@ def test_a_run_goes_on_without_them_and_is_read_without_them(photos, tmp_path):
     run = tmp_path / "run"
     settings = SETTINGS | {"masks.class_thresholds": {"zebra": 0.4}}
     summary = recam.run(f"folder:{photos}", "tiny", run, settings, until="masks")
-    assert "class-without-image" in {note["kind"] for note in json.loads((run / "check" / "check.json").read_text())["notes"]}
+    assert "class-without-image" in {
+        note["kind"] for note in json.loads((run / "check" / "check.json").read_text())["notes"]
+    }
     assert json.loads((run / "run.json").read_text())["recipe"]["data"]["classes"] == ["cat", "dog"]
     assert read_mask(run / "masks" / "0.png").max() in (0, 1, 2, IGNORE)
     results = json.loads((run / "scores" / "masks" / "stage.json").read_text())["results"]
@@ -62,5 +71,7 @@ def test_a_run_goes_on_without_them_and_is_read_without_them(photos, tmp_path):
 def test_no_training_split_stops_the_run(photos, tmp_path):
     table = photos / "labels.csv"
     table.write_text(table.read_text().replace(",train", ",test"))
-    with pytest.raises(DataError, match=r"no split is called train, there are val, test; name one with --set data\.train="):
+    with pytest.raises(
+        DataError, match=r"no split is called train, there are val, test; name one with --set data\.train="
+    ):
         recam.run(f"folder:{photos}", "tiny", tmp_path / "run", SETTINGS, until="masks")

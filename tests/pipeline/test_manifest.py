@@ -31,16 +31,33 @@ def test_it_holds_size_time_and_hash_of_each_file(tmp_path):
     os.utime(tmp_path / "b", ns=(5, 8))
     count, recorded = write_manifest(tmp_path)
     assert count == 2
-    expected = {name: (len(held), time, hashlib.sha256(held).hexdigest()[:32]) for name, held, time in (("a", b"cow", 7), ("b", b"", 8))}
+    expected = {
+        name: (len(held), time, hashlib.sha256(held).hexdigest()[:32])
+        for name, held, time in (("a", b"cow", 7), ("b", b"", 8))
+    }
     assert read_manifest(tmp_path, recorded) == expected
 
 
 def test_only_results_count(tmp_path):
     (tmp_path / "sub" / "@eaDir").mkdir(parents=True)
     (tmp_path / "other").mkdir()
-    for name in ("a.png", ".DS_Store", ".tmpAb3xYz", ".a.png.0.tmp", "Thumbs.db", "sub/._b.png", "sub/@eaDir/b.png", "sub/b.png"):
+    for name in (
+        "a.png",
+        ".DS_Store",
+        ".tmpAb3xYz",
+        ".a.png.0.tmp",
+        "Thumbs.db",
+        "sub/._b.png",
+        "sub/@eaDir/b.png",
+        "sub/b.png",
+    ):
         (tmp_path / name).write_bytes(b"1")
-    for name in ("stage.json", "manifest.json", "other/stage.json", "other/c.png"):  # a stage in a sub-folder is another one
+    for name in (
+        "stage.json",
+        "manifest.json",
+        "other/stage.json",
+        "other/c.png",
+    ):  # a stage in a sub-folder is another one
         (tmp_path / name).write_text("{}")
     _, recorded = write_manifest(tmp_path)
     assert list(read_manifest(tmp_path, recorded)) == ["a.png", "sub/b.png"]

@@ -38,7 +38,9 @@ def test_values_by_hand(network):
     assert grey.dtype == np.float32
     np.testing.assert_allclose(grey, 0.2, atol=1e-6)
     # (0.2 − 0.1) / 0.5 = 0.2, of which the second output is half.
-    np.testing.assert_allclose(model(network, mean=(0.1,) * 3, std=(0.5,) * 3, output="half")(picture(51)), 0.1, atol=1e-6)
+    np.testing.assert_allclose(
+        model(network, mean=(0.1,) * 3, std=(0.5,) * 3, output="half")(picture(51)), 0.1, atol=1e-6
+    )
     np.testing.assert_allclose(model(network, values="logit")(picture(255)), 1 / (1 + np.exp(-1)), atol=1e-6)
 
 
@@ -79,9 +81,13 @@ def test_a_network_that_does_not_fit(tmp_path, shape, settings, told):
 def test_two_inputs_and_an_output_that_is_no_map(tmp_path):
     with pytest.raises(WeightsError, match=re.escape("it has 2 inputs ('image', 'image1'), one is wanted")):
         model(write_network(tmp_path / "two.onnx", inputs=2))
-    with pytest.raises(WeightsError, match=re.escape("its output 'map' is (1, 3, 320, 320) for one image, not (1, 1, h, w)")):
+    with pytest.raises(
+        WeightsError, match=re.escape("its output 'map' is (1, 3, 320, 320) for one image, not (1, 1, h, w)")
+    ):
         model(write_network(tmp_path / "colours.onnx", channels=True))
-    with pytest.raises(WeightsError, match=re.escape("its output 'map' is (1, 1, 1, 320) for one image, not (1, 1, h, w)")):
+    with pytest.raises(
+        WeightsError, match=re.escape("its output 'map' is (1, 1, 1, 320) for one image, not (1, 1, h, w)")
+    ):
         model(write_network(tmp_path / "scores.onnx", axes=(1, 2)))
 
 
@@ -94,7 +100,9 @@ def test_a_file_that_is_no_network(tmp_path):
 
 
 def test_answers_that_are_no_saliency(network):
-    with pytest.raises(DataError, match=r"gives -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"):
+    with pytest.raises(
+        DataError, match=r"gives -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
+    ):
         model(network, mean=(1, 1, 1), std=(0.5,) * 3, input_size=16)(picture(0, 0, 255, 255))
     with pytest.raises(RecamError, match="values that are no numbers"), np.errstate(all="ignore"):
         model(network, std=(0, 0, 0))(picture(0))

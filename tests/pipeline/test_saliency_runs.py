@@ -1,4 +1,5 @@
-"""Saliency in a run: EDAM and EPS from a folder or a network, told in all results, and refused at the start where it cannot work."""
+"""Saliency in a run: EDAM and EPS from a folder or a network, told in all results, and refused at the start where it
+cannot work."""
 
 import json
 import re
@@ -47,7 +48,9 @@ def maps(scenes, tmp_path_factory):
 def with_edam(tiny_run, maps, tmp_path_factory, rerun):
     """The tiny run, gone on to a segmentation model from EDAM's masks, of ReCAM and of CAM."""
     root = shutil.copytree(tiny_run, tmp_path_factory.mktemp("edam") / "run")
-    return root, rerun(root, "segment", refine=["edam"], chains__cam=True, saliency__source=str(maps), segment__upper_bound=True)
+    return root, rerun(
+        root, "segment", refine=["edam"], chains__cam=True, saliency__source=str(maps), segment__upper_bound=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,13 @@ def test_all_that_is_made_of_saliency_says_so(with_edam):
     ):
         assert read_json(root / stage / "stage.json")["supervision"] == ["image labels", "saliency"], stage
     told = json.loads((root / "summary.json").read_text())["supervision"]
-    assert told["masks"] == told["segmentation"]["pseudo"] == told["seeds"]["cam + edam"] == told["seeds"]["recam w_prime + edam"] == BOTH
+    assert (
+        told["masks"]
+        == told["segmentation"]["pseudo"]
+        == told["seeds"]["cam + edam"]
+        == told["seeds"]["recam w_prime + edam"]
+        == BOTH
+    )
     assert told["segmentation"]["truth"] == "true masks"
     assert summary.as_dict()["supervision"] == told
     lines = (root / "summary.txt").read_text().splitlines()
@@ -143,7 +152,9 @@ def test_eps_trains_a_background_channel_in_all_three_trainings(with_eps):
     for stage in ("classify", "control", "reactivate"):
         assert weights(root, stage)["background.weight"].shape[:2] == (1, 1280)
         assert history(root, stage)[0]["saliency"] > 0
-    assert not torch.equal(weights(root, "classify")["background.weight"], weights(root, "reactivate")["background.weight"])
+    assert not torch.equal(
+        weights(root, "classify")["background.weight"], weights(root, "reactivate")["background.weight"]
+    )
     told = summary.as_dict()["supervision"]
     assert set(told["seeds"].values()) == {BOTH}
     assert told["masks"] == BOTH
@@ -176,7 +187,11 @@ def test_the_weight_of_the_loss_and_its_source_count_where_it_is_used(with_eps, 
 
 def test_a_killed_training_with_eps_ends_like_one_that_was_not(with_eps, tiny_settings, maps, tmp_path):
     root = tmp_path / "run"
-    settings = tiny_settings | {"classify.saliency_loss": "eps", "saliency.source": str(maps), "compute.save_minutes": 1e-6}
+    settings = tiny_settings | {
+        "classify.saliency_loss": "eps",
+        "saliency.source": str(maps),
+        "compute.save_minutes": 1e-6,
+    }
     kill_when(start_run(root, settings, "classify"), lambda: list(root.glob("classify/training.safetensors")))
     recam.run(recipe="tiny", output=root, settings=settings, until="classify")
     ours, theirs = weights(root, "classify"), weights(with_eps[0], "classify")
@@ -206,7 +221,11 @@ def test_eps_on_cached_features_sees_the_same_views_and_keeps_the_features(scene
 def test_maps_by_a_network_are_made_once(with_edam, tmp_path, rerun):
     pytest.importorskip("onnx", reason="a network to test with: pip install 'recam[onnx]'")
     root = shutil.copytree(with_edam[0], tmp_path / "run")
-    settings = {"refine": ["edam"], "saliency__source": str(write_network(tmp_path / "colours.onnx")), "saliency__input_size": 32}
+    settings = {
+        "refine": ["edam"],
+        "saliency__source": str(write_network(tmp_path / "colours.onnx")),
+        "saliency__input_size": 32,
+    }
     assert {"saliency/maps", "refined/recam+edam", "masks"} <= set(rerun(root, until="masks", **settings).made)
     files = sorted((root / "saliency/maps").glob("*.png"))
     assert len(files) == 12
@@ -217,7 +236,9 @@ def test_maps_by_a_network_are_made_once(with_edam, tmp_path, rerun):
     files[0].unlink()
     assert rerun(root, until="masks", **settings).made == ("saliency/maps",)
     assert files[0].read_bytes() == before
-    assert {"saliency/maps", "refined/recam+edam"} <= set(rerun(root, until="masks", **settings, saliency__values="logit").made)
+    assert {"saliency/maps", "refined/recam+edam"} <= set(
+        rerun(root, until="masks", **settings, saliency__values="logit").made
+    )
     # Without a training that waits for them, maps are made where they are used.
     assert rerun(tmp_path / "short", until="seeds", **settings).made[0] == "classify"
 
@@ -243,7 +264,10 @@ def refused(tmp_path, tiny_settings, kind=RecipeError, **settings):
 
 def test_without_source_and_with_one_that_nothing_uses(tmp_path, tiny_settings, maps):
     told = refused(tmp_path, tiny_settings, refine=["edam", "edam"], **EPS)
-    assert "the refiner 'edam' and classify.saliency_loss = 'eps' need saliency maps. Set saliency.source to a folder of maps" in told
+    assert (
+        "the refiner 'edam' and classify.saliency_loss = 'eps' need saliency maps. Set saliency.source to a folder of"
+        " maps" in told
+    )
     assert "the chain edam → edam has 'edam' twice" in told  # all at once
     assert "classify.saliency_loss = 'eps' needs saliency maps" in refused(tmp_path, tiny_settings, **EPS)
     given = load_recipe({}, {"classify.saliency_loss": "eps", "seeds.source": "maps", "saliency.source": str(maps)})
@@ -271,7 +295,10 @@ def test_maps_that_do_not_fit_are_all_told(tmp_path, tiny_settings, maps, scenes
     told = refused(tmp_path, tiny_settings, DataError, saliency__source=str(bad), **EPS)
     assert "3 problems:" in told
     assert f"[saliency-size] {small}: the map is 30×20 pixels, its image 64×64. Make it at the image's size." in told
-    assert f"[unreadable-saliency] {colour}: has the colour mode RGB, not grey. Save it as a grey PNG of 8 or 16 bits." in told
+    assert (
+        f"[unreadable-saliency] {colour}: has the colour mode RGB, not grey. Save it as a grey PNG of 8 or 16 bits."
+        in told
+    )
     assert re.search(rf"\[unreadable-saliency\] {re.escape(str(cut))}: is truncated or damaged", told)
 
 

@@ -67,7 +67,9 @@ def plausible_maps(sample, generator, noise=0.3):
     planes = torch.stack([(mask == mask_value(label)).float() for label in sample.labels])
     coarse = F.adaptive_avg_pool2d(planes[None], (mask.shape[0] // 16, mask.shape[1] // 16))
     coarse = coarse + noise * torch.rand(coarse.shape, generator=generator)
-    return normalise(F.interpolate(coarse, strided_size(tuple(mask.shape)), mode="bilinear", align_corners=False)[0]).numpy()
+    return normalise(
+        F.interpolate(coarse, strided_size(tuple(mask.shape)), mode="bilinear", align_corners=False)[0]
+    ).numpy()
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -1,4 +1,5 @@
-"""The segmentation stage: from the run's own classifier, with every setting of its training, killed and resumed, validated."""
+"""The segmentation stage: from the run's own classifier, with every setting of its training, killed and resumed,
+validated."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +23,10 @@ def test_the_encoder_is_the_classifiers_and_stays(copy_of_tiny_run, rerun):
     for name in kept:
         own = "backbone.net." + name.split(".encoder.model.")[1]
         assert network[name].equal(classifier[own]), name
-    assert read_json(copy_of_tiny_run / "segment" / "pseudo" / "stage.json")["inputs"]["settings"]["classifier"] is not None
+    assert (
+        read_json(copy_of_tiny_run / "segment" / "pseudo" / "stage.json")["inputs"]["settings"]["classifier"]
+        is not None
+    )
 
 
 PAPER = {
@@ -47,7 +51,11 @@ PAPER = {
 def test_killed_while_it_trains_it_ends_with_the_same_weights(copy_of_tiny_run, rerun, tiny_settings, tmp_path):
     cut = Path(shutil.copytree(copy_of_tiny_run, tmp_path / "cut"))
     assert rerun(copy_of_tiny_run, "segment", **PAPER).made == ("segment/pseudo", "predictions/pseudo")
-    settings = tiny_settings | {name.replace("__", "."): value for name, value in PAPER.items()} | {"compute.save_minutes": 1e-6}
+    settings = (
+        tiny_settings
+        | {name.replace("__", "."): value for name, value in PAPER.items()}
+        | {"compute.save_minutes": 1e-6}
+    )
     # The tiny run's own checkpoint lies in the same place until it is set aside.
     kill_when(
         start_run(cut, settings, "segment"),
@@ -83,7 +91,9 @@ def test_the_best_weights_are_those_that_scored_best(copy_of_tiny_run, rerun):
 
 def test_validation_without_truth_is_refused_at_the_start(copy_of_tiny_run, rerun):
     with pytest.raises(RecipeError, match=r"segment\.validate_epochs needs true masks of a held-out split"):
-        rerun(copy_of_tiny_run, segment__validate_epochs=1, data__options={"seed": 6, "size": 64, "train": 12, "val": 0})
+        rerun(
+            copy_of_tiny_run, segment__validate_epochs=1, data__options={"seed": 6, "size": 64, "train": 12, "val": 0}
+        )
 
 
 def test_each_setting_of_the_training_changes_the_weights(copy_of_tiny_run, rerun):

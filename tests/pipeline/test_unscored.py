@@ -31,7 +31,9 @@ def photos(tmp_path):
 
 def test_masks_of_0_and_255_stop_a_run(photos, tmp_path):
     with pytest.raises(DataError, match=r"2 masks hold only 0 and 255|4 masks hold only 0 and 255; 255 is ignore"):
-        recam.run(f"folder:{photos}", recipe="tiny", output=tmp_path / "run", settings=SETTINGS | {"data.on_problems": "stop"})
+        recam.run(
+            f"folder:{photos}", recipe="tiny", output=tmp_path / "run", settings=SETTINGS | {"data.on_problems": "stop"}
+        )
 
 
 def test_what_cannot_be_scored_is_not(photos, tmp_path, capfd):

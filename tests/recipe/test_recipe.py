@@ -32,7 +32,16 @@ def test_file_text_and_keywords_make_the_same_recipe(tmp_path):
 
 def test_all_mistakes_at_once_with_near_matches():
     with pytest.raises(RecipeError) as caught:
-        load_recipe("tiny", ["classify.epoch=3", "classfy.lr=1", "seeds.weighting=product", "classify.batch=0", "backbone.output_stride=4"])
+        load_recipe(
+            "tiny",
+            [
+                "classify.epoch=3",
+                "classfy.lr=1",
+                "seeds.weighting=product",
+                "classify.batch=0",
+                "backbone.output_stride=4",
+            ],
+        )
     told = str(caught.value)
     assert "classify.epoch: there is no such setting. Did you mean 'epochs'?" in told
     assert "classfy: there is no such setting. Did you mean 'classify'?" in told
@@ -96,7 +105,13 @@ def test_a_setting_without_value_is_refused():
 
 def test_lists_numbers_and_switches_of_a_setting():
     recipe = load_recipe(
-        {}, ["data.classes=['cow', 'dining table']", "reactivate.enabled=false", "classify.lr=1e-3", "backbone.freeze_until=4"]
+        {},
+        [
+            "data.classes=['cow', 'dining table']",
+            "reactivate.enabled=false",
+            "classify.lr=1e-3",
+            "backbone.freeze_until=4",
+        ],
     )
     assert recipe.data.classes == ("cow", "dining table")
     assert (recipe.reactivate.enabled, recipe.classify.lr, recipe.backbone.freeze_until) == (False, 1e-3, 4)
@@ -124,7 +139,9 @@ def test_a_recipe_may_start_from_several(tmp_path):
 
 def test_options_of_a_data_set_are_replaced_as_a_whole(tmp_path):
     (tmp_path / "base.toml").write_text('[data]\nlocation = "scenes:"\noptions = {size = 64}\n')
-    (tmp_path / "mine.toml").write_text('extends = "base.toml"\n[data]\nlocation = "coco:x"\noptions = {protocol = "recam"}\n')
+    (tmp_path / "mine.toml").write_text(
+        'extends = "base.toml"\n[data]\nlocation = "coco:x"\noptions = {protocol = "recam"}\n'
+    )
     assert load_recipe(tmp_path / "mine.toml").data.options == {"protocol": "recam"}
 
 

@@ -1,4 +1,5 @@
-"""The report end to end: of finished, half-done, unscored and several runs; what it holds, and that it needs nothing else."""
+"""The report end to end: of finished, half-done, unscored and several runs; what it holds, and that it needs nothing
+else."""
 
 import csv
 import json
@@ -66,7 +67,9 @@ def test_a_finished_run_gives_one_file_that_needs_nothing_else(tiny_run, report)
     assert not re.search(r"#[0-9a-f]{6}", drawn), "a colour escapes dark mode"
     score = read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["miou"]
     assert f"{100 * score:.1f}" in text
-    assert str(report).startswith(f"{100 * score:.1f} % mIoU of the pseudo masks on 12 images, made from ReCAM w′ at threshold")
+    assert str(report).startswith(
+        f"{100 * score:.1f} % mIoU of the pseudo masks on 12 images, made from ReCAM w′ at threshold"
+    )
 
 
 def test_every_figure_comes_as_svg_png_and_csv_with_its_numbers(tiny_run, report):
@@ -78,11 +81,16 @@ def test_every_figure_comes_as_svg_png_and_csv_with_its_numbers(tiny_run, report
     assert [float(row["mIoU"]) for row in rows if row["maps"] == "ReCAM w′"] == pytest.approx(judged["curve"])
     assert [float(row["threshold"]) for row in rows if "oracle" in row["used as"]][1] == judged["oracle"]["threshold"]
     ious = read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["iou"]
-    told = {row["class"]: row["Pseudo masks"] for row in csv.DictReader((report.figures / "classes.csv").open(encoding="utf-8"))}
+    told = {
+        row["class"]: row["Pseudo masks"]
+        for row in csv.DictReader((report.figures / "classes.csv").open(encoding="utf-8"))
+    }
     assert {name: float(value) if value else None for name, value in told.items()} == pytest.approx(ious)
     for row in csv.reader((report.figures / "errors.csv").open(encoding="utf-8")):
         if row[0] == "Pseudo masks":
-            assert sum(map(int, row[1:])) == read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["pixels"]
+            assert (
+                sum(map(int, row[1:])) == read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["pixels"]
+            )
 
 
 def test_figures_of_an_earlier_report_do_not_stay(copy_of_tiny_run, stop_after):
@@ -96,7 +104,9 @@ def test_a_run_stopped_after_its_classifier(copy_of_tiny_run, stop_after):
     report = write_report(stop_after(copy_of_tiny_run, "classify"))
     text = report.path.read_text(encoding="utf-8")
     loss = read_json(copy_of_tiny_run / "classify/stage.json")["results"]["history"][0]["loss"]
-    assert str(report).startswith(f"{loss:.3f} is the loss of the classifier after 1 epoch; class maps are still to be made.")
+    assert str(report).startswith(
+        f"{loss:.3f} is the loss of the classifier after 1 epoch; class maps are still to be made."
+    )
     assert "The run is not at its end" in str(report)
     assert "There are no pictures here" in text
     assert not Elements(text).open
@@ -128,7 +138,9 @@ def test_a_run_that_has_only_begun(copy_of_tiny_run, stop_after):
 
 def test_a_run_without_truth(copy_of_tiny_run):
     record = json.loads((copy_of_tiny_run / "run.json").read_text())
-    record["stages"] = {name: key for name, key in record["stages"].items() if not name.startswith(("scores", "predictions"))}
+    record["stages"] = {
+        name: key for name, key in record["stages"].items() if not name.startswith(("scores", "predictions"))
+    }
     (copy_of_tiny_run / "run.json").write_text(json.dumps(record))
     report = write_report(copy_of_tiny_run)
     assert re.match(r"12 pseudo masks, made from ReCAM w′ at threshold 0\.\d\d\. There are no true masks", str(report))
@@ -175,7 +187,9 @@ def test_two_runs_side_by_side_with_their_differences(tiny_run, copy_of_tiny_run
     renamed = copy_of_tiny_run.rename(copy_of_tiny_run.with_name("other"))
     report = write_report([renamed, tiny_run])
     assert report.path == renamed / "comparison" / "report.html"
-    assert str(report).startswith(f"{100 * before + 12.3:.1f} % mIoU of the pseudo masks of other: 12.3 points above run.")
+    assert str(report).startswith(
+        f"{100 * before + 12.3:.1f} % mIoU of the pseudo masks of other: 12.3 points above run."
+    )
     text = report.path.read_text(encoding="utf-8")
     assert not Elements(text).open
     assert '<small class="worse">−12.3</small>' in text
@@ -200,7 +214,10 @@ def test_the_settings_to_copy_are_the_settings(tiny_run, report, tmp_path):
     recipe = read_json(tiny_run / "run.json")["recipe"] | {"about": 'with "quotes", ⊗ and \\'}
     (tmp_path / "recipe.toml").write_text(recipe_text(recipe), encoding="utf-8")
     assert load_recipe(tmp_path / "recipe.toml").model_dump(mode="json") == recipe
-    assert load_recipe(report.path.with_name("recipe.toml")).model_dump(mode="json") == read_json(tiny_run / "run.json")["recipe"]
+    assert (
+        load_recipe(report.path.with_name("recipe.toml")).model_dump(mode="json")
+        == read_json(tiny_run / "run.json")["recipe"]
+    )
 
 
 def test_a_run_ends_with_its_report_and_does_it_once(copy_of_tiny_run, rerun):

@@ -75,9 +75,14 @@ def test_layers_are_what_the_run_stores(client, session):
     assert packed.class_indices.tolist() == seed.class_indices.tolist()
     for layer, folder in (("masks", "masks"), ("model", "predictions/pseudo")):
         number = 2 if layer == "masks" else 13
-        found = {each.number: each for each in read_packed(client.get(f"api/layers?layer={layer}&images=0,{number}&side=0").content)}
+        found = {
+            each.number: each
+            for each in read_packed(client.get(f"api/layers?layer={layer}&images=0,{number}&side=0").content)
+        }
         mask = found[number]
-        assert np.array_equal(mask.planes[0], read_mask(session.view.root / folder / f"{session.view.items[number].id}.png"))
+        assert np.array_equal(
+            mask.planes[0], read_mask(session.view.root / folder / f"{session.view.items[number].id}.png")
+        )
     (truth,) = read_packed(client.get("api/layers?layer=truth&images=2&side=0").content)
     assert np.array_equal(truth.planes[0], session.view.items[2].sample.mask.read())
     assert list(read_packed(client.get("api/layers?layer=masks&images=13").content)) == []  # held out: no pseudo mask
@@ -129,7 +134,9 @@ def test_decisions_are_told_to_other_tabs_and_undone(client, decide, session):
 
 
 def test_a_threshold_is_judged_with_the_mask(decide):
-    state = decide(verdict="accepted", layer="seeds/cam/w", threshold=0.4, class_thresholds={"cow": 0.2}).json()["states"]["0"]
+    state = decide(verdict="accepted", layer="seeds/cam/w", threshold=0.4, class_thresholds={"cow": 0.2}).json()[
+        "states"
+    ]["0"]
     assert (state["source"]["threshold"], state["source"]["class_thresholds"]) == (0.4, {"cow": 0.2})
 
 
@@ -141,7 +148,11 @@ def test_a_threshold_is_judged_with_the_mask(decide):
         ({"verdict": "accepted", "layer": "masks", "images": [13]}, 422, "has no mask to accept"),
         ({"verdict": "accepted", "layer": "corrected"}, 422, "corrected mask"),
         ({"verdict": "accepted", "layer": "../masks"}, 404, "no layer"),
-        ({"verdict": "accepted", "layer": "seeds/cam/w", "class_thresholds": {"unicorn": 0.2}}, 422, "unknown class 'unicorn'"),
+        (
+            {"verdict": "accepted", "layer": "seeds/cam/w", "class_thresholds": {"unicorn": 0.2}},
+            422,
+            "unknown class 'unicorn'",
+        ),
         ({"verdict": "accepted", "layer": "seeds/cam/w", "threshold": 1.5}, 422, ""),
         ({"verdict": "rejected", "images": [16]}, 404, "there is no image 16"),
         ({"verdict": "perhaps"}, 422, ""),
@@ -163,7 +174,9 @@ def test_labels_are_corrected(client, decide, session):
     item = session.view.items[0]
     names = [session.view.classes[index] for index in item.labels]
     other = next(name for name in session.view.classes if name not in names)
-    assert decide(labels=[*names[1:], other]).json()["states"]["0"]["labels"] == sorted([*names[1:], other], key=session.view.classes.index)
+    assert decide(labels=[*names[1:], other]).json()["states"]["0"]["labels"] == sorted(
+        [*names[1:], other], key=session.view.classes.index
+    )
     (mask,) = read_packed(client.get("api/layers?layer=masks&images=0&side=0").content)
     stored = read_mask(session.view.root / "masks" / f"{item.id}.png")
     removed = stored == item.labels[0] + 1
@@ -182,7 +195,12 @@ def test_a_corrected_mask_is_kept_and_can_be_undone(client, session):
     client.post("api/undo", json={"tab": "one"})
     (before,) = read_packed(client.get("api/layers?layer=corrected&images=4&side=0").content)
     assert np.array_equal(before.planes[0], mask)
-    assert client.post("api/decisions", json={"tab": "one", "images": [4], "verdict": "accepted", "layer": "corrected"}).status_code == 200
+    assert (
+        client.post(
+            "api/decisions", json={"tab": "one", "images": [4], "verdict": "accepted", "layer": "corrected"}
+        ).status_code
+        == 200
+    )
     assert sorted(path.name for path in session.view.root.iterdir() if path.name == "review") == ["review"]
 
 
@@ -215,7 +233,9 @@ def test_counts_give_the_miou_of_any_threshold(client, session):
     for item in session.view.items[:12]:
         own = {index: level / 100 for index, level in enumerate(levels.tolist())}
         matrix.update(mask_of_maps(session.view.read_maps(layer, item), item.labels, own, 0.0), item.sample.mask.read())
-    above = np.stack([counts[:, winner, level:].sum(-1) for winner, level in enumerate(levels)], 1)  # exceeded ≥ level: t = level / 100
+    above = np.stack(
+        [counts[:, winner, level:].sum(-1) for winner, level in enumerate(levels)], 1
+    )  # exceeded ≥ level: t = level / 100
     assert np.array_equal(above, matrix.matrix[:, 1:])
 
 
@@ -240,7 +260,10 @@ def test_thresholds_go_into_a_recipe_that_runs(client, session):
 def test_recipes_that_cannot_be(client):
     assert client.post("api/recipe", json={"layer": "masks", "threshold": 0.3}).status_code == 400
     assert (
-        "unknown class" in client.post("api/recipe", json={"layer": "seeds/cam/w", "threshold": 0.3, "class_thresholds": {"x": 0.1}}).text
+        "unknown class"
+        in client.post(
+            "api/recipe", json={"layer": "seeds/cam/w", "threshold": 0.3, "class_thresholds": {"x": 0.1}}
+        ).text
     )
     told = client.post("api/recipe", json={"layer": "seeds/cam/w", "threshold": 0.3}).json()
     assert told["settings"]["reactivate.enabled"] is False

@@ -32,14 +32,18 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FLAGS += ["--disable-component-update", "--disable-sync"]
 MANY = 10_000
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"{BROWSER} (looked for {', '.join(NAMES)}, or RECAM_CHROMIUM=PATH)")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason=f"{BROWSER} (looked for {', '.join(NAMES)}, or RECAM_CHROMIUM=PATH)"
+)
 # Loading takes longer where other tests run beside.
 PATIENCE = 90_000
 
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra dev brings it")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed; the extra dev brings it"
+    )
     with playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -51,7 +55,9 @@ def serving(run):
     """The server as a user starts it; ends killed, never asked."""
     words = [sys.executable, "-m", "recam", "review", str(run), "--port", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         try:
             yield server.stdout.readline().strip()
         finally:
@@ -101,7 +107,8 @@ def painted(page):
 
 def slide(page, value):
     page.evaluate(
-        "(value) => { const thumb = document.getElementById('threshold'); thumb.value = value; thumb.dispatchEvent(new Event('input')); }",
+        "(value) => { const thumb = document.getElementById('threshold'); thumb.value = value; thumb.dispatchEvent(new"
+        " Event('input')); }",
         value,
     )
     page.wait_for_timeout(150)
@@ -109,7 +116,8 @@ def slide(page, value):
 
 @pytest.mark.slow
 def test_an_evening_in_short(browser, run, tmp_path):
-    """The grid loads, the slider changes pixels without a request, decisions survive a killed server, the export is a data set."""
+    """The grid loads, the slider changes pixels without a request, decisions survive a killed server, the export is a
+    data set."""
     with serving(run) as address, page_of(browser, address) as page:
         wait_for_pixels(page)
         assert page.locator(".cell:not([hidden])").count() >= 12
@@ -237,7 +245,10 @@ def test_the_second_start_takes_the_index(large_run, monkeypatch):
 
 
 def test_a_phone(browser, run):
-    with serving_here(run) as address, page_of(browser, address, 390, 844, has_touch=True, is_mobile=True, color_scheme="dark") as page:
+    with (
+        serving_here(run) as address,
+        page_of(browser, address, 390, 844, has_touch=True, is_mobile=True, color_scheme="dark") as page,
+    ):
         wait_for_pixels(page)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert len({round(cell.bounding_box()["x"]) for cell in page.locator(".cell:not([hidden])").all()}) == 2
@@ -252,7 +263,9 @@ def test_a_phone(browser, run):
 
 
 def test_a_photo_is_tried_and_the_endpoints_are_told(browser, run, tmp_path):
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(tmp_path / "photo.jpg")
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(
+        tmp_path / "photo.jpg"
+    )
     with serving_here(run) as address, page_of(browser, address) as page:
         page.click("#try-open")
         page.set_input_files("#file", tmp_path / "photo.jpg")
@@ -260,4 +273,7 @@ def test_a_photo_is_tried_and_the_endpoints_are_told(browser, run, tmp_path):
         assert page.locator("#try-found .score").count() == 8
         page.goto(f"{address}api.html")
         page.wait_for_selector("pre:has-text('POST /api/decisions')")
-        assert json.loads(page.evaluate("fetch('openapi.json').then((answer) => answer.text())"))["info"]["title"] == "recam review"
+        assert (
+            json.loads(page.evaluate("fetch('openapi.json').then((answer) => answer.text())"))["info"]["title"]
+            == "recam review"
+        )

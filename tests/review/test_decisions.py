@@ -62,11 +62,19 @@ def test_a_torn_last_line_is_cut_off_and_damage_in_the_middle_is_left_out(tmp_pa
     assert lines[0] + b"\n" == whole
     assert json.loads(lines[1])["ids"] == ["b"]
     log.path.write_bytes(
-        whole + b"no json\n" + b'{"n": 3, "time": 1.0, "tab": "x", "ids": ["c"], "set": {"verdict": "perhaps"}}\n' + lines[1] + b"\n"
+        whole
+        + b"no json\n"
+        + b'{"n": 3, "time": 1.0, "tab": "x", "ids": ["c"], "set": {"verdict": "perhaps"}}\n'
+        + lines[1]
+        + b"\n"
     )
     mended = Decisions(tmp_path)
     assert (mended.damaged, mended.latest) == (2, 4)
-    assert (mended.state("a").verdict, mended.state("b").verdict, mended.state("c").verdict) == ("accepted", "rejected", "open")
+    assert (mended.state("a").verdict, mended.state("b").verdict, mended.state("c").verdict) == (
+        "accepted",
+        "rejected",
+        "open",
+    )
 
 
 @pytest.mark.parametrize(

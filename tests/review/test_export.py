@@ -22,7 +22,10 @@ def test_the_command_from_decisions_to_a_data_set(session, tmp_path, monkeypatch
     painted = np.zeros((64, 64), np.uint8)
     painted[20:40, 20:50] = view.items[1].labels[0] + 1
     log.add(
-        "t", [item.id for item in view.items[:6]], verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump()
+        "t",
+        [item.id for item in view.items[:6]],
+        verdict="accepted",
+        source=session.source(view.layers["masks"], None, {}).model_dump(),
     )
     log.add("t", [view.items[0].id], labels=[view.classes[index] for index in view.items[0].labels[1:]])
     name = save_corrected(view, view.items[1], painted)
@@ -55,9 +58,13 @@ def test_the_command_from_decisions_to_a_data_set(session, tmp_path, monkeypatch
         third.id: mask_of_maps(view.read_maps(view.main_maps, third), third.labels, own, 0.6),
     }
     for sample_id, mask in expected.items():
-        assert np.array_equal(in_names(samples[sample_id].mask.read(), catalog.classes.names), in_names(mask, view.classes)), sample_id
+        assert np.array_equal(
+            in_names(samples[sample_id].mask.read(), catalog.classes.names), in_names(mask, view.classes)
+        ), sample_id
         item = view.items[view.number[sample_id]]
-        assert [catalog.classes.names[index] for index in samples[sample_id].labels] == [view.classes[index] for index in item.labels]
+        assert [catalog.classes.names[index] for index in samples[sample_id].labels] == [
+            view.classes[index] for index in item.labels
+        ]
         assert np.array_equal(samples[sample_id].image.read(), item.sample.image.read())
     assert len(samples[view.items[0].id].labels) == len(view.items[0].labels) - 1
 
@@ -136,7 +143,8 @@ def saved(view, log, number, mask):
 
 
 def test_a_label_removed_after_painting_takes_its_pixels_along(session, tmp_path):
-    """255, as in a finished mask, and the report counts it; what is painted after the removal stays, and is reported, too."""
+    """255, as in a finished mask, and the report counts it; what is painted after the removal stays, and is reported,
+    too."""
     view, log = session.view, session.decisions
     other = view.items[1]  # keeps all classes of the run in the export
     source = session.source(view.layers["masks"], None, {}).model_dump()
@@ -148,7 +156,9 @@ def test_a_label_removed_after_painting_takes_its_pixels_along(session, tmp_path
     saved(view, log, 0, painted)
     report, mask = exported_mask(view, log, tmp_path / "before", 0)
     assert np.array_equal(mask, painted)
-    assert report.notes == (f"masks show classes that are no label of their image, kept as accepted: {view.classes[foreign]} in 1",)
+    assert report.notes == (
+        f"masks show classes that are no label of their image, kept as accepted: {view.classes[foreign]} in 1",
+    )
 
     relabelled(view, log, 0, removed=name)
     expected = painted.copy()
@@ -195,12 +205,16 @@ def test_removed_labels_of_finished_masks_are_reported(session, tmp_path):
     relabelled(view, log, number, removed=view.classes[shown])
     report, mask = exported_mask(view, log, tmp_path / "out", number)
     assert np.array_equal(mask, np.where(stored == shown + 1, 255, stored))
-    assert report.notes == (f"pixels of removed labels became 255 (ignore), masks by class: {view.classes[shown]} in 1",)
+    assert report.notes == (
+        f"pixels of removed labels became 255 (ignore), masks by class: {view.classes[shown]} in 1",
+    )
 
 
 def test_damaged_lines_of_the_log_are_reported(session, tmp_path):
     view = session.view
-    session.decisions.add("t", [view.items[0].id], verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump())
+    session.decisions.add(
+        "t", [view.items[0].id], verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump()
+    )
     with session.decisions.path.open("a") as file:
         file.write("[]\nnull\n")
     report = export_decisions(view, Decisions(view.review), tmp_path / "out")
@@ -213,12 +227,18 @@ def renamed(view, names):
     return view
 
 
-@pytest.mark.parametrize("first", ["=cmd|'/c calc'!A1", "cow; black", "one, two", '"quoted"', "<img src=x>", "@home", "-1"])
+@pytest.mark.parametrize(
+    "first", ["=cmd|'/c calc'!A1", "cow; black", "one, two", '"quoted"', "<img src=x>", "@home", "-1"]
+)
 def test_class_names_read_back_letter_by_letter(session, tmp_path, first):
     view, log = renamed(session.view, [first]), session.decisions
     ids = [item.id for item in view.items[:3]]
     log.add(
-        "t", ids, verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump(), labels=[first, view.classes[1]]
+        "t",
+        ids,
+        verdict="accepted",
+        source=session.source(view.layers["masks"], None, {}).model_dump(),
+        labels=[first, view.classes[1]],
     )
     report = export_decisions(view, log, tmp_path / "out")
     catalog = recam.open_catalog(f"folder:{tmp_path / 'out'}")

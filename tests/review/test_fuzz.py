@@ -9,13 +9,66 @@ import pytest
 from recam.review.judged import jpeg
 
 SEED, CASES = 7, 400
-WORDS = ["", "masks", "seeds/cam/w", "model", "truth", "corrected", "../..", "/etc/passwd", "cow", "one", "NaN", "accepted", "open", "copy"]
-WORDS += ["\x00", "ä", "💥", "\ud800", "a" * 5000, "__proto__", "<img src=x onerror=alert(1)>", "=cmd|'/c calc'!A1", "0,1", "%2e%2e"]
+WORDS = [
+    "",
+    "masks",
+    "seeds/cam/w",
+    "model",
+    "truth",
+    "corrected",
+    "../..",
+    "/etc/passwd",
+    "cow",
+    "one",
+    "NaN",
+    "accepted",
+    "open",
+    "copy",
+]
+WORDS += [
+    "\x00",
+    "ä",
+    "💥",
+    "\ud800",
+    "a" * 5000,
+    "__proto__",
+    "<img src=x onerror=alert(1)>",
+    "=cmd|'/c calc'!A1",
+    "0,1",
+    "%2e%2e",
+]
 NUMBERS = [0, 1, -1, 15, 16, 0.5, 1.5, -0.0, 1e308, 10**30, float("nan"), float("inf"), True, None]
-FIELDS = ["tab", "images", "verdict", "layer", "threshold", "class_thresholds", "labels", "name", "photos", "everything", "n", "set", "ids"]
+FIELDS = [
+    "tab",
+    "images",
+    "verdict",
+    "layer",
+    "threshold",
+    "class_thresholds",
+    "labels",
+    "name",
+    "photos",
+    "everything",
+    "n",
+    "set",
+    "ids",
+]
 GETS = ["run", "images", "thumbnails", "layers", "photos/{}", "counts", "changes", "", "../app.py"]
 POSTS = ["decisions", "masks/{}", "undo", "recipe", "export", "try"]
-RAW = [b"", b"[]", b"null", b"{", b'"', b"\xff\xfe", b"[" * 30_000, b'{"a":' * 30_000, b"1" * 6000, b"\x00", b'{"tab": "\\ud800"}', b"NaN"]
+RAW = [
+    b"",
+    b"[]",
+    b"null",
+    b"{",
+    b'"',
+    b"\xff\xfe",
+    b"[" * 30_000,
+    b'{"a":' * 30_000,
+    b"1" * 6000,
+    b"\x00",
+    b'{"tab": "\\ud800"}',
+    b"NaN",
+]
 
 
 def value(rng, depth=0):
@@ -47,13 +100,19 @@ def spoiled_photo(rng, photo):
 
 def ask(client, rng, photo):
     number = rng.choice([*range(4), 16, -1, 10**25, "x", "0x1", "%00", "1.5", ""])
-    given = {name: rng.choice([*WORDS, *NUMBERS]) for name in ("images", "layer", "side", "since", "tab") if rng.random() < 0.7}
+    given = {
+        name: rng.choice([*WORDS, *NUMBERS])
+        for name in ("images", "layer", "side", "since", "tab")
+        if rng.random() < 0.7
+    }
     params = {name: str(found).encode("utf-8", "surrogatepass") for name, found in given.items()}
     if rng.random() < 0.4:
         return client.get(f"api/{rng.choice(GETS).format(number)}", params=params)
     path = rng.choice(POSTS)
     content = spoiled_photo(rng, photo) if path == "try" else body(rng)
-    kind = rng.choice(["application/json", "application/octet-stream", "text/plain", "multipart/form-data; boundary=x", "nonsense"])
+    kind = rng.choice(
+        ["application/json", "application/octet-stream", "text/plain", "multipart/form-data; boundary=x", "nonsense"]
+    )
     return client.post(f"api/{path.format(number)}", params=params, content=content, headers={"content-type": kind})
 
 
@@ -66,7 +125,9 @@ def test_no_request_makes_the_server_fail(client, session, part):
     for case in range(CASES // 4):
         answer = ask(client, rng, photo)
         seen.add(answer.status_code)
-        assert answer.status_code < 500, f"part {part}, case {case}: {answer.request.method} {answer.request.url} {answer.text[:300]}"
+        assert answer.status_code < 500, (
+            f"part {part}, case {case}: {answer.request.method} {answer.request.url} {answer.text[:300]}"
+        )
         if answer.status_code >= 400:
             assert answer.json()["detail"]
     assert {200, 404, 422} <= seen

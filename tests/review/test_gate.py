@@ -1,4 +1,5 @@
-"""What is refused before an endpoint is reached: tokens, hosts, other sites, bodies that are too large, and values that are none."""
+"""What is refused before an endpoint is reached: tokens, hosts, other sites, bodies that are too large, and values that
+are none."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -7,7 +8,16 @@ from recam.review import gate
 from recam.review.session import Session
 
 TOKEN = "a-token-of-the-tests"
-PATHS = ["", "main.js", "openapi.json", "api/run", "api/images", "api/thumbnails?images=0", "api/photos/0", "api/changes"]
+PATHS = [
+    "",
+    "main.js",
+    "openapi.json",
+    "api/run",
+    "api/images",
+    "api/thumbnails?images=0",
+    "api/photos/0",
+    "api/changes",
+]
 REFUSED = [
     {"origin": "http://127.0.0.1:3000"},
     {"origin": "https://example.org"},
@@ -34,7 +44,8 @@ def test_another_host_is_refused(only_reading):
 
 
 @pytest.mark.parametrize(
-    "path", ["../../../etc/passwd", "%2e%2e/app.py", "..%2f..%2fapp.py", "../app.py", "api/photos/..%2f..%2frun.json", "x.js"]
+    "path",
+    ["../../../etc/passwd", "%2e%2e/app.py", "..%2f..%2fapp.py", "../app.py", "api/photos/..%2f..%2frun.json", "x.js"],
 )
 def test_no_path_leads_outside(reader, path):
     answer = reader.get(path)
@@ -49,7 +60,10 @@ def test_requests_that_are_too_large(client, monkeypatch):
     assert client.post("api/try", content=(b"x" * 1000 for _ in range(20))).status_code == 413  # names no length
     assert client.post("api/try", content=b"x" * 10_000).status_code == 422
     for path in ("decisions", "undo", "recipe", "model", "export"):
-        assert client.post(f"api/{path}", content=b" " * 1_001, headers={"content-type": "application/json"}).status_code == 413
+        assert (
+            client.post(f"api/{path}", content=b" " * 1_001, headers={"content-type": "application/json"}).status_code
+            == 413
+        )
     streamed = (b'{"tab":' + b" " * 1000 for _ in range(2))
     assert client.post("api/undo", content=streamed, headers={"content-type": "application/json"}).status_code == 413
     assert client.post("api/undo", headers={"content-length": "9" * 5000}).status_code == 413
@@ -73,12 +87,19 @@ def test_a_mask_is_bounded_by_the_size_of_its_image(client):
 @pytest.mark.parametrize("headers", REFUSED, ids=str)
 def test_other_sites_may_not_decide(client, session, headers):
     for path in ("decisions", "masks/0?tab=one", "undo", "recipe", "model", "export", "try"):
-        assert client.post(f"api/{path}", headers=headers, json={"tab": "one", "images": [0], "verdict": "rejected"}).status_code == 403
+        assert (
+            client.post(
+                f"api/{path}", headers=headers, json={"tab": "one", "images": [0], "verdict": "rejected"}
+            ).status_code
+            == 403
+        )
     assert client.get("api/changes", headers=headers).json()["latest"] == 0
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"origin": "http://127.0.0.1", "sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}], ids=str
+    "headers",
+    [{}, {"origin": "http://127.0.0.1", "sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}],
+    ids=str,
 )
 def test_the_page_itself_and_programs_may_decide(client, headers):
     answer = client.post("api/decisions", headers=headers, json={"tab": "one", "images": [0], "verdict": "rejected"})
@@ -86,7 +107,9 @@ def test_the_page_itself_and_programs_may_decide(client, headers):
 
 
 def test_every_answer_carries_the_headers_that_protect(only_reading, reader, monkeypatch):
-    anybody = TestClient(only_reading, base_url="http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False)
+    anybody = TestClient(
+        only_reading, base_url="http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False
+    )
     monkeypatch.setattr(Session, "about", lambda self: 1 / 0)
     answers = [
         (403, anybody.get("/wrong/api/run")),
@@ -126,4 +149,7 @@ def test_layers_at_full_size_are_few_at_once(reader):
     many = ",".join("0" * 17)
     assert reader.get(f"api/layers?layer=masks&images={many}").status_code == 200
     for side in (0, 4096):
-        assert "at most 16 at once at full size" in reader.get(f"api/layers?layer=masks&images={many}&side={side}").json()["detail"]
+        assert (
+            "at most 16 at once at full size"
+            in reader.get(f"api/layers?layer=masks&images={many}&side={side}").json()["detail"]
+        )

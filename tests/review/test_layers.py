@@ -1,4 +1,5 @@
-"""What a run has to show: finished or half done, with photos and truth or without, CAM only; measures by hand; the index kept."""
+"""What a run has to show: finished or half done, with photos and truth or without, CAM only; measures by hand; the
+index kept."""
 
 import json
 import shutil
@@ -26,7 +27,8 @@ def test_a_finished_run_shows_everything(run):
     item = view.items[0]
     assert view.size(item) == (64, 64)
     assert np.array_equal(
-        mask_of_maps(view.read_maps(view.main_maps, item), item.labels, {}, made["threshold"]), view.read_mask(view.layers["masks"], item)
+        mask_of_maps(view.read_maps(view.main_maps, item), item.labels, {}, made["threshold"]),
+        view.read_mask(view.layers["masks"], item),
     )
 
 
@@ -56,7 +58,9 @@ def test_without_photos_maps_tell_the_labels(run):
     assert "gone is no folder" in view.no_photos
     assert list(view.layers) == ["seeds/cam/w", "seeds/recam/w_prime", "masks", "model"]
     assert [item.split for item in view.items] == ["train"] * 12 + ["val"] * 4
-    assert view.items[0].labels == tuple(read_seed(run / "seeds" / "recam" / "w_prime" / "train-000000.npz").class_indices.tolist())
+    assert view.items[0].labels == tuple(
+        read_seed(run / "seeds" / "recam" / "w_prime" / "train-000000.npz").class_indices.tolist()
+    )
     with pytest.raises(DataError, match="gone is no folder"):
         RunView(run, "folder:gone")  # named on purpose
 
@@ -65,9 +69,19 @@ def test_refined_maps_are_layers(run):
     for index in range(12):
         seed = read_seed(run / "seeds" / "recam" / "w_prime" / f"train-{index:06d}.npz")
         save_seed(run / "refined" / "recam+irn" / f"train-{index:06d}.npz", seed)
-    write_json(run / "refined" / "recam+irn" / "stage.json", {"stage": "refined/recam+irn", "key": "abc", "state": "done"})
-    scores = {"oracle": {"threshold": 0.7, "miou": 0.5}, "recipe": {"threshold": 0.2, "miou": 0.4}, "thresholds": [0.7], "curve": [0.5]}
-    write_json(run / "scores" / "recam+irn" / "stage.json", {"state": "done", "results": {"seeds": {"recam w_prime + irn": scores}}})
+    write_json(
+        run / "refined" / "recam+irn" / "stage.json", {"stage": "refined/recam+irn", "key": "abc", "state": "done"}
+    )
+    scores = {
+        "oracle": {"threshold": 0.7, "miou": 0.5},
+        "recipe": {"threshold": 0.2, "miou": 0.4},
+        "thresholds": [0.7],
+        "curve": [0.5],
+    }
+    write_json(
+        run / "scores" / "recam+irn" / "stage.json",
+        {"state": "done", "results": {"seeds": {"recam w_prime + irn": scores}}},
+    )
     view = RunView(run)
     layer = view.layers["refined/recam+irn"]
     assert (layer.title, layer.key, view.threshold(layer)) == ("ReCAM + irn", "abc", 0.7)
@@ -89,7 +103,9 @@ def test_what_is_no_run_and_a_run_with_nothing(tmp_path, run):
 def test_disagreement_by_hand():
     one = np.array([[0, 1, 1, 2, 255]], np.uint8)
     other = np.array([[0, 1, 2, 0, 1]], np.uint8)
-    assert disagreement(one, other) == pytest.approx(1 - 1 / 3)  # one of the three counted pixels that show a class agrees
+    assert disagreement(one, other) == pytest.approx(
+        1 - 1 / 3
+    )  # one of the three counted pixels that show a class agrees
     assert disagreement(one, one) == 0
     assert disagreement(np.zeros((1, 2), np.uint8), np.zeros((1, 2), np.uint8)) == 0
     assert disagreement(one, np.zeros((2, 2), np.uint8)) is None
@@ -103,7 +119,10 @@ def test_measures_of_an_image(session):
     seed = view.read_maps(view.main_maps, item)
     assert row.confidence == pytest.approx((np.abs(seed.maps.max(0) - view.threshold(view.main_maps)) > 0.1).mean())
     cam = view.layers["seeds/cam/w"]
-    planes = [apply_threshold(view.read_maps(layer, item).maps, item.labels, view.threshold(layer)) for layer in (cam, view.main_maps)]
+    planes = [
+        apply_threshold(view.read_maps(layer, item).maps, item.labels, view.threshold(layer))
+        for layer in (cam, view.main_maps)
+    ]
     assert row.cam_recam == pytest.approx(disagreement(*planes))
     assert (row.height, row.width, row.mask_model) == (64, 64, None)
 

@@ -54,7 +54,10 @@ def test_one_photo_is_tried_at_a_time_two_wait_and_others_are_refused(client, se
 
     monkeypatch.setattr(Trial, "_try", slow)
     photo, answers = png(PIL.Image.new("RGB", (8, 8))), []
-    threads = [threading.Thread(target=lambda: answers.append(client.post("api/try", content=photo).status_code)) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(client.post("api/try", content=photo).status_code))
+        for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     assert began.acquire(timeout=60)
@@ -98,7 +101,8 @@ def test_formats_that_are_not_listed_are_not_opened(tmp_path):
 
 
 def head_of_png(width, height, depth=8, colour=2):
-    """A PNG whose head names a size, without any pixel: what decodes it would fail, what reads the head first need not."""
+    """A PNG whose head names a size, without any pixel: what decodes it would fail, what reads the head first need
+    not."""
     fields = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunk = b"IHDR" + fields
     return (
@@ -138,7 +142,8 @@ def cut_png():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"", "no image"), (b"<svg/>", "no image"), (bomb(), "Make it smaller"), (cut_png(), "truncated")]
+    ("content", "told"),
+    [(b"", "no image"), (b"<svg/>", "no image"), (bomb(), "Make it smaller"), (cut_png(), "truncated")],
 )
 def test_uploads_that_are_no_photo(client, session, content, told):
     answer = client.post("api/try", content=content)

@@ -21,7 +21,8 @@ KEYS = ("a" * 16, "b" * 16)
 
 
 def smooth_maps(n, size, seed=0, cell=16, noise=0.0):
-    """Maps as a network gives them: one value each `cell` pixels, upsampled to a quarter of the image, the maximum at 1."""
+    """Maps as a network gives them: one value each `cell` pixels, upsampled to a quarter of the image, the maximum at
+    1."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, n, -(-size[0] // cell), -(-size[1] // cell), generator=generator) ** 2
     maps = F.interpolate(coarse, (-(-size[0] // 4), -(-size[1] // 4)), mode="bilinear", align_corners=False)[0]
@@ -170,7 +171,10 @@ def test_only_finished_stages_are_read(tmp_path):
 def test_one_process_at_a_time(tmp_path):
     run = RunFolder(tmp_path / "run")
     with run.lock():
-        with pytest.raises(StoreError, match=rf"another process \(process {os.getpid()}\) is working in .*run"), RunFolder(run.root).lock():
+        with (
+            pytest.raises(StoreError, match=rf"another process \(process {os.getpid()}\) is working in .*run"),
+            RunFolder(run.root).lock(),
+        ):
             pass
         # A look at the folder is no work in it.
         assert RunFolder(run.root).done_stages() == []
@@ -195,7 +199,10 @@ def test_foreign_folders_and_files_are_refused(tmp_path):
         RunFolder(tmp_path / "photos" / "a.jpg")
     (tmp_path / "empty").mkdir()
     RunFolder(tmp_path / "empty")
-    with pytest.raises(StoreError, match=r"cannot be written .*Name another folder"), RunFolder(Path(os.devnull) / "run").lock():
+    with (
+        pytest.raises(StoreError, match=r"cannot be written .*Name another folder"),
+        RunFolder(Path(os.devnull) / "run").lock(),
+    ):
         pass
 
 
@@ -251,10 +258,14 @@ def test_maps_of_another_type_are_refused_not_read_as_zero(tmp_path, kind):
         read_seed(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("content", ["[]", "null", '"x"', "3", "[" * 100_000, '{"x": NaN}', '{"x": Infinity}', "\ufeff\ufeff{}"])
+@pytest.mark.parametrize(
+    "content", ["[]", "null", '"x"', "3", "[" * 100_000, '{"x": NaN}', '{"x": Infinity}', "\ufeff\ufeff{}"]
+)
 def test_json_that_is_no_record_is_named(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(StoreError, match=r"(?s)a\.json (holds|cannot be read) .*Delete it; the same command makes it again"):
+    with pytest.raises(
+        StoreError, match=r"(?s)a\.json (holds|cannot be read) .*Delete it; the same command makes it again"
+    ):
         read_json(tmp_path / "a.json")
 
 
@@ -268,7 +279,14 @@ def test_json_that_is_no_record_is_named(tmp_path, content):
         ({"results": {"threshold": "0.5"}}, "results.threshold: "),
         ({"results": {"threshold": 1.5}}, "results.threshold: "),
         ({"inputs": {"classes": "cat"}}, "inputs.classes: "),
-        ({"results": {"shown": [{"id": "a", "caption": "", "kind": "", "of": "", "miou": None, "tiles": {"x": "../y"}}]}}, "tiles.x: "),
+        (
+            {
+                "results": {
+                    "shown": [{"id": "a", "caption": "", "kind": "", "of": "", "miou": None, "tiles": {"x": "../y"}}]
+                }
+            },
+            "tiles.x: ",
+        ),
     ],
 )
 def test_a_record_that_no_stage_writes_is_refused(tmp_path, changed, told):
@@ -276,13 +294,17 @@ def test_a_record_that_no_stage_writes_is_refused(tmp_path, changed, told):
     stage = make_stage(run, "masks", KEYS[0], {})
     record = json.loads((stage.path / "stage.json").read_text())
     (stage.path / "stage.json").write_text(json.dumps(record | changed))
-    with pytest.raises(StoreError, match=rf"masks/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again"):
+    with pytest.raises(
+        StoreError, match=rf"masks/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again"
+    ):
         run.stage("masks")
 
 
 def test_what_readers_take_from_a_finished_stage_must_be_there(tmp_path):
     stage = make_stage(RunFolder(tmp_path / "run"), "masks", KEYS[0], {})
-    with pytest.raises(StoreError, match=r"damaged: seconds is missing|peak_memory_mb is missing; results\.images is missing"):
+    with pytest.raises(
+        StoreError, match=r"damaged: seconds is missing|peak_memory_mb is missing; results\.images is missing"
+    ):
         read_record(stage.path / "stage.json", "masks")
 
 

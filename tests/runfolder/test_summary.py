@@ -14,16 +14,26 @@ def at(threshold, miou):
 
 
 RECORDS = {
-    "classify": {"seconds": 120.0, "peak_memory_mb": 900.0, "results": {"images": 300, "history": [{"epoch": 1}, {"epoch": 2}]}},
+    "classify": {
+        "seconds": 120.0,
+        "peak_memory_mb": 900.0,
+        "results": {"images": 300, "history": [{"epoch": 1}, {"epoch": 2}]},
+    },
     "scores/cam": {
         "seconds": 3.0,
         "peak_memory_mb": 500.0,
-        "results": {"images": 30, "seeds": {"cam": {"oracle": at(0.15, 0.4812), "otsu": at(0.3, 0.41), "recipe": at(0.21, 0.45)}}},
+        "results": {
+            "images": 30,
+            "seeds": {"cam": {"oracle": at(0.15, 0.4812), "otsu": at(0.3, 0.41), "recipe": at(0.21, 0.45)}},
+        },
     },
     "scores/recam": {
         "seconds": 3.0,
         "peak_memory_mb": 500.0,
-        "results": {"images": 30, "seeds": {"recam mul": {"oracle": at(0.21, 0.5499), "otsu": None, "recipe": at(0.21, 0.5499)}}},
+        "results": {
+            "images": 30,
+            "seeds": {"recam mul": {"oracle": at(0.21, 0.5499), "otsu": None, "recipe": at(0.21, 0.5499)}},
+        },
     },
     "masks": {
         "seconds": 3.0,
@@ -32,7 +42,11 @@ RECORDS = {
         "results": {"images": 30, "seeds": "recam mul", "threshold": 0.21, "threshold_from": "oracle"},
     },
     "scores/masks": {"seconds": 1.0, "peak_memory_mb": 400.0, "results": {"images": 30, "scores": {"miou": 0.55}}},
-    "predictions/pseudo": {"seconds": 1.0, "peak_memory_mb": 400.0, "results": {"images": 12, "scores": {"miou": 0.6123}}},
+    "predictions/pseudo": {
+        "seconds": 1.0,
+        "peak_memory_mb": 400.0,
+        "results": {"images": 12, "scores": {"miou": 0.6123}},
+    },
 }
 
 

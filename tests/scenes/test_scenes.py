@@ -129,7 +129,9 @@ def test_proportions_of_the_trunk_overlap(name):
     ranges = [getattr(build, name) for build in BUILDS.values()]
     assert all(low < high for low, high in ranges)
     for low, high in ranges:
-        assert sum(other_low < high and low < other_high for other_low, other_high in ranges) >= 4  # itself and three of four
+        assert (
+            sum(other_low < high and low < other_high for other_low, other_high in ranges) >= 4
+        )  # itself and three of four
 
 
 def test_samples_are_named_and_planned_without_drawing(monkeypatch):
@@ -162,7 +164,9 @@ def test_selected_classes_leave_the_others_as_ignore():
     every, some = ScenesCatalog(size=SMALL, train=40), ScenesCatalog(size=SMALL, train=40, classes=names)
     assert some.classes.names == ("cow", "sheep")
     for whole, part in zip(every.samples("train"), some.samples("train"), strict=True):
-        assert part.labels == tuple(new for new, name in enumerate(("cow", "sheep")) if CLASSES.index(name) in whole.labels)
+        assert part.labels == tuple(
+            new for new, name in enumerate(("cow", "sheep")) if CLASSES.index(name) in whole.labels
+        )
         before, after = whole.mask.read(), part.mask.read()
         other = ~np.isin(before, [BACKGROUND, 1, 3])
         assert np.all(after[other] == IGNORE)

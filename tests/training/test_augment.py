@@ -84,7 +84,9 @@ def test_padding_falls_on_all_sides():
     assert {column for _, column in corners} == set(range(5))
 
 
-@pytest.mark.parametrize(("size", "shape"), [((100, 50), (80, 40)), ((50, 100), (40, 80)), ((80, 80), (80, 80)), ((1, 200), (1, 80))])
+@pytest.mark.parametrize(
+    ("size", "shape"), [((100, 50), (80, 40)), ((50, 100), (40, 80)), ((80, 80), (80, 80)), ((1, 200), (1, 80))]
+)
 def test_long_side_by_hand(size, shape):
     tensor, _ = Augment(100, MEAN, STD, long_side=(80, 80))(plain(*size), rng())
     rows, columns = torch.nonzero(tensor[0], as_tuple=True)
@@ -181,7 +183,9 @@ def test_without_jitter_nothing_more_is_drawn():
     image, mask = marked()
     one, other = Augment(32, MEAN, STD, scale=(0.5, 1.5)), Augment(32, MEAN, STD, scale=(0.5, 1.5), jitter=0.5)
     first, second = rng(4), rng(4)
-    assert np.array_equal(one(image, first, mask)[1], other(image, second, mask)[1]), "the same crop, with or without jitter"
+    assert np.array_equal(one(image, first, mask)[1], other(image, second, mask)[1]), (
+        "the same crop, with or without jitter"
+    )
     assert first.random() != second.random()
 
 

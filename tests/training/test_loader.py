@@ -98,7 +98,9 @@ def equal(first, second):
 @pytest.mark.parametrize("masked", [False, True])
 def test_batches_do_not_depend_on_workers(masked):
     samples = make_samples(7)
-    dataset = MaskedImages(samples, read_mask, AUGMENT, seed=1) if masked else LabelledImages(samples, AUGMENT, 3, seed=1)
+    dataset = (
+        MaskedImages(samples, read_mask, AUGMENT, seed=1) if masked else LabelledImages(samples, AUGMENT, 3, seed=1)
+    )
     alone, helped, late = collect(dataset, 0), collect(dataset, 2), collect(dataset, 0, start=4)
     assert len(alone) == len(helped) == 6
     assert all(equal(one, other) for one, other in zip(alone, helped, strict=True))
@@ -205,7 +207,8 @@ def read_all(dataset):
 
 def test_a_worker_that_is_ended_from_outside_is_reported_with_a_way_out():
     with pytest.raises(
-        StoreError, match=r"classify: a process that decodes images was ended from outside.*compute\.workers to fewer, or to 0"
+        StoreError,
+        match=r"classify: a process that decodes images was ended from outside.*compute\.workers to fewer, or to 0",
     ):
         read_all(Damaged(kills=True))
 

@@ -1,4 +1,5 @@
-"""The training loop: interrupted anywhere, the same weights; a loss that is no number stops it; progress and history tell the truth."""
+"""The training loop: interrupted anywhere, the same weights; a loss that is no number stops it; progress and history
+tell the truth."""
 
 from dataclasses import dataclass, replace
 
@@ -56,7 +57,9 @@ def train(path, objective=None, dataset=Points(), schedule=SCHEDULE, validation=
         optimizer.param_groups[0]["lr"] = rate * poly_decay(step, total)
         rates.append((step, total))
 
-    trained = fit("points", objective, dataset, optimizer, set_step, schedule, 5, path, Accelerator(cpu=True), validation)
+    trained = fit(
+        "points", objective, dataset, optimizer, set_step, schedule, 5, path, Accelerator(cpu=True), validation
+    )
     return objective, trained, rates
 
 
@@ -76,7 +79,9 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, interrupte
     assert same_weights(resumed, whole)
     assert rates == [(step, 12) for step in range(sum(interrupted), 12)]
     for one, other in zip(trained.history, expected.history, strict=True):
-        assert {k: v for k, v in one.items() if k != "images_per_second"} == {k: v for k, v in other.items() if k != "images_per_second"}
+        assert {k: v for k, v in one.items() if k != "images_per_second"} == {
+            k: v for k, v in other.items() if k != "images_per_second"
+        }
 
 
 def test_what_a_step_draws_follows_from_seed_step_and_process(tmp_path):
@@ -146,7 +151,8 @@ def gently(path, objective=None, **more):
 
 
 def judged(scores):
-    """A validation that hands out `scores` by the number of steps its weights have seen, and the weights that it was shown."""
+    """A validation that hands out `scores` by the number of steps its weights have seen, and the weights that it was
+    shown."""
     shown = {}
 
     def score(objective):
@@ -199,14 +205,18 @@ def test_it_stops_when_patience_runs_out_and_stays_stopped(tmp_path):
     assert trained.stopped
     assert rates[-1] == (11, 36)
     assert trained.images == 24
-    again, found, rates = gently(tmp_path / "c.safetensors", Objective(stop_after=0), schedule=schedule, validation=validation)
+    again, found, rates = gently(
+        tmp_path / "c.safetensors", Objective(stop_after=0), schedule=schedule, validation=validation
+    )
     assert (rates, found.stopped, len(found.history)) == ([], True, 3)
     assert same_weights(again, stopped)
 
 
 def test_only_some_epochs_are_judged_and_the_last_always(tmp_path):
     score, _ = judged((0.1, 0.2, 0.3, 0.4, 0.5))
-    _, trained, _ = gently(tmp_path / "c.safetensors", schedule=replace(SCHEDULE, epochs=5), validation=Validation(score, "miou", every=2))
+    _, trained, _ = gently(
+        tmp_path / "c.safetensors", schedule=replace(SCHEDULE, epochs=5), validation=Validation(score, "miou", every=2)
+    )
     assert [record.get("miou") for record in trained.history] == [None, 0.2, None, 0.4, 0.5]
 
 
@@ -220,7 +230,9 @@ def test_steps_instead_of_epochs(tmp_path, interrupted):
     assert rates == [(step, 6) for step in range(interrupted or 0, 6)]
     assert objective.net[1].num_batches_tracked == 6
     assert [record["epoch"] for record in trained.history] == [1, 2]
-    assert trained.history[1]["loss"] == pytest.approx(2 * trained.history[1]["error"])  # means over two steps, not four
+    assert trained.history[1]["loss"] == pytest.approx(
+        2 * trained.history[1]["error"]
+    )  # means over two steps, not four
     assert trained.images == 12
     # The same first steps as a longer training has.
     longer, _, _ = gently(tmp_path / "longer.safetensors", schedule=replace(schedule, steps=7))

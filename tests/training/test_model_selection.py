@@ -26,7 +26,10 @@ def test_the_average_by_hand():
 
 
 def history(*scores):
-    return [{"epoch": epoch, "loss": 1.0} | ({} if score is None else {"miou": score}) for epoch, score in enumerate(scores, start=1)]
+    return [
+        {"epoch": epoch, "loss": 1.0} | ({} if score is None else {"miou": score})
+        for epoch, score in enumerate(scores, start=1)
+    ]
 
 
 def test_the_best_is_the_first_of_equals():
@@ -37,7 +40,13 @@ def test_the_best_is_the_first_of_equals():
 
 @pytest.mark.parametrize(
     ("scores", "patience", "over"),
-    [((0.3, 0.2), 1, True), ((0.3, 0.2), 2, False), ((0.3, None, 0.2, 0.3), 2, True), ((0.1, 0.2), 1, False), ((0.3, 0.1, 0.1), 0, False)],
+    [
+        ((0.3, 0.2), 1, True),
+        ((0.3, 0.2), 2, False),
+        ((0.3, None, 0.2, 0.3), 2, True),
+        ((0.1, 0.2), 1, False),
+        ((0.3, 0.1, 0.1), 0, False),
+    ],
 )
 def test_patience_counts_validations_without_a_new_best(scores, patience, over):
     assert Validation(lambda model: 0.0, "miou", patience=patience).is_over(history(*scores)) is over

@@ -19,7 +19,10 @@ def test_decay_stays_where_it_ended():
 
 
 def groups():
-    return [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.1}, {"params": [torch.nn.Parameter(torch.ones(1))], "lr": 1.0}]
+    return [
+        {"params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.1},
+        {"params": [torch.nn.Parameter(torch.ones(1))], "lr": 1.0},
+    ]
 
 
 def test_each_group_decays_from_its_own_rate():
@@ -119,7 +122,9 @@ def test_frozen_parameters_are_left_out():
 
 def test_adamw_by_hand():
     weight, bias = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
-    optimizer = make_adamw([{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.2, "weight_decay": 0.0}], weight_decay=0.5)
+    optimizer = make_adamw(
+        [{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.2, "weight_decay": 0.0}], weight_decay=0.5
+    )
     assert type(optimizer) is torch.optim.AdamW
     for parameter in (weight, bias):
         parameter.grad = torch.full((1,), 4.0)

@@ -1,6 +1,8 @@
-"""What people hand over as an image: arrays, pictures, tensors and paths, all brought to one form, or refused with what was got.
+"""What people hand over as an image: arrays, pictures, tensors and paths, all brought to one form, or refused with what
+was got.
 
-Knows no PyTorch, so that exported networks predict where it is not installed: a tensor is what can be detached and become an array.
+Knows no PyTorch, so that exported networks predict where it is not installed: a tensor is what can be detached and
+become an array.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from recam.errors import DataError, Problem, data_error
 from recam.types import Image
 
 TAKEN = (
-    "An image is a path, a PIL image, an array (H, W, 3) of uint8 or of floats in [0, 1], also grey (H, W) or RGBA (H, W, 4),"
+    "An image is a path, a PIL image, an array (H, W, 3) of uint8 or of floats in [0, 1], also grey (H, W) or RGBA (H,"
+    " W, 4),"
     " or a tensor (3, H, W) or (H, W, 3) of the same"
 )
 CHANNELS = (3, 4, 1)
@@ -44,8 +47,10 @@ def as_image(given: ImageLike) -> Image:
     """The (H, W, 3) uint8 RGB image that is meant, contiguous.
 
     Args:
-        given: a path; a PIL image of any mode, read as `read_image` reads a file of it; an array (H, W, 3), grey (H, W) or (H, W, 1), or
-            RGBA (H, W, 4), which is laid on white, of uint8 or of floats in [0, 1]; a tensor of the same, also channels first.
+        given: a path; a PIL image of any mode, read as `read_image` reads a file of it; an array (H, W, 3), grey (H, W)
+            or (H, W, 1), or
+            RGBA (H, W, 4), which is laid on white, of uint8 or of floats in [0, 1]; a tensor of the same, also channels
+            first.
 
     Raises:
         DataError: anything else, described by its type, shape and values.

@@ -22,9 +22,11 @@ class Roles:
     """Which split of a data set does what, where the recipe does not say.
 
     Attributes:
-        train: image labels are read from here, seeds and pseudo masks are made for it; None where no split is called so, and the recipe
+        train: image labels are read from here, seeds and pseudo masks are made for it; None where no split is called
+            so, and the recipe
             must name one.
-        score: seeds and masks are scored here against the truth (a subset of `train` in VOC); None where there is no truth.
+        score: seeds and masks are scored here against the truth (a subset of `train` in VOC); None where there is no
+            truth.
         val: held-out images on which segmentation models are scored; None where there are none.
     """
 
@@ -67,9 +69,12 @@ def passed_over(kind: str, paths: Iterable[object], why: str) -> list[PassedOver
 class Catalog(ABC):
     """A data set. Opening one reads lists and labels, never a picture.
 
-    A subclass is a new file in `recam.data` with ``@catalogs.register("name")`` and an ``__init__(self, location, *, classes=None)``, which
-    may take options of its own by keyword; ``name:location`` on the command line then opens it. Rows that cannot be used (an image that is
-    not there, an unknown class name) are left out of `samples` and told by `problems`, so that one look finds all of them.
+    A subclass is a new file in `recam.data` with ``@catalogs.register("name")`` and an ``__init__(self, location, *,
+    classes=None)``, which
+    may take options of its own by keyword; ``name:location`` on the command line then opens it. Rows that cannot be
+    used (an image that is
+    not there, an unknown class name) are left out of `samples` and told by `problems`, so that one look finds all of
+    them.
     """
 
     classes: ClassSet
@@ -82,11 +87,13 @@ class Catalog(ABC):
 
     @abstractmethod
     def samples(self, split: str) -> Sequence[Sample]:
-        """The usable samples of a split, in a fixed order. Raises `DataError` with near matches for an unknown split."""
+        """The usable samples of a split, in a fixed order. Raises `DataError` with near matches for an unknown
+        split."""
 
     @abstractmethod
     def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
-        """What is wrong with lists, labels and file names of the given splits (default: all), without decoding pictures."""
+        """What is wrong with lists, labels and file names of the given splits (default: all), without decoding
+        pictures."""
 
     def passed_over(self) -> list[PassedOver]:
         """What lies in the data set's folders and is not used, by kind, for all splits; `recam check` ends with it."""
@@ -112,7 +119,10 @@ def open_catalog(location: str, classes: Sequence[str] | None = None, **options:
     """
     kind, colon, place = location.partition(":")
     if not colon:
-        raise DataError(f"a data set is named KIND:PATH, got {location!r}. Kinds: {', '.join(sorted(catalogs))}, e.g. folder:{location}")
+        raise DataError(
+            f"a data set is named KIND:PATH, got {location!r}. Kinds: {', '.join(sorted(catalogs))}, e.g."
+            f" folder:{location}"
+        )
     catalog = catalogs[kind]
     known = [n for n, p in inspect.signature(catalog).parameters.items() if p.kind is p.KEYWORD_ONLY and n != "classes"]
     for name in options:
@@ -122,7 +132,8 @@ def open_catalog(location: str, classes: Sequence[str] | None = None, **options:
 
 
 def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
-    """A hash that changes when any id, label, image or mask of `samples` does, and with nothing else: not where files lie, nor when
+    """A hash that changes when any id, label, image or mask of `samples` does, and with nothing else: not where files
+    lie, nor when
     they were written. Nothing is decoded.
 
     Args:
@@ -150,4 +161,6 @@ class MapFiles:
 
     def __call__(self, samples: Iterable[Sample], digest: Digest) -> str:
         """A hash that changes when the file of any sample does. Raises `DataError` for one that is missing."""
-        return digest_each(samples, lambda sample: (sample.id, digest(named_file(self.folder, f"{sample.id}{self.ending}"))))
+        return digest_each(
+            samples, lambda sample: (sample.id, digest(named_file(self.folder, f"{sample.id}{self.ending}")))
+        )

@@ -48,7 +48,8 @@ class CheckReport:
         notes: what may be as it should, but is worth a look; nothing is kept from being used.
         splits: by name.
         pairs: the most frequent pairs of labels, with the number of images that hold both, most frequent first.
-        sizes: ``{"height": {"min", "median", "max"}, "width": …}`` in pixels, over the decoded images; empty where none was decoded.
+        sizes: ``{"height": {"min", "median", "max"}, "width": …}`` in pixels, over the decoded images; empty where none
+            was decoded.
         roles: which split does what; None where the data set could not be opened.
         passed_over: what lies in its folders and is not used, by kind.
     """
@@ -104,7 +105,9 @@ class CheckReport:
             others = f" (and {count - 1} more such notes)" if count > 1 else ""
             yield f"note [{kind}] {first.where}: {first.message}{others}"
         yield ""
-        yield f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}:" if self.problems else "No problem found."
+        yield (
+            f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}:" if self.problems else "No problem found."
+        )
         yield from (f"  [{p.kind}] {p.where}: {p.message}" for p in self.problems)
         if self.passed_over:
             yield from ("", "passed over:", *(f"  {kind}" for kind in self.passed_over))
@@ -117,7 +120,8 @@ class CheckReport:
         widths = [max(map(len, [name, *cells])) for name, cells in columns.items()]
         for row in zip(*([name, *cells] for name, cells in columns.items()), strict=True):
             yield "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+                cell.ljust(width) if i == 0 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         yield ""
 
@@ -164,7 +168,9 @@ def check(
             problems.append(Problem("unknown-split", split, str(error)))
     roles = roles or catalog.roles
     if roles.train is None:
-        problems.append(Problem("no-training-split", ", ".join(catalog.splits), f"{no_training_split(catalog.splits)}."))
+        problems.append(
+            Problem("no-training-split", ", ".join(catalog.splits), f"{no_training_split(catalog.splits)}.")
+        )
     told = catalog.problems(list(by_split))
     problems += [problem for problem in told if problem.kind not in HARMLESS]
 
@@ -232,7 +238,8 @@ def _frequent_pairs(samples: Iterable[Sample], catalog: Catalog) -> tuple[tuple[
 
 
 def _classes_without_image(catalog: Catalog, roles: Roles, splits: Sequence[str] | None) -> list[Problem]:
-    """A note where nothing can be learned of some classes; none where the training split is not looked at, or teaches nothing at all."""
+    """A note where nothing can be learned of some classes; none where the training split is not looked at, or teaches
+    nothing at all."""
     if roles.train is None or (splits is not None and roles.train not in splits):
         return []
     try:
@@ -242,7 +249,10 @@ def _classes_without_image(catalog: Catalog, roles: Roles, splits: Sequence[str]
     absent = [name for index, name in enumerate(catalog.classes.names) if index not in shown]
     if not absent or not shown:
         return []
-    message = f"no image is labelled {', '.join(absent)}, so a run leaves these classes out. Add images, if they should be learned."
+    message = (
+        f"no image is labelled {', '.join(absent)}, so a run leaves these classes out. Add images, if they should be"
+        " learned."
+    )
     return [Problem("class-without-image", roles.train, message)]
 
 
@@ -261,7 +271,8 @@ def _spread(sizes: Counter[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Look:
-    """What decoding a sample told: (H, W), the class indices its mask shows, what is wrong, and what others are compared with."""
+    """What decoding a sample told: (H, W), the class indices its mask shows, what is wrong, and what others are
+    compared with."""
 
     size: tuple[int, int] | None
     class_indices: tuple[int, ...]
@@ -269,7 +280,9 @@ class _Look:
     findings: Findings
 
 
-def _look_at_all(samples: Sequence[Sample], n_classes: int, progress: Callable[[int, int], None] | None) -> Iterator[tuple[Sample, _Look]]:
+def _look_at_all(
+    samples: Sequence[Sample], n_classes: int, progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[Sample, _Look]]:
     """Decode with all cores, in order; no more pictures at once than a few for each core."""
     for done, (sample, look) in enumerate(map_ahead(partial(_look_at, n_classes=n_classes), samples), start=1):
         yield sample, look
@@ -293,7 +306,8 @@ def _look_into(sample: Sample, n_classes: int) -> _Look:
         return _Look(size, (), tuple(problems), find(sample, image, None))
     if size and mask.shape != size:
         message = (
-            f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels, its image {size[1]}×{size[0]}. Make them the same size; an image that is"
+            f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels, its image {size[1]}×{size[0]}. Make them the same"
+            " size; an image that is"
             " turned upright by its EXIF orientation needs a mask that is turned as well."
         )
         problems.append(Problem("size-mismatch", sample.mask.where, message))
@@ -303,7 +317,8 @@ def _look_into(sample: Sample, n_classes: int) -> _Look:
     foreign = [str(value) for value in values if value not in class_of and value not in (BACKGROUND, IGNORE)]
     if foreign:
         message = (
-            f"holds the value{'s' * (len(foreign) > 1)} {', '.join(foreign)}, but {n_classes} classes use 1 to {max(class_of)}"
+            f"holds the value{'s' * (len(foreign) > 1)} {', '.join(foreign)}, but {n_classes} classes use 1 to"
+            f" {max(class_of)}"
             f" ({BACKGROUND} background, {IGNORE} ignore). Renumber the mask, or name all classes."
         )
         problems.append(Problem("mask-value", sample.mask.where, message))

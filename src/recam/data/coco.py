@@ -5,9 +5,12 @@
 
     export/shapes.json                              export/images/*      or export/*
 
-Classes are the categories of the file in the order of their ids, whatever gaps the ids have. Labels of an image are the categories of
-its annotations that are no crowd regions: a crowd is too vague to teach a class from (the published code counts crowds too). An
-annotation that draws nothing (a bare box) still is a label. How overlaps and crowds are painted is told in `recam.data.coco_masks`.
+Classes are the categories of the file in the order of their ids, whatever gaps the ids have. Labels of an image are the
+categories of
+its annotations that are no crowd regions: a crowd is too vague to teach a class from (the published code counts crowds
+too). An
+annotation that draws nothing (a bare box) still is a label. How overlaps and crowds are painted is told in
+`recam.data.coco_masks`.
 """
 
 from __future__ import annotations
@@ -45,7 +48,8 @@ class _Annotation(NamedTuple):
 
 
 class _Content(NamedTuple):
-    """What is used of one JSON file; `malformed` counts entries of images and annotations without the keys they need."""
+    """What is used of one JSON file; `malformed` counts entries of images and annotations without the keys they
+    need."""
 
     names: dict[int | str, str]
     pictures: list[_Picture]
@@ -57,8 +61,10 @@ class _Content(NamedTuple):
 class Coco(Catalog):
     """COCO's annotations of instances.
 
-    Splits of the official layout are the files of instances (``train2014`` for ``instances_train2014.json``); 2014 comes before 2017
-    where both are there. A single file is split into ``train`` and ``val`` by a hash of the ids: images added later move no other.
+    Splits of the official layout are the files of instances (``train2014`` for ``instances_train2014.json``); 2014
+    comes before 2017
+    where both are there. A single file is split into ``train`` and ``val`` by a hash of the ids: images added later
+    move no other.
 
     Args:
         location: the folder that holds ``annotations/``, or a JSON file.
@@ -90,7 +96,11 @@ class Coco(Catalog):
         self._is_single = self._location.is_file()
         self._read_files: dict[Path, tuple[list[Sample], list[Problem]]] = {}
 
-        train = "train" if self._is_single else _first(self._files, ("train2014", "train2017"), "train") or next(iter(self._files))
+        train = (
+            "train"
+            if self._is_single
+            else _first(self._files, ("train2014", "train2017"), "train") or next(iter(self._files))
+        )
         val = "val" if self._is_single else _first(self._files, (train.replace("train", "val"),), "val")
         content = _read(self._files[train])
         self.classes, self._index = _select_classes(content, classes)
@@ -98,7 +108,8 @@ class Coco(Catalog):
         if self._is_single:
             ids = [sample.id for sample in self._read_files[self._files[train]][0]]
             self._parts = {
-                name: frozenset(part) for name, part in zip(("train", "val"), stable_split(ids, val_share, split_seed), strict=True)
+                name: frozenset(part)
+                for name, part in zip(("train", "val"), stable_split(ids, val_share, split_seed), strict=True)
             }
         has_masks = any(sample.mask for sample in self.samples(train))
         if val == train or (self._is_single and not self._parts["val"]):
@@ -121,8 +132,15 @@ class Coco(Catalog):
             for split in splits:
                 for sample in self.samples(split):
                     holders[sample.id].append(split)
-            message = "the splits {} hold an image of this name, and what is made for one would replace the other's. Rename one."
-            found += [Problem("duplicate-id", i, message.format(" and ".join(names))) for i, names in holders.items() if len(names) > 1]
+            message = (
+                "the splits {} hold an image of this name, and what is made for one would replace the other's. Rename"
+                " one."
+            )
+            found += [
+                Problem("duplicate-id", i, message.format(" and ".join(names)))
+                for i, names in holders.items()
+                if len(names) > 1
+            ]
         return found
 
     def _read_split(self, split: str) -> tuple[list[Sample], list[Problem]]:
@@ -157,36 +175,53 @@ class Coco(Catalog):
             drawn = tuple(Region(IGNORE if i is None else mask_value(i), a.crowd, a.shape) for i, a in mine if a.shape)
             if draws and len(drawn) < len(mine):
                 message = (
-                    f"{len(mine) - len(drawn)} of {len(mine)} annotations draw nothing: labels, but not in the mask. Redraw or remove them."
+                    f"{len(mine) - len(drawn)} of {len(mine)} annotations draw nothing: labels, but not in the mask."
+                    " Redraw or remove them."
                 )
                 problems.append(Problem("empty-segmentation", where, message))
             if draws and not picture.size:
-                problems.append(Problem("missing-size", where, "has no height and width, so its mask cannot be drawn. Add them."))
+                problems.append(
+                    Problem("missing-size", where, "has no height and width, so its mask cannot be drawn. Add them.")
+                )
             mask = CocoMask(path, picture.name, picture.size, drawn, self._protocol) if draws and picture.size else None
             labels = {i for i, a in mine if i is not None and not a.crowd}
             samples.append(Sample(image_id, tuple(sorted(labels)), ImageFile(found), mask))
         if samples:
-            problems += [Problem("missing-image", f"{path}: image {n}", f"not in {folders}; not used. Put it there.") for n in missing]
+            problems += [
+                Problem("missing-image", f"{path}: image {n}", f"not in {folders}; not used. Put it there.")
+                for n in missing
+            ]
         elif missing:
-            message = f"none of its {len(missing)} images (first: {missing[0]!r}) is in {folders}. Put them into one of these folders."
+            message = (
+                f"none of its {len(missing)} images (first: {missing[0]!r}) is in {folders}. Put them into one of"
+                " these folders."
+            )
             problems.append(Problem("missing-image", str(path), message))
         return sorted(samples, key=lambda sample: sample.id), problems
 
     def _sort_annotations(
         self, path: Path, content: _Content
     ) -> tuple[dict[int | str, list[tuple[int | None, _Annotation]]], list[Problem]]:
-        """The annotations of each image with their class index (None: a class that is not selected), in the order of the file."""
+        """The annotations of each image with their class index (None: a class that is not selected), in the order of
+        the file."""
         problems = []
         if content.malformed:
             message = (
-                "images need id and file_name, annotations image_id and category_id; these entries are not used. Export the file again."
+                "images need id and file_name, annotations image_id and category_id; these entries are not used."
+                " Export the file again."
             )
-            problems.append(Problem("bad-entry", str(path), f"{content.malformed} entries are not as COCO's: {message}"))
+            problems.append(
+                Problem("bad-entry", str(path), f"{content.malformed} entries are not as COCO's: {message}")
+            )
         strange = {id_: name for id_, name in content.names.items() if name not in self._index}
         for id_, name in strange.items():
             hint = near_matches(name, self._index)
             problems.append(
-                Problem("unknown-class", f"{path}: category {id_}", f"the training split has no class {name!r}; not used.{hint}")
+                Problem(
+                    "unknown-class",
+                    f"{path}: category {id_}",
+                    f"the training split has no class {name!r}; not used.{hint}",
+                )
             )
         known_images = {picture.id for picture in content.pictures}
         by_image: dict[int | str, list[tuple[int | None, _Annotation]]] = defaultdict(list)
@@ -201,7 +236,10 @@ class Coco(Catalog):
                 by_image[annotation.image].append((self._index[content.names[annotation.category]], annotation))
         for kind, counts in (("unknown-image", no_image), ("unknown-class", no_category)):
             noun = "image" if kind == "unknown-image" else "category"
-            message = f"annotations name the {noun} id {{!r}}, which the file does not list; they are not used. Add it or remove them."
+            message = (
+                f"annotations name the {noun} id {{!r}}, which the file does not list; they are not used. Add it or"
+                " remove them."
+            )
             problems += [Problem(kind, str(path), f"{count} {message.format(id_)}") for id_, count in counts.items()]
         return by_image, problems
 
@@ -234,7 +272,9 @@ def _find_files(location: Path) -> dict[str, Path]:
         return {"train": location, "val": location}
     if not location.exists():
         raise DataError(f"{location} does not exist. Name COCO's folder (which holds annotations/) or a JSON file.")
-    files = {path.stem.removeprefix(_PREFIX): path for path in sorted((location / "annotations").glob(f"{_PREFIX}*.json"))}
+    files = {
+        path.stem.removeprefix(_PREFIX): path for path in sorted((location / "annotations").glob(f"{_PREFIX}*.json"))
+    }
     if not files:
         others = sorted(path.name for path in location.glob("*.json"))
         hint = f" For a file of your own: coco:{location / others[0]}" if others else ""
@@ -245,32 +285,48 @@ def _find_files(location: Path) -> dict[str, Path]:
 def _first(names: Iterable[str], wanted: Sequence[str], start: str) -> str | None:
     """The first of `wanted` that is there, else the first name with this `start`."""
     names = list(names)
-    return next((name for name in wanted if name in names), None) or next((name for name in names if name.startswith(start)), None)
+    return next((name for name in wanted if name in names), None) or next(
+        (name for name in names if name.startswith(start)), None
+    )
 
 
 def _read(path: Path) -> _Content:
-    """Parse a file; entries are packed while they are parsed, so that 80 000 images take hundreds of megabytes and not thousands."""
+    """Parse a file; entries are packed while they are parsed, so that 80 000 images take hundreds of megabytes and not
+    thousands."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             content = json.load(file, object_hook=_pack)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}). Download or export it again.") from error
-    lists = {name: content.get(name) if isinstance(content, dict) else None for name in ("images", "annotations", "categories")}
+    lists = {
+        name: content.get(name) if isinstance(content, dict) else None
+        for name in ("images", "annotations", "categories")
+    }
     absent = [name for name, entries in lists.items() if not isinstance(entries, list)]
     if absent:
-        raise DataError(f"{path} has no list {', '.join(absent)}: it is not in COCO's format for instances. Export it as COCO instances.")
+        raise DataError(
+            f"{path} has no list {', '.join(absent)}: it is not in COCO's format for instances. Export it as COCO"
+            " instances."
+        )
     images, annotations, categories = (list(entries or []) for entries in lists.values())
-    wrong = [c for c in categories if not (isinstance(c, dict) and isinstance(c.get("id"), int) and isinstance(c.get("name"), str))]
+    wrong = [
+        c
+        for c in categories
+        if not (isinstance(c, dict) and isinstance(c.get("id"), int) and isinstance(c.get("name"), str))
+    ]
     if wrong or not categories:
         raise DataError(
-            f"{path}: categories need a whole number as id and a name, got {str(wrong[:1] or categories)[:200]}. Correct the file."
+            f"{path}: categories need a whole number as id and a name, got {str(wrong[:1] or categories)[:200]}."
+            " Correct the file."
         )
     pictures = [entry for entry in images if isinstance(entry, _Picture)]
     useful = [entry for entry in annotations if isinstance(entry, _Annotation)]
     names: dict[int | str, str] = {c["id"]: c["name"] for c in sorted(categories, key=lambda c: c["id"])}
     if len(names) < len(categories):
         doubled = sorted(id_ for id_, count in Counter(c["id"] for c in categories).items() if count > 1)
-        raise DataError(f"{path}: the category ids {', '.join(map(str, doubled))} occur twice. Give each category an id of its own.")
+        raise DataError(
+            f"{path}: the category ids {', '.join(map(str, doubled))} occur twice. Give each category an id of its own."
+        )
     return _Content(names, pictures, useful, len(images) - len(pictures) + len(annotations) - len(useful))
 
 
@@ -282,7 +338,9 @@ def _pack(entry: dict[str, Any]) -> Any:
             return _Annotation(image, category, bool(entry.get("iscrowd")), pack_shape(entry.get("segmentation")))
     elif isinstance(entry.get("id"), int | str) and isinstance(name := entry.get("file_name"), str) and name:
         height, width = entry.get("height"), entry.get("width")
-        size = (height, width) if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0 else None
+        size = (
+            (height, width) if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0 else None
+        )
         return _Picture(entry["id"], name.replace("\\", "/").removeprefix("./"), size)
     return entry
 
@@ -313,11 +371,18 @@ def _unique_pictures(path: Path, pictures: Iterable[_Picture]) -> tuple[dict[str
             message = "leads out of the folder of images; not used. Write the path from that folder."
             problems.append(Problem("bad-file-name", where, message))
         elif image_id in kept:
-            message = f"has the same name as {kept[image_id].name}, apart from the ending; the first is used. Remove or rename one."
+            message = (
+                f"has the same name as {kept[image_id].name}, apart from the ending; the first is used. Remove or"
+                " rename one."
+            )
             problems.append(Problem("duplicate-id", where, message))
         elif picture.id in seen:
             problems.append(
-                Problem("duplicate-id", where, f"has the id {picture.id!r} of another image; not used. Give it one of its own.")
+                Problem(
+                    "duplicate-id",
+                    where,
+                    f"has the id {picture.id!r} of another image; not used. Give it one of its own.",
+                )
             )
         else:
             kept[image_id] = picture

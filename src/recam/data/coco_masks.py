@@ -3,7 +3,8 @@
 Policies, where regions meet:
 
 ``ignore-crowd`` (default)
-    Crowd regions are 255 (ignore): which pixels of the group belong to which object was never annotated. Instances lie over them,
+    Crowd regions are 255 (ignore): which pixels of the group belong to which object was never annotated. Instances lie
+    over them,
     smaller ones on top of larger ones, by drawn area; of equals the later in the file is on top.
 ``recam``
     As the paper's code paints: crowd regions are not painted (background), later objects overwrite earlier ones.
@@ -38,7 +39,8 @@ class Runs(NamedTuple):
 
 
 Shape = tuple[bytes, ...] | Runs
-"""Polygons, each as the bytes of float64 (x₀, y₀, x₁, y₁, …), a third of what lists of numbers take; or a run-length code."""
+"""Polygons, each as the bytes of float64 (x₀, y₀, x₁, y₁, …), a third of what lists of numbers take; or a run-length
+code."""
 
 
 class Region(NamedTuple):
@@ -51,7 +53,8 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoMask:
-    """The mask of one image, as the source of a `Sample`: holds this image's own annotations and nothing else of the file.
+    """The mask of one image, as the source of a `Sample`: holds this image's own annotations and nothing else of the
+    file.
 
     Attributes:
         file: the annotations' JSON file.
@@ -72,7 +75,8 @@ class CocoMask:
         return f"{self.file}: image {self.image}"
 
     def read(self) -> Mask:
-        """Draw: (H, W) uint8. Raises `DataError` naming the image for a run-length code that is damaged or of another size."""
+        """Draw: (H, W) uint8. Raises `DataError` naming the image for a run-length code that is damaged or of another
+        size."""
         mask: Mask = np.full(self.size, BACKGROUND, np.uint8)
         instances: Iterable[tuple[int, NDArray[np.bool_]]] = (
             (region.value, self._draw(region.shape)) for region in self.regions if not region.crowd
@@ -97,7 +101,8 @@ class CocoMask:
         if isinstance(shape, Runs):
             if shape.size != self.size or sum(_runs(shape.counts)) != height * width:
                 raise DataError(
-                    f"{self.where}: a run-length code of {shape.size[0]}×{shape.size[1]} does not cover the image of {height}×{width}."
+                    f"{self.where}: a run-length code of {shape.size[0]}×{shape.size[1]} does not cover the image of"
+                    f" {height}×{width}."
                     " Export the annotations again."
                 )
             code: Any = {"size": list(shape.size), "counts": shape.counts}
@@ -110,7 +115,8 @@ class CocoMask:
 def pack_shape(segmentation: Any) -> Shape | None:
     """A `segmentation` of the file in the form kept in memory; None where it draws nothing.
 
-    Polygons of less than three points, without width or height, or with coordinates that are no numbers are left out; so is a
+    Polygons of less than three points, without width or height, or with coordinates that are no numbers are left out;
+    so is a
     run-length code without a pixel, or whose runs do not add up to its size.
     """
     if isinstance(segmentation, list):
@@ -140,7 +146,11 @@ def _pack_runs(size: Any, counts: Any) -> Runs | None:
 
     height, width = size
     if isinstance(counts, list):
-        if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width or not any(counts[1::2]):
+        if (
+            not all(isinstance(count, int) and count >= 0 for count in counts)
+            or sum(counts) != height * width
+            or not any(counts[1::2])
+        ):
             return None
         return Runs((height, width), coco.frPyObjects({"size": size, "counts": counts}, height, width)["counts"])
     if not isinstance(counts, str) or not any(list(_runs(counts.encode()))[1::2]):
@@ -151,8 +161,10 @@ def _pack_runs(size: Any, counts: Any) -> Runs | None:
 def _runs(counts: bytes) -> Iterator[int]:
     """Run lengths (background, foreground, background, …) of a compressed code.
 
-    The drawing routine trusts a code that ends early and returns memory that was never written, so the sum is checked before.
-    Five bits a character, the lowest first, bit 32 for "more to come", the last one's bit 16 for the sign; from the fourth run on,
+    The drawing routine trusts a code that ends early and returns memory that was never written, so the sum is checked
+    before.
+    Five bits a character, the lowest first, bit 32 for "more to come", the last one's bit 16 for the sign; from the
+    fourth run on,
     differences to the run before the last. Negative lengths are yielded as such and make the sum differ.
     """
     before = [0, 0]

@@ -1,9 +1,11 @@
 """Public data sets from their official addresses: checksummed, resumable, unpacked safely.
 
-Checksums: VOC's is the one that torchvision and others check; those of COCO are the ones that several public code bases check (COCO
+Checksums: VOC's is the one that torchvision and others check; those of COCO are the ones that several public code bases
+check (COCO
 publishes none). An archive without one is held to the server's Content-Length and to the checksums inside the archive.
 
-SBD's masks, which make VOC's 1464 training images the 10 582 of ``train_aug``, have no official address in VOC's form: see the `note` of
+SBD's masks, which make VOC's 1464 training images the 10 582 of ``train_aug``, have no official address in VOC's form:
+see the `note` of
 ``voc2012`` for what to put where.
 """
 
@@ -109,15 +111,23 @@ DOWNLOADABLE: Mapping[str, DownloadableSet] = {
         kind="voc",
         inner="VOCdevkit/VOC2012",
         note=(
-            "The published training set train_aug (10 582 images) adds SBD (Hariharan et al., ICCV 2011) and is not part of the devkit."
-            " Its images and their labels are here already; put DeepLab's list, one id a line, at ImageSets/Segmentation/train_aug.txt,"
-            " and, to score on these images too, the masks in VOC's form (12 031 PNGs, known as SegmentationClassAug.zip) into"
+            "The published training set train_aug (10 582 images) adds SBD (Hariharan et al., ICCV 2011) and is not"
+            " part of the devkit."
+            " Its images and their labels are here already; put DeepLab's list, one id a line, at"
+            " ImageSets/Segmentation/train_aug.txt,"
+            " and, to score on these images too, the masks in VOC's form (12 031 PNGs, known as"
+            " SegmentationClassAug.zip) into"
             " SegmentationClassAug/. Without the list, train (1464 images) is used."
         ),
     ),
     "coco2014": DownloadableSet(
         (
-            Archive(f"{_COCO}/annotations/annotations_trainval2014.zip", "0a379cfc70b0e71301e0f377548639bd", _GIGABYTE // 4, growth=4),
+            Archive(
+                f"{_COCO}/annotations/annotations_trainval2014.zip",
+                "0a379cfc70b0e71301e0f377548639bd",
+                _GIGABYTE // 4,
+                growth=4,
+            ),
             Archive(f"{_COCO}/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", 67 * _GIGABYTE // 10),
             Archive(f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", 136 * _GIGABYTE // 10),
         ),
@@ -127,7 +137,11 @@ DOWNLOADABLE: Mapping[str, DownloadableSet] = {
 
 
 def download(
-    name: str, folder: Path | str, *, progress: Progress | None = None, sets: Mapping[str, DownloadableSet] = DOWNLOADABLE
+    name: str,
+    folder: Path | str,
+    *,
+    progress: Progress | None = None,
+    sets: Mapping[str, DownloadableSet] = DOWNLOADABLE,
 ) -> Downloaded:
     """Fetch and unpack a data set; the same call after an interruption goes on, and does nothing where all is there.
 
@@ -140,7 +154,8 @@ def download(
     Raises:
         RecipeError: an unknown name.
         StoreError: too little space, or the folder may not be written.
-        DataError: the server cannot be reached or does not have the file; a checksum differs; an archive that would write elsewhere.
+        DataError: the server cannot be reached or does not have the file; a checksum differs; an archive that would
+            write elsewhere.
     """
     if name not in sets:
         raise RecipeError(f"unknown data set {name!r} to download.{near_matches(name, sets)}")
@@ -170,12 +185,15 @@ def _check_space(pending: list[Archive], folder: Path) -> None:
     if not pending:
         return
     work = folder / WORK_FOLDER
-    there = sum(path.stat().st_size for a in pending for path in (work / a.name, work / f"{a.name}.part") if path.is_file())
+    there = sum(
+        path.stat().st_size for a in pending for path in (work / a.name, work / f"{a.name}.part") if path.is_file()
+    )
     needed = int(sum(a.size * a.growth for a in pending)) + max(a.size for a in pending) - there
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StoreError(
-            f"{folder} has {free / _GIGABYTE:.1f} GB free, but fetching and unpacking {', '.join(a.name for a in pending)} takes about"
+            f"{folder} has {free / _GIGABYTE:.1f} GB free, but fetching and unpacking"
+            f" {', '.join(a.name for a in pending)} takes about"
             f" {needed / _GIGABYTE:.1f} GB. Free space or choose another folder."
         )
 
@@ -198,7 +216,8 @@ def _fetch(archive: Archive, folder: Path, tell: Progress) -> Path:
         failures = 1 if _size(part) > before else failures + 1
         if failures >= TRIES:
             raise DataError(
-                f"{archive.url} cannot be fetched ({reason}); {_size(part)} bytes are kept. Check the network and run the same command"
+                f"{archive.url} cannot be fetched ({reason}); {_size(part)} bytes are kept. Check the network and run"
+                " the same command"
                 " again: it goes on from there."
             )
         time.sleep(RETRY_WAIT * 2 ** (failures - 1))
@@ -206,7 +225,10 @@ def _fetch(archive: Archive, folder: Path, tell: Progress) -> Path:
         found = _md5(part, archive.name, tell)
         if found != archive.md5:
             part.unlink()
-            raise DataError(f"{archive.url} came with the MD5 {found}, expected {archive.md5}; it was deleted. Run the same command again.")
+            raise DataError(
+                f"{archive.url} came with the MD5 {found}, expected {archive.md5}; it was deleted. Run the same"
+                " command again."
+            )
     part.replace(path)
     return path
 
@@ -224,12 +246,14 @@ def _fetch_more(archive: Archive, part: Path, tell: Progress) -> tuple[bool, str
             part.unlink()
             return False, "the file on the server is shorter than what is here"
         if error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise DataError(f"{archive.url} is refused by the server ({error.code} {error.reason}). Look for a newer release.") from error
+            raise DataError(
+                f"{archive.url} is refused by the server ({error.code} {error.reason}). Look for a newer release."
+            ) from error
         raise
     with response:
-        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
-            f"bytes {done}-"
-        )
+        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT and response.headers.get(
+            "Content-Range", ""
+        ).startswith(f"bytes {done}-")
         if done and not resumed:
             done = 0  # the server ignores ranges
         length = response.headers.get("Content-Length")
@@ -246,7 +270,9 @@ def _open(part: Path, mode: str) -> IO[bytes]:
     try:
         return part.open(mode, buffering=0)  # what is counted as done is on the disk
     except OSError as error:
-        raise StoreError(f"{part} cannot be written ({error.strerror}). Give write permission or choose another folder.") from error
+        raise StoreError(
+            f"{part} cannot be written ({error.strerror}). Give write permission or choose another folder."
+        ) from error
 
 
 def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
@@ -256,7 +282,9 @@ def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
             rest = rest[file.write(rest) :]
     except OSError as error:
         advice = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to the disk"
-        raise StoreError(f"{part} cannot be written ({error.strerror}); {advice} and run the same command again: it goes on.") from error
+        raise StoreError(
+            f"{part} cannot be written ({error.strerror}); {advice} and run the same command again: it goes on."
+        ) from error
 
 
 def _size(path: Path) -> int:
@@ -274,21 +302,41 @@ def _md5(path: Path, name: str, tell: Progress) -> str:
 
 
 def _unpack(path: Path, folder: Path, tell: Progress) -> None:
-    """All files of the archive into the folder; a damaged one is deleted, one that reaches out of the folder is refused whole."""
+    """All files of the archive into the folder; a damaged one is deleted, one that reaches out of the folder is refused
+    whole."""
     try:
         if path.suffix == ".zip":
             _unpack_zip(path, folder, tell)
         else:
             _unpack_tar(path, folder, tell)
     except tarfile.FilterError as error:
-        raise DataError(f"{path} would write outside of {folder} ({error}); nothing of it was unpacked. Do not use it.") from error
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path} would write outside of {folder} ({error}); nothing of it was unpacked. Do not use it."
+        ) from error
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        ValueError,
+        OverflowError,
+    ) as error:
         path.unlink(missing_ok=True)
-        raise DataError(f"{path} is damaged ({error}) and was deleted. Run the same command again to fetch it anew.") from error
-    except (RuntimeError, NotImplementedError) as error:  # a password, or a method of compression that Python does not know
-        raise DataError(f"{path} cannot be unpacked ({first_line(error)}): unpack it into {folder} with another program.") from error
+        raise DataError(
+            f"{path} is damaged ({error}) and was deleted. Run the same command again to fetch it anew."
+        ) from error
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # a password, or a method of compression that Python does not know
+        raise DataError(
+            f"{path} cannot be unpacked ({first_line(error)}): unpack it into {folder} with another program."
+        ) from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be unpacked into {folder} ({error}). Free space and run the same command again.") from error
+        raise StoreError(
+            f"{path} cannot be unpacked into {folder} ({error}). Free space and run the same command again."
+        ) from error
 
 
 def _unpack_zip(path: Path, folder: Path, tell: Progress) -> None:
@@ -297,9 +345,15 @@ def _unpack_zip(path: Path, folder: Path, tell: Progress) -> None:
         for member in members:
             inner = PureWindowsPath(member.filename)  # splits at both slashes and knows drives
             if inner.drive or inner.root or ".." in inner.parts:
-                raise DataError(f"{path} holds {member.filename!r}, which lies outside of {folder}; nothing was unpacked. Do not use it.")
+                raise DataError(
+                    f"{path} holds {member.filename!r}, which lies outside of {folder}; nothing was unpacked. Do not"
+                    " use it."
+                )
         if locked := [member.filename for member in members if member.flag_bits & 1]:
-            raise DataError(f"{path} is locked by a password ({locked[0]!r} first); nothing was unpacked. Unpack it into {folder} by hand.")
+            raise DataError(
+                f"{path} is locked by a password ({locked[0]!r} first); nothing was unpacked. Unpack it into {folder}"
+                " by hand."
+            )
         done, total = 0, sum(member.file_size for member in members)
         for member in members:
             archive.extract(member, folder)  # compares each file's CRC

@@ -12,12 +12,22 @@ from recam.data.catalog import PassedOver, passed_over
 from recam.errors import Problem
 
 _SYSTEM_NAMES = frozenset(
-    {"thumbs.db", "desktop.ini", "@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+    {
+        "thumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "__macosx",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+    }
 )
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a file or folder of this name belongs to a system, and to no data set: hidden ones, ``Thumbs.db``, ``@eaDir``, ….
+    """Whether a file or folder of this name belongs to a system, and to no data set: hidden ones, ``Thumbs.db``,
+    ``@eaDir``, ….
 
     >>> [is_system_name(name) for name in (".DS_Store", "._x.jpg", "Thumbs.db", "__MACOSX", "x.jpg")]
     [True, True, True, True, False]
@@ -47,12 +57,15 @@ class FileTree:
         """Files of systems, and links."""
         return [
             *passed_over("system-file", self.system, "hidden files, and files and folders that systems leave behind."),
-            *passed_over("link", self.links, "links to a folder that is read at its own place; each folder is read once."),
+            *passed_over(
+                "link", self.links, "links to a folder that is read at its own place; each folder is read once."
+            ),
         ]
 
 
 def read_tree(base: Path, without: Iterable[Path] = ()) -> FileTree:
-    """All files below `base`, links to folders followed, each real folder once and under its own path where that lies in `base`.
+    """All files below `base`, links to folders followed, each real folder once and under its own path where that lies
+    in `base`.
 
     Args:
         without: folders that are not entered.
@@ -73,7 +86,9 @@ def read_tree(base: Path, without: Iterable[Path] = ()) -> FileTree:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            problems.append(Problem("unreadable-folder", str(folder), f"may not be read ({error.strerror}). Give read permission."))
+            problems.append(
+                Problem("unreadable-folder", str(folder), f"may not be read ({error.strerror}). Give read permission.")
+            )
             continue
         if folder != base:
             folders.append(inner)
@@ -88,7 +103,11 @@ def read_tree(base: Path, without: Iterable[Path] = ()) -> FileTree:
             else:
                 files.append(path.relative_to(base).as_posix())
     return FileTree(
-        tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(system)), tuple(sorted(links)), tuple(sorted(problems, key=_where))
+        tuple(sorted(files)),
+        tuple(sorted(folders)),
+        tuple(sorted(system)),
+        tuple(sorted(links)),
+        tuple(sorted(problems, key=_where)),
     )
 
 
@@ -107,7 +126,9 @@ def unread_endings(paths: Iterable[str], what: str) -> list[PassedOver]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or to where nobody may look: whoever reads it as a file reports why it cannot be
+    except (
+        OSError
+    ):  # a link in a circle, or to where nobody may look: whoever reads it as a file reports why it cannot be
         return False
 
 

@@ -1,4 +1,5 @@
-"""A folder of the user's own photos, with labels in a table, or one sub-folder per class, below ``train/`` and ``val/`` if wanted.
+"""A folder of the user's own photos, with labels in a table, or one sub-folder per class, below ``train/`` and ``val/``
+if wanted.
 
 ::
 
@@ -10,10 +11,14 @@
       masks/            if there are any: index or palette PNG, named as the image: masks/farm/7.png
       classes.txt       if wanted: one class per line, in the order of the mask values 1…K
 
-These names may be written in any case, and labels.csv may lie in images/. Without it each sub-folder of images/ (or of the folder itself)
-is a class; sub-folders that are all called as splits (train, val, test) hold one sub-folder per class instead. Without classes.txt the
-classes are the names found, sorted. The name ``background`` is never a class: a sub-folder of that name holds images without labels, as an
-empty field of labels.csv does. Names are equal where their composed Unicode forms are; ids are written as the files are named.
+These names may be written in any case, and labels.csv may lie in images/. Without it each sub-folder of images/ (or of
+the folder itself)
+is a class; sub-folders that are all called as splits (train, val, test) hold one sub-folder per class instead. Without
+classes.txt the
+classes are the names found, sorted. The name ``background`` is never a class: a sub-folder of that name holds images
+without labels, as an
+empty field of labels.csv does. Names are equal where their composed Unicode forms are; ids are written as the files are
+named.
 """
 
 from __future__ import annotations
@@ -42,9 +47,12 @@ ALL = "all"
 class Folder(Catalog):
     """Photos in a folder with ``labels.csv``, or one sub-folder per class; the top of this file draws the layout.
 
-    Where nothing names splits, a hash of its id and the seed puts each image into ``train`` or ``val``, so files that are
-    added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out images: ``all`` is then
-    what is trained on, so that every photo gets its mask. An image of which something is wrong (an unknown class, say) is in no split.
+    Where nothing names splits, a hash of its id and the seed puts each image into ``train`` or ``val``, so files that
+    are
+    added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out images:
+    ``all`` is then
+    what is trained on, so that every photo gets its mask. An image of which something is wrong (an unknown class, say)
+    is in no split.
 
     Args:
         location: the folder.
@@ -53,11 +61,14 @@ class Folder(Catalog):
         val_share: share of the images in val, in [0, 1).
 
     Raises:
-        DataError: no such folder, no image or no label in it, a table that cannot be read, or names that leave open what is what.
+        DataError: no such folder, no image or no label in it, a table that cannot be read, or names that leave open
+            what is what.
         RecipeError: `val_share` outside [0, 1).
     """
 
-    def __init__(self, location: str | Path, *, classes: Sequence[str] | None = None, split_seed: int = 0, val_share: float = 0.2) -> None:
+    def __init__(
+        self, location: str | Path, *, classes: Sequence[str] | None = None, split_seed: int = 0, val_share: float = 0.2
+    ) -> None:
         if not 0 <= val_share < 1:
             raise RecipeError(f"val_share = {val_share}: choose a share from 0 to below 1.")
         self.root = expand_home(location)
@@ -84,7 +95,9 @@ class Folder(Catalog):
 
     def samples(self, split: str) -> Sequence[Sample]:
         if split == ALL:
-            return sorted((sample for of_split in self._splits.values() for sample in of_split), key=lambda sample: sample.id)
+            return sorted(
+                (sample for of_split in self._splits.values() for sample in of_split), key=lambda sample: sample.id
+            )
         same = [name for name in self._splits if _key(name) == _key(split)]
         if not same:
             raise DataError(f"unknown split {split!r} of {self.root}.{near_matches(split, (*self._splits, ALL))}")
@@ -92,7 +105,9 @@ class Folder(Catalog):
 
     def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
         wanted = None if splits is None or ALL in (splits := list(splits)) else {_key(split) for split in splits}
-        found = (problem for split, problem in self._problems if wanted is None or split is None or _key(split) in wanted)
+        found = (
+            problem for split, problem in self._problems if wanted is None or split is None or _key(split) in wanted
+        )
         return list(dict.fromkeys(found))
 
     def passed_over(self) -> list[PassedOver]:
@@ -110,9 +125,13 @@ class Folder(Catalog):
                 continue
             first = self._path_by_id.setdefault(nfc(_id(path)), path)
             if first != path:
-                message = f"has the same id as {first}, since an id has no ending. Rename one of them; this one is not used."
+                message = (
+                    f"has the same id as {first}, since an id has no ending. Rename one of them; this one is not used."
+                )
                 self._report("duplicate-id", self._base / path, message)
-        self._id_by_name = {nfc(path): image_id for image_id, path in self._path_by_id.items()} | {i: i for i in self._path_by_id}
+        self._id_by_name = {nfc(path): image_id for image_id, path in self._path_by_id.items()} | {
+            i: i for i in self._path_by_id
+        }
         self._path_by_lower_id = {image_id.lower(): path for image_id, path in self._path_by_id.items()}
         self._folders = tree.folders
         self._unread = [path for path in tree.files if not path.lower().endswith(IMAGE_ENDINGS)]
@@ -122,11 +141,13 @@ class Folder(Catalog):
         if not self._path_by_id:
             blocked = "".join(f" {problem.where} {problem.message}" for problem in tree.problems)
             raise DataError(
-                blocked.strip() or f"{self._base} holds no image ({', '.join(IMAGE_ENDINGS)}).{self._unread_hint()} Put images there."
+                blocked.strip()
+                or f"{self._base} holds no image ({', '.join(IMAGE_ENDINGS)}).{self._unread_hint()} Put images there."
             )
 
     def _usable(self, base: Path, tree: FileTree) -> FileTree:
-        """The tree without files whose names cannot be written in a table; these, and folders that may not be read, are problems."""
+        """The tree without files whose names cannot be written in a table; these, and folders that may not be read, are
+        problems."""
         self._problems += [(None, problem) for problem in tree.problems]
         self._passed_over += tree.passed_over()
         bad: dict[str, int] = defaultdict(int)
@@ -140,8 +161,14 @@ class Folder(Catalog):
                 usable.append(path)
         for path, count in bad.items():
             broken = len(path.splitlines()) > 1
-            why = "holds a line break in its name. Take it out" if broken else "is named in bytes that are no UTF-8. Rename it as UTF-8"
-            self._report("file-name", repr(str(base / path)) if broken else base / path, f"{why}; {count} files are not used.")
+            why = (
+                "holds a line break in its name. Take it out"
+                if broken
+                else "is named in bytes that are no UTF-8. Rename it as UTF-8"
+            )
+            self._report(
+                "file-name", repr(str(base / path)) if broken else base / path, f"{why}; {count} files are not used."
+            )
         return FileTree(tuple(usable), tree.folders)
 
     def _read_rows(self) -> tuple[list[Row], frozenset[str]]:
@@ -152,8 +179,12 @@ class Folder(Catalog):
             read: LabelTable = read_table(table, self._names_image)
             rows, problems = part_labels(read.rows, self._listed)
             self._problems += [(None, problem) for problem in (*read.problems, *problems)]
-            self._passed_over += passed_over("unread-column", read.unread, f"columns of {table.name} beside image, labels and split.")
-            self._unlisted = f"no row of {table.name} names it; it is not used. Add a row (with empty labels if it shows no class)."
+            self._passed_over += passed_over(
+                "unread-column", read.unread, f"columns of {table.name} beside image, labels and split."
+            )
+            self._unlisted = (
+                f"no row of {table.name} names it; it is not used. Add a row (with empty labels if it shows no class)."
+            )
             return rows, read.columns.union(*(row.names for row in rows if row.is_clear))
         rows = rows_of_folders(self._base, self._path_by_id.values())
         self._unlisted = "lies in no class's sub-folder; it is not used. Move it, or write a labels.csv."
@@ -172,11 +203,16 @@ class Folder(Catalog):
                 continue
             pictures = [path for path in unread[folder] if is_picture(path)]
             if pictures:
-                message = f"holds {len(pictures)} files and no image that is read (first: {pictures[0]}). Save them as JPEG or PNG."
+                message = (
+                    f"holds {len(pictures)} files and no image that is read (first: {pictures[0]}). Save them as JPEG"
+                    " or PNG."
+                )
                 self._report("class-not-read", self._base / folder, message)
             else:
                 empty.append(folder)
-        self._passed_over += passed_over("folder-without-image", empty, "sub-folders without an image; they are no class.")
+        self._passed_over += passed_over(
+            "folder-without-image", empty, "sub-folders without an image; they are no class."
+        )
 
     def _read_listed(self) -> tuple[str, ...] | None:
         listed = self._layout.classes
@@ -187,7 +223,9 @@ class Folder(Catalog):
             lines = lines[1:]  # many lists begin with mask value 0
         background = next((line for line in lines if is_background_name(line)), None)
         if background:
-            raise DataError(f"{listed} names {background!r} among the classes. It is mask value 0: put it first, or leave it out.")
+            raise DataError(
+                f"{listed} names {background!r} among the classes. It is mask value 0: put it first, or leave it out."
+            )
         if not lines:
             raise DataError(f"{listed} names no class. Write one class per line, or delete the file.")
         return tuple(lines)
@@ -218,20 +256,33 @@ class Folder(Catalog):
         stems = {_stem(path) for path in tree.files}
         for path in tree.files:
             image_id, is_mask = nfc(_stem(path)), path.lower().endswith(MASK_ENDINGS)
-            if image_id.endswith(OVERLAY) and image_id not in self._path_by_id and _stem(path).removesuffix(OVERLAY) in stems:
+            if (
+                image_id.endswith(OVERLAY)
+                and image_id not in self._path_by_id
+                and _stem(path).removesuffix(OVERLAY) in stems
+            ):
                 overlays.append(path)
             elif not is_mask:
                 unread.append(path)
             elif image_id not in self._path_by_id:
-                message = f"is named as no image (looked for {image_id} in {self._base}). Rename it as its image; it is not used."
+                message = (
+                    f"is named as no image (looked for {image_id} in {self._base}). Rename it as its image; it is not"
+                    " used."
+                )
                 self._report("mask-without-image", folder / path, message)
             elif image_id in self._masks:
-                message = f"belongs to the same image as {self._masks[image_id].path.name}, which is used. Delete one of them."
+                message = (
+                    f"belongs to the same image as {self._masks[image_id].path.name}, which is used. Delete one of"
+                    " them."
+                )
                 self._report("duplicate-mask", folder / path, message)
             else:
                 self._masks[image_id] = MaskFile(folder / path, self._table)
         for kind in unread_endings((p for p in unread if nfc(_stem(p)) in self._path_by_id), "Save masks as PNG."):
-            message = f"holds {kind.count} files that are named as images and are no PNG masks (first: {kind.examples[0]}): {kind.why}"
+            message = (
+                f"holds {kind.count} files that are named as images and are no PNG masks (first: {kind.examples[0]}):"
+                f" {kind.why}"
+            )
             self._report("unread-mask", folder, message)
         rest = [f"{folder.name}/{path}" for path in unread if nfc(_stem(path)) not in self._path_by_id]
         self._passed_over += unread_endings(rest, "Save masks as PNG to use them.")
@@ -253,17 +304,28 @@ class Folder(Catalog):
                 continue
             unknown = sorted(name for name in row.names if name not in self._all_classes) if row.is_clear else []
             if image_id in first_row:
-                message = f"{row.entry!r} stands already on {first_row[image_id].where}. Delete one of the rows; the first is used."
+                message = (
+                    f"{row.entry!r} stands already on {first_row[image_id].where}. Delete one of the rows; the first"
+                    " is used."
+                )
                 self._report("duplicate-id", row.where, message, split)
             elif not split:
-                self._report("missing-split", row.where, f"{row.entry!r} has an empty split. Write one; the image is not used.")
+                self._report(
+                    "missing-split", row.where, f"{row.entry!r} has an empty split. Write one; the image is not used."
+                )
             elif unknown:
-                told = " ".join(f"unknown class {name!r}.{near_matches(name, self._all_classes.names)}" for name in unknown)
-                self._report("unknown-class", row.where, f"{told} Correct it, or add it to classes.txt; not used so far.", split)
+                told = " ".join(
+                    f"unknown class {name!r}.{near_matches(name, self._all_classes.names)}" for name in unknown
+                )
+                self._report(
+                    "unknown-class", row.where, f"{told} Correct it, or add it to classes.txt; not used so far.", split
+                )
             elif row.is_clear:
                 labels = sorted(self.classes.index(name) for name in row.names if name in self.classes)
                 path = self._path_by_id[image_id]
-                self._splits[split].append(Sample(_id(path), tuple(labels), ImageFile(self._base / path), self._masks.get(image_id)))
+                self._splits[split].append(
+                    Sample(_id(path), tuple(labels), ImageFile(self._base / path), self._masks.get(image_id))
+                )
             first_row.setdefault(image_id, row)
         for image_id, path in self._path_by_id.items():
             if image_id not in first_row:
@@ -278,10 +340,16 @@ class Folder(Catalog):
             if row.split:
                 written[_key(row.split)].setdefault(nfc(row.split))
         if ALL in written:
-            raise DataError(f"{self.root}: a split may not be called {ALL!r}, which is the name of all splits together. Rename it.")
+            raise DataError(
+                f"{self.root}: a split may not be called {ALL!r}, which is the name of all splits together. Rename it."
+            )
         for spellings in written.values():
             if len(spellings) > 1:
-                self._report("split-spelling", self.root, f"{', '.join(spellings)} are taken for one split. Rename one if they are not.")
+                self._report(
+                    "split-spelling",
+                    self.root,
+                    f"{', '.join(spellings)} are taken for one split. Rename one if they are not.",
+                )
         return {key: next(iter(spellings)) for key, spellings in written.items()}
 
     def _choose_roles(self, rows: list[Row]) -> Roles:
@@ -297,7 +365,8 @@ class Folder(Catalog):
         return entry.lower().endswith(IMAGE_ENDINGS) or self._resolve(entry.replace("\\", "/")) is not None
 
     def _resolve(self, entry: str) -> str | None:
-        """The (composed) id of the image that a row names, with or without ending, from images/ or from the folder that holds it."""
+        """The (composed) id of the image that a row names, with or without ending, from images/ or from the folder that
+        holds it."""
         entry = nfc(entry)
         head, slash, rest = entry.partition("/")
         inner = [rest] if slash and head.casefold() == "images" else []

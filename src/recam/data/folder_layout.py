@@ -1,4 +1,5 @@
-"""Where things lie in a folder of photos: images, masks, table and classes by name, in any case; classes and splits by sub-folders."""
+"""Where things lie in a folder of photos: images, masks, table and classes by name, in any case; classes and splits by
+sub-folders."""
 
 from __future__ import annotations
 
@@ -15,8 +16,41 @@ from recam.errors import DataError
 TABLES = frozenset({"labels.csv", "label.csv"})
 _PICTURES = frozenset(
     {
-        *(".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".svg", ".psd", ".tga", ".ppm", ".pgm", ".pnm"),
-        *(".exr", ".hdr", ".ico", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".npy", ".npz", ".mp4", ".mov", ".avi"),
+        *(
+            ".gif",
+            ".heic",
+            ".heif",
+            ".avif",
+            ".jfif",
+            ".jpe",
+            ".jp2",
+            ".j2k",
+            ".jxl",
+            ".svg",
+            ".psd",
+            ".tga",
+            ".ppm",
+            ".pgm",
+            ".pnm",
+        ),
+        *(
+            ".exr",
+            ".hdr",
+            ".ico",
+            ".raw",
+            ".cr2",
+            ".cr3",
+            ".nef",
+            ".arw",
+            ".dng",
+            ".orf",
+            ".rw2",
+            ".npy",
+            ".npz",
+            ".mp4",
+            ".mov",
+            ".avi",
+        ),
     }
 )
 
@@ -48,17 +82,22 @@ class Layout:
         """What lies beside ``images``."""
         folders = [f"{name}/" for name in self.others if (self.root / name).is_dir()]
         files = [name for name in self.others if f"{name}/" not in folders and not is_system_name(name)]
-        told = f"beside {self.images.name}/, and not read. Photos belong into {self.images.name}/, true masks into masks/"
+        told = (
+            f"beside {self.images.name}/, and not read. Photos belong into {self.images.name}/, true masks into masks/"
+        )
         system = [name for name in self.others if is_system_name(name)]
         return [
-            *passed_over("other-folder", [name for name in folders if not is_system_name(name[:-1])], f"folders {told}."),
+            *passed_over(
+                "other-folder", [name for name in folders if not is_system_name(name[:-1])], f"folders {told}."
+            ),
             *passed_over("other-file", files, f"files {told}, labels into labels.csv."),
             *passed_over("system-file", system, "hidden files, and files and folders that systems leave behind."),
         ]
 
 
 def find_layout(root: Path) -> Layout:
-    """What lies where. Raises `DataError` for no folder, one that may not be read, or two names that differ in case alone."""
+    """What lies where. Raises `DataError` for no folder, one that may not be read, or two names that differ in case
+    alone."""
     if not root.is_dir():
         raise DataError(f"{root} is no folder. Name the folder that holds images/ and labels.csv.")
     inside = _list(root)
@@ -69,8 +108,15 @@ def find_layout(root: Path) -> Layout:
     if images:
         tables += [images / name for name in _list(images) if name.casefold() in TABLES]
     if len(tables) > 1:
-        raise DataError(f"{root} has several tables of labels: {', '.join(str(path.relative_to(root)) for path in tables)}. Keep one.")
-    beside = [] if tables or root.name.casefold() != "images" else [p for p in root.parent.iterdir() if p.name.casefold() in TABLES]
+        raise DataError(
+            f"{root} has several tables of labels: {', '.join(str(path.relative_to(root)) for path in tables)}. Keep"
+            " one."
+        )
+    beside = (
+        []
+        if tables or root.name.casefold() != "images"
+        else [p for p in root.parent.iterdir() if p.name.casefold() in TABLES]
+    )
     if beside:
         raise DataError(f"{root} lies beside {beside[0]}. Name the folder that holds both: folder:{root.parent}")
     table = tables[0] if tables else None
@@ -80,7 +126,8 @@ def find_layout(root: Path) -> Layout:
 
 
 def rows_of_folders(base: Path, paths: Iterable[str]) -> list[Row]:
-    """A row for each image in a sub-folder: the first folder is its class; or its split and the second its class, as torchvision has it.
+    """A row for each image in a sub-folder: the first folder is its class; or its split and the second its class, as
+    torchvision has it.
 
     Raises:
         DataError: sub-folders called as splits, of which it is open whether they are.
@@ -98,13 +145,15 @@ def rows_of_folders(base: Path, paths: Iterable[str]) -> list[Row]:
         return [_row(base, path, 1) for of_folder in by_folder.values() for path in of_folder]
     if others:
         raise DataError(
-            f"{base}: the sub-folders {', '.join(splits)} are called as splits, {', '.join(others[:5])} are not, so it is open what the"
+            f"{base}: the sub-folders {', '.join(splits)} are called as splits, {', '.join(others[:5])} are not, so it"
+            " is open what the"
             " classes are. Move the others away, or write a labels.csv with the columns image,labels,split."
         )
     classes = {path.split("/")[1] for of_folder in by_folder.values() for path in of_folder if path.count("/") > 1}
     if not deep or {name.casefold() for name in classes} == {"images"}:
         raise DataError(
-            f"{base}: the classes would be {', '.join(classes if deep else splits)}. Put each image into the sub-folder of its class"
+            f"{base}: the classes would be {', '.join(classes if deep else splits)}. Put each image into the"
+            " sub-folder of its class"
             f" below these ({splits[0]}/CLASS/1.jpg), or write a labels.csv with the columns image,labels,split."
         )
     return [_row(base, path, 2) for of_folder in by_folder.values() for path in of_folder if path.count("/") > 1]
@@ -118,7 +167,9 @@ def is_picture(path: str) -> bool:
 
 def _row(base: Path, path: str, depth: int) -> Row:
     parts = path.split("/")
-    return Row(str(base.joinpath(*parts[:depth])), path, class_names([parts[depth - 1]]), parts[0] if depth == 2 else None)
+    return Row(
+        str(base.joinpath(*parts[:depth])), path, class_names([parts[depth - 1]]), parts[0] if depth == 2 else None
+    )
 
 
 def _list(folder: Path) -> list[str]:

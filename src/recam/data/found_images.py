@@ -1,4 +1,5 @@
-"""The images that `recam predict` is given, as files, folders, patterns or a list; nothing in them is left out without a word."""
+"""The images that `recam predict` is given, as files, folders, patterns or a list; nothing in them is left out without
+a word."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class FoundImages:
 def find_images(places: Sequence[str | Path], output: Path | None = None) -> FoundImages:
     """The images of files, folders, patterns and ``-``.
 
-    Hidden files and those of systems are passed over in folders and patterns, and so is `output` where it lies in them. Each real folder is
+    Hidden files and those of systems are passed over in folders and patterns, and so is `output` where it lies in them.
+    Each real folder is
     read once, whatever links lead to it.
 
     Raises:
@@ -48,7 +50,9 @@ def find_images(places: Sequence[str | Path], output: Path | None = None) -> Fou
     empty = [place for place, part in zip(places, found, strict=True) if not (part.images or part.problems)]
     noted = passed_over("no-image", empty if images else (), f"places without an image ({', '.join(IMAGE_ENDINGS)}).")
     special = [path for path, _ in images if path.exists() and not path.is_file()]
-    problems = [Problem("no-file", printable(path), "is a folder, a pipe or a device. Name a file.") for path in special]
+    problems = [
+        Problem("no-file", printable(path), "is a folder, a pipe or a device. Name a file.") for path in special
+    ]
     return FoundImages(
         tuple(one for one in images if one[0] not in special),
         (*_merge(entry for part in found for entry in part.passed_over), *noted),
@@ -61,7 +65,9 @@ def _find(place: str | Path, output: Path | None) -> FoundImages:
         try:
             names = [line.strip() for line in sys.stdin]
         except UnicodeDecodeError as error:
-            raise DataError(f"the list on standard input is no text ({error}). Write one file a line, as UTF-8.") from error
+            raise DataError(
+                f"the list on standard input is no text ({error}). Write one file a line, as UTF-8."
+            ) from error
         return FoundImages(tuple(_below_common_folder([_as_spelled(checked_path(name)) for name in names if name])))
     path = _as_spelled(checked_path(place))
     try:
@@ -80,13 +86,20 @@ def _find_in_folder(folder: Path, output: Path | None) -> FoundImages:
     within = _within(output, folder)
     if within == Path():
         raise DataError(
-            f"the output {output} is the folder of the images itself: masks would lie among photos, and the next call would take them for"
+            f"the output {output} is the folder of the images itself: masks would lie among photos, and the next call"
+            " would take them for"
             " photos. Name a different folder with -o."
         )
     tree = read_tree(folder, () if within is None else (folder / within,))
     read = [name for name in tree.files if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS]
-    entries = [*tree.passed_over(), *_unread(name for name in tree.files if name not in set(read)), *_inside([output] if within else [])]
-    return FoundImages(tuple((folder / name, Path(name).with_suffix("")) for name in read), tuple(entries), tree.problems)
+    entries = [
+        *tree.passed_over(),
+        *_unread(name for name in tree.files if name not in set(read)),
+        *_inside([output] if within else []),
+    ]
+    return FoundImages(
+        tuple((folder / name, Path(name).with_suffix("")) for name in read), tuple(entries), tree.problems
+    )
 
 
 def _find_by_pattern(pattern: Path, output: Path | None) -> FoundImages:
@@ -102,7 +115,10 @@ def _find_by_pattern(pattern: Path, output: Path | None) -> FoundImages:
     inside = [one for one in files if _within(one, output) is not None] if output else []
     left = [one for one in files if one not in {*system, *inside}]
     read = [one for one in left if one.suffix.lower() in IMAGE_ENDINGS]
-    entries = [*FileTree((), system=tuple(map(str, system))).passed_over(), *_unread(str(one) for one in left if one not in set(read))]
+    entries = [
+        *FileTree((), system=tuple(map(str, system))).passed_over(),
+        *_unread(str(one) for one in left if one not in set(read)),
+    ]
     return FoundImages(tuple(_below_common_folder(read)), (*entries, *_inside([output] if inside else [])))
 
 
@@ -120,7 +136,9 @@ def _merge(entries: Iterable[PassedOver]) -> list[PassedOver]:
     for entry in entries:
         before = merged.get((entry.kind, entry.why))
         count, examples = (before.count, before.examples) if before else (0, ())
-        merged[entry.kind, entry.why] = PassedOver(entry.kind, count + entry.count, entry.why, (*examples, *entry.examples)[:3])
+        merged[entry.kind, entry.why] = PassedOver(
+            entry.kind, count + entry.count, entry.why, (*examples, *entry.examples)[:3]
+        )
     return list(merged.values())
 
 

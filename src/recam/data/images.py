@@ -41,7 +41,8 @@ _BLOCK = 1 << 20
 def read_image(path: Path | str) -> Image:
     """The (H, W, 3) uint8 RGB picture that a viewer shows: turned upright by its EXIF orientation, alpha laid on white.
 
-    16-bit grey values are divided by 257; 32-bit integers and floats outside [0, 1] are stretched from their own least to their
+    16-bit grey values are divided by 257; 32-bit integers and floats outside [0, 1] are stretched from their own least
+    to their
     own greatest value. Of several frames the first is read. Embedded colour profiles are not applied.
 
     Raises:
@@ -67,23 +68,29 @@ def rgb_pixels(picture: PIL.Image.Image, where: object) -> Image:
     try:
         return _by_rows(picture, _as_rgb, 3)
     except (ValueError, OSError) as error:
-        raise DataError(f"{where} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB.") from error
+        raise DataError(
+            f"{where} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB."
+        ) from error
 
 
 def read_mask(path: Path | str) -> Mask:
     """The (H, W) uint8 class values of a mask: 0 background, 1…K classes, 255 ignore.
 
-    Palette files give their indices, grey and 16-bit files their values, colour files the index of each colour in the VOC palette. A GIF,
+    Palette files give their indices, grey and 16-bit files their values, colour files the index of each colour in the
+    VOC palette. A GIF,
     whose writers renumber palettes, gives its greys, or the index of each colour in the VOC palette.
 
     Raises:
-        DataError: as `read_image`; or values above 255, colours that are not in the VOC palette (the message lists them), or a format whose
+        DataError: as `read_image`; or values above 255, colours that are not in the VOC palette (the message lists
+            them), or a format whose
             compression changes the values it is given.
     """
     path = Path(path)
     with open_picture(path) as picture:
         if picture.format in _LOSSY:
-            raise DataError(f"{path} is a {_LOSSY[picture.format]}, whose compression changes class values. Save the mask as PNG.")
+            raise DataError(
+                f"{path} is a {_LOSSY[picture.format]}, whose compression changes class values. Save the mask as PNG."
+            )
         picture.load()
     picture = _upright(picture)
     if picture.format == "GIF" and picture.mode == "P":
@@ -96,7 +103,9 @@ def read_mask(path: Path | str) -> Mask:
     if picture.mode.startswith("I"):
         low, high = _extremes(picture)
         if low < 0 or high > 255:
-            raise DataError(f"{path} holds mask values from {low:.0f} to {high:.0f}; 0 to 255 can be used. Renumber its classes.")
+            raise DataError(
+                f"{path} holds mask values from {low:.0f} to {high:.0f}; 0 to 255 can be used. Renumber its classes."
+            )
         return _by_rows(picture, np.asarray)
     if picture.mode in ("RGB", "RGBA"):
         indices = VocIndices()
@@ -104,7 +113,8 @@ def read_mask(path: Path | str) -> Mask:
         indices.raise_foreign(path)
         return mask
     raise DataError(
-        f"{path} has the colour mode {picture.mode}, which holds no class values. Save the mask as an 8-bit palette or grey PNG."
+        f"{path} has the colour mode {picture.mode}, which holds no class values. Save the mask as an 8-bit palette or"
+        " grey PNG."
     )
 
 
@@ -117,7 +127,9 @@ def read_grey(path: Path | str) -> Grey:
     path = Path(path)
     with open_picture(path) as picture:
         if picture.mode not in ("1", "L") and not (picture.mode.startswith("I") and picture.format == "PNG"):
-            raise DataError(f"{path} has the colour mode {picture.mode}, not grey. Save it as a grey PNG of 8 or 16 bits.")
+            raise DataError(
+                f"{path} has the colour mode {picture.mode}, not grey. Save it as a grey PNG of 8 or 16 bits."
+            )
         picture.load()
     picture = _upright(picture)
     grey = np.array(picture, np.float32)
@@ -127,7 +139,8 @@ def read_grey(path: Path | str) -> Grey:
 
 @contextmanager
 def one_large_at_a_time(source: Source) -> Iterator[None]:
-    """For threads that decode side by side: a picture of more than `LARGE` pixels is decoded while no other such one is."""
+    """For threads that decode side by side: a picture of more than `LARGE` pixels is decoded while no other such one
+    is."""
     pixels = 0
     if isinstance(source, ImageFile):
         with suppress(RecamError), open_picture(source.path) as picture:
@@ -142,11 +155,14 @@ def write_grey(path: Path | str, grey: Grey) -> None:
 
 
 def image_size(source: Source) -> tuple[int, int]:
-    """(H, W) of an image as `read_image` gives it; of most files the head alone is read. Raises `DataError` as `read_image` does."""
+    """(H, W) of an image as `read_image` gives it; of most files the head alone is read. Raises `DataError` as
+    `read_image` does."""
     if isinstance(source, ImageFile):
         # Whatever is wrong with a head, reading the whole tells it.
         with suppress(Exception), open_picture(source.path) as picture:
-            if picture.format != "TIFF":  # Pillow's versions differ in whether the size of one is turned before it is decoded
+            if (
+                picture.format != "TIFF"
+            ):  # Pillow's versions differ in whether the size of one is turned before it is decoded
                 turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 return (picture.width, picture.height) if turned else (picture.height, picture.width)
     height, width = source.read().shape[:2]
@@ -154,7 +170,8 @@ def image_size(source: Source) -> tuple[int, int]:
 
 
 def write_mask(path: Path | str, mask: Mask) -> None:
-    """Write the (H, W) `mask` as a PNG with the VOC palette, whole or not at all. Raises `StoreError` for a full disk."""
+    """Write the (H, W) `mask` as a PNG with the VOC palette, whole or not at all. Raises `StoreError` for a full
+    disk."""
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 (H, W), got {mask.dtype} {mask.shape}")
     picture = PIL.Image.fromarray(mask)
@@ -170,7 +187,8 @@ def write_png(path: Path | str, image: Image) -> None:
 
 
 def write_jpeg(path: Path | str, image: Image, side: int) -> None:
-    """Write the (H, W, 3) `image` as a JPEG for people to look at, reduced to `side` pixels where it is longer; whole or not at all."""
+    """Write the (H, W, 3) `image` as a JPEG for people to look at, reduced to `side` pixels where it is longer; whole
+    or not at all."""
     picture = PIL.Image.fromarray(image)
     picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
@@ -202,7 +220,8 @@ class MaskFile:
     """A mask on disk, as the source of a `Sample`.
 
     Attributes:
-        table: (256,) uint8, old mask value → new one, as `ClassSet.select` gives it (kept as bytes, so that the source is hashable);
+        table: (256,) uint8, old mask value → new one, as `ClassSet.select` gives it (kept as bytes, so that the source
+            is hashable);
             None leaves the values as they are.
     """
 
@@ -237,7 +256,8 @@ def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _blocks(picture: PIL.Image.Image) -> Iterator[tuple[slice, PIL.Image.Image]]:
-    """Rows of a picture, a block of them at a time, so that what is computed of them never takes the memory of the whole."""
+    """Rows of a picture, a block of them at a time, so that what is computed of them never takes the memory of the
+    whole."""
     width, height = picture.size
     step = max(1, _BLOCK // max(width, 1))
     for top in range(0, height, step):
@@ -245,7 +265,9 @@ def _blocks(picture: PIL.Image.Image) -> Iterator[tuple[slice, PIL.Image.Image]]
         yield rows, picture if step >= height else picture.crop((0, rows.start, width, rows.stop))
 
 
-def _by_rows(picture: PIL.Image.Image, values_of: Callable[[PIL.Image.Image], NDArray[Any]], *channels: int) -> NDArray[np.uint8]:
+def _by_rows(
+    picture: PIL.Image.Image, values_of: Callable[[PIL.Image.Image], NDArray[Any]], *channels: int
+) -> NDArray[np.uint8]:
     """(H, W, *channels) uint8: what `values_of` makes of each block of rows."""
     values = np.empty((picture.height, picture.width, *channels), np.uint8)
     for rows, block in _blocks(picture):
@@ -273,7 +295,9 @@ def _extremes(picture: PIL.Image.Image) -> tuple[float, float]:
 
 def _grey_range(picture: PIL.Image.Image) -> tuple[float, float]:
     """The values of a picture with integers or floats that are shown black and white."""
-    if picture.mode != "F" and (picture.mode != "I" or picture.format in ("PNG", "PPM")):  # Pillow opens 16 bits of these as 32
+    if picture.mode != "F" and (
+        picture.mode != "I" or picture.format in ("PNG", "PPM")
+    ):  # Pillow opens 16 bits of these as 32
         return 0.0, 65535.0
     low, high = _extremes(picture)
     return (0.0, 1.0) if picture.mode == "F" and low >= 0 and high <= 1 else (low, high)
@@ -284,7 +308,8 @@ def _eight_bit(block: PIL.Image.Image, low: float, high: float) -> NDArray[np.ui
 
 
 def _gif_values(picture: PIL.Image.Image, path: Path) -> NDArray[np.uint8]:
-    """(256,) palette index → class value. GIF knows no grey and its writers renumber palettes, so it is the colours that count."""
+    """(256,) palette index → class value. GIF knows no grey and its writers renumber palettes, so it is the colours
+    that count."""
     colours = palette_colours(picture)
     used = np.flatnonzero(picture.histogram()[:256])
     table = np.zeros(256, np.uint8)

@@ -1,7 +1,9 @@
 """Labels of images in a table: ``labels.csv`` of a folder of photos.
 
-The labels of one image stand in one cell, separated by ``;`` or by line breaks. Where names are joined by ``|`` or commas it depends on
-the rest of the table what was meant: names that occur on their own are labels of one image, and what stays unclear is asked about.
+The labels of one image stand in one cell, separated by ``;`` or by line breaks. Where names are joined by ``|`` or
+commas it depends on
+the rest of the table what was meant: names that occur on their own are labels of one image, and what stays unclear is
+asked about.
 """
 
 from __future__ import annotations
@@ -107,13 +109,15 @@ def class_names(names: Iterable[str]) -> frozenset[str]:
 def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[list[Row], list[Problem]]:
     """Part names that are joined by ``|`` or commas where the parts are classes, and ask where some may be.
 
-    A part is a class where it is listed, or where nothing is listed: where it stands alone in a cell, or joined with others than here.
+    A part is a class where it is listed, or where nothing is listed: where it stands alone in a cell, or joined with
+    others than here.
 
     Args:
         listed: the names in ``classes.txt``; None without one. A listed name is never parted.
 
     Returns:
-        The rows, and what to report, each name once: kind ``joined-labels`` of names that were parted, ``unclear-labels`` of rows that
+        The rows, and what to report, each name once: kind ``joined-labels`` of names that were parted,
+            ``unclear-labels`` of rows that
         are not used.
     """
     names = frozenset().union(*(row.names for row in rows))
@@ -124,9 +128,17 @@ def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[li
     else:
         known = frozenset(listed)
     parted = {name: frozenset(parts) for name, parts in joined.items() if parts and known.issuperset(parts)}
-    unclear = set() if listed else {n for n, parts in joined.items() if n not in parted and ("|" in n or not known.isdisjoint(parts))}
+    unclear = (
+        set()
+        if listed
+        else {n for n, parts in joined.items() if n not in parted and ("|" in n or not known.isdisjoint(parts))}
+    )
     made = [
-        replace(row, names=frozenset().union(*(parted.get(n, {n}) for n in row.names)), is_clear=row.names.isdisjoint(unclear))
+        replace(
+            row,
+            names=frozenset().union(*(parted.get(n, {n}) for n in row.names)),
+            is_clear=row.names.isdisjoint(unclear),
+        )
         for row in rows
     ]
     problems = []
@@ -136,11 +148,15 @@ def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[li
         others = f" (in {len(places)} rows: {lines})" if len(places) > 1 else ""
         told = ", ".join(joined[name])
         if name in parted:
-            message = f"{name!r} is read as the labels {told}{others}. Separate labels by ';'; if it is one class, list it in classes.txt."
+            message = (
+                f"{name!r} is read as the labels {told}{others}. Separate labels by ';'; if it is one class, list it"
+                " in classes.txt."
+            )
             problems.append(Problem("joined-labels", places[0], message))
         else:
             message = (
-                f"is {name!r} one class, or the labels {told}{others}? Separate labels by ';', or list the class in classes.txt; not used."
+                f"is {name!r} one class, or the labels {told}{others}? Separate labels by ';', or list the class in"
+                " classes.txt; not used."
             )
             problems.append(Problem("unclear-labels", places[0], message))
     return made, problems
@@ -149,7 +165,9 @@ def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[li
 def joined_names(names: Collection[str], where: str) -> list[Problem]:
     """A note for each class whose name consists of others, joined by ``|``, ``,`` or ``/``."""
     found = {name: _parts(name, _LOOSE_JOINT) for name in sorted(names)}
-    message = "consists of the other classes {}, and is read as a class of its own. Separate labels of one image by ';'."
+    message = (
+        "consists of the other classes {}, and is read as a class of its own. Separate labels of one image by ';'."
+    )
     return [
         Problem("joined-labels", where, f"{name!r} {message.format(', '.join(parts))}")
         for name, parts in found.items()
@@ -162,7 +180,8 @@ def _parts(name: str, joint: re.Pattern[str]) -> list[str]:
 
 
 def _read_records(text: str, is_image: Callable[[str], bool]) -> Iterator[tuple[int, list[str] | str]]:
-    """(line at which it begins, fields) of each record, or what is wrong with it; reading then goes on with the next line."""
+    """(line at which it begins, fields) of each record, or what is wrong with it; reading then goes on with the next
+    line."""
     lines = list(io.StringIO(text, newline=""))
     start = 0
     while start < len(lines):
@@ -172,7 +191,11 @@ def _read_records(text: str, is_image: Callable[[str], bool]) -> Iterator[tuple[
             for fields in reader:
                 last, swallowed = start + reader.line_num, _swallows(fields, is_image)
                 if swallowed:
-                    yield begin + 1, f"opens a quote that is not closed before line {last}: {swallowed}. Close it; the line is not used."
+                    yield (
+                        begin + 1,
+                        f"opens a quote that is not closed before line {last}: {swallowed}. Close it; the line is not"
+                        " used.",
+                    )
                     break
                 yield begin + 1, fields
                 begin = last
@@ -182,14 +205,19 @@ def _read_records(text: str, is_image: Callable[[str], bool]) -> Iterator[tuple[
             if start + reader.line_num > begin + 1 or "unexpected end" in str(error):
                 yield begin + 1, "opens a quote that is not closed. Close it, or take it out; the line is not used."
             else:
-                yield begin + 1, f"is no line of a table ({error}). A quote inside a name is written twice; the line is not used."
+                yield (
+                    begin + 1,
+                    f"is no line of a table ({error}). A quote inside a name is written twice; the line is not used.",
+                )
         start = begin + 1
 
 
 def _swallows(fields: Sequence[str], is_image: Callable[[str], bool]) -> str:
     """Why line breaks inside a record cannot be meant: a line that names an image is a row; empty where they can."""
     for field in fields:
-        row = next((line for line in field.splitlines()[1:] if "," in line and is_image(line.split(",")[0].strip())), None)
+        row = next(
+            (line for line in field.splitlines()[1:] if "," in line and is_image(line.split(",")[0].strip())), None
+        )
         if row:
             return f"{row[:60]!r} inside it is a row"
     return ""
@@ -197,12 +225,17 @@ def _swallows(fields: Sequence[str], is_image: Callable[[str], bool]) -> str:
 
 def _make_row(where: str, header: Sequence[str], columns: Sequence[str], fields: Sequence[str]) -> Row | Problem:
     if len(fields) != len(header):
-        message = f"has {len(fields)} fields where the header has {len(header)}. Put names that hold a comma in double quotes; not used."
+        message = (
+            f"has {len(fields)} fields where the header has {len(header)}. Put names that hold a comma in double"
+            " quotes; not used."
+        )
         return Problem("bad-row", where, message)
     by_name = dict(zip(header, (field.strip() for field in fields), strict=True))
     broken = [name for name, value in by_name.items() if name != "labels" and len(value.splitlines()) > 1]
     if broken:
-        return Problem("bad-row", where, f"holds a line break in the column {broken[0]!r}. Take it out; the row is not used.")
+        return Problem(
+            "bad-row", where, f"holds a line break in the column {broken[0]!r}. Take it out; the row is not used."
+        )
     wrong = {name: by_name[name] for name in columns if by_name[name] not in ("0", "1", "0.0", "1.0")}
     if wrong:
         told = ", ".join(f"{name} = {value!r}" for name, value in wrong.items())
@@ -219,11 +252,18 @@ def _check_header(header: list[str], path: Path) -> tuple[list[str], tuple[str, 
     """The columns that are classes, empty where there is a column of labels; and the columns that are not read."""
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         mark = "semicolons" if ";" in header[0] else "tabs"
-        raise DataError(f"{path} separates its columns by {mark}. Save it with commas (several labels of one image by ';'): image,labels")
+        raise DataError(
+            f"{path} separates its columns by {mark}. Save it with commas (several labels of one image by ';'):"
+            " image,labels"
+        )
     doubled = sorted({name for name in header if header.count(name) > 1})
     if "image" not in header or "" in header or doubled:
         wrong = (
-            "no column 'image'" if "image" not in header else f"columns twice: {', '.join(doubled)}" if doubled else "a column without name"
+            "no column 'image'"
+            if "image" not in header
+            else f"columns twice: {', '.join(doubled)}"
+            if doubled
+            else "a column without name"
         )
         raise DataError(f"{path} has {wrong}; its first line is {','.join(header)!r}. It should be: image,labels")
     columns = [name for name in header if name not in ("image", "split")]

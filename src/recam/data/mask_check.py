@@ -1,4 +1,5 @@
-"""A data set's masks compared with its labels and with each other, and files whose values mean something else than is read."""
+"""A data set's masks compared with its labels and with each other, and files whose values mean something else than is
+read."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ def find(sample: Sample, image: Image | None, mask: Mask | None) -> Findings:
     return Findings(tuple(values), _holds_two_values(sample.mask, values), _reordered(sample.mask, mask), greatest)
 
 
-def judge(by_split: Mapping[str, Sequence[Sample]], findings: Mapping[str, Findings], names: Sequence[str]) -> Judgement:
+def judge(
+    by_split: Mapping[str, Sequence[Sample]], findings: Mapping[str, Findings], names: Sequence[str]
+) -> Judgement:
     """Compare the findings (by id) of all samples with their labels and with each other.
 
     Args:
@@ -79,13 +82,15 @@ def judge(by_split: Mapping[str, Sequence[Sample]], findings: Mapping[str, Findi
     notes += _gathered(
         "mask-all-ignore",
         [samples[id_].mask for id_, found in shown.items() if found.mask_values == (IGNORE,)],
-        "{count} hold{s} nothing but {ignore} (ignore), so nothing is learned from {them} or scored on {them} (first: {first}).",
+        "{count} hold{s} nothing but {ignore} (ignore), so nothing is learned from {them} or scored on {them} (first:"
+        " {first}).",
     )
     for split, of_split in by_split.items():
         masked = [sample.id for sample in of_split if sample.id in shown]
         if masked and all(id_ in without_class for id_ in masked):
             message = (
-                f"none of its {len(masked)} true masks shows a pixel of any class, so nothing is scored on it: whatever finds least would"
+                f"none of its {len(masked)} true masks shows a pixel of any class, so nothing is scored on it:"
+                " whatever finds least would"
                 " score best."
             )
             notes.append(Problem(UNSCORED, split, message))
@@ -94,7 +99,8 @@ def judge(by_split: Mapping[str, Sequence[Sample]], findings: Mapping[str, Findi
     notes += _gathered(
         "dark-16-bit",
         [samples[id_].image for id_ in dark],
-        f"{{count}} hold{{s}} 16-bit values of {max(dark.values(), default=0)} at most, of 65535, and come{{s}} out nearly black (first:"
+        f"{{count}} hold{{s}} 16-bit values of {max(dark.values(), default=0)} at most, of 65535, and come{{s}} out"
+        " nearly black (first:"
         f" {{first}}). Stretch 12 bits to 16 (times 16), if that is what they are.",
     )
     return Judgement(tuple(problems), tuple(notes))
@@ -110,13 +116,16 @@ def _two_values_problem(samples: Sequence[Sample], names: Sequence[str]) -> Prob
     several = f"the classes are {mask_value(0)} ({names[0]}) to {last} ({names[-1]})"
     classes = f"the class {names[0]} is {last}" if len(names) == 1 else several
     message = (
-        f"{len(masks)} mask{'s hold' if len(masks) > 1 else ' holds'} only {BACKGROUND} and {IGNORE}; {IGNORE} is ignore, {classes}"
+        f"{len(masks)} mask{'s hold' if len(masks) > 1 else ' holds'} only {BACKGROUND} and {IGNORE}; {IGNORE} is"
+        f" ignore, {classes}"
         f" (first: {_examples(masks)}). Write the value of its class in place of {IGNORE}."
     )
     return Problem("mask-only-ignore", str(Path(masks[0]).parent), message)
 
 
-def _labels_without_pixels(samples: Mapping[str, Sample], shown: Mapping[str, Findings], names: Sequence[str]) -> list[Problem]:
+def _labels_without_pixels(
+    samples: Mapping[str, Sample], shown: Mapping[str, Findings], names: Sequence[str]
+) -> list[Problem]:
     notes = []
     for index, name in enumerate(names):
         labelled = [id_ for id_ in shown if index in samples[id_].labels]
@@ -125,7 +134,8 @@ def _labels_without_pixels(samples: Mapping[str, Sample], shown: Mapping[str, Fi
         missing = [id_ for id_ in labelled if id_ in without and without[id_].mask_values != (IGNORE,)]
         if missing:
             message = (
-                f"{len(missing)} of {len(labelled)} images that are labelled {name} and have a true mask show no pixel of it there"
+                f"{len(missing)} of {len(labelled)} images that are labelled {name} and have a true mask show no pixel"
+                " of it there"
                 f" (first: {_examples(missing)})."
             )
             notes.append(Problem("label-not-in-mask", name, message))
@@ -140,7 +150,8 @@ def _palette_notes(found: Mapping[Source | None, Mapping[int, int]]) -> list[Pro
     return _gathered(
         "palette-order",
         list(found),
-        f"{{count}} hold{{s}} VOC's colours at other indices (first: {{first}}; {pairs}). Indices are read; if colours are meant,"
+        f"{{count}} hold{{s}} VOC's colours at other indices (first: {{first}}; {pairs}). Indices are read; if colours"
+        " are meant,"
         " save as RGB.",
     )
 
@@ -153,7 +164,9 @@ def _gathered(kind: str, sources: Sequence[Source | None], message: str) -> list
     several = len(files) > 1
     count = f"{len(files)} files" if several else "the file"
     first = _examples([Path(file).name for file in files])
-    filled = message.format(count=count, s="" if several else "s", them="them" if several else "it", first=first, ignore=IGNORE)
+    filled = message.format(
+        count=count, s="" if several else "s", them="them" if several else "it", first=first, ignore=IGNORE
+    )
     return [Problem(kind, files[0], filled)]
 
 
@@ -188,4 +201,8 @@ def _greatest_of_16_bits(source: Source, image: Image) -> int | None:
             greatest = int(np.asarray(picture).max())
             return greatest if greatest < TWELVE_BITS else None
         # Pillow reads colours of 16 bits as 8.
-        return TWELVE_BITS - 1 if ";16" in str(getattr(picture, "tile", "")) and int(image.max()) < TWELVE_BITS // 256 else None
+        return (
+            TWELVE_BITS - 1
+            if ";16" in str(getattr(picture, "tile", "")) and int(image.max()) < TWELVE_BITS // 256
+            else None
+        )

@@ -34,14 +34,19 @@ def find_masks(folder: Path) -> tuple[dict[str, Path], list[str]]:
         if name in found:
             twice.append(f"{found[name].name} and {path.name}")
         found.setdefault(name, path)
-    found = {name: path for name, path in found.items() if not (name.endswith(OVERLAY) and name.removesuffix(OVERLAY) in found)}
+    found = {
+        name: path
+        for name, path in found.items()
+        if not (name.endswith(OVERLAY) and name.removesuffix(OVERLAY) in found)
+    }
     if not found:
         raise DataError(f"{folder} holds no mask ({', '.join(MASK_ENDINGS)}). Name the folder that the masks are in.")
     return found, twice
 
 
 def read_classes(path: Path | str) -> ClassSet:
-    """The classes 1…K of a text file, one name a line; a first line ``background`` may be there or not, empty lines are passed over.
+    """The classes 1…K of a text file, one name a line; a first line ``background`` may be there or not, empty lines are
+    passed over.
 
     Raises:
         DataError: no such file, no UTF-8, no name, or a name twice.
@@ -50,7 +55,9 @@ def read_classes(path: Path | str) -> ClassSet:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of classes ({error}). Write one class name a line, as UTF-8 text.") from error
+        raise DataError(
+            f"{path} cannot be read as a list of classes ({error}). Write one class name a line, as UTF-8 text."
+        ) from error
     try:
         return ClassSet(without_background([line.strip() for line in lines if line.strip()]))
     except DataError as error:

@@ -1,4 +1,5 @@
-"""The one place that opens pictures: formats that start no other program, and no more pixels than a limit of our own."""
+"""The one place that opens pictures: formats that start no other program, and no more pixels than a limit of our
+own."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ from PIL import UnidentifiedImageError
 from recam.errors import DataError, DependencyError, RecamError, RecipeError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "HEIF", "AVIF")
-"""Pillow's names of the formats that are read, whatever the ending. EPS, for one, is not among them: Pillow would start Ghostscript."""
+"""Pillow's names of the formats that are read, whatever the ending. EPS, for one, is not among them: Pillow would start
+Ghostscript."""
 
 MAX_PIXELS = 250_000_000
-"""Pictures of more pixels are refused before any of them is decoded; `LIMIT_VARIABLE` in the environment changes that."""
+"""Pictures of more pixels are refused before any of them is decoded; `LIMIT_VARIABLE` in the environment changes
+that."""
 LIMIT_VARIABLE = "RECAM_MAX_PIXELS"
 
 REPLACE = "Replace it by an intact copy, or take it out of the data set."
@@ -33,11 +36,13 @@ _AVIF_BRANDS = (b"avif", b"avis")
 def open_picture(path: Path | str) -> Iterator[PIL.Image.Image]:
     """A picture of which the head has been read; ``load()`` in the block decodes it, after which it outlives the block.
 
-    Pillow's own `Image.open` is not used: it warns of photos that are merely large, and refuses them at twice that size. Some of its
+    Pillow's own `Image.open` is not used: it warns of photos that are merely large, and refuses them at twice that
+    size. Some of its
     plugins ask the same limit while they decode, so that one, which belongs to the process, is raised to ours.
 
     Raises:
-        DataError: no such file, no picture of `FORMATS`, too many pixels, or, from the block too, whatever a damaged file makes a decoder
+        DataError: no such file, no picture of `FORMATS`, too many pixels, or, from the block too, whatever a damaged
+            file makes a decoder
             raise; names the path.
         DependencyError: HEIC or AVIF without the package that reads it.
     """
@@ -61,9 +66,13 @@ def open_picture(path: Path | str) -> Iterator[PIL.Image.Image]:
             raise
         except UnidentifiedImageError as error:
             empty = path.stat().st_size == 0
-            raise DataError(f"{path} {'is an empty file' if empty else 'is no image that can be read'}. {REPLACE}") from error
+            raise DataError(
+                f"{path} {'is an empty file' if empty else 'is no image that can be read'}. {REPLACE}"
+            ) from error
         except (PIL.Image.DecompressionBombError, MemoryError) as error:
-            raise DataError(f"{path} is too large for the memory ({error or 'out of memory'}). Make it smaller.") from error
+            raise DataError(
+                f"{path} is too large for the memory ({error or 'out of memory'}). Make it smaller."
+            ) from error
         except Exception as error:  # a damaged file can make a decoder fail in any way
             raise DataError(f"{path} is truncated or damaged ({error}). {REPLACE}") from error
 
@@ -79,10 +88,14 @@ def max_pixels() -> int:
 
 
 def _bound(picture: PIL.Image.Image, limit: int, path: Path) -> None:
-    for width, height in (picture.size, getattr(picture, "_tile_size", picture.size)):  # a TIFF is decoded into a tile of its own size
+    for width, height in (
+        picture.size,
+        getattr(picture, "_tile_size", picture.size),
+    ):  # a TIFF is decoded into a tile of its own size
         if width * height > limit:
             raise DataError(
-                f"{path} has {width}×{height} pixels, more than the limit of {limit:,}. Make it smaller, or raise the limit in the"
+                f"{path} has {width}×{height} pixels, more than the limit of {limit:,}. Make it smaller, or raise the"
+                " limit in the"
                 f" environment: {LIMIT_VARIABLE}={width * height}."
             )
 
@@ -100,7 +113,9 @@ def _identify(file: IO[bytes], path: Path) -> PIL.Image.Image:
         if not accepted or isinstance(accepted, str):
             continue
         file.seek(0)
-        with suppress(SyntaxError, IndexError, TypeError, struct.error):  # by these a plugin says that the file is of another format
+        with suppress(
+            SyntaxError, IndexError, TypeError, struct.error
+        ):  # by these a plugin says that the file is of another format
             return factory(file, str(path))
     raise UnidentifiedImageError(str(path))
 
@@ -114,13 +129,16 @@ def _load_plugins() -> None:
 
 
 def _require_plugin(head: bytes, path: Path) -> None:
-    """Enter the plugin for HEIC where such a file is met. Raises `DependencyError` where it, or that for AVIF, is not installed."""
+    """Enter the plugin for HEIC where such a file is met. Raises `DependencyError` where it, or that for AVIF, is not
+    installed."""
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     if brand in _HEIF_BRANDS and "HEIF" not in PIL.Image.OPEN:
         try:
             import pillow_heif
         except ImportError as error:
-            raise DependencyError(f"{path} is a HEIC image. To read it: pip install 'recam[heif]', or save it as JPEG.") from error
+            raise DependencyError(
+                f"{path} is a HEIC image. To read it: pip install 'recam[heif]', or save it as JPEG."
+            ) from error
         pillow_heif.register_heif_opener()
     if brand in _AVIF_BRANDS and ("AVIF" not in PIL.Image.OPEN or isinstance(_accepts_avif(head), str)):
         raise DependencyError(f"{path} is an AVIF image. To read it: pip install 'recam[heif]', or save it as JPEG.")

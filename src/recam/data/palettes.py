@@ -35,10 +35,13 @@ class VocIndices:
         """Raises `DataError` where a colour was met that the palette does not hold."""
         count = len(self._foreign)
         if count:
-            first = ", ".join(str((code >> 16, code >> 8 & 255, code & 255)) for code in self._foreign[:_SHOWN].tolist())
+            first = ", ".join(
+                str((code >> 16, code >> 8 & 255, code & 255)) for code in self._foreign[:_SHOWN].tolist()
+            )
             raise DataError(
                 f"{path} is painted in {count} colour{'s' * (count != 1)} that the VOC palette does not hold: {first}"
-                f"{', …' * (count > _SHOWN)}. Save it as an 8-bit PNG of class values (0 background, 1… classes, 255 ignore)."
+                f"{', …' * (count > _SHOWN)}. Save it as an 8-bit PNG of class values (0 background, 1… classes, 255"
+                " ignore)."
             )
 
 
@@ -53,7 +56,8 @@ def palette_colours(picture: PIL.Image.Image) -> NDArray[np.uint8]:
 def reordered(colours: NDArray[np.uint8], used: list[int]) -> dict[int, int]:
     """Palette index → index of its colour in the VOC palette, for those of `used` where the two differ.
 
-    Empty unless all used colours (256, 3) are VOC's: a palette of somebody's own taste says nothing of what its indices mean.
+    Empty unless all used colours (256, 3) are VOC's: a palette of somebody's own taste says nothing of what its indices
+    mean.
     """
     codes = _codes(colours[used])
     voc = _index_of_code()[codes]

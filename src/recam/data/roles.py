@@ -21,7 +21,8 @@ from recam.types import Sample
 Role = Literal["train", "score", "val", "seeded"]
 Fingerprint = Callable[[Iterable[Sample], Digest], str]
 SHOW_AFTER = 1.0
-"""Seconds that reading files may take before it is shown; the next time their hashes are known and there is nothing to show."""
+"""Seconds that reading files may take before it is shown; the next time their hashes are known and there is nothing to
+show."""
 
 
 @section("data")
@@ -42,7 +43,8 @@ class DataSettings(Settings):
     val: str | None = None
     """Held-out split on which segmentation models are scored; None: as the data set says."""
     max_side: Annotated[int, Field(ge=32)] | None = None
-    """Images with a longer side than this (pixels) are reduced to it before a network reads them, when maps are made and segmentation
+    """Images with a longer side than this (pixels) are reduced to it before a network reads them, when maps are made
+    and segmentation
     models trained and applied; masks have the image's own size all the same. None: never reduced."""
     on_problems: Literal["stop", "skip"] = "stop"
     """What to do where the check finds damaged files: stop and report all of them, or leave them out."""
@@ -103,7 +105,8 @@ class RunData:
         return self.train + [sample for sample in self.score if sample.id not in known]
 
     def fingerprint(self, role: str, of: Fingerprint = fingerprint) -> str:
-        """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples `of` reads."""
+        """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples
+        `of` reads."""
         if (role, of) not in self._fingerprints:
             samples = getattr(self, role)
             shown = track(samples, "reading files", len(samples), quiet=self.quiet, after=SHOW_AFTER)
@@ -122,7 +125,11 @@ class RunData:
         return {}
 
     def _with_truth(self, role: Role) -> list[Sample]:
-        return [] if self.split(role) in self.unscored else [sample for sample in self._samples(role) if sample.mask is not None]
+        return (
+            []
+            if self.split(role) in self.unscored
+            else [sample for sample in self._samples(role) if sample.mask is not None]
+        )
 
     def _samples(self, role: Role) -> list[Sample]:
         split = self.split(role)

@@ -40,7 +40,9 @@ class SaliencyFolder:
         first = ", ".join(f"{sample_id}.png" for sample_id in lost[:3])
         return f"{len(lost)} of {len(samples)} images have no saliency map in {self.folder} (first: {first})"
 
-    def problems(self, samples: Sequence[Sample], show: Callable[[Sequence[Sample]], Iterable[Sample]] = iter) -> Iterator[Problem]:
+    def problems(
+        self, samples: Sequence[Sample], show: Callable[[Sequence[Sample]], Iterable[Sample]] = iter
+    ) -> Iterator[Problem]:
         """What is wrong with the maps of the samples, each decoded; `show` iterates over them with progress."""
         for sample in show(samples):
             where = str(self.path(sample))
@@ -50,5 +52,8 @@ class SaliencyFolder:
                 yield Problem("unreadable-saliency", where, str(error).removeprefix(f"{where} "))
                 continue
             if found != size:
-                message = f"the map is {found[1]}×{found[0]} pixels, its image {size[1]}×{size[0]}. Make it at the image's size."
+                message = (
+                    f"the map is {found[1]}×{found[0]} pixels, its image {size[1]}×{size[0]}. Make it at the image's"
+                    " size."
+                )
                 yield Problem("saliency-size", where, message)

@@ -18,7 +18,8 @@ _SYNONYMS: dict[SplitRole, frozenset[str]] = {
 
 
 def split_role(name: str) -> SplitRole | None:
-    """What a split of this name is for, in any case: ``Training`` → ``train``, ``dev`` → ``val``; None for a name that does not tell.
+    """What a split of this name is for, in any case: ``Training`` → ``train``, ``dev`` → ``val``; None for a name that
+    does not tell.
 
     A split whose role is ``test`` is never trained on.
     """
@@ -42,19 +43,25 @@ def no_training_split(splits: Iterable[str]) -> str:
     names = list(splits)
     several = [name for name in names if split_role(name) == "train"]
     choice = next((name for name in several or names if split_role(name) in ("train", None)), "NAME")
-    why = f"{' and '.join(several)} are both called train" if several else f"no split is called train, there are {', '.join(names)}"
+    why = (
+        f"{' and '.join(several)} are both called train"
+        if several
+        else f"no split is called train, there are {', '.join(names)}"
+    )
     return f"{why}; name one with --set data.train={choice}"
 
 
 def stable_split(ids: Iterable[str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
-    """(train, val), each in the order of `ids`; where an id goes depends on itself and the seed alone, so ids added later move no other.
+    """(train, val), each in the order of `ids`; where an id goes depends on itself and the seed alone, so ids added
+    later move no other.
 
     Args:
         val_share: expected share of val, in [0, 1].
     """
     parts: tuple[list[str], list[str]] = [], []
     for id_ in ids:
-        # A name from a Mac goes where the same name from elsewhere goes; bytes that are no UTF-8 are hashed as they are.
+        # A name from a Mac goes where the same name from elsewhere goes; bytes that are no UTF-8 are hashed as they
+        # are.
         digest = hashlib.sha256(f"{seed}/{nfc(id_)}".encode("utf-8", "surrogateescape")).digest()
         parts[int.from_bytes(digest[:8], "big") / 2**64 < val_share].append(id_)
     return parts

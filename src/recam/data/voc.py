@@ -1,6 +1,8 @@
-"""PASCAL VOC 2012 and everything in its layout: the devkit as it is unpacked, with SBD's extra masks where they were added.
+"""PASCAL VOC 2012 and everything in its layout: the devkit as it is unpacked, with SBD's extra masks where they were
+added.
 
-Image labels are the object names of the XML annotations. Objects marked "difficult" count as present, as in the published code.
+Image labels are the object names of the XML annotations. Objects marked "difficult" count as present, as in the
+published code.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ MASKS = ("SegmentationClassAug", "SegmentationClass")  # the first that holds an
 class Voc(Catalog):
     """The VOC devkit.
 
-    Splits are the lists in ``ImageSets/Segmentation`` (``train_aug``, ``train``, ``val``, any other), or the path of a list. A line of a
-    list is an id, or an image and its mask: ``/JPEGImages/ID.jpg /SegmentationClassAug/ID.png``. The masks used are those of the id in
+    Splits are the lists in ``ImageSets/Segmentation`` (``train_aug``, ``train``, ``val``, any other), or the path of a
+    list. A line of a
+    list is an id, or an image and its mask: ``/JPEGImages/ID.jpg /SegmentationClassAug/ID.png``. The masks used are
+    those of the id in
     ``SegmentationClassAug``, else ``SegmentationClass``.
 
     Args:
@@ -42,13 +46,19 @@ class Voc(Catalog):
         self.root = _find_root(expand_home(location))
         self._lists = {path.stem: path for path in sorted((self.root / LISTS).glob("*.txt"))}
         if not self._lists:
-            raise DataError(f"{self.root / LISTS} holds no list of images. Put train.txt and val.txt there, one id a line.")
+            raise DataError(
+                f"{self.root / LISTS} holds no list of images. Put train.txt and val.txt there, one id a line."
+            )
         self.classes, self._table = ClassSet(VOC_CLASSES), None
         if classes is not None:
             self.classes, table = self.classes.select(classes)
             self._table = table.tobytes()
         self._images = _files_by_stem(self.root / IMAGES, IMAGE_ENDINGS)
-        self._masks = {stem: path for folder in reversed(MASKS) for stem, path in _files_by_stem(self.root / folder, (".png",)).items()}
+        self._masks = {
+            stem: path
+            for folder in reversed(MASKS)
+            for stem, path in _files_by_stem(self.root / folder, (".png",)).items()
+        }
         self._read_splits: dict[str, tuple[list[Sample], list[Problem]]] = {}
         self.roles = Roles(
             train=next((name for name in ("train_aug", "train") if name in self._lists), self.splits[0]),
@@ -80,7 +90,10 @@ class Voc(Catalog):
                 if isinstance(made, Sample):
                     samples.append(made)
                     if self._masks and made.mask is None and split in (self.roles.score, self.roles.val):
-                        message = f"no mask in {' or '.join(MASKS)}, so this image of the split {split} is not scored. Put its mask there."
+                        message = (
+                            f"no mask in {' or '.join(MASKS)}, so this image of the split {split} is not scored. Put"
+                            " its mask there."
+                        )
                         problems.append(Problem("missing-mask", image_id, message))
                 else:
                     problems.append(made)
@@ -89,7 +102,9 @@ class Voc(Catalog):
 
     def _make_sample(self, image_id: str, where: str) -> Sample | Problem:
         if image_id not in self._images:
-            message = f"there is no {IMAGES}/{image_id}.jpg. Put it there, or take the line out of the list; it is not used."
+            message = (
+                f"there is no {IMAGES}/{image_id}.jpg. Put it there, or take the line out of the list; it is not used."
+            )
             return Problem("missing-image", where, message)
         labels = self._read_labels(self.root / LABELS / f"{image_id}.xml")
         if isinstance(labels, Problem):
@@ -101,7 +116,10 @@ class Voc(Catalog):
         try:
             objects = ElementTree.parse(path).getroot().findall("object")
         except FileNotFoundError:
-            message = "the image has no annotation, so its labels are unknown. Unpack the devkit's Annotations; the image is not used."
+            message = (
+                "the image has no annotation, so its labels are unknown. Unpack the devkit's Annotations; the image"
+                " is not used."
+            )
             return Problem("missing-labels", str(path), message)
         except (
             ElementTree.ParseError,
@@ -109,7 +127,9 @@ class Voc(Catalog):
             ValueError,
             OSError,
         ) as error:  # the last but one: an encoding that is wrong or unknown
-            return Problem("bad-labels", str(path), f"cannot be read as XML ({error}). Unpack it again; the image is not used.")
+            return Problem(
+                "bad-labels", str(path), f"cannot be read as XML ({error}). Unpack it again; the image is not used."
+            )
         names = {(one.findtext("name") or "").strip() for one in objects}
         unknown = sorted(names.difference(VOC_CLASSES))
         if unknown:
@@ -125,12 +145,17 @@ def _find_root(location: Path) -> Path:
     if not location.exists():
         raise DataError(f"{location} does not exist. Name the folder of the unpacked VOC devkit.")
     raise DataError(
-        f"{location} holds no {IMAGES} folder, nor do VOC2012 or VOCdevkit/VOC2012 in it. Name the folder VOC2012 of the devkit."
+        f"{location} holds no {IMAGES} folder, nor do VOC2012 or VOCdevkit/VOC2012 in it. Name the folder VOC2012 of"
+        " the devkit."
     )
 
 
 def _files_by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in endings and not path.name.startswith(".")}
+    return {
+        path.stem: path
+        for path in sorted(folder.glob("*"))
+        if path.suffix.lower() in endings and not path.name.startswith(".")
+    }
 
 
 def _read_list(path: Path) -> tuple[dict[str, str], list[Problem]]:
@@ -138,7 +163,9 @@ def _read_list(path: Path) -> tuple[dict[str, str], list[Problem]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of images ({error}). Save it as UTF-8 text, one id a line.") from error
+        raise DataError(
+            f"{path} cannot be read as a list of images ({error}). Save it as UTF-8 text, one id a line."
+        ) from error
     ids: dict[str, str] = {}
     problems = []
     for number, line in enumerate(lines, start=1):
@@ -149,10 +176,15 @@ def _read_list(path: Path) -> tuple[dict[str, str], list[Problem]]:
         first = Path(fields[0])
         image_id = first.stem if first.suffix.lower() in IMAGE_ENDINGS else first.name
         if len(fields) > 2 or (len(fields) == 2 and Path(fields[1]).stem != image_id):
-            message = f"{line.strip()!r} is neither an id nor an image and its mask. Write one id a line; the line is not used."
+            message = (
+                f"{line.strip()!r} is neither an id nor an image and its mask. Write one id a line; the line is not"
+                " used."
+            )
             problems.append(Problem("bad-line", where, message))
         elif image_id in ids:
-            message = f"{image_id!r} stands already on {ids[image_id]}. Take one of the lines out; the image is used once."
+            message = (
+                f"{image_id!r} stands already on {ids[image_id]}. Take one of the lines out; the image is used once."
+            )
             problems.append(Problem("duplicate-id", where, message))
         else:
             ids[image_id] = where

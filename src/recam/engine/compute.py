@@ -41,6 +41,7 @@ def make_accelerator(settings: ComputeSettings) -> Accelerator:
         precision = "no" if not on_gpu else ("bf16" if has_bf16 else "fp16")
     # Accelerate keeps one state a process; a second run with another precision must not inherit the first one's.
     AcceleratorState._reset_state(reset_partial_state=False)
-    # Shares of the images differ by hours where each is climbed for, and one process checks the data while the others wait.
+    # Shares of the images differ by hours where each is climbed for, and one process checks the data while the others
+    # wait.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
     return Accelerator(cpu=not on_gpu, mixed_precision=precision, kwargs_handlers=[patience])

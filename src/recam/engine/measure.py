@@ -22,7 +22,8 @@ class Measure:
 
     Attributes:
         seconds: wall time.
-        peak_memory_mb: most memory (MiB) seen, looked at every 0.2 s: resident memory of this process, and of its workers what they do not
+        peak_memory_mb: most memory (MiB) seen, looked at every 0.2 s: resident memory of this process, and of its
+            workers what they do not
             share, since a worker begins as a copy of this process that takes no memory of its own.
         peak_gpu_mb: most memory (MiB) allocated on the current GPU; 0 without one.
     """
@@ -40,7 +41,9 @@ class Measure:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join()
         self.seconds = time.monotonic() - self._start

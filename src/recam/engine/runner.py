@@ -1,4 +1,5 @@
-"""Stages in order, each made once: skipped when it is up to date, resumed when it was cut short, taken over where another run has made it."""
+"""Stages in order, each made once: skipped when it is up to date, resumed when it was cut short, taken over where
+another run has made it."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class Runner:
         return self.accelerator.is_main_process
 
     def pending(self, planned: Mapping[str, Planned], names: Sequence[str], verify: bool) -> list[str]:
-        """Stages that are still to be made. Finished ones whose files are damaged are opened again, which is reported."""
+        """Stages that are still to be made. Finished ones whose files are damaged are opened again, which is
+        reported."""
         if self.is_main:
             reopen_damaged(self.folder, {name: planned[name].key for name in names}, verify, say)
         self.accelerator.wait_for_everyone()

@@ -21,7 +21,8 @@ class Stage:
     Attributes:
         name: also its folder, e.g. ``maps/cam``.
         group: what ``--until`` names.
-        make: called with `given` and the work at hand; does the work, resuming from what the folder holds; returns results (JSON-ready).
+        make: called with `given` and the work at hand; does the work, resuming from what the folder holds; returns
+            results (JSON-ready).
         given: all settings that the result depends on, and nothing else; its hash is a part of the key.
         needs: names of the stages it reads.
         roles: roles whose data it reads.
@@ -29,7 +30,8 @@ class Stage:
         supervision: what people supplied for its results, beyond that of the stages it needs, e.g. ``image labels``.
         label: what readers of the run show of it, written into ``stage.json``: title, kind, threshold, ….
         files: absolute paths of input files that `given` was made from, beside those of its roles.
-        rehearse: raises one of our errors where it cannot work here, such as for weights out of reach; called before anything is made.
+        rehearse: raises one of our errors where it cannot work here, such as for weights out of reach; called before
+            anything is made.
     """
 
     name: str

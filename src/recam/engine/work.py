@@ -45,12 +45,19 @@ class Work:
     accelerator: Accelerator
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
-    def each(self, samples: Sequence[Sample], finished: Callable[[Sample], bool], do: Callable[[Sample], None], processes: bool) -> None:
+    def each(
+        self,
+        samples: Sequence[Sample],
+        finished: Callable[[Sample], bool],
+        do: Callable[[Sample], None],
+        processes: bool,
+    ) -> None:
         """`do` for this process's part of the samples not finished yet, with progress.
 
         Args:
             do: writes what `finished` looks for.
-            processes: several images at a time, in processes of their own, as `compute.workers` allows; `do` must then be picklable.
+            processes: several images at a time, in processes of their own, as `compute.workers` allows; `do` must then
+                be picklable.
         """
         workers = self._count_workers() if processes else 1
         if workers == 1:
@@ -69,7 +76,8 @@ class Work:
                     future.result()
         except BrokenProcessPool as error:
             raise StoreError(
-                f"{self.folder.name}: one of {workers} worker processes was ended from outside, usually out of memory. Set"
+                f"{self.folder.name}: one of {workers} worker processes was ended from outside, usually out of memory."
+                " Set"
                 " compute.workers to fewer; to resume, run the same command."
             ) from error
 
@@ -82,7 +90,9 @@ class Work:
         """This process's part of the samples not finished yet, with progress."""
         own = samples[self.accelerator.process_index :: self.accelerator.num_processes]
         todo = [sample for sample in own if not finished(sample)]
-        with Progress(self.folder.name, len(own), len(own) - len(todo), quiet=not self.accelerator.is_main_process) as progress:
+        with Progress(
+            self.folder.name, len(own), len(own) - len(todo), quiet=not self.accelerator.is_main_process
+        ) as progress:
             for sample in todo:
                 yield sample
                 progress.advance()

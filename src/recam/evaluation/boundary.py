@@ -1,7 +1,9 @@
 """Boundary IoU: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021.
 
-IoU of the two bands along the inside of a class's outline, in truth and in prediction: unlike IoU it does not forgive a coarse outline
-around a large object. The band is as wide as 2 % of the image's diagonal (published); the image's border is an outline, too.
+IoU of the two bands along the inside of a class's outline, in truth and in prediction: unlike IoU it does not forgive a
+coarse outline
+around a large object. The band is as wide as 2 % of the image's diagonal (published); the image's border is an outline,
+too.
 
 Ours: over a data set, pixels of bands are summed up a class, as for mIoU; pixels of an unknown truth are not counted.
 """
@@ -29,14 +31,17 @@ def band_width(size: tuple[int, int], share: float = WIDTH) -> int:
 
 
 def inner_band(region: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Pixels (H, W) of a region that are less than `width` + 1 steps, straight or diagonal, from outside it or the image."""
+    """Pixels (H, W) of a region that are less than `width` + 1 steps, straight or diagonal, from outside it or the
+    image."""
     band = np.empty_like(region)
     for rows in row_blocks((region.shape[0], region.shape[1])):
         above = min(rows.start, width)  # rows of other blocks that this one's bands reach
         part = region[rows.start - above : rows.stop + width]
         outside = F.pad(torch.from_numpy(~part)[None, None].float(), [width] * 4, value=1.0)
         # A maximum over a square is one over rows, then over columns.
-        near = F.max_pool2d(F.max_pool2d(outside, (1, 2 * width + 1), stride=1), (2 * width + 1, 1), stride=1)[0, 0].numpy()
+        near = F.max_pool2d(F.max_pool2d(outside, (1, 2 * width + 1), stride=1), (2 * width + 1, 1), stride=1)[
+            0, 0
+        ].numpy()
         band[rows] = region[rows] & (near[above : above + rows.stop - rows.start] > 0)
     return band
 
@@ -53,7 +58,8 @@ class BoundaryCounts:
         """(K, 2) intersections and unions; those of several processes or shards may be added."""
 
     def update(self, prediction: Mask, truth: Mask) -> None:
-        """Count one pair of masks (H, W) of one size; values as in `recam.evaluation.metrics.ConfusionMatrix.update`, which checks them."""
+        """Count one pair of masks (H, W) of one size; values as in `recam.evaluation.metrics.ConfusionMatrix.update`,
+        which checks them."""
         known, width = truth != IGNORE, band_width((truth.shape[0], truth.shape[1]))
         for value in sorted({*present_values(prediction), *present_values(truth)}):
             if value in (BACKGROUND, IGNORE):

@@ -27,20 +27,25 @@ def evaluate(
     per_image: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Score the masks of one folder against those of another; pairs have the same path without ending, sub-folders included.
+    """Score the masks of one folder against those of another; pairs have the same path without ending, sub-folders
+    included.
 
     Args:
         masks: folder of predictions, values 0…K, or 255 for unsure (counted as wrong).
         truth: folder of true masks, values 0…K, or 255 for pixels that are not counted.
-        classes: names of the classes 1…K, or the path of a list, see `recam.data.mask_folder.read_classes`; None names them by number
+        classes: names of the classes 1…K, or the path of a list, see `recam.data.mask_folder.read_classes`; None names
+            them by number
             up to the largest found.
         partial: score the pairs that are there instead of refusing masks or truths without counterpart.
-        per_image: also write a row an image to this CSV, as runs do; see `recam.evaluation.pixel_counts.ImageScore`, read by
-            `recam.evaluation.pixel_counts.read_image_scores`. An image counts as many labels as its truth shows classes.
+        per_image: also write a row an image to this CSV, as runs do; see `recam.evaluation.pixel_counts.ImageScore`,
+            read by
+            `recam.evaluation.pixel_counts.read_image_scores`. An image counts as many labels as its truth shows
+            classes.
         progress: called with (pairs done, pairs in all) after each pair.
 
     Raises:
-        DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be read, pairs of
+        DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be
+            read, pairs of
             different size, values outside the classes, names that occur with two endings.
         StoreError: `per_image` is no name of a CSV, or cannot be written.
     """
@@ -101,7 +106,9 @@ class _Problems:
     def add(self, kind: str, where: Path | str, what: str, names: Sequence[str]) -> None:
         if names:
             more = f"; … and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-            self._found.append(Problem(kind, str(where), f"{len(names)} {what}: {'; '.join(names[:_TOLD])}{more}. {_ADVICE[kind]}"))
+            self._found.append(
+                Problem(kind, str(where), f"{len(names)} {what}: {'; '.join(names[:_TOLD])}{more}. {_ADVICE[kind]}")
+            )
 
     def raise_any(self) -> None:
         if self._found:

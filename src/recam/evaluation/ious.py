@@ -11,9 +11,11 @@ from recam.types import Mask
 
 
 def class_ious(confusion: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Intersection over union (…, C) of confusion matrices (…, C, C), rows = truth; NaN for a class in neither truth nor prediction.
+    """Intersection over union (…, C) of confusion matrices (…, C, C), rows = truth; NaN for a class in neither truth
+    nor prediction.
 
-    A further column (…, C, C + 1) counts pixels of a known truth without a prediction: they are missing from their class.
+    A further column (…, C, C + 1) counts pixels of a known truth without a prediction: they are missing from their
+    class.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)  # (…, C)
     union = confusion.sum(-1) + confusion.sum(-2)[..., : hits.shape[-1]] - hits  # (…, C)
@@ -22,7 +24,8 @@ def class_ious(confusion: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean (…,) of (…, C) over the classes that occur, those that are not NaN; NaN where none does. Of IoUs: the mIoU."""
+    """Mean (…,) of (…, C) over the classes that occur, those that are not NaN; NaN where none does. Of IoUs: the
+    mIoU."""
     present = ~np.isnan(values)
     number = present.sum(-1)
     mean: NDArray[np.float64] = np.divide(
@@ -32,7 +35,8 @@ def mean_over_present(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
-    """Raises `DataError` naming `what` where a mask is not of integers, or holds a value that is neither 0…K nor 255."""
+    """Raises `DataError` naming `what` where a mask is not of integers, or holds a value that is neither 0…K nor
+    255."""
     if mask.dtype.kind not in "iu":
         raise DataError(f"{what} is {mask.dtype}, a mask is uint8: 0 background, 1…{n_classes} classes, 255 ignore.")
     # Of other integers few are counted: a single large one would ask for as much memory as its value.

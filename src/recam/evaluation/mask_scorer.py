@@ -1,4 +1,5 @@
-"""Masks scored against their truth one by one, and what they come to together: for the stages of a run and for any two folders alike."""
+"""Masks scored against their truth one by one, and what they come to together: for the stages of a run and for any two
+folders alike."""
 
 from __future__ import annotations
 
@@ -20,14 +21,16 @@ class MaskScorer:
     """Scores of masks, each by itself and all together.
 
     Args:
-        classes: the K foreground classes; None names them by number, up to the largest that occurs (K = 254 until then).
+        classes: the K foreground classes; None names them by number, up to the largest that occurs (K = 254 until
+            then).
     """
 
     def __init__(self, classes: ClassSet | None) -> None:
         self._classes: ClassSet | int = classes or MAX_CLASSES
         self.n_classes = len(classes) if classes else MAX_CLASSES
         self.counts = np.zeros((len(LABEL_GROUPS), 1, self.n_classes + 1, self.n_classes + 2), np.int64)
-        """(3, 1, K+1, K+2) int64, as `recam.evaluation.pixel_counts.Tally.counts`; those of several processes may be added."""
+        """(3, 1, K+1, K+2) int64, as `recam.evaluation.pixel_counts.Tally.counts`; those of several processes may be
+        added."""
         self.boundary = BoundaryCounts(self.n_classes)
 
     def score(self, name: str, mask: Mask, truth: Mask, n_labels: int | None = None) -> ImageScore:

@@ -1,6 +1,7 @@
 """Scores of label maps: one confusion matrix for a data set, and what follows from it.
 
-torchmetrics is not used here: masks are uint8 arrays on the CPU, for which one bincount is five times as fast, and importing it takes
+torchmetrics is not used here: masks are uint8 arrays on the CPU, for which one bincount is five times as fast, and
+importing it takes
 seconds that `recam evaluate` on a few masks would spend on nothing else. It also has no place for a prediction of 255.
 """
 
@@ -25,7 +26,8 @@ NOT_SCORED = "not scored: the true masks hold no pixel of any class"
 class ConfusionMatrix:
     """Pixel counts by truth and prediction, over any number of images.
 
-    Truth 255 is not counted. A prediction of 255 (unsure) of a known truth counts as wrong: the pixel is missing from its true class
+    Truth 255 is not counted. A prediction of 255 (unsure) of a known truth counts as wrong: the pixel is missing from
+    its true class
     and is a false alarm of none, so that nobody gains by leaving pixels open.
 
     Args:
@@ -34,9 +36,12 @@ class ConfusionMatrix:
 
     def __init__(self, classes: ClassSet | int) -> None:
         n_classes = classes if isinstance(classes, int) else len(classes)
-        self.names = classes.mask_names if isinstance(classes, ClassSet) else tuple(str(value) for value in range(n_classes + 1))
+        self.names = (
+            classes.mask_names if isinstance(classes, ClassSet) else tuple(str(value) for value in range(n_classes + 1))
+        )
         self.counts = np.zeros((n_classes + 1, n_classes + 2), np.int64)
-        """(K+1 truths, K+2 predictions) int64, the last column for unsure; those of several processes or shards may be added."""
+        """(K+1 truths, K+2 predictions) int64, the last column for unsure; those of several processes or shards may be
+        added."""
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -51,7 +56,8 @@ class ConfusionMatrix:
         """
         if prediction.shape != truth.shape:
             raise DataError(
-                f"a prediction of {prediction.shape} and a truth of {truth.shape} cannot be compared: resize neither, find the pair."
+                f"a prediction of {prediction.shape} and a truth of {truth.shape} cannot be compared: resize neither,"
+                " find the pair."
             )
         check_mask_values(prediction, len(self.counts) - 1, "the prediction")
         check_mask_values(truth, len(self.counts) - 1, "the true mask")
@@ -74,7 +80,8 @@ class ConfusionMatrix:
         return both
 
     def scores(self) -> Scores:
-        """Everything that is computed from the counts; NaN where the truth holds no pixel of any class, as all would be vacuous."""
+        """Everything that is computed from the counts; NaN where the truth holds no pixel of any class, as all would be
+        vacuous."""
         total = int(self.counts.sum())
         scored = bool(self.counts[mask_value(0) :].any())
         ious = class_ious(self.counts) if scored else np.full(len(self.counts), np.nan)  # (K+1,)
@@ -128,7 +135,8 @@ class ErrorSplit:
 
 
 def error_split(counts: NDArray[np.integer]) -> ErrorSplit:
-    """What the counts (K+1, K+2) of a `ConfusionMatrix` say of the two flaws of class maps: too little found, too much found."""
+    """What the counts (K+1, K+2) of a `ConfusionMatrix` say of the two flaws of class maps: too little found, too much
+    found."""
     matrix = counts[:, :-1]
     right, missed, false_alarm = int(np.trace(matrix)), int(matrix[1:, 0].sum()), int(matrix[0, 1:].sum())
     unsure = int(counts[:, -1].sum())
@@ -137,7 +145,8 @@ def error_split(counts: NDArray[np.integer]) -> ErrorSplit:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well label maps agree with the truth; all in [0, 1]. Scores are NaN where the truth holds no pixel of any class.
+    """How well label maps agree with the truth; all in [0, 1]. Scores are NaN where the truth holds no pixel of any
+    class.
 
     Attributes:
         names: (K+1,) class names, background first.
@@ -148,7 +157,8 @@ class Scores:
         unsure: share of pixels predicted as 255.
         pixels: number of pixels counted, those with a known truth.
         errors: what became of these pixels.
-        boundary_iou: mean over the foreground classes that occur, see `recam.evaluation.boundary`; NaN where it was not counted.
+        boundary_iou: mean over the foreground classes that occur, see `recam.evaluation.boundary`; NaN where it was not
+            counted.
     """
 
     names: tuple[str, ...]
@@ -167,9 +177,13 @@ class Scores:
         rows = [(name, iou) for name, iou in zip(self.names, self.iou, strict=True)]
         rows += [("mIoU", self.miou), ("mean F1", self.f1), ("pixel accuracy", self.pixel_accuracy)]
         rows += [] if math.isnan(self.boundary_iou) else [("boundary IoU", self.boundary_iou)]
-        rows += [(ERROR_NAMES[name], share) for name, share in self.errors.shares.items() if name != "unsure" or share > 0]
+        rows += [
+            (ERROR_NAMES[name], share) for name, share in self.errors.shares.items() if name != "unsure" or share > 0
+        ]
         width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {'–' if math.isnan(value) else f'{100 * value:.2f}':>6}" for name, value in rows)
+        return "\n".join(
+            f"{name:<{width}}  {'–' if math.isnan(value) else f'{100 * value:.2f}':>6}" for name, value in rows
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: IoU by class name, NaN as None."""

@@ -1,4 +1,5 @@
-"""What the stages that score leave for readers: pixel counts by threshold and by how many labels an image has, and a row an image.
+"""What the stages that score leave for readers: pixel counts by threshold and by how many labels an image has, and a
+row an image.
 
 ```
 scores/<maps>/NAME.npz             tally of a set of class maps, at every threshold
@@ -58,7 +59,8 @@ class ImageScore:
         labels: how many image labels it has; of masks that come without labels, how many classes its truth shows.
         miou: over the classes in its mask or truth, in [0, 1]; NaN where nothing was counted.
         right, missed, confused, false_alarm, unsure: pixels; see `recam.evaluation.metrics.ErrorSplit`.
-        boundary_iou: over the foreground classes in its mask or truth, see `recam.evaluation.boundary`; NaN where there are none, or in rows written
+        boundary_iou: over the foreground classes in its mask or truth, see `recam.evaluation.boundary`; NaN where there
+            are none, or in rows written
             before it was told.
     """
 
@@ -90,22 +92,32 @@ def read_tally(path: Path) -> Tally:
         with np.load(path, allow_pickle=False) as file:
             thresholds, counts = file["thresholds"], file["counts"]
             square = counts.ndim == 4 and counts.shape[3] == counts.shape[2] + 1
-            if thresholds.dtype.kind != "f" or counts.dtype.kind != "i" or not square or counts.shape[:2] != (3, *thresholds.shape):
+            if (
+                thresholds.dtype.kind != "f"
+                or counts.dtype.kind != "i"
+                or not square
+                or counts.shape[:2] != (3, *thresholds.shape)
+            ):
                 raise ValueError(f"thresholds {thresholds.shape} and counts {counts.shape} do not fit together")
             if counts.size and counts.min() < 0:
                 raise ValueError("it counts less than no pixel")
             return Tally(thresholds, counts)
     except ARRAY_ERRORS as error:
-        raise StoreError(f"{path} cannot be read as pixel counts ({error}). Delete it; `recam run` makes it again.") from error
+        raise StoreError(
+            f"{path} cannot be read as pixel counts ({error}). Delete it; `recam run` makes it again."
+        ) from error
 
 
 def save_image_scores(path: Path, rows: Sequence[ImageScore]) -> None:
-    """Write a CSV with a header, whole or not at all; unknown scores are empty, ids are text to a spreadsheet (see `recam.cells`)."""
+    """Write a CSV with a header, whole or not at all; unknown scores are empty, ids are text to a spreadsheet (see
+    `recam.cells`)."""
     names = [field.name for field in fields(ImageScore)]
     lines: list[list[object]] = [list(names)]
     for row in rows:
         values = [as_text(row.id), *(getattr(row, name) for name in names[1:])]
-        lines.append(["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values])
+        lines.append(
+            ["" if value != value else f"{value:.6f}" if isinstance(value, float) else value for value in values]
+        )
     write_bytes(path, table_text(lines).encode())
 
 
@@ -124,4 +136,6 @@ def read_image_scores(path: Path) -> list[ImageScore]:
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
-        raise StoreError(f"{path} cannot be read as scores of images ({error}). Delete it; `recam run` makes it again.") from error
+        raise StoreError(
+            f"{path} cannot be read as scores of images ({error}). Delete it; `recam run` makes it again."
+        ) from error

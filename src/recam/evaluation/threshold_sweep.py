@@ -1,4 +1,5 @@
-"""The threshold of class maps that scores best on true masks, the **oracle** that papers report, among all candidates in one pass.
+"""The threshold of class maps that scores best on true masks, the **oracle** that papers report, among all candidates
+in one pass.
 
 Letters: K classes, n maps of one image, H×W its size, T thresholds.
 """
@@ -46,9 +47,11 @@ class OracleThreshold:
 
 
 class ThresholdSweep:
-    """Confusion matrices of all thresholds, from one pass over the seeds; memory does not grow with the number of images.
+    """Confusion matrices of all thresholds, from one pass over the seeds; memory does not grow with the number of
+    images.
 
-    A pixel is background at the thresholds from its largest map's value on, and its argmax class below. So one histogram over (truth,
+    A pixel is background at the thresholds from its largest map's value on, and its argmax class below. So one
+    histogram over (truth,
     argmax class, number of thresholds below the largest map) holds everything.
 
     Args:
@@ -65,13 +68,19 @@ class ThresholdSweep:
             raise RecipeError(f"thresholds {wrong[:10]} are outside [0, 1], where class maps lie.")
         self.n_classes = n_classes
         self.histogram = np.zeros((n_classes + 1, n_classes, len(self.thresholds) + 1), np.int64)
-        """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be added."""
+        """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be
+        added."""
         self.unsure = np.zeros(n_classes + 1, np.int64)
-        """(K+1 truths,) pixels without a prediction, whatever the threshold; those of several processes or shards may be added."""
+        """(K+1 truths,) pixels without a prediction, whatever the threshold; those of several processes or shards may
+        be added."""
         self._edges = np.asarray(self.thresholds, np.float32)
 
     def update(
-        self, maps: Maps, class_indices: Sequence[int] | NDArray[np.integer], truth: Mask, ignore: NDArray[np.bool_] | None = None
+        self,
+        maps: Maps,
+        class_indices: Sequence[int] | NDArray[np.integer],
+        truth: Mask,
+        ignore: NDArray[np.bool_] | None = None,
     ) -> None:
         """Count one image.
 
@@ -82,14 +91,18 @@ class ThresholdSweep:
             ignore: (H, W), pixels without a prediction: they are missing from their class.
 
         Raises:
-            DataError: maps and mask of different sizes, or mask values that are no class; maps that are not finite or outside [0, 1]; class
+            DataError: maps and mask of different sizes, or mask values that are no class; maps that are not finite or
+                outside [0, 1]; class
                 indices that are none, or not one for each map.
         """
         check_maps(maps)
         indices = check_class_indices(class_indices, len(maps), self.n_classes)
         check_ignore(ignore, maps)
         if maps.shape[1:] != truth.shape:
-            raise DataError(f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image first.")
+            raise DataError(
+                f"maps of {maps.shape[1:]} and a true mask of {truth.shape}: read the maps at the size of their image"
+                " first."
+            )
         check_mask_values(truth, self.n_classes, "the true mask")
         for rows in row_blocks((truth.shape[0], truth.shape[1])):
             self._count(maps[:, rows], indices, truth[rows], None if ignore is None else ignore[rows])
@@ -107,7 +120,9 @@ class ThresholdSweep:
         planes, levels = len(maps), len(self.thresholds) + 1
         winner = maps.argmax(0)  # (H, W)
         largest = np.take_along_axis(maps, winner[None], 0)[0][counted]  # (pixels,)
-        exceeded = np.searchsorted(self._edges, largest.astype(np.float32, copy=False), side="left")  # (pixels,): thresholds < largest
+        exceeded = np.searchsorted(
+            self._edges, largest.astype(np.float32, copy=False), side="left"
+        )  # (pixels,): thresholds < largest
         code = (rows * planes + winner[counted]) * levels + exceeded
         counts = np.bincount(code, minlength=(self.n_classes + 1) * planes * levels).reshape(-1, planes, levels)
         for plane, class_index in enumerate(indices):
@@ -127,10 +142,12 @@ class ThresholdSweep:
         return np.concatenate([self.confusion(), unsure], 2)
 
     def best(self) -> OracleThreshold:
-        """The oracle threshold. Raises `DataError` where no pixel of any class has been counted: empty masks would then score best."""
+        """The oracle threshold. Raises `DataError` where no pixel of any class has been counted: empty masks would then
+        score best."""
         if not (self.histogram[mask_value(0) :].any() or self.unsure[mask_value(0) :].any()):
             raise DataError(
-                "the true masks hold no pixel of any class, so no threshold is better than another: check that they are not all"
+                "the true masks hold no pixel of any class, so no threshold is better than another: check that they"
+                " are not all"
                 f" {BACKGROUND} (background) and {IGNORE} (ignore)."
             )
         curve = mean_over_present(class_ious(self.counts()))  # (T,)

@@ -16,9 +16,13 @@ from recam.inference.run_models import RunModels
 from recam.recipe.recipe import load_recipe
 from recam.recipe.sections import CLASSIFIER
 
-INPUTS = {"images": "float32 (batch, 3, height, width): RGB in [0, 1], minus mean, over std; any batch, height and width"}
+INPUTS = {
+    "images": "float32 (batch, 3, height, width): RGB in [0, 1], minus mean, over std; any batch, height and width"
+}
 OUTPUTS = {
-    "segmenter": {"logits": "float32 (batch, K + 1, height, width): background first; softmax over axis 1 gives probabilities"},
+    "segmenter": {
+        "logits": "float32 (batch, K + 1, height, width): background first; softmax over axis 1 gives probabilities"
+    },
     "classifier": {
         "logits": "float32 (batch, K): the sigmoid is the probability of each class in the image",
         "class_maps": "float32 (batch, K, ⌈height / stride⌉, ⌈width / stride⌉): raw; relu, then over its maximum",
@@ -61,7 +65,8 @@ def describe_model(models: RunModels, kind: str) -> dict[str, Any]:
 
 
 def supervision(models: RunModels, stage: str) -> dict[str, Any]:
-    """What a network was told of the pixels: image labels, saliency, given class maps or true masks; and what true masks chose."""
+    """What a network was told of the pixels: image labels, saliency, given class maps or true masks; and what true
+    masks chose."""
     recipe = models.recipe.model_dump(mode="json")
     if stage == "segment/truth":
         return {"labels": "true masks", "notes": ["An upper bound: it learned from true masks."]}
@@ -69,11 +74,15 @@ def supervision(models: RunModels, stage: str) -> dict[str, Any]:
     masks = models.record("masks")
     notes = []
     if recipe["seeds"].get("source"):
-        notes.append("The class maps were made elsewhere and taken as they are; what they learned from is not known here.")
+        notes.append(
+            "The class maps were made elsewhere and taken as they are; what they learned from is not known here."
+        )
     if chain and stage != "classify":
         notes.append(f"Pseudo masks were refined by {', '.join(chain)}.")
     if masks.get("threshold_from") == "oracle":
-        notes.append("The threshold of the pseudo masks is the one that scores best on true masks of training images (oracle).")
+        notes.append(
+            "The threshold of the pseudo masks is the one that scores best on true masks of training images (oracle)."
+        )
     recorded = models.done[stage].record.get("supervision") if stage in models.done else None
     return {"labels": " and ".join(recorded or ["image labels"]), "notes": notes}
 
@@ -87,14 +96,21 @@ def scores(models: RunModels, kind: str) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for stage in ("scores/recam", "scores/cam"):
         for name, found in models.record(stage).get("seeds", {}).items():
-            told[f"class maps ({name}), oracle threshold"] = {"images": models.record(stage)["images"], **found["oracle"]}
+            told[f"class maps ({name}), oracle threshold"] = {
+                "images": models.record(stage)["images"],
+                **found["oracle"],
+            }
     return told
 
 
 def command(settings: Mapping[str, Any]) -> str:
     """The `recam run` that makes such a run again, where the data lie at the named place."""
     published = dict(_flat(load_recipe("recam").model_dump(mode="json")))
-    own = {name: value for name, value in _flat(settings) if name not in ("about", "data.location") and published.get(name) != value}
+    own = {
+        name: value
+        for name, value in _flat(settings)
+        if name not in ("about", "data.location") and published.get(name) != value
+    }
     words = ["recam", "run", "--data", str(settings["data"]["location"])]
     for name, value in own.items():
         if value is not None:  # a setting without a value has that by default
@@ -117,25 +133,32 @@ def without_places(settings: Any) -> Any:
 
 
 def render_card(card: Mapping[str, Any]) -> str:
-    """The card as Markdown. Names of classes, files and data are text in it, whatever they hold: no HTML, no links, no further lines."""
+    """The card as Markdown. Names of classes, files and data are text in it, whatever they hold: no HTML, no links, no
+    further lines."""
     kind = card["kind"]
     check = card["check"]
     lines = [
         f"# {_text(card['file'])}",
         "",
-        f"A {'segmentation network' if kind == 'segmenter' else 'multi-label classifier with class maps'} made by recam, as ONNX.",
+        f"A {'segmentation network' if kind == 'segmenter' else 'multi-label classifier with class maps'} made by"
+        " recam, as ONNX.",
         "",
         f"- Network: {_text(', '.join(f'{key} {value}' for key, value in card['network'].items()))}",
         f"- Data: {_text(card['data']['location'])}" + _count(card["data"]["training_images"], ", {} training images"),
         f"- Learned from: {_text(card['supervision']['labels'])}",
         *(f"- {_text(note)}" for note in card["supervision"]["notes"]),
         f"- SHA-256: `{card['sha256']}` ({card['bytes'] / 1e6:.1f} MB)",
-        f"- Against PyTorch: differs by at most {check['max_difference']:.1e} at {len(check['cases'])} batches and sizes "
+        f"- Against PyTorch: differs by at most {check['max_difference']:.1e} at {len(check['cases'])} batches and"
+        " sizes "
         f"(allowed: {check['tolerance']:g} of the largest output)",
         "",
         "## Classes",
         "",
-        *([f"0 background, then {_numbered(card['classes'])}."] if kind == "segmenter" else [f"{_numbered(card['classes'], 0)}."]),
+        *(
+            [f"0 background, then {_numbered(card['classes'])}."]
+            if kind == "segmenter"
+            else [f"{_numbered(card['classes'], 0)}."]
+        ),
         "",
         "## Scores",
         "",
@@ -158,7 +181,8 @@ def render_card(card: Mapping[str, Any]) -> str:
         card["command"],
         _fence(card["command"]),
         "",
-        f"Packages: {_text(', '.join(f'{name} {version}' for name, version in card['run']['packages'].items()))}. All settings are in "
+        f"Packages: {_text(', '.join(f'{name} {version}' for name, version in card['run']['packages'].items()))}. All"
+        " settings are in "
         f"`{card['kind']}.json`.",
         "",
         "## Licence",
@@ -171,7 +195,9 @@ def render_card(card: Mapping[str, Any]) -> str:
 
 def _licences(data: str, weights: str) -> Iterator[str]:
     yield "recam is MIT-licensed. That covers the code, not what a network learned from."
-    yield _DATA_LICENCES.get(data, "The training photos are the run's owner's own: whoever shares the network answers for them.")
+    yield _DATA_LICENCES.get(
+        data, "The training photos are the run's owner's own: whoever shares the network answers for them."
+    )
     if weights != "none":
         yield f"Training started from pretrained weights ({weights}); those from ImageNet carry its terms, which are for research."
 
@@ -193,7 +219,8 @@ def _as_toml(value: Any) -> str:
 
 
 def _text(value: object) -> str:
-    """As text in Markdown: what would start HTML, a link, code, emphasis or a table is escaped, white space of any kind is one space."""
+    """As text in Markdown: what would start HTML, a link, code, emphasis or a table is escaped, white space of any kind
+    is one space."""
     marked = re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(str(value).split()))
     return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -220,12 +247,19 @@ def _score_lines(found: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, one in found.items():
         title = _text(name)
-        lines.append(f"- {title} ({one['images']}): {100 * one['miou']:.2f} mIoU" if one.get("miou") is not None else f"- {title}: none")
+        lines.append(
+            f"- {title} ({one['images']}): {100 * one['miou']:.2f} mIoU"
+            if one.get("miou") is not None
+            else f"- {title}: none"
+        )
         ious = {each: value for each, value in (one.get("iou") or {}).items() if value is not None}
         if ious:
             lines.append("  - IoU: " + ", ".join(f"{_text(each)} {100 * value:.1f}" for each, value in ious.items()))
         # Runs scored by an earlier version tell of none.
         errors = {each: value for each, value in (one.get("errors") or {}).items() if value is not None}
         if errors:
-            lines.append("  - Pixels, %: " + ", ".join(f"{ERROR_NAMES[each]} {100 * value:.1f}" for each, value in errors.items()))
+            lines.append(
+                "  - Pixels, %: "
+                + ", ".join(f"{ERROR_NAMES[each]} {100 * value:.1f}" for each, value in errors.items())
+            )
     return lines

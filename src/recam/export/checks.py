@@ -49,7 +49,8 @@ def name_problems(items: Sequence[MaskItem], named: Iterable[str]) -> Iterator[P
         for name in names:
             if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in "\ufffe\uffff" for sign in name):
                 message = (
-                    "holds a line break, another control character or bytes that are no UTF-8, which these formats cannot hold. Rename it."
+                    "holds a line break, another control character or bytes that are no UTF-8, which these formats"
+                    " cannot hold. Rename it."
                 )
                 yield Problem(f"{what}-name", repr(name), message)
 
@@ -64,13 +65,16 @@ def clashing_files(items: Sequence[MaskItem], names: Sequence[str]) -> Iterator[
         key = name_key(name_key(name).casefold())
         if key in first:
             message = (
-                f"would be written as {name!r}, which is the same file as that of {first[key]!r} where case does not count. Rename one."
+                f"would be written as {name!r}, which is the same file as that of {first[key]!r} where case does not"
+                " count. Rename one."
             )
             yield Problem("same-file", item.image_name, message)
         first.setdefault(key, item.image_name)
 
 
-def place_problems(items: Sequence[MaskItem], target: Path, written: Sequence[str], folder: Path, images: Path | None) -> list[Problem]:
+def place_problems(
+    items: Sequence[MaskItem], target: Path, written: Sequence[str], folder: Path, images: Path | None
+) -> list[Problem]:
     """Outputs that lie among what is read: they would replace it, or be read as masks or photos the next time.
 
     Args:

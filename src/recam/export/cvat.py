@@ -1,7 +1,10 @@
-"""CVAT for images 1.1 (https://docs.cvat.ai/docs/other/xml_format): ``annotations.xml`` with one mask for each class of an image.
+"""CVAT for images 1.1 (https://docs.cvat.ai/docs/other/xml_format): ``annotations.xml`` with one mask for each class of
+an image.
 
-A ``mask`` holds its box and the run lengths of the pixels in it, row by row, beginning with those that are not in. CVAT finds photos by
-name and classes by label: make the task with these photos, and its labels by pasting ``labels.json`` into the constructor's raw
+A ``mask`` holds its box and the run lengths of the pixels in it, row by row, beginning with those that are not in. CVAT
+finds photos by
+name and classes by label: make the task with these photos, and its labels by pasting ``labels.json`` into the
+constructor's raw
 view. Polygons, where they are asked for, are CVAT's polygons.
 """
 
@@ -24,14 +27,22 @@ FILE = "annotations.xml"
 def write_cvat(masks: MaskSet, folder: Path) -> int:
     """Write ``annotations.xml`` and ``labels.json``."""
     kind = "polygon" if masks.shapes == "polygons" else "mask"
-    colours = {name: "#" + "".join(f"{part:02x}" for part in voc_palette()[value].tolist()) for value, name in masks.named.items()}
+    colours = {
+        name: "#" + "".join(f"{part:02x}" for part in voc_palette()[value].tolist())
+        for value, name in masks.named.items()
+    }
     labels = [{"name": name, "color": colour, "type": kind, "attributes": []} for name, colour in colours.items()]
     with text_file(folder / "labels.json") as file:
         file.write(json.dumps(labels, indent=2, ensure_ascii=False) + "\n")
     shapes = 0
     with text_file(folder / FILE) as file:
-        file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n')
-        file.write(f"      <name>recam</name>\n      <size>{len(masks.items)}</size>\n      <mode>annotation</mode>\n      <labels>\n")
+        file.write(
+            '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n'
+        )
+        file.write(
+            f"      <name>recam</name>\n      <size>{len(masks.items)}</size>\n      <mode>annotation</mode>\n     "
+            " <labels>\n"
+        )
         for name, colour in colours.items():
             parts = f"<name>{escape(name)}</name><color>{colour}</color><type>{kind}</type><attributes></attributes>"
             file.write(f"        <label>{parts}</label>\n")

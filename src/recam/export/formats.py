@@ -1,4 +1,5 @@
-"""What a format of masks is given, and the registry of formats: a new one is a file and a line here in `recam.export.masks`."""
+"""What a format of masks is given, and the registry of formats: a new one is a file and a line here in
+`recam.export.masks`."""
 
 from __future__ import annotations
 

@@ -48,7 +48,13 @@ class MaskExport:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"output": str(self.output), "format": self.format, "masks": self.masks, "shapes": self.shapes, "images": self.images}
+        return {
+            "output": str(self.output),
+            "format": self.format,
+            "masks": self.masks,
+            "shapes": self.shapes,
+            "images": self.images,
+        }
 
 
 def export_masks(
@@ -69,21 +75,26 @@ def export_masks(
 
     Args:
         source: a run folder, or a folder of masks, e.g. what `recam.predict` wrote.
-        output: folder to write to, outside the masks and photos that are read; its files are there all at once, or none is.
+        output: folder to write to, outside the masks and photos that are read; its files are there all at once, or none
+            is.
         to: ``voc``, ``coco``, ``cvat`` or ``label-studio``.
         images: folder of the photos, whose names from there on are those of the masks; a run knows its own.
-        classes: names of mask values 1…K, or the file that lists them; a run and a folder of `recam.predict` know their own.
+        classes: names of mask values 1…K, or the file that lists them; a run and a folder of `recam.predict` know their
+            own.
         part: of a run, ``masks`` (pseudo masks) or ``predictions`` (of the held-out images).
         shapes: ``rle`` or ``polygons``, where the format has both (VOC has neither).
-        simplify: leave out corners of polygons where their outlines move by no more than so many pixels; borders between classes stay
+        simplify: leave out corners of polygons where their outlines move by no more than so many pixels; borders
+            between classes stay
             shared, and regions too small for it exact. 0: polygons fill just the pixels of the masks.
         copy_images: put the photos beside: ``JPEGImages/`` for VOC, else ``images/``.
         ignore_as: make 255 a class of this name; None: 255 stays in VOC's masks, and belongs to no shape elsewhere.
         image_prefix: what Label Studio's addresses of photos begin with.
 
     Raises:
-        RecipeError: unknown format, part or kind of shapes; `simplify` below 0; an option that the format does not read.
-        DataError: no masks or no classes; or, all at once: photos that are missing, several of one name or of another size than their
+        RecipeError: unknown format, part or kind of shapes; `simplify` below 0; an option that the format does not
+            read.
+        DataError: no masks or no classes; or, all at once: photos that are missing, several of one name or of another
+            size than their
             masks, masks or photos that cannot be read, values outside the classes, names that the format cannot hold.
         StoreError: a run without such masks, or an output that cannot be written.
     """
@@ -105,7 +116,11 @@ def export_masks(
     masks = MaskSet(items, classes_of, ignore_as, shapes, simplify, image_prefix, values)
     if ignore_as in classes_of:
         problems.append(Problem("class-name", f"ignore_as {ignore_as!r}", "is a class already. Give 255 another name."))
-    problems += [*unread, *name_problems(items, masks.named.values()), *(voc.name_problems(masks) if to == "voc" else ())]
+    problems += [
+        *unread,
+        *name_problems(items, masks.named.values()),
+        *(voc.name_problems(masks) if to == "voc" else ()),
+    ]
     if copy_images and to != "voc":
         problems += clashing_files(items, [item.image_name for item in items])
     within = [voc.MASKS] * (to == "voc") + [voc.IMAGES if to == "voc" else "images"] * copy_images
@@ -119,7 +134,8 @@ def export_masks(
 
 
 def _match(found: dict[str, Path], photos: Photos, required: bool) -> tuple[list[MaskItem], list[Problem]]:
-    """Masks with their photos in the order of these; where names cannot be told apart, or a required photo is not there, problems."""
+    """Masks with their photos in the order of these; where names cannot be told apart, or a required photo is not
+    there, problems."""
     items, missing, first, problems = [], [], dict[str, str](), []
     for name, path in found.items():
         key = name_key(name)
@@ -135,7 +151,9 @@ def _match(found: dict[str, Path], photos: Photos, required: bool) -> tuple[list
             continue
         if key in photos.twice:
             several = " and ".join([photo.name, *photos.twice[key]])
-            message = f"is the mask of several photos {photos.where} ({several}). Keep one of them, or rename the others."
+            message = (
+                f"is the mask of several photos {photos.where} ({several}). Keep one of them, or rename the others."
+            )
             problems.append(Problem("several-photos", str(path), message))
         items.append(MaskItem(str(PurePosixPath(photo.name).with_suffix("")), path, photo.name, photo.image))
     if missing and required:
@@ -152,9 +170,13 @@ def _refuse_unread(to: str, shapes: Shapes, simplify: float, ignore_as: str | No
     if to == "voc" and shapes == "polygons":
         problems.append("shapes = 'polygons': voc has masks only. Leave it out, or write another format.")
     if simplify > 0 and to == "voc":
-        problems.append(f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format.")
+        problems.append(
+            f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format."
+        )
     elif simplify > 0 and shapes != "polygons":
-        problems.append(f"simplify = {simplify} makes polygons simpler: ask for them as well (--shapes polygons), or leave it out.")
+        problems.append(
+            f"simplify = {simplify} makes polygons simpler: ask for them as well (--shapes polygons), or leave it out."
+        )
     if ignore_as is not None and not ignore_as.strip():
         problems.append("ignore_as is empty: name the class that 255 becomes, or leave it out.")
     if image_prefix and to != "label-studio":

@@ -1,10 +1,14 @@
-"""The networks of a run as ONNX files, each with a card: batch, height and width are free, and PyTorch's numbers come out.
+"""The networks of a run as ONNX files, each with a card: batch, height and width are free, and PyTorch's numbers come
+out.
 
-A network is traced once and then asked in onnxruntime at batches and sizes that tracing never saw, beside PyTorch. Where the outputs
-differ by more than `TOLERANCE`, nothing is written. What is traced takes normalised images, as in training: normalisation, scales and
+A network is traced once and then asked in onnxruntime at batches and sizes that tracing never saw, beside PyTorch.
+Where the outputs
+differ by more than `TOLERANCE`, nothing is written. What is traced takes normalised images, as in training:
+normalisation, scales and
 mirror images belong to whoever asks (`recam.inference.onnx_predictor`), and the card tells them.
 
-PyTorch's older exporter, by tracing, is used: of DeepLabV3+ on EfficientNet-Lite0 it takes a second, the newer one (``dynamo=True``) was
+PyTorch's older exporter, by tracing, is used: of DeepLabV3+ on EfficientNet-Lite0 it takes a second, the newer one
+(``dynamo=True``) was
 not done after three minutes of CPU time.
 """
 
@@ -66,7 +70,8 @@ class ExportReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{one.path}  {one.megabytes:.1f} MB, differs from PyTorch by at most {one.max_difference:.1e} at {len(CASES)} sizes"
+            f"{one.path}  {one.megabytes:.1f} MB, differs from PyTorch by at most {one.max_difference:.1e} at"
+            f" {len(CASES)} sizes"
             for one in self.networks
         ]
         return "\n".join([*lines, "cards beside them: .md to read, .json for programs"])
@@ -77,7 +82,8 @@ class ExportReport:
 
 
 class MapsNetwork(nn.Module):
-    """A classifier with its class maps: images (B, 3, H, W) → logits (B, K), eq. 4, and raw maps (B, K, h, w), eq. 2 or 9.
+    """A classifier with its class maps: images (B, 3, H, W) → logits (B, K), eq. 4, and raw maps (B, K, h, w), eq. 2 or
+    9.
 
     Args:
         classifier: the trained network.
@@ -96,7 +102,8 @@ class MapsNetwork(nn.Module):
 
 
 def export_model(run: str | Path, output: str | Path) -> ExportReport:
-    """Write ``segmenter.onnx`` and ``classifier.onnx``, as far as the run has them, with a card each (``.md`` and ``.json``).
+    """Write ``segmenter.onnx`` and ``classifier.onnx``, as far as the run has them, with a card each (``.md`` and
+    ``.json``).
 
     Args:
         run: a run folder, finished at least up to its pseudo masks.
@@ -146,8 +153,10 @@ def _write(
         check = compare(network, temporary, tuple(outputs))
         if not check["passed"]:
             raise ExportError(
-                f"{path.name} gives other outputs in onnxruntime than in PyTorch: they differ by {check['max_difference']:.1e}, allowed is"
-                f" {TOLERANCE:g} of the largest. Nothing was written. Tracing fixed what depends on the size here: predict with PyTorch."
+                f"{path.name} gives other outputs in onnxruntime than in PyTorch: they differ by"
+                f" {check['max_difference']:.1e}, allowed is"
+                f" {TOLERANCE:g} of the largest. Nothing was written. Tracing fixed what depends on the size here:"
+                " predict with PyTorch."
             )
         content = temporary.read_bytes()
         file = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
@@ -178,7 +187,10 @@ def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path
             )
         # The exporter's own errors, of several modules, and those of a network that it cannot follow.
         except Exception as error:
-            told = f"{name} cannot be exported ({first_line(error)}). Predict with PyTorch, or train another segment.model."
+            told = (
+                f"{name} cannot be exported ({first_line(error)}). Predict with PyTorch, or train another"
+                " segment.model."
+            )
             raise ExportError(told) from error
 
 
@@ -187,7 +199,8 @@ def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str,
     """Outputs of PyTorch and onnxruntime side by side at `CASES`: the report that goes into the card.
 
     Returns:
-        ``passed``, ``max_difference``, ``tolerance`` and, for each of ``cases``, batch, height, width and the difference by output.
+        ``passed``, ``max_difference``, ``tolerance`` and, for each of ``cases``, batch, height, width and the
+        difference by output.
     """
     import onnxruntime
 
@@ -203,7 +216,9 @@ def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str,
         try:
             theirs = [torch.from_numpy(one) for one in session.run(None, {"images": images.numpy()})]
         except Exception as error:  # onnxruntime's errors have no base of their own
-            raise ExportError(f"onnxruntime cannot run {path.name} at {batch} images of {height}×{width}: {error}") from error
+            raise ExportError(
+                f"onnxruntime cannot run {path.name} at {batch} images of {height}×{width}: {error}"
+            ) from error
         for name, mine, other in zip(names, ours, theirs, strict=True):
             fits = mine.shape == other.shape
             differences[name] = float((mine - other).abs().max()) if fits else None
@@ -211,7 +226,13 @@ def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str,
         cases.append({"batch": batch, "height": height, "width": width, "max_difference": differences})
     found = [one for case in cases for one in case["max_difference"].values()]
     largest = max((one for one in found if one is not None), default=float("inf"))
-    return {"passed": passed, "max_difference": largest, "tolerance": TOLERANCE, "cases": cases, "onnxruntime": onnxruntime.__version__}
+    return {
+        "passed": passed,
+        "max_difference": largest,
+        "tolerance": TOLERANCE,
+        "cases": cases,
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def _normalisation(mean: Triple, std: Triple) -> dict[str, Any]:
@@ -223,4 +244,6 @@ def _require_onnx() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise DependencyError(f"exporting networks needs onnx and onnxruntime ({error}): pip install 'recam[onnx]'.") from error
+        raise DependencyError(
+            f"exporting networks needs onnx and onnxruntime ({error}): pip install 'recam[onnx]'."
+        ) from error

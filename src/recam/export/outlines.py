@@ -1,8 +1,11 @@
 """Outlines of the regions of a mask as polygons, exact or simplified, on shapely's GEOS.
 
-The edges of pixels between different values are joined to lines that end where more than two of them meet, so that a border is one line
-for the regions on both its sides. These lines are simplified, all together, by Douglas and Peucker's rule with a check that none crosses
-another (GEOS's topology-preserving simplifier), and polygons are what they enclose: neither gaps nor overlaps open between regions.
+The edges of pixels between different values are joined to lines that end where more than two of them meet, so that a
+border is one line
+for the regions on both its sides. These lines are simplified, all together, by Douglas and Peucker's rule with a check
+that none crosses
+another (GEOS's topology-preserving simplifier), and polygons are what they enclose: neither gaps nor overlaps open
+between regions.
 GEOS's own simplifier of coverages is not used: it goes by areas of triangles, which bound no distance.
 """
 
@@ -18,13 +21,15 @@ from recam.labels import BACKGROUND
 from recam.types import Mask
 
 Loop = NDArray[np.int64]
-"""(n, 2) corners x, y on the grid between pixels, clockwise as seen from the topmost left one on, the last joined to the first."""
+"""(n, 2) corners x, y on the grid between pixels, clockwise as seen from the topmost left one on, the last joined to
+the first."""
 Edges = NDArray[np.int64]
 """(n, 2, 2) edges of pixels: start and end, x and y."""
 Shapes = NDArray[np.object_]
 """(n,) lines or polygons of shapely; polygons go clockwise as seen, so that their pixels lie at the right."""
 Sides = frozenset[tuple[int, bool]]
-"""The lines that the outer ring of a polygon consists of, by number, each with whether it is followed in its own direction."""
+"""The lines that the outer ring of a polygon consists of, by number, each with whether it is followed in its own
+direction."""
 
 KEPT = 0.75
 """Least part of its area that simplifying may leave of a region; the border of one that would lose more stays exact."""
@@ -33,11 +38,13 @@ KEPT = 0.75
 def outlines(mask: Mask, tolerance: float = 0.0) -> dict[int, list[Loop]]:
     """Polygons without holes of the regions of a mask (H, W), by value; 0 has none.
 
-    Regions that touch at a corner only are separate. A region with a hole is cut along a row of pixels that runs through the hole, again
+    Regions that touch at a corner only are separate. A region with a hole is cut along a row of pixels that runs
+    through the hole, again
     and again, until none has one: formats of polygons have no holes.
 
     Args:
-        tolerance: how far (pixels) an outline may move; corners are left out, none is new. 0: polygons fill just the pixels of their value.
+        tolerance: how far (pixels) an outline may move; corners are left out, none is new. 0: polygons fill just the
+            pixels of their value.
     """
     edges, frame = _inner_edges(mask), _frame_edges(mask)
     while True:
@@ -66,17 +73,21 @@ def area_of(loop: Loop) -> float:
 def _simplify(lines: Shapes, frame: Edges, shapes: Shapes, tolerance: float) -> Shapes:
     """The polygons with simpler lines, in the same order.
 
-    GEOS looks at all lines for each that it simplifies: seconds for the 6 500 of a mask of squares at random, far less for one of things.
+    GEOS looks at all lines for each that it simplifies: seconds for the 6 500 of a mask of squares at random, far less
+    for one of things.
     """
     stiff = np.zeros(len(lines), bool)
     borders = _sides(shapes, lines, frame)
     while True:
-        # What stays is given in stretches of two points, which cannot become simpler and which no other line may cross. Those of the
+        # What stays is given in stretches of two points, which cannot become simpler and which no other line may cross.
+        # Those of the
         # image's frame are single edges: no line fits onto one, so that regions along it do not vanish.
         stretches = np.concatenate([frame, *(_pairs(shapely.simplify(line, 0.0)) for line in lines[stiff])])
         together = shapely.multilinestrings(np.concatenate([lines[~stiff], shapely.linestrings(stretches)]))
         moved = lines.copy()
-        moved[~stiff] = shapely.get_parts(shapely.simplify(together, tolerance, preserve_topology=True))[: (~stiff).sum()]
+        moved[~stiff] = shapely.get_parts(shapely.simplify(together, tolerance, preserve_topology=True))[
+            : (~stiff).sum()
+        ]
         made = _enclosed(moved, frame)
         now = dict(zip(_sides(made, moved, frame), made, strict=True))
         damaged = {

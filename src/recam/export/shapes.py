@@ -21,16 +21,19 @@ def box_of(binary: Binary) -> Box:
 
 
 def run_lengths(flat: Binary) -> NDArray[np.int64]:
-    """Lengths of the runs of False and True in turn, beginning with False: of (n,) values, 0 first where the first is True."""
+    """Lengths of the runs of False and True in turn, beginning with False: of (n,) values, 0 first where the first is
+    True."""
     changes = np.flatnonzero(np.diff(flat)) + 1
     lengths = np.diff(np.concatenate([[0], changes, [len(flat)]]))
     return np.concatenate([[0], lengths]) if len(flat) and flat[0] else lengths
 
 
 def brush_runs(binary: Binary) -> list[int]:
-    """Bytes of Label Studio's brush format (that of thi.ng/rle-pack): the mask as RGBA, row by row, 255 where a pixel is in.
+    """Bytes of Label Studio's brush format (that of thi.ng/rle-pack): the mask as RGBA, row by row, 255 where a pixel
+    is in.
 
-    A head: number of values in 32 bits, bits of a value − 1 in 5, four sizes of a run's length − 1 in 4 bits each. Then for each run a
+    A head: number of values in 32 bits, bits of a value − 1 in 5, four sizes of a run's length − 1 in 4 bits each. Then
+    for each run a
     bit 1, 2 bits which size, the length − 1, and the value.
     """
     bits = [f"{4 * binary.size:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _RUN_BITS)]

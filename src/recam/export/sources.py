@@ -49,7 +49,8 @@ class Photos:
 
 
 def name_key(name: str) -> str:
-    """One key for names that are the same to a reader: a letter with an accent is one sign, or a letter and an accent."""
+    """One key for names that are the same to a reader: a letter with an accent is one sign, or a letter and an
+    accent."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -76,7 +77,8 @@ def find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> Cl
 
 
 def find_photos(folder: Path, masks: Collection[Path]) -> Photos:
-    """The photos in a folder and below, without the `masks`, which may lie beside them. Raises `DataError` for no folder."""
+    """The photos in a folder and below, without the `masks`, which may lie beside them. Raises `DataError` for no
+    folder."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Name the folder of the photos.")
     skipped = {mask.resolve() for mask in masks}

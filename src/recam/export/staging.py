@@ -33,7 +33,9 @@ def staged(target: Path) -> Iterator[Path]:
                 raise NotADirectoryError(0, "it is a file")
             stage.mkdir(parents=True)
         except OSError as error:
-            raise StoreError(f"{target} cannot be written to ({error.strerror}). Name another folder with -o.") from error
+            raise StoreError(
+                f"{target} cannot be written to ({error.strerror}). Name another folder with -o."
+            ) from error
         yield stage
         try:
             _move(stage, target)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 class FreePool(nn.Module):
     """`nn.AdaptiveAvgPool2d` for any size: (B, C, h, w) → (B, C, *bins), the same numbers, by two matrices of shares.
 
-    Bin i of n takes the positions from ⌊i·h/n⌋ to below ⌈(i+1)·h/n⌉. ONNX has no such pooling, and the exporter none for a free size.
+    Bin i of n takes the positions from ⌊i·h/n⌋ to below ⌈(i+1)·h/n⌉. ONNX has no such pooling, and the exporter none
+    for a free size.
     """
 
     def __init__(self, bins: tuple[int, int]) -> None:
@@ -31,7 +32,11 @@ def make_traceable(network: nn.Module) -> nn.Module:
     for module in list(copied.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.AdaptiveAvgPool2d):
-                size = child.output_size if isinstance(child.output_size, tuple) else (child.output_size, child.output_size)
+                size = (
+                    child.output_size
+                    if isinstance(child.output_size, tuple)
+                    else (child.output_size, child.output_size)
+                )
                 if None not in size and size != (1, 1):
                     setattr(module, name, FreePool((int(size[0] or 1), int(size[1] or 1))))
     return copied
@@ -49,7 +54,8 @@ def _shares(maps: Tensor, axis: int, bins: int) -> Tensor:
 
 @contextmanager
 def rolling_freely() -> Iterator[None]:
-    """Within, `torch.roll` is right for maps shorter than its shift, too (Swin on small images), where the exporter's is wrong."""
+    """Within, `torch.roll` is right for maps shorter than its shift, too (Swin on small images), where the exporter's
+    is wrong."""
     own = torch.roll
     torch.roll = _roll  # type: ignore[assignment]
     try:

@@ -1,8 +1,12 @@
-"""PASCAL VOC's folders: ``SegmentationClass/*.png`` with the palette, lists in ``ImageSets/Segmentation``, and a label map.
+"""PASCAL VOC's folders: ``SegmentationClass/*.png`` with the palette, lists in ``ImageSets/Segmentation``, and a label
+map.
 
-255 stays 255, which is VOC's own value for pixels that do not count. The layout has no sub-folders: ``farm/7`` becomes ``farm__7``.
-``labelmap.txt`` is what CVAT and Datumaro read beside such masks (https://docs.cvat.ai/docs/dataset_management/formats/format-smask).
-They refuse a mask with a colour that it does not list, so where a mask holds 255, it lists that too, by the name `ignored` that
+255 stays 255, which is VOC's own value for pixels that do not count. The layout has no sub-folders: ``farm/7`` becomes
+``farm__7``.
+``labelmap.txt`` is what CVAT and Datumaro read beside such masks
+(https://docs.cvat.ai/docs/dataset_management/formats/format-smask).
+They refuse a mask with a colour that it does not list, so where a mask holds 255, it lists that too, by the name
+`ignored` that
 Datumaro has for it in VOC.
 """
 
@@ -54,7 +58,10 @@ def name_problems(masks: MaskSet) -> Iterator[Problem]:
             message = f"VOC has no sub-folders, and without them several photos have the name {name}. Rename the photo."
             yield Problem("same-name", item.image_name, message)
         if name.startswith("#") or name != name.strip():
-            message = "begins with '#' or has a space at an end of its name, which readers of VOC's lists skip. Rename the photo."
+            message = (
+                "begins with '#' or has a space at an end of its name, which readers of VOC's lists skip. Rename the"
+                " photo."
+            )
             yield Problem("image-name", item.image_name, message)
     for name in masks.named.values():
         reason = (

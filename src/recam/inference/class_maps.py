@@ -1,4 +1,5 @@
-"""Class maps of one image from a trained classifier: several scales and mirrored images in, maps at a quarter of the size out."""
+"""Class maps of one image from a trained classifier: several scales and mirrored images in, maps at a quarter of the
+size out."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from recam.types import Image, SeedMaps
 def view_pairs(
     network: Classifier, image: Image, scales: Sequence[float], flip: bool, max_side: int | None = None
 ) -> list[Tensor]:
-    """An image and its mirrored image (2, 3, H_i, W_i), or (1, …) without, at each scale, normalised, on the network's device.
+    """An image and its mirrored image (2, 3, H_i, W_i), or (1, …) without, at each scale, normalised, on the network's
+    device.
 
     `max_side` reduces larger images before they are scaled; see `recam.preprocess.scaled_size`.
     """
@@ -33,14 +35,16 @@ def view_pairs(
 
 
 def weight_of(network: Classifier, weighting: Weighting) -> Tensor:
-    """Weights (K, D) that maps are made with (eq. 9). Raises `RecipeError` for one that needs FC2 where there is none."""
+    """Weights (K, D) that maps are made with (eq. 9). Raises `RecipeError` for one that needs FC2 where there is
+    none."""
     return network.weight_1 if weighting == "w" else combine_weights(network.weight_1, network.weight_2, weighting)
 
 
 def weighted_maps(
     network: Classifier, images: Tensor, classes: Sequence[int], weightings: Sequence[Weighting]
 ) -> dict[Weighting, Tensor]:
-    """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same features."""
+    """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same
+    features."""
     features = network.backbone(images)  # (V, D, h, w)
     return {each: class_maps(features, weight_of(network, each)[list(classes)]) for each in weightings}
 

@@ -1,4 +1,5 @@
-"""The JSON card beside an exported network, checked before anything is predicted by it. Needs neither PyTorch nor pydantic."""
+"""The JSON card beside an exported network, checked before anything is predicted by it. Needs neither PyTorch nor
+pydantic."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def read_card(path: Path, needs_threshold: bool) -> dict[str, Any]:
     if not _are_shares(card.get("class_thresholds", {})):
         wrong.append("class_thresholds")
     if wrong:
-        raise StoreError(f"{path} is damaged: {', '.join(wrong)} missing or of another kind. Export the networks again.")
+        raise StoreError(
+            f"{path} is damaged: {', '.join(wrong)} missing or of another kind. Export the networks again."
+        )
     return card
 
 

@@ -1,6 +1,7 @@
 """Masks for files: what `recam predict` does, with the networks of a run or with exported ones, which need no PyTorch.
 
-An image that an earlier call finished is skipped, as long as the same model saw it in the same way: `predict.json` in the output folder
+An image that an earlier call finished is skipped, as long as the same model saw it in the same way: `predict.json` in
+the output folder
 tells. Another model or way of seeing is refused there, unless it may overwrite.
 """
 
@@ -43,7 +44,8 @@ class PredictReport:
         images_per_class: how many masks of this call hold each class.
         images_per_second: reading, predicting and writing of this call; None where it did nothing.
         problems: files and folders that could not be read.
-        passed_over: what lies in the input and is not predicted: files with other endings, hidden files, the output folder.
+        passed_over: what lies in the input and is not predicted: files with other endings, hidden files, the output
+            folder.
     """
 
     output: Path
@@ -91,11 +93,13 @@ def predict(
     overwrite: bool = False,
     onnx: bool | None = None,
 ) -> PredictReport:
-    """Write ``NAME.png`` (palette mask) and ``NAME_overlay.png`` for each image; sub-folders are kept. Bad files are reported at the end.
+    """Write ``NAME.png`` (palette mask) and ``NAME_overlay.png`` for each image; sub-folders are kept. Bad files are
+    reported at the end.
 
     Args:
         run: a run folder, or what `recam.export_model` wrote.
-        images: a file, a folder (searched with its sub-folders), a pattern such as ``"photos/*/7*.jpg"``, ``"-"`` for a list of files on
+        images: a file, a folder (searched with its sub-folders), a pattern such as ``"photos/*/7*.jpg"``, ``"-"`` for a
+            list of files on
             standard input, or several of them.
         output: folder for the results.
         scales, flip, device, window, refine: see `recam.Predictor`.
@@ -104,7 +108,8 @@ def predict(
         onnx: whether `run` holds exported networks; None looks.
 
     Raises:
-        DataError: no image at all; two images that would write the same file, masks that would be written over images, or an output that is
+        DataError: no image at all; two images that would write the same file, masks that would be written over images,
+            or an output that is
             the folder of the images itself.
         StoreError: no such run; results of another model or another way of seeing in `output`.
     """
@@ -144,7 +149,9 @@ def predict(
                     counts[name] += 1
             progress.advance()
         speed = progress.speed if todo else None
-    report = PredictReport(root, len(todo) - unread, len(found) - len(todo), counts, speed, tuple(problems), searched.passed_over)
+    report = PredictReport(
+        root, len(todo) - unread, len(found) - len(todo), counts, speed, tuple(problems), searched.passed_over
+    )
     write_json(root / REPORT, {**identity, "report": report.as_dict()})
     return report
 
@@ -153,7 +160,9 @@ def _no_image(places: Sequence[str | Path], searched: FoundImages) -> DataError:
     if searched.problems:
         return data_error(searched.problems, rest="correct these first")
     beside = "".join(f" {entry}" for entry in searched.passed_over)
-    return DataError(f"no image in {', '.join(str(place) for place in places)}; looked for {', '.join(IMAGE_ENDINGS)}.{beside}")
+    return DataError(
+        f"no image in {', '.join(str(place) for place in places)}; looked for {', '.join(IMAGE_ENDINGS)}.{beside}"
+    )
 
 
 def _open(
@@ -186,18 +195,22 @@ def _refuse_collisions(found: Sequence[tuple[Path, Path]], root: Path, endings: 
     doubled = [f"{name} of {' and '.join(paths[:3])}" for name, paths in sorted(writers.items()) if len(paths) > 1]
     if doubled and own:
         raise DataError(
-            f"the output {root} lies in the input: {len(own)} of the images are files in it (first: {own[0]}). Leave them out, or name a"
+            f"the output {root} lies in the input: {len(own)} of the images are files in it (first: {own[0]}). Leave"
+            " them out, or name a"
             " different folder with -o."
         )
     if doubled:
-        raise DataError(f"several images would write the same file ({'; '.join(doubled[:5])}). Predict them into different folders.")
+        raise DataError(
+            f"several images would write the same file ({'; '.join(doubled[:5])}). Predict them into different folders."
+        )
     lost = sorted(str(path) for path, _ in found if path.resolve() in results)
     if lost:
         raise DataError(f"masks would be written over images ({', '.join(lost[:5])}). Predict into a different folder.")
 
 
 def _starts_afresh(root: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether no mask in the folder counts, as nobody knows what made it. Raises `StoreError` where another model or way of seeing did."""
+    """Whether no mask in the folder counts, as nobody knows what made it. Raises `StoreError` where another model or
+    way of seeing did."""
     if not (root / REPORT).is_file():
         return True
     before = read_json(root / REPORT)
@@ -206,7 +219,8 @@ def _starts_afresh(root: Path, identity: Mapping[str, Any]) -> bool:
     differing = [key for key in now if before.get(key) != now[key]]
     if differing:
         raise StoreError(
-            f"{root} holds masks made in another way ({', '.join(differing)} differ: see {root / REPORT}). Name another folder with -o, or"
+            f"{root} holds masks made in another way ({', '.join(differing)} differ: see {root / REPORT}). Name"
+            " another folder with -o, or"
             " make them again with --overwrite."
         )
     return False

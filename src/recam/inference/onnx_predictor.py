@@ -1,7 +1,9 @@
 """Exported networks as a function: images in, masks out, by onnxruntime, NumPy and Pillow alone.
 
-Does what `recam.inference.predictor` does with a run, on what `recam.export_model` wrote: ``segmenter.onnx`` where there is one, else the
-class maps of ``classifier.onnx``. All that is needed besides (classes, normalisation, how images are seen) is in the JSON card beside.
+Does what `recam.inference.predictor` does with a run, on what `recam.export_model` wrote: ``segmenter.onnx`` where
+there is one, else the
+class maps of ``classifier.onnx``. All that is needed besides (classes, normalisation, how images are seen) is in the
+JSON card beside.
 """
 
 from __future__ import annotations
@@ -60,8 +62,12 @@ class ExportedPredictor:
         keep_planes: bool = False,
     ) -> None:
         if not is_exported(folder):
-            raise StoreError(f"{folder} holds no exported network. Name the folder that `recam export model RUN -o` was given.")
-        self.kind = next(kind for kind in KINDS if Path(folder, f"{kind}.onnx").is_file() and Path(folder, f"{kind}.json").is_file())
+            raise StoreError(
+                f"{folder} holds no exported network. Name the folder that `recam export model RUN -o` was given."
+            )
+        self.kind = next(
+            kind for kind in KINDS if Path(folder, f"{kind}.onnx").is_file() and Path(folder, f"{kind}.json").is_file()
+        )
         self.card = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=self.kind == "classifier")
         self.classes = tuple(self.card["classes"])
         self.keep = keep_planes
@@ -69,20 +75,31 @@ class ExportedPredictor:
             raise RecipeError("a sliding window needs a segmentation model, which was not exported: leave the window.")
         own = dict(self.card["inference"])
         given = {"scales": scales and tuple(scales), "flip": flip, "refine": refine}
-        chosen = {**own, "scales": tuple(own["scales"]), **{name: value for name, value in given.items() if value is not None}}
+        chosen = {
+            **own,
+            "scales": tuple(own["scales"]),
+            **{name: value for name, value in given.items() if value is not None},
+        }
         self.settings = InferenceSettings(**{**chosen, "window": own["window"] if window is None else window or None})
         make_refinement(self.settings.refine)
         network = Path(folder, f"{self.kind}.onnx")
         try:
             content = network.read_bytes()
         except OSError as error:
-            raise StoreError(f"{network} cannot be read ({error.strerror}). Export it again, or give read permission.") from error
+            raise StoreError(
+                f"{network} cannot be read ({error.strerror}). Export it again, or give read permission."
+            ) from error
         if hashlib.sha256(content).hexdigest() != self.card["sha256"]:
-            raise StoreError(f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again.")
+            raise StoreError(
+                f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again."
+            )
         self._session = open_session(network, device)
         planes = self._session.get_outputs()[0].shape[1]  # logits: background first in a segmenter's
         if planes != len(self.classes) + (self.kind == "segmenter"):
-            raise StoreError(f"{self.kind}.json names {len(self.classes)} classes, but {network} has {planes} outputs. Export both again.")
+            raise StoreError(
+                f"{self.kind}.json names {len(self.classes)} classes, but {network} has {planes} outputs. Export both"
+                " again."
+            )
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -117,7 +134,9 @@ class ExportedPredictor:
     def _run(self, image: Image, scale: float, flip: bool, max_side: int | None) -> list[Planes]:
         """Outputs for an image, and its mirror image, at one scale: (1 or 2, …) each."""
         size = scaled_size((image.shape[0], image.shape[1]), scale, max_side)
-        view = normalise_pixels(resize_image(image, size), tuple(self.card["mean"]), tuple(self.card["std"]))  # (3, h, w)
+        view = normalise_pixels(
+            resize_image(image, size), tuple(self.card["mean"]), tuple(self.card["std"])
+        )  # (3, h, w)
         views = np.stack([view, view[:, :, ::-1]]) if flip else view[None]
         outputs: list[Planes] = self._session.run(None, {"images": np.ascontiguousarray(views)})
         return outputs
@@ -130,7 +149,9 @@ class ExportedPredictor:
             logits = self._run(part, scale, how.flip, None if how.window else how.max_side)[0]  # (2, K+1, h, w)
             raised = np.exp(logits - logits.max(1, keepdims=True))
             probabilities = raised / raised.sum(1, keepdims=True)
-            mean = (probabilities[0] + probabilities[1][:, :, ::-1]) / 2 if how.flip else probabilities[0]  # (K+1, h, w)
+            mean = (
+                (probabilities[0] + probabilities[1][:, :, ::-1]) / 2 if how.flip else probabilities[0]
+            )  # (K+1, h, w)
             total += resize_planes(mean, size)
         return total / np.float32(len(how.scales))
 

@@ -30,7 +30,9 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
     try:
         import onnxruntime
     except ImportError as error:
-        raise DependencyError(f"to run {path} onnxruntime is needed: pip install 'recam[onnx]', or pip install onnxruntime.") from error
+        raise DependencyError(
+            f"to run {path} onnxruntime is needed: pip install 'recam[onnx]', or pip install onnxruntime."
+        ) from error
     present = onnxruntime.get_available_providers()
     if device == "cuda" and _GPU not in present:
         raise RecipeError("no GPU is here for this onnxruntime: take --device auto or cpu, or install onnxruntime-gpu.")
@@ -44,9 +46,13 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
     try:
         providers = [name for name in wanted if name in present]
         # With one provider there is nothing to fall back on, and onnxruntime would print of it on standard output.
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=len(providers) > 1)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=len(providers) > 1
+        )
         for each in (*session.get_inputs(), *session.get_outputs()):
             _ = each.name, each.shape, each.type  # a damaged name is found out when it is read
         return session
     except Exception as error:  # onnxruntime's errors have no base of their own
-        raise WeightsError(f"{path} cannot be read as an ONNX network ({first_line(error)}). Export it again.") from error
+        raise WeightsError(
+            f"{path} cannot be read as an ONNX network ({first_line(error)}). Export it again."
+        ) from error

@@ -26,9 +26,11 @@ class Prediction:
     Attributes:
         mask: (H, W) uint8, 0 background, 1…K classes.
         classes: names of all K classes; mask value k is ``classes[k - 1]``.
-        probabilities: (K,) in [0, 1], how sure the model is of each class anywhere in the image: the largest pixel probability of a
+        probabilities: (K,) in [0, 1], how sure the model is of each class anywhere in the image: the largest pixel
+            probability of a
             segmentation model, the classifier's sigmoid where there is none.
-        planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where it was not asked for.
+        planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where it was not asked
+            for.
         plane_values: (n,) the mask value of each plane, background first.
     """
 
@@ -87,7 +89,8 @@ def predict_from_maps(
     how: InferenceSettings,
     keep: bool,
 ) -> Prediction:
-    """The mask of class maps (n, H, W) of the classes in `present`, against a background plane: `threshold`, or of the class of a pixel's
+    """The mask of class maps (n, H, W) of the classes in `present`, against a background plane: `threshold`, or of the
+    class of a pixel's
     largest map its own in `class_thresholds`, by name."""
     background = np.full(image.shape[:2], threshold, np.float32)
     if present and class_thresholds:

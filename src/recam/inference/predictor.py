@@ -1,6 +1,7 @@
 """A finished run as a function: images of unknown labels in, masks out.
 
-With a segmentation model it is asked. A run that stopped before one has its classifier: the classes that it finds choose the class maps,
+With a segmentation model it is asked. A run that stopped before one has its classifier: the classes that it finds
+choose the class maps,
 and the run's threshold makes the mask.
 """
 
@@ -40,7 +41,8 @@ class Predictor:
         keep_planes: give the probability of each class at each pixel, too.
 
     Raises:
-        RecipeError: unknown device, or cuda without a GPU; settings that make no sense; a window for a run that has no segmentation model.
+        RecipeError: unknown device, or cuda without a GPU; settings that make no sense; a window for a run that has no
+            segmentation model.
         DependencyError: `refine` needs a package that is not installed.
         StoreError: no such run, or nothing in it to predict with.
 
@@ -103,7 +105,8 @@ class Predictor:
         """The mask of one image, or those of a list of images.
 
         Args:
-            image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0, 1]; a tensor of the
+            image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0,
+                1]; a tensor of the
                 same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them gives a list.
 
         Raises:
@@ -125,7 +128,9 @@ class Predictor:
         sure = self._classify(image)
         present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
         how = self._settings
-        made = make_class_maps(self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side)
+        made = make_class_maps(
+            self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side
+        )
         assert models.threshold is not None
         full, own = read_full(made[models.weighting]), models.class_thresholds
         return predict_from_maps(image, full, present, models.threshold, own, self.classes, sure, how, self._keep)

@@ -66,19 +66,28 @@ def find_models(run: str | Path) -> RunModels:
     classifier = done.get(models["classifier"])
     threshold = _find_threshold(models, done)
     if segmenter is None and (classifier is None or threshold is None):
-        raise StoreError(f"{run} has neither a segmentation model nor pseudo masks yet. Run `recam run` on it to the end first.")
+        raise StoreError(
+            f"{run} has neither a segmentation model nor pseudo masks yet. Run `recam run` on it to the end first."
+        )
     # Refined maps have thresholds of their own, which do not fit the maps that new images get.
     own = written["recipe"]["masks"]["class_thresholds"] if final["stage"] == seeds["stage"] else {}
     weighting: Weighting = seeds["folder"] or "w"
     return RunModels(
-        folder.root, written, done, segmenter, classifier, weighting, threshold, own, _inference(written, segmenter is not None)
+        folder.root,
+        written,
+        done,
+        segmenter,
+        classifier,
+        weighting,
+        threshold,
+        own,
+        _inference(written, segmenter is not None),
     )
 
 
-def change_inference(
-    models_have_segmenter: bool, own: InferenceSettings, **changes: Any
-) -> InferenceSettings:
-    """A run's way to apply its model with what was asked for laid over it; None takes the run's own, a window of 0 is none.
+def change_inference(models_have_segmenter: bool, own: InferenceSettings, **changes: Any) -> InferenceSettings:
+    """A run's way to apply its model with what was asked for laid over it; None takes the run's own, a window of 0 is
+    none.
 
     Raises:
         RecipeError: a window for class maps; or as `InferenceSettings` does.
@@ -103,7 +112,8 @@ def _inference(written: dict[str, Any], segmenting: bool) -> InferenceSettings:
 
 
 def _find_threshold(models: dict[str, Any], done: dict[str, StageFolder]) -> float | None:
-    """That of the maps before any refiner: new images are not refined, and refined maps have thresholds of their own."""
+    """That of the maps before any refiner: new images are not refined, and refined maps have thresholds of their
+    own."""
     seeds, final = models["seeds"], models["maps"]
     if "masks" not in done:
         return None
@@ -111,6 +121,10 @@ def _find_threshold(models: dict[str, Any], done: dict[str, StageFolder]) -> flo
     if final["stage"] == seeds["stage"]:
         return float(masks["threshold"])
     scores = done.get(seeds["scores"])
-    if masks["threshold_from"] == "oracle" and scores and (found := scores.record["results"]["maps"][seeds["name"]]["oracle"]):
+    if (
+        masks["threshold_from"] == "oracle"
+        and scores
+        and (found := scores.record["results"]["maps"][seeds["name"]]["oracle"])
+    ):
         return float(found["threshold"])
     return float(seeds["threshold"])

@@ -30,10 +30,12 @@ class SaliencySettings(Settings):
     them that say so."""
 
     source: str = ""
-    """A folder with a grey PNG of 8 or 16 bits an image, ``ID.png`` at the image's size; or a saliency network as ``.onnx`` file, which
+    """A folder with a grey PNG of 8 or 16 bits an image, ``ID.png`` at the image's size; or a saliency network as
+    ``.onnx`` file, which
     needs the extra onnx."""
     input_size: Annotated[int, Field(ge=16)] | None = None
-    """Side (pixels) of the square that the network reads an image as; None: the network's own where it is fixed, else 320 (U²-Net's)."""
+    """Side (pixels) of the square that the network reads an image as; None: the network's own where it is fixed, else
+    320 (U²-Net's)."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of the network's images, scaled to [0, 1]; those of ImageNet by default."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -41,7 +43,8 @@ class SaliencySettings(Settings):
     output: str = ""
     """Name of the network's output that is the map; empty: the first, which is the fused one of U²-Net."""
     values: Values = "stretch"
-    """What it gives: ``stretch`` maps least to 0 and most to 1, image by image, as U²-Net's own code does; ``probability`` is in [0, 1]
+    """What it gives: ``stretch`` maps least to 0 and most to 1, image by image, as U²-Net's own code does;
+    ``probability`` is in [0, 1]
     already; ``logit`` goes through a sigmoid."""
 
     def __post_init__(self) -> None:
@@ -69,7 +72,10 @@ class SaliencyModel:
     def __init__(self, section: SaliencySettings, device: str = "cpu") -> None:
         self.section, self._path = section, Path(section.source)
         if not self._path.is_file():
-            raise WeightsError(f"there is no saliency network {self._path}. Name an .onnx file, or a folder of maps, in saliency.source.")
+            raise WeightsError(
+                f"there is no saliency network {self._path}. Name an .onnx file, or a folder of maps, in"
+                " saliency.source."
+            )
         self._session = open_session(self._path, "auto" if device == "cuda" else "cpu", torch.get_num_threads())
         problems = [*self._input_problems(), *self._output_problems()]
         if not problems:
@@ -78,10 +84,13 @@ class SaliencyModel:
             raise WeightsError(f"{self._path} cannot be used as a saliency network: {'; '.join(problems)}.")
 
     def __call__(self, image: Image) -> Grey:
-        """Saliency (H, W) in [0, 1] of an image (H, W, 3). Raises `DataError` where the network answers with what is no number."""
+        """Saliency (H, W) in [0, 1] of an image (H, W, 3). Raises `DataError` where the network answers with what is no
+        number."""
         raw = self._ask(image)
         if not np.isfinite(raw).all():
-            raise DataError("the saliency network gives values that are no numbers: check saliency.mean and std, or the network.")
+            raise DataError(
+                "the saliency network gives values that are no numbers: check saliency.mean and std, or the network."
+            )
         match self.section.values:
             case "stretch":
                 raw = (raw - raw.min()) / max(float(raw.max() - raw.min()), 1e-12)
@@ -90,7 +99,10 @@ class SaliencyModel:
             case "probability":
                 if raw.min() < -1e-3 or raw.max() > 1 + 1e-3:
                     told = f"{raw.min():g}…{raw.max():g}"
-                    raise DataError(f"the saliency network gives {told}, not probabilities. Set saliency.values to 'logit' or 'stretch'.")
+                    raise DataError(
+                        f"the saliency network gives {told}, not probabilities. Set saliency.values to 'logit' or"
+                        " 'stretch'."
+                    )
         size = (image.shape[1], image.shape[0])
         resized = PIL.Image.fromarray(raw.astype(np.float32)).resize(size, PIL.Image.Resampling.BILINEAR)
         values: Grey = np.asarray(resized).clip(0, 1)
@@ -101,12 +113,16 @@ class SaliencyModel:
         """(h, w) at which images are seen: the setting, else the network's own, else 320."""
         if self.section.input_size:
             return self.section.input_size, self.section.input_size
-        height, width = (side if isinstance(side, int) else DEFAULT_SIZE for side in self._session.get_inputs()[0].shape[2:])
+        height, width = (
+            side if isinstance(side, int) else DEFAULT_SIZE for side in self._session.get_inputs()[0].shape[2:]
+        )
         return height, width
 
     def _ask(self, image: Image) -> np.ndarray:
         """Raw answer (h', w') for an image (H, W, 3)."""
-        view = normalise_image(resize_image(image, self.size), self.section.mean, self.section.std)[None].numpy()  # (1, 3, h, w)
+        view = normalise_image(resize_image(image, self.size), self.section.mean, self.section.std)[
+            None
+        ].numpy()  # (1, 3, h, w)
         names = [self.section.output or self._session.get_outputs()[0].name]
         answer = np.asarray(self._session.run(names, {self._session.get_inputs()[0].name: view})[0])
         lead, sides = answer.shape[:-2], answer.shape[-2:]
@@ -118,23 +134,36 @@ class SaliencyModel:
     def _input_problems(self) -> list[str]:
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
-            return [f"it has {len(inputs)} inputs ({', '.join(repr(each.name) for each in inputs)}), one is wanted, for the image"]
+            return [
+                f"it has {len(inputs)} inputs ({', '.join(repr(each.name) for each in inputs)}), one is wanted, for"
+                " the image"
+            ]
         name, shape, kind = inputs[0].name, inputs[0].shape, inputs[0].type
         problems = [] if kind == "tensor(float)" else [f"its input {name!r} is {kind}, not tensor(float)"]
         free = [None if not isinstance(side, int) else side for side in shape]
         if len(shape) != 4 or free[0] not in (None, 1) or free[1] not in (None, 3):
             return [*problems, f"its input {name!r} is {_told(shape)}, not (1, 3, height, width)"]
         if any(side is not None and side != wanted for side, wanted in zip(free[2:], self.size, strict=True)):
-            told = f"saliency.input_size is {self.section.input_size}, its input {name!r} is fixed to {_told(shape)}: leave input_size out"
+            told = (
+                f"saliency.input_size is {self.section.input_size}, its input {name!r} is fixed to {_told(shape)}:"
+                " leave input_size out"
+            )
             problems.append(told)
         return problems
 
     def _output_problems(self) -> list[str]:
         outputs = {each.name: each for each in self._session.get_outputs()}
         if self.section.output and self.section.output not in outputs:
-            return [f"it has no output {self.section.output!r}: set saliency.output to one of {', '.join(map(repr, outputs))}"]
+            return [
+                f"it has no output {self.section.output!r}: set saliency.output to one of"
+                f" {', '.join(map(repr, outputs))}"
+            ]
         chosen = outputs[self.section.output] if self.section.output else next(iter(outputs.values()))
-        return [] if chosen.type == "tensor(float)" else [f"its output {chosen.name!r} is {chosen.type}, not tensor(float)"]
+        return (
+            []
+            if chosen.type == "tensor(float)"
+            else [f"its output {chosen.name!r} is {chosen.type}, not tensor(float)"]
+        )
 
     def _answer_problems(self) -> list[str]:
         # Shapes that the file leaves open are known when the network has answered once.

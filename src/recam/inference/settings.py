@@ -1,4 +1,5 @@
-"""How a trained network is applied to an image: one object for a run, `recam.Predictor`, its ONNX twin and the command line."""
+"""How a trained network is applied to an image: one object for a run, `recam.Predictor`, its ONNX twin and the command
+line."""
 
 from __future__ import annotations
 
@@ -28,13 +29,16 @@ class InferenceSettings(Settings):
     flip: bool = True
     """Horizontal-flip TTA: also read each mirrored image."""
     window: int | None = None
-    """Side (pixels) of a window that slides over larger images, read at their own size; None: whole, reduced to `max_side`."""
+    """Side (pixels) of a window that slides over larger images, read at their own size; None: whole, reduced to
+    `max_side`."""
     overlap: float = 0.25
     """Part of a window that the next one reads again, from 0 to below 1."""
     refine: Refinement = "none"
-    """What cleans the probabilities along edges: ``crf`` as published (the extra crf), or ``pamr``, which needs nothing."""
+    """What cleans the probabilities along edges: ``crf`` as published (the extra crf), or ``pamr``, which needs
+    nothing."""
     max_side: Annotated[int, Field(ge=32)] | None = None
-    """Larger images are first reduced to this longer side (pixels); not with a window. None: as `data.max_side` says."""
+    """Larger images are first reduced to this longer side (pixels); not with a window. None: as `data.max_side`
+    says."""
 
     def __post_init__(self) -> None:
         wrong = []

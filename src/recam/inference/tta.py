@@ -1,4 +1,5 @@
-"""Test-time augmentation: a segmentation model applied at several scales and to the mirrored image, probabilities averaged."""
+"""Test-time augmentation: a segmentation model applied at several scales and to the mirrored image, probabilities
+averaged."""
 
 from __future__ import annotations
 
@@ -20,7 +21,11 @@ from recam.types import Image, Mask
 
 @torch.inference_mode()
 def predict_probabilities(
-    segmenter: TrainedSegmenter, image: Image, scales: Sequence[float] = (1.0,), flip: bool = True, max_side: int | None = None
+    segmenter: TrainedSegmenter,
+    image: Image,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = True,
+    max_side: int | None = None,
 ) -> Tensor:
     """Class probabilities of an image, background first.
 

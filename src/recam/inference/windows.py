@@ -1,8 +1,11 @@
 """From probabilities to a mask, for images of any size: whole, or through a sliding window of bounded memory.
 
-A window slides over an image that is larger than it. Where windows overlap, the mean of their probabilities counts (as test time of
-DeepLab and its successors does). Only one row of windows is held: as soon as no window below reaches a pixel row, that row's classes are
-chosen and its probabilities given up, so memory grows with window × width of the image, not with its area. Each window is seen at all
+A window slides over an image that is larger than it. Where windows overlap, the mean of their probabilities counts (as
+test time of
+DeepLab and its successors does). Only one row of windows is held: as soon as no window below reaches a pixel row, that
+row's classes are
+chosen and its probabilities given up, so memory grows with window × width of the image, not with its area. Each window
+is seen at all
 scales and mirrored by itself, and refined by itself, which is what bounds these too.
 """
 
@@ -35,13 +38,17 @@ class MaskOfWindows:
     probabilities: NDArray[np.uint8] | None
 
 
-def make_mask(image: Image, probabilities_of: Callable[[Image], Planes], settings: InferenceSettings, keep: bool = False) -> MaskOfWindows:
+def make_mask(
+    image: Image, probabilities_of: Callable[[Image], Planes], settings: InferenceSettings, keep: bool = False
+) -> MaskOfWindows:
     """The most probable plane of each pixel.
 
     Args:
         image: (H, W, 3) uint8.
-        probabilities_of: image (h, w, 3) → probabilities (n, h, w), asked with the whole image, or with one window after the other.
-        settings: its `window`, `overlap` and `refine` are used here; scales and mirror image are up to `probabilities_of`.
+        probabilities_of: image (h, w, 3) → probabilities (n, h, w), asked with the whole image, or with one window
+            after the other.
+        settings: its `window`, `overlap` and `refine` are used here; scales and mirror image are up to
+            `probabilities_of`.
         keep: keep all probabilities, in 8 bits.
     """
     refine = make_refinement(settings.refine)
@@ -55,7 +62,9 @@ def make_mask(image: Image, probabilities_of: Callable[[Image], Planes], setting
     window = settings.window or 0
     tops, lefts = (_starts(side, window, settings.overlap) for side in (height, width))
     parts: list[MaskOfWindows] = []
-    carried: Planes | None = None  # (n, rows that the next windows reach too, W), not yet divided by how many windows saw them
+    carried: Planes | None = (
+        None  # (n, rows that the next windows reach too, W), not yet divided by how many windows saw them
+    )
     counted = np.zeros(0, np.float32)
     columns = _count(width, lefts, window)
     for index, top in enumerate(tops):
@@ -98,7 +107,9 @@ def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
         from recam.methods.crf import crf_probabilities, require_densecrf
         from recam.methods.pamr import refine
     except ImportError as error:
-        raise DependencyError(f"refinement by {name} needs PyTorch: pip install torch. Or predict with refine = 'none'.") from error
+        raise DependencyError(
+            f"refinement by {name} needs PyTorch: pip install torch. Or predict with refine = 'none'."
+        ) from error
     if name == "crf":
         require_densecrf()
         return crf_probabilities
@@ -113,11 +124,14 @@ def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
 
 def _choose(probabilities: Planes, keep: bool) -> MaskOfWindows:
     kept = np.rint(probabilities.clip(0, 1) * 255).astype(np.uint8) if keep else None
-    return MaskOfWindows(probabilities.argmax(0).astype(np.uint8), probabilities.max((1, 2), initial=0).astype(np.float32), kept)
+    return MaskOfWindows(
+        probabilities.argmax(0).astype(np.uint8), probabilities.max((1, 2), initial=0).astype(np.float32), kept
+    )
 
 
 def _starts(side: int, window: int, overlap: float) -> list[int]:
-    """Where windows begin along a side: evenly, each overlapping the one before by `overlap` of a window or more, the last at the end."""
+    """Where windows begin along a side: evenly, each overlapping the one before by `overlap` of a window or more, the
+    last at the end."""
     if side <= window:
         return [0]
     step = max(1, int(window * (1 - overlap)))

@@ -1,1 +1,2 @@
-"""One paper, one file, read top to bottom: settings, then pure functions on tensors with the equation beside each step."""
+"""One paper, one file, read top to bottom: settings, then pure functions on tensors with the equation beside each
+step."""

@@ -1,15 +1,21 @@
 """Adversarial climbing (AdvCAM): Lee et al., CVPR 2021, as equation 10 of the ReCAM paper restates it.
 
-An image and its mirror image are moved, step by step, so that the classifier sees more of one class in them; the class maps of all steps
+An image and its mirror image are moved, step by step, so that the classifier sees more of one class in them; the class
+maps of all steps
 are added. Each step climbs y_k − Σ_j≠k y_j − μ‖mask ⊗ |map − first map|‖₁.
 
-Followed: the published code. Its y is the mean over positions of relu(logit map). Its map is Grad-CAM's: features weighted by the gradient
-of Σ relu(logit map), for which it runs a second backward pass. That gradient is w_k wherever the logit map is positive, so the weights are
-known in closed form (`map_scale`), the map is relu(A_k) times a constant of the step, and one forward and one backward pass a step are
+Followed: the published code. Its y is the mean over positions of relu(logit map). Its map is Grad-CAM's: features
+weighted by the gradient
+of Σ relu(logit map), for which it runs a second backward pass. That gradient is w_k wherever the logit map is positive,
+so the weights are
+known in closed form (`map_scale`), the map is relu(A_k) times a constant of the step, and one forward and one backward
+pass a step are
 enough.
 
-Departures: every scale takes the same steps and counts alike, where the published code gives scale 0.5 half of the steps, doubles them, and
-leaves the factor on for the scales after it (`AdvCamSettings.published_scale_rule` does the same). The classes of an image climb as one
+Departures: every scale takes the same steps and counts alike, where the published code gives scale 0.5 half of the
+steps, doubles them, and
+leaves the factor on for the scales after it (`AdvCamSettings.published_scale_rule` does the same). The classes of an
+image climb as one
 batch, which changes nothing: each pair has its own objective, gradient maximum and range.
 
 Letters: n pairs, one a class, K classes, D channels, H×W an image, h×w its feature map, T steps.
@@ -66,6 +72,7 @@ class AdvCamSettings(Settings):
     published_scale_rule: bool = False
     """Scale 0.5 takes half of the steps, and the factor 2 that makes up for it stays on for all other scales, so that
     scale 0.5 has about half of their weight. Off: all scales alike (ours)."""
+
     def __post_init__(self) -> None:
         problems = []
         if self.steps < 1:
@@ -98,10 +105,13 @@ class AdvCamResult:
 
 
 def map_scale(target_maps: Tensor, rows: Tensor) -> Tensor:
-    """What relu(A_k) is multiplied by to give AdvCAM's map: target logit maps (n, 2, h, w) and their weights (n, D) → (n, 2), no graph.
+    """What relu(A_k) is multiplied by to give AdvCAM's map: target logit maps (n, 2, h, w) and their weights (n, D) →
+    (n, 2), no graph.
 
-    The gradient of Σ relu(A_k) with respect to the features is w_k at the P positions of an image where A_k > 0, and 0 elsewhere. Summed
-    over positions it is P·w_k; it has D⁺·(P_image + P_mirror) positive entries, D⁺ the number of positive weights. The weights of the
+    The gradient of Σ relu(A_k) with respect to the features is w_k at the P positions of an image where A_k > 0, and 0
+    elsewhere. Summed
+    over positions it is P·w_k; it has D⁺·(P_image + P_mirror) positive entries, D⁺ the number of positive weights. The
+    weights of the
     features are the first divided by the second: w_k · P / (D⁺·(P_image + P_mirror)).
     """
     positions = (target_maps.detach() > 0).sum((2, 3))  # (n, 2)
@@ -121,7 +131,8 @@ def climb(
     Several classes of one image are ``pair.expand(n, -1, -1, -1, -1)``; the result is that of one pair at a time.
 
     Args:
-        features_of: the backbone. Freeze its parameters (``requires_grad_(False)``): only the images need a gradient, so the graph shrinks.
+        features_of: the backbone. Freeze its parameters (``requires_grad_(False)``): only the images need a gradient,
+            so the graph shrinks.
         pairs: (n, 2, 3, H, W) normalised image and mirror image; they are not changed.
         targets: (n,) the class each pair climbs for, 0…K−1.
         weight: (K, D) or (K, D, 1, 1), any of eq. 9: both the maps and the logits are made with it.
@@ -151,7 +162,10 @@ def climb(
             objective = _objective(logit_maps, target_maps, cam, maps[0], settings)  # (n,)
             objectives.append(objective.detach())
             if not objective.requires_grad:
-                raise DataError("the features have no graph to the images: features_of must not detach them or run under torch.no_grad().")
+                raise DataError(
+                    "the features have no graph to the images: features_of must not detach them or run under"
+                    " torch.no_grad()."
+                )
             (gradient,) = torch.autograd.grad(objective.sum(), images)
         images = _move(images.detach(), gradient, settings.step_size)
 
@@ -184,7 +198,8 @@ def make_advcams(
     settings: AdvCamSettings | None = None,
     classes_at_once: int | None = None,
 ) -> Tensor:
-    """Normalised AdvCAM maps of one image from all scales: sums over steps, brought to one size, added, divided by each class's maximum.
+    """Normalised AdvCAM maps of one image from all scales: sums over steps, brought to one size, added, divided by each
+    class's maximum.
 
     Args:
         features_of: as in `climb`.
@@ -195,7 +210,8 @@ def make_advcams(
         size: (H, W) of the image.
         resolution: ``"strided"`` → (n, ⌈H/4⌉, ⌈W/4⌉), ``"full"`` → (n, H, W).
         settings: published ones if None.
-        classes_at_once: how many classes climb as one batch; if None, as many as a GPU's memory holds, and one on a CPU. All give the same
+        classes_at_once: how many classes climb as one batch; if None, as many as a GPU's memory holds, and one on a
+            CPU. All give the same
             maps.
 
     Returns:
@@ -226,13 +242,16 @@ def make_advcams(
 def _climb_in_parts(
     features_of: FeaturesOf, pair: Tensor, chosen: Tensor, weight: Tensor, settings: AdvCamSettings, at_once: int | None
 ) -> Tensor:
-    """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: as `_first_try` says, half as many where a GPU's memory
+    """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: as `_first_try` says, half as many
+    where a GPU's memory
     is too small."""
     size, sums, start = at_once or _first_try(pair.device, len(chosen)), list[Tensor](), 0
     while start < len(chosen):
         part = chosen[start : start + size]
         try:
-            sums.append(climb(features_of, pair.expand(len(part), *pair.shape), part, weight, settings).cam_sum)  # (part, h, w)
+            sums.append(
+                climb(features_of, pair.expand(len(part), *pair.shape), part, weight, settings).cam_sum
+            )  # (part, h, w)
         except torch.cuda.OutOfMemoryError:
             if at_once or len(part) == 1:
                 raise
@@ -243,7 +262,8 @@ def _climb_in_parts(
 
 
 def _first_try(device: torch.device, n: int) -> int:
-    """How many of n classes to climb with at once: all, but on a CPU, where a batch is no faster and nobody tells that memory runs out."""
+    """How many of n classes to climb with at once: all, but on a CPU, where a batch is no faster and nobody tells that
+    memory runs out."""
     return 1 if device.type == "cpu" else n
 
 

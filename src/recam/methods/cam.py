@@ -1,10 +1,13 @@
 """Class activation maps (CAM): Zhou et al., CVPR 2016, as the ReCAM paper restates it in equations 1, 2 and 4.
 
-Logits pool the features and apply the classifier (eq. 4); class maps apply the same weights at every position (eq. 2). At inference the
-maps of several scales and of each mirror image are fused as the published code does: relu, mirror back, add, upsample, sum over scales,
+Logits pool the features and apply the classifier (eq. 4); class maps apply the same weights at every position (eq. 2).
+At inference the
+maps of several scales and of each mirror image are fused as the published code does: relu, mirror back, add, upsample,
+sum over scales,
 then divide each class by its own maximum.
 
-Where this departs from the published code: maps are made for the wanted classes only, instead of for all K with most thrown away.
+Where this departs from the published code: maps are made for the wanted classes only, instead of for all K with most
+thrown away.
 
 Letters: B images, K classes, n of them wanted, D channels, H×W an image, h×w its feature map.
 """
@@ -31,7 +34,8 @@ EPS = 1e-5
 
 
 def weight_rows(weight: Tensor) -> Tensor:
-    """(K, D) view of a linear layer's (K, D) or a 1×1 convolution's (K, D, 1, 1) weight. Raises `WeightsError` for any other shape."""
+    """(K, D) view of a linear layer's (K, D) or a 1×1 convolution's (K, D, 1, 1) weight. Raises `WeightsError` for any
+    other shape."""
     if weight.ndim == 2:
         return weight
     if weight.ndim == 4 and weight.shape[2:] == (1, 1):
@@ -51,12 +55,14 @@ def fitting_rows(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def classify(features: Tensor, weight: Tensor) -> Tensor:
-    """Logits z (B, K) of eq. 4: global average pooling of (B, D, h, w), then the bias-free classifier (K, D) or (K, D, 1, 1)."""
+    """Logits z (B, K) of eq. 4: global average pooling of (B, D, h, w), then the bias-free classifier (K, D) or (K, D,
+    1, 1)."""
     return features.mean((2, 3)) @ fitting_rows(features, weight).T  # (B, K)
 
 
 def bce_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Multi-label soft margin loss (eq. 1) of logits (B, K) and labels (B, K) in {0, 1}: the mean over classes and images.
+    """Multi-label soft margin loss (eq. 1) of logits (B, K) and labels (B, K) in {0, 1}: the mean over classes and
+    images.
 
     Raises:
         DataError: labels that do not fit, see `recam.methods.arguments.as_labels`.
@@ -101,7 +107,8 @@ def fuse_views(views: Sequence[Tensor], output: tuple[int, int]) -> Tensor:
     """Sum over scales of relu(A(x)) + flip(relu(A(flip x))), brought to one size; not normalised.
 
     Args:
-        views: for each scale the raw maps (2, n, h_i, w_i) of image and mirror image, or (1, n, h_i, w_i) of the image alone.
+        views: for each scale the raw maps (2, n, h_i, w_i) of image and mirror image, or (1, n, h_i, w_i) of the image
+            alone.
         output: (h, w) of the result.
 
     Returns:
@@ -115,7 +122,9 @@ def fuse_views(views: Sequence[Tensor], output: tuple[int, int]) -> Tensor:
     fused = []
     for view in views:
         if view.ndim != 4 or len(view) not in (1, 2):
-            raise DataError(f"a view is (2, n, h, w), image and mirror, or (1, n, h, w), the image alone; got {tuple(view.shape)}.")
+            raise DataError(
+                f"a view is (2, n, h, w), image and mirror, or (1, n, h, w), the image alone; got {tuple(view.shape)}."
+            )
         positive = view.relu()
         both = positive[0] + positive[1].flip(-1) if len(view) == 2 else positive[0]  # (n, h_i, w_i)
         fused.append(upsample(both, output))  # (n, h, w)
@@ -155,7 +164,9 @@ def make_cams(
     fused = fuse_views(views, strided_size(size) if resolution == "strided" else full_size(size))
     check_finite(fused, "class maps", "the features or weights do, as those of a network that diverged")
     # At full size the maximum is taken after cropping, over what the image shows.
-    return normalise(fused if resolution == "strided" else fused[:, : size[0], : size[1]])  # (n, ⌈H/4⌉, ⌈W/4⌉) or (n, H, W)
+    return normalise(
+        fused if resolution == "strided" else fused[:, : size[0], : size[1]]
+    )  # (n, ⌈H/4⌉, ⌈W/4⌉) or (n, H, W)
 
 
 def check_resolution(resolution: str) -> None:
@@ -167,7 +178,8 @@ def check_resolution(resolution: str) -> None:
 def read_full(seed: SeedMaps, stride: int = STRIDE) -> Maps:
     """Stored class maps at the size of their image: (n, h, w) → (n, H, W) float32 in [0, 1].
 
-    Strided maps are upsampled by `stride`, bilinear with corners not aligned, and cropped; maps that have the image's size already are
+    Strided maps are upsampled by `stride`, bilinear with corners not aligned, and cropped; maps that have the image's
+    size already are
     returned as they are.
 
     Raises:
@@ -178,7 +190,8 @@ def read_full(seed: SeedMaps, stride: int = STRIDE) -> Maps:
     expected = strided_size(seed.size, stride)
     if seed.maps.shape[1:] != expected:
         raise DataError(
-            f"maps of {seed.maps.shape[1:]} belong to no {seed.size} image: expected {expected} (a {stride}th) or the image's size."
+            f"maps of {seed.maps.shape[1:]} belong to no {seed.size} image: expected {expected} (a {stride}th) or the"
+            " image's size."
         )
     padded = (expected[0] * stride, expected[1] * stride)
     full: Maps = upsample(torch.from_numpy(seed.maps.astype(np.float32, copy=False)), padded).numpy()
@@ -186,7 +199,8 @@ def read_full(seed: SeedMaps, stride: int = STRIDE) -> Maps:
 
 
 def read_strided(seed: SeedMaps, stride: int = STRIDE) -> Maps:
-    """Class maps at a quarter of the image's size, (n, ⌈H/4⌉, ⌈W/4⌉) float32 in [0, 1]: as stored, or means of full ones over 4×4 pixels.
+    """Class maps at a quarter of the image's size, (n, ⌈H/4⌉, ⌈W/4⌉) float32 in [0, 1]: as stored, or means of full
+    ones over 4×4 pixels.
 
     Raises:
         DataError: maps of neither size.
@@ -197,5 +211,7 @@ def read_strided(seed: SeedMaps, stride: int = STRIDE) -> Maps:
     if not len(full):
         return np.zeros((0, *strided_size(seed.size, stride)), np.float32)
     # Blocks that reach over the border take the mean of what the image has of them.
-    strided: Maps = F.avg_pool2d(full[None], stride, ceil_mode=True, count_include_pad=False)[0].numpy()  # (n, ⌈H/4⌉, ⌈W/4⌉)
+    strided: Maps = F.avg_pool2d(full[None], stride, ceil_mode=True, count_include_pad=False)[
+        0
+    ].numpy()  # (n, ⌈H/4⌉, ⌈W/4⌉)
     return strided

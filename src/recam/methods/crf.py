@@ -1,9 +1,13 @@
-"""Dense conditional random field: Krähenbühl & Koltun, NeurIPS 2011; and IRN's confident labels made with it (Ahn et al., CVPR 2019).
+"""Dense conditional random field: Krähenbühl & Koltun, NeurIPS 2011; and IRN's confident labels made with it (Ahn et
+al., CVPR 2019).
 
-Every pixel is tied to every other: strongly to near ones (Gaussian term), and to those near in place and colour (bilateral term). The
-inference is theirs, through the optional package ``pydensecrf2``; without it `recam.methods.pamr` refines maps in pure PyTorch.
+Every pixel is tied to every other: strongly to near ones (Gaussian term), and to those near in place and colour
+(bilateral term). The
+inference is theirs, through the optional package ``pydensecrf2``; without it `recam.methods.pamr` refines maps in pure
+PyTorch.
 
-Followed: the published settings of IRN for label maps (`LabelCrfSettings`) and of DeepLabV2 for probabilities (`CrfSettings`).
+Followed: the published settings of IRN for label maps (`LabelCrfSettings`) and of DeepLabV2 for probabilities
+(`CrfSettings`).
 
 Letters: L labels, n class maps, H×W an image.
 """
@@ -47,6 +51,7 @@ class CrfSettings(Settings):
     """Its standard deviation in colour, in levels of 0…255."""
     bilateral_weight: float = 4
     """Weight of the bilateral term."""
+
     def __post_init__(self) -> None:
         problems = []
         if self.iterations < 1:
@@ -71,13 +76,16 @@ class LabelCrfSettings(CrfSettings):
     bilateral_weight: float = 10
     gt_prob: float = 0.7
     """Probability of the label that a pixel comes with, above that of the others; they share the rest."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.gt_prob < 1:
             raise RecipeError(f"dense CRF: gt_prob is a probability between 0 and 1, got {self.gt_prob}.")
 
 
-def crf_labels(image: Image, labels: NDArray[np.integer], n_labels: int, settings: LabelCrfSettings | None = None) -> NDArray[np.uint8]:
+def crf_labels(
+    image: Image, labels: NDArray[np.integer], n_labels: int, settings: LabelCrfSettings | None = None
+) -> NDArray[np.uint8]:
     """A label map cleaned along the edges of its image.
 
     Args:
@@ -91,18 +99,25 @@ def crf_labels(image: Image, labels: NDArray[np.integer], n_labels: int, setting
 
     Raises:
         DependencyError: pydensecrf2 is not installed.
-        DataError: no (H, W, 3) uint8 image, image and labels of different sizes, or labels that are not integers in range.
+        DataError: no (H, W, 3) uint8 image, image and labels of different sizes, or labels that are not integers in
+            range.
     """
     settings = settings or LabelCrfSettings()
     check_image(image)
     if labels.dtype.kind not in "iu" or n_labels < 1:
-        raise DataError(f"labels are {labels.dtype}, n_labels = {n_labels}: labels are integers 0…n_labels - 1, of at least one label.")
+        raise DataError(
+            f"labels are {labels.dtype}, n_labels = {n_labels}: labels are integers 0…n_labels - 1, of at least one"
+            " label."
+        )
     if labels.shape != image.shape[:2]:
-        raise DataError(f"an image of {image.shape[:2]} with labels of {labels.shape}: bring the labels to the size of the image.")
+        raise DataError(
+            f"an image of {image.shape[:2]} with labels of {labels.shape}: bring the labels to the size of the image."
+        )
     known = labels != IGNORE
     if known.any() and not 0 <= labels[known].min() <= labels[known].max() < n_labels:
         raise DataError(
-            f"labels {labels[known].min()}…{labels[known].max()}, but with n_labels = {n_labels} a value is 0…{n_labels - 1} or 255."
+            f"labels {labels[known].min()}…{labels[known].max()}, but with n_labels = {n_labels} a value is"
+            f" 0…{n_labels - 1} or 255."
         )
     if n_labels == 1:
         return np.zeros(labels.shape, np.uint8)
@@ -115,7 +130,8 @@ def crf_labels(image: Image, labels: NDArray[np.integer], n_labels: int, setting
 
 
 def crf_probabilities(image: Image, probabilities: Maps, settings: CrfSettings | None = None) -> Maps:
-    """Label probabilities refined along the edges of their image: (L, H, W) → (L, H, W), in [0, 1], summing to 1 over labels.
+    """Label probabilities refined along the edges of their image: (L, H, W) → (L, H, W), in [0, 1], summing to 1 over
+    labels.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -128,9 +144,14 @@ def crf_probabilities(image: Image, probabilities: Maps, settings: CrfSettings |
     """
     check_image(image)
     if probabilities.ndim != 3 or probabilities.shape[1:] != image.shape[:2]:
-        raise DataError(f"an image of {image.shape[:2]} with probabilities of {probabilities.shape}: they must be (L, H, W) of its size.")
+        raise DataError(
+            f"an image of {image.shape[:2]} with probabilities of {probabilities.shape}: they must be (L, H, W) of its"
+            " size."
+        )
     if not (probabilities.size and 0 <= probabilities.min() <= probabilities.max() <= 1 + SMALLEST_PROBABILITY):
-        raise DataError("probabilities must be in [0, 1], at least one plane of them: pass a softmax's output, not logits.")
+        raise DataError(
+            "probabilities must be in [0, 1], at least one plane of them: pass a softmax's output, not logits."
+        )
     if len(probabilities) == 1:
         return np.ones_like(probabilities, np.float32)
     unary = -np.log(np.clip(probabilities, SMALLEST_PROBABILITY, 1).astype(np.float32, copy=False))  # (L, H, W)
@@ -147,7 +168,8 @@ def confident_labels(
 ) -> Mask:
     """The labels that IRN learns from: sure foreground, sure background, and 255 for what lies between.
 
-    Two seed masks, one at a high and one at a low threshold, each cleaned by the CRF. A pixel has the class of the first; it is background
+    Two seed masks, one at a high and one at a low threshold, each cleaned by the CRF. A pixel has the class of the
+    first; it is background
     where both say so, and 255 elsewhere.
 
     Args:
@@ -163,7 +185,8 @@ def confident_labels(
 
     Raises:
         DependencyError: pydensecrf2 is not installed.
-        DataError: no (H, W, 3) uint8 image, maps of another size, outside [0, 1] or not finite; class indices that are none.
+        DataError: no (H, W, 3) uint8 image, maps of another size, outside [0, 1] or not finite; class indices that are
+            none.
         RecipeError: a background threshold above that of the foreground, or one outside [0, 1].
     """
     check_threshold(foreground_threshold, "foreground")
@@ -177,11 +200,17 @@ def confident_labels(
         )
     if cams.shape != (len(class_indices), *image.shape[:2]):
         raise DataError(
-            f"an image of {image.shape[:2]} and {len(class_indices)} classes with maps of {cams.shape}: bring them to (n, H, W)."
+            f"an image of {image.shape[:2]} and {len(class_indices)} classes with maps of {cams.shape}: bring them to"
+            " (n, H, W)."
         )
     check_maps(cams)
     sure, possible = (
-        crf_labels(image, np.concatenate([np.full((1, *image.shape[:2]), threshold, np.float32), cams]).argmax(0), len(cams) + 1, settings)
+        crf_labels(
+            image,
+            np.concatenate([np.full((1, *image.shape[:2]), threshold, np.float32), cams]).argmax(0),
+            len(cams) + 1,
+            settings,
+        )
         for threshold in (foreground_threshold, background_threshold)
     )  # (H, W) planes, 0 = background
     labels: Mask = mask_values(class_indices)[sure]
@@ -194,8 +223,10 @@ class CrfRefiner:
     """Class maps refined by the CRF, at full size; threshold the result at 0.5.
 
     Attributes:
-        threshold: background plane of the maps that come in; published best thresholds of seeds are 0.15 (CAM) and 0.21 (ReCAM).
-        on: what the CRF sees: ``"labels"``, the mask at the threshold; ``"probabilities"``, the maps beside the background plane.
+        threshold: background plane of the maps that come in; published best thresholds of seeds are 0.15 (CAM) and 0.21
+            (ReCAM).
+        on: what the CRF sees: ``"labels"``, the mask at the threshold; ``"probabilities"``, the maps beside the
+            background plane.
         label_settings: for labels; IRN's.
         settings: for probabilities; DeepLabV2's.
 
@@ -231,22 +262,28 @@ def _infer(image: Image, unary: NDArray[np.float32], settings: CrfSettings) -> M
     field.setUnaryEnergy(np.ascontiguousarray(unary))
     field.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_weight)
     field.addPairwiseBilateral(
-        sxy=settings.bilateral_sxy, srgb=settings.bilateral_srgb, rgbim=_own_rgb(image), compat=settings.bilateral_weight
+        sxy=settings.bilateral_sxy,
+        srgb=settings.bilateral_srgb,
+        rgbim=_own_rgb(image),
+        compat=settings.bilateral_weight,
     )
     return np.array(field.inference(settings.iterations), np.float32).reshape(len(unary), height, width)
 
 
 def _own_rgb(image: Image) -> Image:
-    """A contiguous image that owns its memory: pydensecrf takes no read-only buffer, as images decoded by other libraries may be."""
+    """A contiguous image that owns its memory: pydensecrf takes no read-only buffer, as images decoded by other
+    libraries may be."""
     return np.array(image, order="C")
 
 
 def require_densecrf() -> ModuleType:
-    """The inference module of pydensecrf2. Raises `DependencyError`, which names the extra and the way out, where it is not installed."""
+    """The inference module of pydensecrf2. Raises `DependencyError`, which names the extra and the way out, where it is
+    not installed."""
     try:
         return import_module("pydensecrf.densecrf")
     except ImportError as error:
         raise DependencyError(
-            "a dense CRF needs the package pydensecrf2, which a C++ compiler builds at install: pip install 'recam[crf]'. "
+            "a dense CRF needs the package pydensecrf2, which a C++ compiler builds at install: pip install"
+            " 'recam[crf]'. "
             "Where that is not possible, refine with PAMR ('pamr'): it needs nothing but PyTorch."
         ) from error

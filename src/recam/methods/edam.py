@@ -1,9 +1,12 @@
-"""EDAM's post-processing (Wu et al., Embedded Discriminative Attention Mechanism, CVPR 2021; ReCAM paper, Table 4: with ReCAM it is ReCAM-M).
+"""EDAM's post-processing (Wu et al., Embedded Discriminative Attention Mechanism, CVPR 2021; ReCAM paper, Table 4: with
+ReCAM it is ReCAM-M).
 
-A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results made with it must say
+A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results
+made with it must say
 so.
 
-Followed: the published settings. Departures: where several maps exceed β the largest wins, not the class that comes first; a salient
+Followed: the published settings. Departures: where several maps exceed β the largest wins, not the class that comes
+first; a salient
 pixel where all maps are below α is ignored, where the published code calls it background.
 
 Letters: n maps of one image, H×W an image.
@@ -38,10 +41,16 @@ class EdamSettings(Settings):
     """β: a pixel with a map above it has that class, whatever its saliency."""
 
     def __post_init__(self) -> None:
-        shares = {"saliency_threshold": self.saliency_threshold, "ignore_below": self.ignore_below, "sure_above": self.sure_above}
+        shares = {
+            "saliency_threshold": self.saliency_threshold,
+            "ignore_below": self.ignore_below,
+            "sure_above": self.sure_above,
+        }
         check_shares("EDAM", shares)
         if self.ignore_below > self.sure_above:
-            raise RecipeError(f"EDAM: ignore_below {self.ignore_below} is above sure_above {self.sure_above}: exchange them.")
+            raise RecipeError(
+                f"EDAM: ignore_below {self.ignore_below} is above sure_above {self.sure_above}: exchange them."
+            )
 
 
 def edam_mask(
@@ -59,7 +68,8 @@ def edam_mask(
         settings: published ones if None.
 
     Returns:
-        (H, W): the class of the largest map where that is above β or the pixel is salient; background where it is not salient; 255 where it
+        (H, W): the class of the largest map where that is above β or the pixel is salient; background where it is not
+        salient; 255 where it
         is and all maps are below α. All background without any map.
 
     Raises:
@@ -82,7 +92,8 @@ def edam_mask(
 
 @dataclass(frozen=True)
 class EdamRefiner:
-    """`edam_mask` of an image's class maps: full-size maps of 0 and 1, its 255 as pixels to ignore; any threshold between gives the mask.
+    """`edam_mask` of an image's class maps: full-size maps of 0 and 1, its 255 as pixels to ignore; any threshold
+    between gives the mask.
 
     Attributes:
         saliency_of: the saliency map of an image, (H, W) float in [0, 1].
@@ -105,7 +116,9 @@ class EdamRefiner:
 def check_saliency(saliency: NDArray[np.floating], size: tuple[int, ...], what: str = "the saliency map") -> None:
     """Raises `DataError` naming `what` where a saliency map is not (H, W) of `size`, float, in [0, 1]."""
     if saliency.shape != size:
-        raise DataError(f"{what} is {saliency.shape} for maps of {tuple(size)}: make it for the same images at their full size.")
+        raise DataError(
+            f"{what} is {saliency.shape} for maps of {tuple(size)}: make it for the same images at their full size."
+        )
     if saliency.dtype.kind != "f":
         raise DataError(f"{what} is {saliency.dtype}, not float in [0, 1]: divide an 8-bit picture by 255.")
     if saliency.size and not 0 <= saliency.min() <= saliency.max() <= 1:

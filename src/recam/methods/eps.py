@@ -1,11 +1,15 @@
 """EPS's loss (Lee et al., Railroad is not a Train, CVPR 2021; ReCAM paper, Table 4: with ReCAM it is ReCAM-E).
 
-A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results made with it must say
+A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results
+made with it must say
 so.
 
-Followed: the published code. Of the labelled classes' channels, those that lie on salient pixels are foreground, the others count as
-background together with the background's own channel; channels of classes that the image does not have are left out of both. Departures:
-the background channel comes first, as everywhere here, not last; an overlap is divided by the channel's area, without a small constant.
+Followed: the published code. Of the labelled classes' channels, those that lie on salient pixels are foreground, the
+others count as
+background together with the background's own channel; channels of classes that the image does not have are left out of
+both. Departures:
+the background channel comes first, as everywhere here, not last; an overlap is divided by the channel's area, without a
+small constant.
 
 Letters: B images, K classes, H×W an image, h×w a map.
 """
@@ -71,7 +75,9 @@ def eps_loss(logit_maps: Tensor, saliency: Tensor, labels: Tensor, settings: Eps
 def _check_eps(logit_maps: Tensor, saliency: Tensor, labels: Tensor) -> None:
     problems = []
     if logit_maps.ndim != 4 or labels.ndim != 2 or logit_maps.shape[:2] != (len(labels), labels.shape[1] + 1):
-        problems.append(f"logit maps {tuple(logit_maps.shape)} and labels {tuple(labels.shape)} must be (B, K + 1, h, w) and (B, K)")
+        problems.append(
+            f"logit maps {tuple(logit_maps.shape)} and labels {tuple(labels.shape)} must be (B, K + 1, h, w) and (B, K)"
+        )
     if saliency.ndim != 4 or saliency.shape[:2] != (len(logit_maps), 1):
         problems.append(f"saliency {tuple(saliency.shape)} must be ({len(logit_maps)}, 1, H, W)")
     elif not saliency.is_floating_point():

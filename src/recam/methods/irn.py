@@ -1,13 +1,19 @@
-"""Inter-pixel relation network (IRN): Ahn et al., CVPR 2019, as the ReCAM paper uses it (eq. 11): its training loss and its random walk.
+"""Inter-pixel relation network (IRN): Ahn et al., CVPR 2019, as the ReCAM paper uses it (eq. 11): its training loss and
+its random walk.
 
-Two pixels belong together when no class boundary lies on the path between them: affinity a_ij = 1 − max of the edge map on the path. The
+Two pixels belong together when no class boundary lies on the path between them: affinity a_ij = 1 − max of the edge map
+on the path. The
 network learns edges from pairs of confident pixels; afterwards class maps walk along the affinities.
 
-Departures from the published code, with the same numbers: it gathers the edges of every path of every pair, here the maximum over a path
-is put together from those over shorter paths; it makes the n×n transition matrix dense and squares it eight times, here the matrix, with
-at most 69 entries a row, is applied to the few class vectors. Displacements are optional, as they do not change semantic labels.
+Departures from the published code, with the same numbers: it gathers the edges of every path of every pair, here the
+maximum over a path
+is put together from those over shorter paths; it makes the n×n transition matrix dense and squares it eight times, here
+the matrix, with
+at most 69 entries a row, is applied to the few class vectors. Displacements are optional, as they do not change
+semantic labels.
 
-Letters: B images, n class maps of one image, h×w the map at a quarter of the image's size, P offsets within the radius, r the reach of
+Letters: B images, n class maps of one image, h×w the map at a quarter of the image's size, P offsets within the radius,
+r the reach of
 the radius (the largest offset along an axis).
 """
 
@@ -48,6 +54,7 @@ class IrnSettings(Settings):
     background_threshold: float = 0.28
     """A pixel is background unless a walked map exceeds this share of the largest value; published 0.28 for VOC, 0.25
     for COCO."""
+
     def __post_init__(self) -> None:
         radii = {"radius": self.radius, "walk_radius": self.walk_radius}
         problems = [f"{name}={value}: must be > 1" for name, value in radii.items() if not 1 < value < float("inf")]
@@ -76,10 +83,13 @@ class IrnLoss:
     """The loss of one batch and its parts, scalars; the numbers of pairs are those of the whole batch.
 
     Attributes:
-        total: with graph, (positive + negative) / 2, and + (displacement_foreground + displacement_background) / 2 where there is one.
-        positive: how far the affinity of two pixels of one class is from 1: the mean of the background's and the foreground's means.
+        total: with graph, (positive + negative) / 2, and + (displacement_foreground + displacement_background) / 2
+            where there is one.
+        positive: how far the affinity of two pixels of one class is from 1: the mean of the background's and the
+            foreground's means.
         negative: how far the affinity of two pixels of different classes is from 0.
-        displacement_foreground: pixels of one class should point at one centre: mean |d_i − d_j − offset|, in pixels of the map.
+        displacement_foreground: pixels of one class should point at one centre: mean |d_i − d_j − offset|, in pixels of
+            the map.
         displacement_background: mean |d_i − d_j| over background pairs, in pixels of the map.
         n_background: pairs that are both background.
         n_foreground: pairs of one foreground class.
@@ -104,7 +114,8 @@ def affinities(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
         radius: see `IrnSettings`.
 
     Returns:
-        for each offset (y, x) that fits on the map (B, h − y, w − |x|) in [0, 1], by the upper left corner of the pair's bounding box.
+        for each offset (y, x) that fits on the map (B, h − y, w − |x|) in [0, 1], by the upper left corner of the
+        pair's bounding box.
     """
     return {offset: 1 - maximum for offset, maximum in _path_maxima(edges, radius).items()}
 
@@ -128,10 +139,13 @@ def _path_maxima(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
 
 
 def irn_loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float = 10) -> IrnLoss:
-    """IRN's loss over all pairs of labelled pixels within the radius, equations 5–8 of its paper as the published code computes them.
+    """IRN's loss over all pairs of labelled pixels within the radius, equations 5–8 of its paper as the published code
+    computes them.
 
-    First points keep a distance of r from the left, right and lower border, so that all offsets have equally many pairs. Memory is that
-    of one image's pairs on a CPU, of eight images' on a GPU, whatever the batch: what the gradient needs is computed again.
+    First points keep a distance of r from the left, right and lower border, so that all offsets have equally many
+    pairs. Memory is that
+    of one image's pairs on a CPU, of eight images' on a GPU, whatever the batch: what the gradient needs is computed
+    again.
 
     Args:
         edge_logits: (B, 1, h, w), before the sigmoid.
@@ -156,7 +170,15 @@ def _loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor
         some = slice(start, start + at_once)
         moved = None if displacement is None else displacement[some]
         sums.append(
-            checkpoint(_pair_sums, edge_logits[some, 0], moved, segmentation[some], radius, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(
+                _pair_sums,
+                edge_logits[some, 0],
+                moved,
+                segmentation[some],
+                radius,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
         )
     background, foreground, negative, n_background, n_foreground, n_negative, *moves = torch.stack(sums).sum(0)
 
@@ -176,18 +198,26 @@ def _check_loss_sizes(edge_logits: Tensor, displacement: Tensor | None, segmenta
     batch, _, height, width = edge_logits.shape
     problems = []
     if segmentation.shape != (batch, height, width):
-        problems.append(f"segmentation {tuple(segmentation.shape)} must be {(batch, height, width)}, as the edge logits")
+        problems.append(
+            f"segmentation {tuple(segmentation.shape)} must be {(batch, height, width)}, as the edge logits"
+        )
     if displacement is not None and displacement.shape != (batch, 2, height, width):
         problems.append(f"displacement {tuple(displacement.shape)} must be {(batch, 2, height, width)}")
     if segmentation.dtype == torch.bool:
-        problems.append(f"segmentation is bool, it must hold mask values: 0 background, class values, {IGNORE} not counted")
+        problems.append(
+            f"segmentation is bool, it must hold mask values: 0 background, class values, {IGNORE} not counted"
+        )
     elif segmentation.device.type == "cpu" and not _are_mask_values(segmentation):
         low, high = float(segmentation.min()), float(segmentation.max())
-        problems.append(f"segmentation has values {low:g}…{high:g}, they must be whole and in 0…{IGNORE}; {IGNORE} is not counted, not -1")
+        problems.append(
+            f"segmentation has values {low:g}…{high:g}, they must be whole and in 0…{IGNORE}; {IGNORE} is not counted,"
+            " not -1"
+        )
     r = reach(radius)
     if height <= r or width <= 2 * r:
         problems.append(
-            f"a map of {(height, width)} holds no pairs at radius {radius:g}, it must be larger than {(r, 2 * r)}: enlarge the crop"
+            f"a map of {(height, width)} holds no pairs at radius {radius:g}, it must be larger than {(r, 2 * r)}:"
+            " enlarge the crop"
         )
     if problems:
         raise DataError(f"IRN's loss: {'; '.join(problems)}.")
@@ -199,7 +229,8 @@ def _are_mask_values(segmentation: Tensor) -> bool:
 
 
 def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float) -> Tensor:
-    """Sums over the pairs of (b, h, w) maps: the affinity terms of background, foreground and negative pairs, the number of each, and,
+    """Sums over the pairs of (b, h, w) maps: the affinity terms of background, foreground and negative pairs, the
+    number of each, and,
     with a displacement, its background and foreground terms; (6,) or (8,)."""
     height, width = segmentation.shape[1:]
     r = reach(radius)
@@ -210,7 +241,10 @@ def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: T
         """The value at the second point of each pair: (…, h, w) → (…, P, h', w')."""
         return torch.stack([maps[..., y : y + rows, r + x : r + x + columns] for y, x in offsets], -3)
 
-    first, second = segmentation[:, None, :rows, r : r + columns], seconds(segmentation)  # (b, 1, h', w'), (b, P, h', w')
+    first, second = (
+        segmentation[:, None, :rows, r : r + columns],
+        seconds(segmentation),
+    )  # (b, 1, h', w'), (b, P, h', w')
     counted, same = (first != IGNORE) & (second != IGNORE), first == second
     negative, positive = counted & ~same, counted & same
     foreground = positive & (first != BACKGROUND)
@@ -236,9 +270,11 @@ def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: T
 
 @torch.no_grad()
 def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10, steps: int = 256) -> Tensor:
-    """v · T^steps, v = cams ⊗ (1 − edges) as rows (eq. 11), T the affinities to the power of beta, self-loops of 1, columns summing to 1.
+    """v · T^steps, v = cams ⊗ (1 − edges) as rows (eq. 11), T the affinities to the power of beta, self-loops of 1,
+    columns summing to 1.
 
-    In a step each pixel takes the mean of its neighbours and itself, weighted by affinity. Time and memory grow linearly with the number
+    In a step each pixel takes the mean of its neighbours and itself, weighted by affinity. Time and memory grow
+    linearly with the number
     of pixels.
 
     Args:
@@ -249,14 +285,18 @@ def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10
         steps: see `IrnSettings`.
 
     Returns:
-        (n, h, w) float32, on the device of `cams`. Values stay within those that a map of v had; divide by the maximum to compare.
+        (n, h, w) float32, on the device of `cams`. Values stay within those that a map of v had; divide by the maximum
+        to compare.
 
     Raises:
         DataError: sizes that do not fit, edges outside [0, 1], or class maps with NaN or inf.
     """
     edge = edges[0] if edges.ndim == 3 and len(edges) == 1 else edges
     if cams.ndim != 3 or edge.shape != cams.shape[1:]:
-        raise DataError(f"random walk: edges {tuple(edges.shape)} do not fit class maps {tuple(cams.shape)}: give (h, w) and (n, h, w).")
+        raise DataError(
+            f"random walk: edges {tuple(edges.shape)} do not fit class maps {tuple(cams.shape)}: give (h, w) and (n,"
+            " h, w)."
+        )
     if edge.numel() and not (edge.min() >= 0 and edge.max() <= 1):
         raise DataError("random walk: edges must be in [0, 1] and not NaN; if these are logits, pass their sigmoid.")
     check_finite(cams, "random walk: class maps", "the network that made them diverged")
@@ -272,7 +312,8 @@ def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10
 def _transition_bands(edge: Tensor, radius: float, beta: float) -> tuple[list[tuple[int, Tensor]], Tensor]:
     """T as the bands of a symmetric matrix over the h·w pixels in reading order, and 1 / its column sums.
 
-    A band (k, weights) joins pixel i with pixel i + k by weights[i]. It holds 0 where the pair would leave the map at the side.
+    A band (k, weights) joins pixel i with pixel i + k by weights[i]. It holds 0 where the pair would leave the map at
+    the side.
     """
     height, width = edge.shape
     bands = []
@@ -303,15 +344,19 @@ def _walk(vectors: Tensor, bands: Sequence[tuple[int, Tensor]], share: Tensor, s
         vectors.copy_(buffers[1])
 
 
-def _band_products(source: Tensor, target: Tensor, bands: Sequence[tuple[int, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """What to add to views of `target`, as (view, band, view of `source`) whose product it is: every band and its mirror image."""
+def _band_products(
+    source: Tensor, target: Tensor, bands: Sequence[tuple[int, Tensor]]
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """What to add to views of `target`, as (view, band, view of `source`) whose product it is: every band and its
+    mirror image."""
     upper = [(target[:, :-shift], band, source[:, shift:]) for shift, band in bands]
     lower = [(target[:, shift:], band, source[:, :-shift]) for shift, band in bands]
     return [product for both in zip(upper, lower, strict=True) for product in both]
 
 
 def walk_to_maps(walked: Tensor, size: tuple[int, int]) -> Tensor:
-    """Walked maps (n, h, w) at the size of their image, (n, H, W) in [0, 1]: ×4 bilinear, cropped, divided by the maximum over all classes.
+    """Walked maps (n, h, w) at the size of their image, (n, H, W) in [0, 1]: ×4 bilinear, cropped, divided by the
+    maximum over all classes.
 
     Raises:
         DataError: maps too small for the image.
@@ -323,14 +368,17 @@ def walk_to_maps(walked: Tensor, size: tuple[int, int]) -> Tensor:
 def _enlarge(walked: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = walked.shape[1] * STRIDE, walked.shape[2] * STRIDE
     if height < size[0] or width < size[1]:
-        raise DataError(f"walked maps of {tuple(walked.shape[1:])} cover {(height, width)} pixels, less than the image's {size}.")
+        raise DataError(
+            f"walked maps of {tuple(walked.shape[1:])} cover {(height, width)} pixels, less than the image's {size}."
+        )
     return upsample(walked, (height, width))[:, : size[0], : size[1]]  # (n, H, W)
 
 
 def walk_to_labels(
     walked: Tensor, size: tuple[int, int], class_indices: Sequence[int] | NDArray[np.integer], threshold: float = 0.28
 ) -> Mask:
-    """Mask (H, W) of walked maps (n, h, w): background unless a class exceeds the share `threshold` of the maximum over all classes.
+    """Mask (H, W) of walked maps (n, h, w): background unless a class exceeds the share `threshold` of the maximum over
+    all classes.
 
     Args:
         walked: of `random_walk`.
@@ -346,10 +394,12 @@ def walk_to_labels(
 
 @dataclass(frozen=True)
 class IrnRefiner:
-    """Class maps after the walk, divided by the maximum over all classes; threshold them at `IrnSettings.background_threshold`.
+    """Class maps after the walk, divided by the maximum over all classes; threshold them at
+    `IrnSettings.background_threshold`.
 
     Attributes:
-        edges_of: probabilities of a class boundary (1, h, w) of an image (H, W, 3); the walk happens at their size, published ⌈H/4⌉×⌈W/4⌉.
+        edges_of: probabilities of a class boundary (1, h, w) of an image (H, W, 3); the walk happens at their size,
+            published ⌈H/4⌉×⌈W/4⌉.
         settings: published ones.
         power: exponent that the maps are raised to before; published 1, and 1.5 for AdvCAM's.
     """

@@ -1,4 +1,5 @@
-"""Pairs of pixels within a radius and the paths between them, for IRN (`recam.methods.irn`): plain geometry, computed once a radius."""
+"""Pairs of pixels within a radius and the paths between them, for IRN (`recam.methods.irn`): plain geometry, computed
+once a radius."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def reach(radius: float) -> int:
 
 
 def pair_offsets(radius: float) -> tuple[Offset, ...]:
-    """The (P,) offsets from a pixel to those within the radius that follow it in reading order, the shorter first: each pair once."""
+    """The (P,) offsets from a pixel to those within the radius that follow it in reading order, the shorter first: each
+    pair once."""
     r = reach(radius)
     half_plane = [Offset(y, x) for y in range(r + 1) for x in range(-r, r + 1) if y > 0 or x > 0]
     near = [offset for offset in half_plane if offset.y**2 + offset.x**2 < radius**2]
@@ -32,7 +34,8 @@ def pair_offsets(radius: float) -> tuple[Offset, ...]:
 
 
 def path(offset: Offset) -> frozenset[Offset]:
-    """The grid points of the bounding box from (0, 0) to `offset` whose distance to the line between them is below 1, ends included."""
+    """The grid points of the bounding box from (0, 0) to `offset` whose distance to the line between them is below 1,
+    ends included."""
     length_squared = offset.y**2 + offset.x**2
     if not length_squared:
         return frozenset([offset])
@@ -43,9 +46,11 @@ def path(offset: Offset) -> frozenset[Offset]:
 
 @lru_cache(maxsize=8)
 def path_pieces(radius: float) -> dict[Offset, tuple[Piece, ...]]:
-    """For each offset, shorter paths that together cover its path: on average two instead of fourteen points at radius 10.
+    """For each offset, shorter paths that together cover its path: on average two instead of fourteen points at radius
+    10.
 
-    A maximum does not mind what it sees twice, so the pieces may overlap. (0, 0) is the path of one point. Greedy: the piece that
+    A maximum does not mind what it sees twice, so the pieces may overlap. (0, 0) is the path of one point. Greedy: the
+    piece that
     covers most of what is left comes first.
     """
     known = {Offset(0, 0): path(Offset(0, 0))}

@@ -1,12 +1,18 @@
-"""Pixel-adaptive mask refinement (PAMR): Araslanov & Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020, section 3.3.
+"""Pixel-adaptive mask refinement (PAMR): Araslanov & Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR
+2020, section 3.3.
 
-Each pixel's class vector becomes a weighted mean of those of its neighbours, several times over; neighbours that look alike weigh more.
-The affinity of a pixel and a neighbour is −|difference in colour| / (0.1 · local standard deviation), the mean over colour channels; a
+Each pixel's class vector becomes a weighted mean of those of its neighbours, several times over; neighbours that look
+alike weigh more.
+The affinity of a pixel and a neighbour is −|difference in colour| / (0.1 · local standard deviation), the mean over
+colour channels; a
 softmax over all neighbours makes the weights. Neighbours are the 8 around the pixel at each of several dilations.
 
-Followed: the published code: the standard deviation is over all dilations together, the pixel itself counted once for each (54 samples at
-the published dilations, unbiased); borders are replicated. Departures: the published code gathers all neighbours of all channels of image
-and maps at once; here one shifted view after the other is added up, so that only the weights, one plane a neighbour, are held.
+Followed: the published code: the standard deviation is over all dilations together, the pixel itself counted once for
+each (54 samples at
+the published dilations, unbiased); borders are replicated. Departures: the published code gathers all neighbours of all
+channels of image
+and maps at once; here one shifted view after the other is added up, so that only the weights, one plane a neighbour,
+are held.
 
 The affinity does not change when a colour channel is scaled or shifted: images may be normalised or not.
 
@@ -42,6 +48,7 @@ class PamrSettings(Settings):
     """Distances of the rings of 8 neighbours, pixels."""
     contrast_scale: float = 0.1
     """Α; differences in colour are divided by α · local standard deviation; a smaller one respects fainter edges."""
+
     def __post_init__(self) -> None:
         problems = []
         if self.iterations < 1:
@@ -59,7 +66,8 @@ class PamrRefiner:
     """Class maps refined by PAMR, at full size; threshold the result at 0.5.
 
     Attributes:
-        threshold: background plane of the maps that come in; published best thresholds of seeds are 0.15 (CAM) and 0.21 (ReCAM).
+        threshold: background plane of the maps that come in; published best thresholds of seeds are 0.15 (CAM) and 0.21
+            (ReCAM).
         settings: published ones.
         device: where to compute.
     """
@@ -85,7 +93,8 @@ class PamrRefiner:
 def refine(images: Tensor, maps: Tensor, settings: PamrSettings | None = None) -> Tensor:
     """Maps refined along the edges of their images; no gradient.
 
-    Every new value is a mean of old ones with weights that all C maps share: values stay in their range, and sums of 1 over C stay 1.
+    Every new value is a mean of old ones with weights that all C maps share: values stay in their range, and sums of 1
+    over C stay 1.
     Refine class maps together with a background plane, so that the argmax means something.
 
     Args:
@@ -113,14 +122,17 @@ def refine(images: Tensor, maps: Tensor, settings: PamrSettings | None = None) -
 
 @torch.no_grad()
 def affinities(images: Tensor, settings: PamrSettings | None = None) -> Tensor:
-    """Weights of the neighbours of each pixel: (B, 3, H, W) → (B, N, H, W) float32 (float64 of float64), summing to 1 over N.
+    """Weights of the neighbours of each pixel: (B, 3, H, W) → (B, N, H, W) float32 (float64 of float64), summing to 1
+    over N.
 
     N = 8 · dilations, in the order of `settings.dilations`, each ring row by row.
     """
     settings = settings or PamrSettings()
     images = images if images.dtype == torch.float64 else images.float()
     padded = _pad(images, settings.dilations)
-    deviation = _local_deviation(images, padded, settings.dilations).mul_(settings.contrast_scale).add_(1e-8)  # (B, 3, H, W)
+    deviation = (
+        _local_deviation(images, padded, settings.dilations).mul_(settings.contrast_scale).add_(1e-8)
+    )  # (B, 3, H, W)
     weights = images.new_empty(len(images), 8 * len(settings.dilations), *images.shape[2:])  # (B, N, H, W)
     for index, neighbour in enumerate(_neighbours(padded, settings.dilations)):
         torch.mean((neighbour - images).abs_().div_(deviation).neg_(), 1, out=weights[:, index])
@@ -130,7 +142,8 @@ def affinities(images: Tensor, settings: PamrSettings | None = None) -> Tensor:
 
 
 def _local_deviation(images: Tensor, padded: Tensor, dilations: tuple[int, ...]) -> Tensor:
-    """Unbiased standard deviation (B, 3, H, W) over the 3×3 samples of all dilations; two passes, since one would cancel digits."""
+    """Unbiased standard deviation (B, 3, H, W) over the 3×3 samples of all dilations; two passes, since one would
+    cancel digits."""
     samples = 9 * len(dilations)
     mean = images * len(dilations)
     for neighbour in _neighbours(padded, dilations):
@@ -161,7 +174,8 @@ def _neighbours(padded: Tensor, dilations: tuple[int, ...]) -> Iterator[Tensor]:
 def _check(images: Tensor, maps: Tensor) -> None:
     if images.ndim != 4 or maps.ndim != 4 or len(images) != len(maps) or images.shape[2:] != maps.shape[2:]:
         raise DataError(
-            f"images are (B, 3, H, W) and maps (B, C, H, W) of the same B, H and W; got {tuple(images.shape)} and {tuple(maps.shape)}. "
+            f"images are (B, 3, H, W) and maps (B, C, H, W) of the same B, H and W; got {tuple(images.shape)} and"
+            f" {tuple(maps.shape)}. "
             "Bring the maps to the size of their images first."
         )
     if not (images.is_floating_point() and maps.is_floating_point()):

@@ -1,12 +1,17 @@
 """Class re-activation maps (ReCAM): Chen et al., CVPR 2022, equations 5–9, and the loss variants of its Table 1.
 
-A converged multi-label classifier (FC1, BCE) is trained on with a second classifier (FC2) that sees one class at a time: the features under
+A converged multi-label classifier (FC1, BCE) is trained on with a second classifier (FC2) that sees one class at a
+time: the features under
 that class's own map, classified by softmax over the K classes.
 
-Followed: the published code. Nothing is detached, so that the softmax loss reaches the backbone through the features and through the masks,
-and FC1 through the masks; f_k is the mean over all positions of M_k · f. Ours, as settings: pooling ``"area"``, detached masks, a
-background logit. Departures: the published code builds M_k · f for every class, a tensor of B×K×D×h×w; here f_k is a matrix product, for
-the classes in the image only (the same numbers). It also fails on a batch without labels; here that batch's softmax loss is 0, its
+Followed: the published code. Nothing is detached, so that the softmax loss reaches the backbone through the features
+and through the masks,
+and FC1 through the masks; f_k is the mean over all positions of M_k · f. Ours, as settings: pooling ``"area"``,
+detached masks, a
+background logit. Departures: the published code builds M_k · f for every class, a tensor of B×K×D×h×w; here f_k is a
+matrix product, for
+the classes in the image only (the same numbers). It also fails on a batch without labels; here that batch's softmax
+loss is 0, its
 gradient 0.
 
 Letters: B images, K classes, P the most positive classes any image of the batch has, D channels, h×w the feature map.
@@ -47,6 +52,7 @@ class ReCamSettings(Settings):
     (ours)."""
     background_logit: bool = False
     """Let the softmax choose between the K classes and a background of logit 0 (ours); needed where K = 1."""
+
     def __post_init__(self) -> None:
         _check_pooling(self.pooling)
         if not 0 <= self.sce_weight < float("inf"):
@@ -74,7 +80,8 @@ class ReCamLoss:
         total: scalar with graph, BCE + λ·SCE (eq. 8).
         bce: scalar, eq. 1 on FC1's logits.
         sce: scalar, eq. 7 on FC2's logits; 0 for a batch without labels.
-        accuracy: scalar without graph, the share of the batch's (image, class) pairs that FC2 classifies right; NaN without any pair.
+        accuracy: scalar without graph, the share of the batch's (image, class) pairs that FC2 classifies right; NaN
+            without any pair.
         logits: (B, K) FC1's logits.
     """
 
@@ -91,7 +98,8 @@ def soft_masks(maps: Tensor, eps: float = EPS) -> Tensor:
 
 
 def masked_features(features: Tensor, masks: Tensor, pooling: Pooling = "gap", eps: float = EPS) -> Tensor:
-    """Single-label features f_k, pooled (eqs. 5 and 6): (B, D, h, w) and masks (B, n, h, w) → (B, n, D), as one matrix product an image.
+    """Single-label features f_k, pooled (eqs. 5 and 6): (B, D, h, w) and masks (B, n, h, w) → (B, n, D), as one matrix
+    product an image.
 
     With ``"area"`` a mask whose sum is below `eps` gives a feature near 0, as with ``"gap"``.
     """
@@ -133,7 +141,9 @@ def reactivation_loss(
     """
     rows_1, rows_2 = fitting_rows(features, weight_1), fitting_rows(features, weight_2)  # (K, D)
     if not background_logit:
-        _refuse_single_class(len(rows_2), "set background_logit, which puts a background beside the class, or use the loss 'bce'")
+        _refuse_single_class(
+            len(rows_2), "set background_logit, which puts a background beside the class, or use the loss 'bce'"
+        )
     logits = classify(features, rows_1)  # (B, K)
     if not logits.shape == labels.shape == (len(features), len(rows_2)):
         shapes = f"labels {tuple(labels.shape)}, FC1 {tuple(rows_1.shape)}, FC2 {tuple(rows_2.shape)}"
@@ -150,7 +160,8 @@ def reactivation_loss(
     if background_logit:
         scores = torch.cat([scores, scores.new_zeros(*scores.shape[:2], 1)], 2)  # (B, P, K + 1)
 
-    # Eq. 7. A padding row has weight 0 rather than being left out: an all-empty batch keeps its graph, as DistributedDataParallel needs.
+    # Eq. 7. A padding row has weight 0 rather than being left out: an all-empty batch keeps its graph, as
+    # DistributedDataParallel needs.
     share = present / present.sum(1, keepdim=True).clamp_min(1)  # (B, P), a row sums to 1 or 0
     each = F.cross_entropy(scores.flatten(0, 1), classes.flatten(), reduction="none").view_as(share)  # (B, P)
     sce = (share * each).sum() / len(labels)
@@ -160,7 +171,8 @@ def reactivation_loss(
 
 
 def positive_classes(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The positive classes of each image, padded: labels (B, K) → class indices (B, P) int64, ascending, and which of them count (B, P).
+    """The positive classes of each image, padded: labels (B, K) → class indices (B, P) int64, ascending, and which of
+    them count (B, P).
 
     P is the largest number of positives in the batch, at least 1; padding holds some negative class.
 
@@ -177,7 +189,8 @@ def positive_classes(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def combine_weights(weight_1: Tensor, weight_2: Tensor, weighting: Weighting | str) -> Tensor:
-    """w″ of eq. 9, the (K, D) weights that maps are extracted with: ``"w"``, ``"w_prime"``, ``"add"`` (w ⊕ w′) or ``"mul"`` (w ⊗ w′).
+    """w″ of eq. 9, the (K, D) weights that maps are extracted with: ``"w"``, ``"w_prime"``, ``"add"`` (w ⊕ w′) or
+    ``"mul"`` (w ⊗ w′).
 
     Published: ``"mul"`` for VOC, ``"w"`` for COCO. Weights may be (K, D) or (K, D, 1, 1).
     """
@@ -186,7 +199,8 @@ def combine_weights(weight_1: Tensor, weight_2: Tensor, weighting: Weighting | s
     rows_1, rows_2 = weight_rows(weight_1), weight_rows(weight_2)
     if rows_1.shape != rows_2.shape:
         raise WeightsError(
-            f"FC1 {tuple(weight_1.shape)} and FC2 {tuple(weight_2.shape)} must have one shape: train FC2 for the same classes."
+            f"FC1 {tuple(weight_1.shape)} and FC2 {tuple(weight_2.shape)} must have one shape: train FC2 for the same"
+            " classes."
         )
     if weighting == "w":
         return rows_1
@@ -196,18 +210,22 @@ def combine_weights(weight_1: Tensor, weight_2: Tensor, weighting: Weighting | s
 
 
 def sce_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Table 1, "SCE only" on FC1: softmax cross-entropy of logits (B, K) with labels (B, K) normalised to sum to 1, mean over images.
+    """Table 1, "SCE only" on FC1: softmax cross-entropy of logits (B, K) with labels (B, K) normalised to sum to 1,
+    mean over images.
 
-    Images without labels count in B and add 0. Raises `RecipeError` for K = 1, where the loss is 0 whatever the logits are, and
+    Images without labels count in B and add 0. Raises `RecipeError` for K = 1, where the loss is 0 whatever the logits
+    are, and
     `DataError` for labels that do not fit.
     """
     return _sce_by_image(logits, as_labels(labels, logits)).mean()
 
 
 def sce_single_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Table 1, "SCE for single": softmax cross-entropy for images of one class, BCE for all others; the mean over images.
+    """Table 1, "SCE for single": softmax cross-entropy for images of one class, BCE for all others; the mean over
+    images.
 
-    Raises `RecipeError` for K = 1, where every labelled image has one class and its loss would be 0 whatever the logits are, and
+    Raises `RecipeError` for K = 1, where every labelled image has one class and its loss would be 0 whatever the logits
+    are, and
     `DataError` for labels that do not fit.
     """
     labels = as_labels(labels, logits)

@@ -1,7 +1,9 @@
 """Refiners: an image and its class maps in, better class maps out; one after another they are a chain.
 
-What they share is how a background gets into maps that have none, and out again. Maps come with a threshold t: a pixel is background where
-no map exceeds it. Methods that weigh labels against each other want a plane for it: [t, maps…], divided by their sum. Afterwards a class is
+What they share is how a background gets into maps that have none, and out again. Maps come with a threshold t: a pixel
+is background where
+no map exceeds it. Methods that weigh labels against each other want a plane for it: [t, maps…], divided by their sum.
+Afterwards a class is
 m_k = p_k / (p_k + p_background), so that m_k > 0.5 just where the class outweighs the background.
 
 Letters: n maps of one image, H×W its size.
@@ -64,7 +66,8 @@ def with_background(maps: Maps, threshold: float) -> Maps:
 
 
 def without_background(probabilities: Maps) -> Maps:
-    """Probabilities (n + 1, H, W), the background first → (n, H, W) in [0, 1], above 0.5 where a class outweighs the background."""
+    """Probabilities (n + 1, H, W), the background first → (n, H, W) in [0, 1], above 0.5 where a class outweighs the
+    background."""
     background, classes = probabilities[:1], probabilities[1:]
     both = background + classes  # (n, H, W)
     maps: Maps = np.divide(classes, both, out=np.zeros_like(classes), where=both > 0)

@@ -1,7 +1,9 @@
 """From class maps to seed masks, and the thresholds to do it with.
 
-A mask is the argmax over [threshold, maps…]: a pixel is background unless its largest map exceeds the threshold. The threshold that papers
-report is searched on true masks (`recam.evaluation.threshold_sweep`). `OtsuThreshold` (ours) needs no mask: it splits the pooled histogram
+A mask is the argmax over [threshold, maps…]: a pixel is background unless its largest map exceeds the threshold. The
+threshold that papers
+report is searched on true masks (`recam.evaluation.threshold_sweep`). `OtsuThreshold` (ours) needs no mask: it splits
+the pooled histogram
 of the maps in two (Otsu, IEEE SMC 1979).
 
 Letters: n maps of one image, H×W its size.
@@ -27,11 +29,13 @@ def apply_threshold(
 ) -> Mask:
     """Seed mask (H, W) of the maps (n, H, W) in [0, 1] of the classes `class_indices` (n,).
 
-    A pixel is background unless its largest map exceeds the threshold, or that of its class where there are n of them (ours); ties go to
+    A pixel is background unless its largest map exceeds the threshold, or that of its class where there are n of them
+    (ours); ties go to
     the background, then to the class that comes first. Pixels of `ignore` (H, W) are 255.
 
     Raises:
-        DataError: maps that are not finite or outside [0, 1]; class indices that are none, above 253 (a mask holds 254 classes), or not
+        DataError: maps that are not finite or outside [0, 1]; class indices that are none, above 253 (a mask holds 254
+            classes), or not
             one for each map; pixels to ignore of another size.
         RecipeError: thresholds outside [0, 1], or neither one nor n.
     """
@@ -42,7 +46,9 @@ def apply_threshold(
     if len(maps):
         levels = np.broadcast_to(np.asarray(threshold, np.float32), (len(maps),))
         winner = maps.argmax(0)  # (H, W)
-        mask: Mask = np.where(maps.max(0) > levels[winner], mask_values(class_indices)[1:][winner], np.uint8(BACKGROUND))  # (H, W)
+        mask: Mask = np.where(
+            maps.max(0) > levels[winner], mask_values(class_indices)[1:][winner], np.uint8(BACKGROUND)
+        )  # (H, W)
     else:
         mask = np.full(maps.shape[1:], BACKGROUND, np.uint8)
     if ignore is not None:
@@ -65,9 +71,11 @@ def check_ignore(ignore: NDArray[np.bool_] | None, maps: Maps) -> None:
 
 
 class OtsuThreshold:
-    """A threshold from the maps alone, by no mask (ours): Otsu's split of the pixels' largest map values, pooled over all images.
+    """A threshold from the maps alone, by no mask (ours): Otsu's split of the pixels' largest map values, pooled over
+    all images.
 
-    The value that parts the pooled histogram with the largest variance between the two sides. One pass, whatever the order of images.
+    The value that parts the pooled histogram with the largest variance between the two sides. One pass, whatever the
+    order of images.
     Compare it with the oracle before you trust it on a new kind of data.
 
     Args:
@@ -99,7 +107,8 @@ class OtsuThreshold:
         """
         if np.count_nonzero(self.histogram) < 2:
             raise DataError(
-                "the class maps hold fewer than two different values, so no threshold parts them: are they normalised and not empty?"
+                "the class maps hold fewer than two different values, so no threshold parts them: are they normalised"
+                " and not empty?"
             )
         bins = len(self.histogram)
         centres = (np.arange(bins) + 0.5) / bins

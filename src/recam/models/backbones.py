@@ -1,8 +1,12 @@
-"""Any timm backbone as a feature encoder f(x), with the published changes: output stride 16, fixed BatchNorm, frozen early stages.
+"""Any timm backbone as a feature encoder f(x), with the published changes: output stride 16, fixed BatchNorm, frozen
+early stages.
 
-Source: ReCAM section 5.1 and the IRN code that it follows: ResNet-50 with strides (2, 2, 2, 1) and no dilation, stored BatchNorm
-statistics always, stem frozen. A backbone is cut into *units*, the modules that timm runs one after the other; where such a chain
-reproduces the network exactly (checked once when it is made), the frozen units are a *trunk* whose features can be kept on disk.
+Source: ReCAM section 5.1 and the IRN code that it follows: ResNet-50 with strides (2, 2, 2, 1) and no dilation, stored
+BatchNorm
+statistics always, stem frozen. A backbone is cut into *units*, the modules that timm runs one after the other; where
+such a chain
+reproduces the network exactly (checked once when it is made), the frozen units are a *trunk* whose features can be kept
+on disk.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ class BackboneSettings(Settings):
     dilate: bool = False
     """Dilate the kernels behind a removed stride; the published code does not."""
     freeze_until: int | str = 1
-    """Frozen stages: 0 none, 1 the stem (published), 4 all but the last of five; or the name of the last frozen unit, e.g. ``blocks.5``."""
+    """Frozen stages: 0 none, 1 the stem (published), 4 all but the last of five; or the name of the last frozen unit,
+    e.g. ``blocks.5``."""
 
     def make(self) -> Backbone:
         """The backbone with its weights. Raises as `Backbone` does."""
@@ -51,8 +56,10 @@ class Backbone(nn.Module):
         name: any timm model that gives a feature map, e.g. ``resnet50``, ``tf_efficientnet_lite0``.
         weights: ``imagenet``, ``bundled``, ``none`` or a file; see `recam.models.weights`.
         output_stride: 16 or 8, how many image pixels a feature covers.
-        dilate: widen the kernels behind a removed stride (as segmentation networks do) instead of leaving them as they are (as published).
-        freeze_until: how many stages keep their weights: 0 none, 1 the stem (published), 4 all but the last of five; or the name of
+        dilate: widen the kernels behind a removed stride (as segmentation networks do) instead of leaving them as they
+            are (as published).
+        freeze_until: how many stages keep their weights: 0 none, 1 the stem (published), 4 all but the last of five; or
+            the name of
             the last frozen unit, or of a group of them, e.g. ``blocks.5.1``, ``layer3``.
 
     Raises:
@@ -65,7 +72,12 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, weights: str = "imagenet", output_stride: int = 16, dilate: bool = False, freeze_until: int | str = 1
+        self,
+        name: str,
+        weights: str = "imagenet",
+        output_stride: int = 16,
+        dilate: bool = False,
+        freeze_until: int | str = 1,
     ) -> None:
         super().__init__()
         self.name, self.output_stride = name, output_stride
@@ -78,10 +90,13 @@ class Backbone(nn.Module):
             with torch.no_grad():
                 features = self.net.forward_features(probe)
         except (AssertionError, RuntimeError) as error:
-            raise RecipeError(f"backbone {name!r} does not take images of any size ({error}). Choose a convolutional network.") from error
+            raise RecipeError(
+                f"backbone {name!r} does not take images of any size ({error}). Choose a convolutional network."
+            ) from error
         if features.ndim != 4:
             raise RecipeError(
-                f"backbone {name!r} gives {tuple(features.shape)}, not a feature map (B, D, h, w). Choose a convolutional network."
+                f"backbone {name!r} gives {tuple(features.shape)}, not a feature map (B, D, h, w). Choose a"
+                " convolutional network."
             )
         self.channels: int = features.shape[1]
         self._unit_names, self._stage_ends = _list_units(self.net)
@@ -120,7 +135,8 @@ class Backbone(nn.Module):
         return features
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        """Features after each of the five stages, finest first: [(B, C_i, h_i, w_i)]. No graph is built through frozen units.
+        """Features after each of the five stages, finest first: [(B, C_i, h_i, w_i)]. No graph is built through frozen
+        units.
 
         Raises:
             RecipeError: a network that is no chain of units, or that has not five stages.
@@ -128,7 +144,8 @@ class Backbone(nn.Module):
         if not self.is_chain or len(set(self._stage_ends)) != N_LEVELS:
             reason = f"has {len(set(self._stage_ends))}" if self.is_chain else "is no chain of stages"
             raise RecipeError(
-                f"features at {N_LEVELS} levels are needed, but {self.name!r} {reason}. Choose a network with a stem and four stages, "
+                f"features at {N_LEVELS} levels are needed, but {self.name!r} {reason}. Choose a network with a stem"
+                " and four stages, "
                 "e.g. resnet50 or tf_efficientnet_lite0."
             )
         found = []
@@ -160,10 +177,16 @@ class Backbone(nn.Module):
         if isinstance(freeze_until, str):
             within = [index for index, name in enumerate(self._unit_names) if _is_within(name, freeze_until)]
             if not within:
-                raise RecipeError(f"freeze_until: {self.name} has no unit {freeze_until!r}.{near_matches(freeze_until, self._unit_names)}")
+                raise RecipeError(
+                    f"freeze_until: {self.name} has no unit"
+                    f" {freeze_until!r}.{near_matches(freeze_until, self._unit_names)}"
+                )
             return within[-1] + 1
         if not 0 <= freeze_until <= len(self._stage_ends):
-            raise RecipeError(f"freeze_until={freeze_until}, but {self.name} has stages 1…{len(self._stage_ends)} (0 freezes nothing).")
+            raise RecipeError(
+                f"freeze_until={freeze_until}, but {self.name} has stages 1…{len(self._stage_ends)} (0 freezes"
+                " nothing)."
+            )
         return self._stage_ends[freeze_until - 1] if freeze_until else 0
 
     def _freeze(self) -> None:
@@ -177,12 +200,16 @@ class Backbone(nn.Module):
 
 def _make_net(name: str, output_stride: int, dilate: bool) -> Any:
     if output_stride not in (8, 16, 32):
-        raise RecipeError(f"output_stride={output_stride}: choose 16 (published), 8 (finer, four times the cost) or 32.")
+        raise RecipeError(
+            f"output_stride={output_stride}: choose 16 (published), 8 (finer, four times the cost) or 32."
+        )
     try:
         net = timm.create_model(name, pretrained=False, num_classes=0, output_stride=output_stride)
     except (TypeError, NotImplementedError, AssertionError) as error:
         if dilate:
-            raise RecipeError(f"backbone {name!r} takes no dilation in timm ({error}). Set backbone.dilate = false.") from error
+            raise RecipeError(
+                f"backbone {name!r} takes no dilation in timm ({error}). Set backbone.dilate = false."
+            ) from error
         return _remove_strides(timm.create_model(name, pretrained=False, num_classes=0), name, output_stride)
     if not dilate:
         for module in net.modules():
@@ -205,7 +232,10 @@ def _remove_strides(net: Any, name: str, output_stride: int) -> Any:
                 else:  # a pool without its stride would only shift the map by half a pixel
                     module.kernel_size, module.stride = 1, 1
     if _probe_features(net.eval(), name, torch.zeros(1, 3, 64, 64)).shape[-1] != 64 // output_stride:
-        raise RecipeError(f"backbone {name!r} cannot be brought to output stride {output_stride}. Choose another convolutional network.")
+        raise RecipeError(
+            f"backbone {name!r} cannot be brought to output stride {output_stride}. Choose another convolutional"
+            " network."
+        )
     return net
 
 
@@ -214,10 +244,13 @@ def _probe_features(net: Any, name: str, images: Tensor) -> Tensor:
     try:
         features: Tensor = net.forward_features(images)
     except (AssertionError, RuntimeError) as error:
-        raise RecipeError(f"backbone {name!r} does not take images of any size ({error}). Choose a convolutional network.") from error
+        raise RecipeError(
+            f"backbone {name!r} does not take images of any size ({error}). Choose a convolutional network."
+        ) from error
     if features.ndim != 4:
         raise RecipeError(
-            f"backbone {name!r} gives {tuple(features.shape)}, not a feature map (B, D, h, w). Choose a convolutional network."
+            f"backbone {name!r} gives {tuple(features.shape)}, not a feature map (B, D, h, w). Choose a convolutional"
+            " network."
         )
     return features
 
@@ -230,10 +263,18 @@ def _list_units(net: Any) -> tuple[list[str], list[int]]:
     for child_name, child in net.named_children():
         if child_name in HEAD_NAMES:
             break
-        names += [f"{child_name}.{inner}" for inner, _ in child.named_children()] if child_name in containers else [child_name]
+        names += (
+            [f"{child_name}.{inner}" for inner, _ in child.named_children()]
+            if child_name in containers
+            else [child_name]
+        )
     # A plain sequence runs its blocks one after the other as well: freezing may stop between two of them.
     blocks = ((name, net.get_submodule(name)) for name in names)
-    names = [n for name, unit in blocks for n in ([f"{name}.{i}" for i in range(len(unit))] if type(unit) is nn.Sequential else [name])]
+    names = [
+        n
+        for name, unit in blocks
+        for n in ([f"{name}.{i}" for i in range(len(unit))] if type(unit) is nn.Sequential else [name])
+    ]
     ends = []
     for module in stage_modules:
         within = [index for index, name in enumerate(names) if _is_within(name, module) or _is_within(module, name)]

@@ -15,7 +15,8 @@ BACKGROUND_HEAD = "background"
 
 
 class Classifier(nn.Module):
-    """f(x) with FC1, and whatever heads a training adds. All heads are 1×1 convolutions without bias, so their weights are map weights.
+    """f(x) with FC1, and whatever heads a training adds. All heads are 1×1 convolutions without bias, so their weights
+    are map weights.
 
     Args:
         backbone: the feature encoder.
@@ -46,9 +47,12 @@ class Classifier(nn.Module):
         return weight
 
     def logit_maps(self, features: Tensor) -> Tensor:
-        """Features (B, D, h, w) → (B, K + 1, h, w) of background and FC1. Raises `RecipeError` without a background channel."""
+        """Features (B, D, h, w) → (B, K + 1, h, w) of background and FC1. Raises `RecipeError` without a background
+        channel."""
         if BACKGROUND_HEAD not in self.heads:
-            raise RecipeError("this classifier has no background channel. Train it with a loss on pixels, such as EPS's.")
+            raise RecipeError(
+                "this classifier has no background channel. Train it with a loss on pixels, such as EPS's."
+            )
         return torch.cat([self.heads[BACKGROUND_HEAD](features), self.fc1(features)], 1)
 
     def encode(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -1,17 +1,23 @@
 """DeepLabV2: dilated features, and the sum of four atrous branches as logits.
 
-Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully Connected CRFs, TPAMI 2018,
-arXiv 1606.00915. Trained as in its published PyTorch form: the image is seen at three sizes, the logits of each and their maximum are
+Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully Connected
+CRFs, TPAMI 2018,
+arXiv 1606.00915. Trained as in its published PyTorch form: the image is seen at three sizes, the logits of each and
+their maximum are
 compared with the mask, the four losses are added.
 
 - Features at output stride 8, the last stages dilated by 2 and 4 instead of strided.
-- Logits = Σ over rates r of a 3×3 convolution dilated by r (section 3.2), weights drawn from N(0, 0.01), biases 0. At another output stride
+- Logits = Σ over rates r of a 3×3 convolution dilated by r (section 3.2), weights drawn from N(0, 0.01), biases 0. At
+  another output stride
   the rates change with it (ours, as DeepLabV3 does), so that the branches look as far in pixels: at 16 half of them.
 - BatchNorm of the encoder is frozen altogether: stored statistics, and weight and bias as they came.
 
-Departures. Images are padded to 4 · stride · k + 1 pixels, for which the grids of all three sizes lie on the same pixels, corner on corner:
-the published crop of 321 is such a size, others were off by a part of a cell. Masks are read at exactly the pixels that logits stand for;
-published code reads them up to half a cell beside. A test image is seen at one size a call: scales are averaged by who asks.
+Departures. Images are padded to 4 · stride · k + 1 pixels, for which the grids of all three sizes lie on the same
+pixels, corner on corner:
+the published crop of 321 is such a size, others were off by a part of a cell. Masks are read at exactly the pixels that
+logits stand for;
+published code reads them up to half a cell beside. A test image is seen at one size a call: scales are averaged by who
+asks.
 
 B images, n outputs, H×W image, h×w grid.
 """
@@ -93,14 +99,16 @@ class DeepLabV2(nn.Module):
         return logits[..., :height, :width]
 
     def training_pairs(self, images: Tensor, masks: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What the loss compares: logits of each size and of their maximum, each with the mask at the pixels that its grid stands for.
+        """What the loss compares: logits of each size and of their maximum, each with the mask at the pixels that its
+        grid stands for.
 
         Args:
             images: (B, 3, H, W).
             masks: (B, H, W) int64, 255 ignored.
 
         Returns:
-            (B, n, h_i, w_i) logits and (B, h_i, w_i) masks; one pair without `multi_scale`, else four: 1, 0.75, 0.5, maximum.
+            (B, n, h_i, w_i) logits and (B, h_i, w_i) masks; one pair without `multi_scale`, else four: 1, 0.75, 0.5,
+            maximum.
         """
         images, masks = self._pad(images, 0), self._pad(masks, IGNORE)
         height, width = images.shape[-2:]
@@ -129,7 +137,8 @@ def strongest(every: list[Tensor]) -> Tensor:
 def sample_mask(masks: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     """(B, H, W) masks → (B, h, w), their values at the pixels nearest to a grid of `size` laid corner on corner."""
     rows, columns = (
-        torch.linspace(0, full - 1, count, device=masks.device).round().long() for full, count in zip(masks.shape[-2:], size, strict=True)
+        torch.linspace(0, full - 1, count, device=masks.device).round().long()
+        for full, count in zip(masks.shape[-2:], size, strict=True)
     )
     return masks[:, rows[:, None], columns]
 

@@ -17,14 +17,17 @@ TIMM_PREFIX = "tu-"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ANY_SIZE = {"strict_img_size": False, "always_partition": True}
-"""What timm's window transformers (Swin) need to take images of any size and to shift their windows in every stage, as published."""
+"""What timm's window transformers (Swin) need to take images of any size and to shift their windows in every stage, as
+published."""
 
 
 def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """(mean, std) a channel, for images in [0, 1], that the encoder's weights were trained with.
 
-    Those of timm's models are known. segmentation-models-pytorch keeps its own encoders' on its download site; here they have
-    ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there (``tu-dpn68``).
+    Those of timm's models are known. segmentation-models-pytorch keeps its own encoders' on its download site; here
+    they have
+    ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there
+    (``tu-dpn68``).
     """
     if encoder.startswith(TIMM_PREFIX):
         return normalisation(encoder.removeprefix(TIMM_PREFIX), weights)
@@ -58,19 +61,30 @@ def check_encoder(encoder: str) -> None:
 
 
 def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
-    """Fill the encoder `name` with `weights`; every tensor of it must be found, or a `WeightsError` says which is not."""
+    """Fill the encoder `name` with `weights`; every tensor of it must be found, or a `WeightsError` says which is
+    not."""
     if weights == "none":
         return
-    state = read_state(name.removeprefix(TIMM_PREFIX), weights) if _is_read_by_us(name, weights) else _download(name, weights)
-    # timm's feature extractors flatten the top of the module tree ("stages.0.x" → "stages_0.x"): compare names without the dots.
+    state = (
+        read_state(name.removeprefix(TIMM_PREFIX), weights)
+        if _is_read_by_us(name, weights)
+        else _download(name, weights)
+    )
+    # timm's feature extractors flatten the top of the module tree ("stages.0.x" → "stages_0.x"): compare names without
+    # the dots.
     # A classifier's tensors are left over, and counters of batches, which no arithmetic reads, may be missing.
     found = {key.replace(".", "_"): tensor for key, tensor in state.items()}
     target = encoder.get_submodule("model") if name.startswith(TIMM_PREFIX) else encoder
     wanted = {key: tensor for key, tensor in target.state_dict().items() if not key.endswith("num_batches_tracked")}
-    wrong = [key for key, tensor in wanted.items() if (match := found.get(key.replace(".", "_"))) is None or match.shape != tensor.shape]
+    wrong = [
+        key
+        for key, tensor in wanted.items()
+        if (match := found.get(key.replace(".", "_"))) is None or match.shape != tensor.shape
+    ]
     if wrong:
         raise WeightsError(
-            f"{len(wrong)} of {len(wanted)} tensors of the encoder {name!r} are missing in the weights {weights!r} or have another shape"
+            f"{len(wrong)} of {len(wanted)} tensors of the encoder {name!r} are missing in the weights {weights!r} or"
+            " have another shape"
             f" (first: {wrong[0]!r}). Give weights made for this encoder."
         )
     with torch.no_grad():
@@ -91,8 +105,10 @@ def _download(name: str, weights: str) -> dict[str, Tensor]:
     # The hub client raises errors of several packages (network, cache, file); all mean the same to the user.
     except Exception as error:
         raise WeightsError(
-            f"ImageNet weights of the encoder {name!r} could not be downloaded ({type(error).__name__}: {error}). Without network:"
-            " give a local file as weights, take encoder 'tu-tf_efficientnet_lite0' with weights 'bundled', or train from weights 'none'."
+            f"ImageNet weights of the encoder {name!r} could not be downloaded ({type(error).__name__}: {error})."
+            " Without network:"
+            " give a local file as weights, take encoder 'tu-tf_efficientnet_lite0' with weights 'bundled', or train"
+            " from weights 'none'."
         ) from error
     return state
 

@@ -1,6 +1,7 @@
 """BatchNorm folded into the convolutions before it, for networks that only answer.
 
-With stored statistics BatchNorm is an affine map of each channel, and so can be a part of the convolution before it: the same numbers but
+With stored statistics BatchNorm is an affine map of each channel, and so can be a part of the convolution before it:
+the same numbers but
 for rounding, without reading and writing each map twice. A quarter of a small network's time on a CPU is BatchNorm.
 """
 
@@ -21,13 +22,16 @@ PROBE = 64
 
 @torch.no_grad()
 def fold_batchnorm(network: Network) -> Network:
-    """Fold every BatchNorm that reads the output of one convolution into it, in place; what is left is for answering, not for training.
+    """Fold every BatchNorm that reads the output of one convolution into it, in place; what is left is for answering,
+    not for training.
 
-    What follows what is seen on one image, as the network runs, so that any network may come. One that answers otherwise afterwards, as
+    What follows what is seen on one image, as the network runs, so that any network may come. One that answers
+    otherwise afterwards, as
     where something else reads the convolution too, gets its BatchNorm back.
 
     Args:
-        network: takes images (B, 3, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph to the images can
+        network: takes images (B, 3, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph
+            to the images can
             still be built.
 
     Returns:
@@ -46,7 +50,11 @@ def fold_batchnorm(network: Network) -> Network:
     for convolution, normalisation in pairs:
         fused = fuse_conv_bn_eval(convolution, normalisation)
         convolution.weight, convolution.bias = fused.weight.requires_grad_(convolution.weight.requires_grad), fused.bias
-        _replace(network, names[normalisation], normalisation.act if isinstance(normalisation, BatchNormAct2d) else nn.Identity())
+        _replace(
+            network,
+            names[normalisation],
+            normalisation.act if isinstance(normalisation, BatchNormAct2d) else nn.Identity(),
+        )
     if not torch.allclose(network(probe), expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())):
         for convolution, weight, bias in before:
             convolution.weight, convolution.bias = weight, bias
@@ -61,7 +69,8 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _follow(network: nn.Module, probe: Tensor) -> tuple[Tensor, list[tuple[Any, Any]]]:
-    """What the network says of the probe, and (convolution, BatchNorm) where the second reads the output of the first and both run once."""
+    """What the network says of the probe, and (convolution, BatchNorm) where the second reads the output of the first
+    and both run once."""
     made: list[tuple[nn.Module, Tensor]] = []
     found: list[tuple[nn.Module, nn.Module]] = []
     runs: dict[nn.Module, int] = {}

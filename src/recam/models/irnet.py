@@ -1,10 +1,14 @@
 """The network of IRN (Ahn et al., CVPR 2019, section 4 and figure 4) on any backbone with five feature levels.
 
-Two branches read the features of a frozen backbone: one gives the logits of a class boundary, the other, optional, each pixel's
-displacement to the centre of its object. Layer widths, normalisation groups and where maps are enlarged are those of the published code.
+Two branches read the features of a frozen backbone: one gives the logits of a class boundary, the other, optional, each
+pixel's
+displacement to the centre of its object. Layer widths, normalisation groups and where maps are enlarged are those of
+the published code.
 
-Departures: no graph is built through the backbone (published: built, then thrown away). A stem at stride 2 is brought to stride 4 by 3×3
-max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges are found on an image of any size, as
+Departures: no graph is built through the backbone (published: built, then thrown away). A stem at stride 2 is brought
+to stride 4 by 3×3
+max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges are found on an
+image of any size, as
 it is (published: padded with zeros to 512×512, which GroupNorm, being over the whole map, lets all edges feel).
 
 Letters: B images of H×W, h×w = ⌈H/4⌉×⌈W/4⌉.
@@ -27,7 +31,8 @@ DISPLACEMENT_WIDTHS, DISPLACEMENT_GROUPS = (64, 128, 256, 256, 256), (8, 16, 16,
 FINE, COARSE = 4, 8
 """Strides at which the levels meet: all of them for edges; the last three, then all, for displacements."""
 PROBE = 65
-"""Side of the image that tells the levels' strides, by ⌈65 / stride⌉; odd, so that networks which round down are noticed."""
+"""Side of the image that tells the levels' strides, by ⌈65 / stride⌉; odd, so that networks which round down are
+noticed."""
 
 
 class IrnOutput(NamedTuple):
@@ -43,7 +48,8 @@ class IrnOutput(NamedTuple):
 
 
 class MeanShift(nn.Module):
-    """Takes a running mean (C,) from maps (B, C, h, w) outside training: displacements then sum to about 0 over a data set.
+    """Takes a running mean (C,) from maps (B, C, h, w) outside training: displacements then sum to about 0 over a data
+    set.
 
     Args:
         channels: C.
@@ -65,11 +71,14 @@ class MeanShift(nn.Module):
 
 
 class Projection(nn.Sequential):
-    """1×1 convolution, group normalisation, enlargement by a whole factor (bilinear), relu; in that order, as published."""
+    """1×1 convolution, group normalisation, enlargement by a whole factor (bilinear), relu; in that order, as
+    published."""
 
     def __init__(self, channels: int, width: int, groups: int, factor: int = 1) -> None:
         resize = [nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)] if factor > 1 else []
-        super().__init__(nn.Conv2d(channels, width, 1, bias=False), nn.GroupNorm(groups, width), *resize, nn.ReLU(inplace=True))
+        super().__init__(
+            nn.Conv2d(channels, width, 1, bias=False), nn.GroupNorm(groups, width), *resize, nn.ReLU(inplace=True)
+        )
 
 
 class EdgeBranch(nn.Module):
@@ -78,7 +87,8 @@ class EdgeBranch(nn.Module):
     def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            Projection(width, EDGE_WIDTH, EDGE_GROUPS, stride // FINE) for width, stride in zip(channels, strides, strict=True)
+            Projection(width, EDGE_WIDTH, EDGE_GROUPS, stride // FINE)
+            for width, stride in zip(channels, strides, strict=True)
         )
         self.logits = nn.Conv2d(len(channels) * EDGE_WIDTH, 1, 1)
 
@@ -88,7 +98,8 @@ class EdgeBranch(nn.Module):
 
 
 class DisplacementBranch(nn.Module):
-    """Five levels → displacements (B, 2, h, w): the last three are joined at stride 8, and then with the first two at stride 4."""
+    """Five levels → displacements (B, 2, h, w): the last three are joined at stride 8, and then with the first two at
+    stride 4."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__()
@@ -97,7 +108,11 @@ class DisplacementBranch(nn.Module):
         self.levels = nn.ModuleList(
             Projection(*level)
             for level in zip(
-                channels, widths, DISPLACEMENT_GROUPS, (s // meet for s, meet in zip(strides, meets, strict=True)), strict=True
+                channels,
+                widths,
+                DISPLACEMENT_GROUPS,
+                (s // meet for s, meet in zip(strides, meets, strict=True)),
+                strict=True,
             )
         )
         self.coarse = Projection(sum(widths[2:]), middle, DISPLACEMENT_GROUPS[-1], COARSE // FINE)
@@ -118,7 +133,8 @@ class IrNet(nn.Module):
 
     Args:
         backbone: taken over: its parameters are frozen, and it stays in evaluation mode.
-        displacement: add the displacement branch, which helps the training of edges and is not needed for the random walk.
+        displacement: add the displacement branch, which helps the training of edges and is not needed for the random
+            walk.
 
     Raises:
         RecipeError: a backbone without five levels, or whose levels are not at strides 2 or 4, 4, 8 and 8 to 32.
@@ -138,7 +154,8 @@ class IrNet(nn.Module):
         return self
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What the branches read of normalised images (B, 3, H, W): five levels at strides 4, 4, 8, …, without a graph."""
+        """What the branches read of normalised images (B, 3, H, W): five levels at strides 4, 4, 8, …, without a
+        graph."""
         with torch.no_grad():
             stem, *stages = self.backbone.levels(images)
             return [_pool_to(stem, stages[0]), *stages]
@@ -152,7 +169,8 @@ class IrNet(nn.Module):
 
     @torch.no_grad()
     def edges(self, images: Tensor) -> Tensor:
-        """Probabilities of a class boundary (B, 1, h, w): the sigmoid of the mean logit of image and mirror image, as the walk wants."""
+        """Probabilities of a class boundary (B, 1, h, w): the sigmoid of the mean logit of image and mirror image, as
+        the walk wants."""
         logits: Tensor = self.edge(self.features(images))
         mirrored: Tensor = self.edge(self.features(images.flip(-1))).flip(-1)
         return ((logits + mirrored) / 2).sigmoid()
@@ -165,10 +183,15 @@ def _probe_levels(backbone: Backbone) -> tuple[list[int], list[int]]:
         levels = backbone.levels(torch.zeros(1, 3, PROBE, PROBE, device=device))
     known = {-(-PROBE // stride): stride for stride in (1, 2, 4, 8, 16, 32)}
     strides = [known.get(level.shape[2], 0) for level in levels]
-    if strides[0] not in (2, 4) or strides[1:3] != [FINE, COARSE] or not all(stride >= COARSE for stride in strides[3:]):
+    if (
+        strides[0] not in (2, 4)
+        or strides[1:3] != [FINE, COARSE]
+        or not all(stride >= COARSE for stride in strides[3:])
+    ):
         sizes = ", ".join(str(level.shape[2]) for level in levels)
         raise RecipeError(
-            f"IRN needs feature levels at strides 2 or 4, then 4, 8 and 8 to 32 that round up; {backbone.name!r} makes {sizes} of {PROBE} "
+            f"IRN needs feature levels at strides 2 or 4, then 4, 8 and 8 to 32 that round up; {backbone.name!r} makes"
+            f" {sizes} of {PROBE} "
             "pixels. Choose another backbone, e.g. resnet50 or tf_efficientnet_lite0."
         )
     return [level.shape[1] for level in levels], [FINE, *strides[1:]]

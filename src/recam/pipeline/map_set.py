@@ -37,7 +37,8 @@ class MapFolder:
 
 @dataclass(frozen=True)
 class ThresholdSource:
-    """Which threshold a set of maps comes with: the oracle's where `scores` names the stage that found one, else `value`."""
+    """Which threshold a set of maps comes with: the oracle's where `scores` names the stage that found one, else
+    `value`."""
 
     value: float
     scores: str = ""

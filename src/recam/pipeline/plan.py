@@ -1,4 +1,5 @@
-"""What a recipe and a data set come to: the stages of a run in order, each with exactly the object that its result depends on."""
+"""What a recipe and a data set come to: the stages of a run in order, each with exactly the object that its result
+depends on."""
 
 from __future__ import annotations
 
@@ -63,7 +64,11 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     problems = _unknown_names(recipe)
     if problems:
         raise _refused(problems)
-    trainings = [] if own.source else [make_training(recipe, name) for name in dict.fromkeys((*recipe.compare, recipe.training))]
+    trainings = (
+        []
+        if own.source
+        else [make_training(recipe, name) for name in dict.fromkeys((*recipe.compare, recipe.training))]
+    )
     trainings = [each for each in trainings if data.score or not each.only_scored or each.name == recipe.training]
     steps: list[RefinerStep] = []
     users = [f"the training {each.name!r}" for each in trainings if each.is_on_saliency]
@@ -77,13 +82,17 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         if name not in (*data.catalog.classes.names, *data.left_out)
     ]
     if recipe.section(SegmentSettings).validate_epochs and not data.val:
-        problems.append("segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0.")
+        problems.append(
+            "segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0."
+        )
     given = saliency_given(saliency, data, role) if users and not problems else None
     stages: list[Stage] = []
     if given:
         train = recipe.section(TrainSettings)
         in_training = any(each.is_on_saliency for each in trainings)
-        views = ViewsGiven(recipe.seed, train.crop, train.long_side, train.cache_features) if train.cache_features else None
+        views = (
+            ViewsGiven(recipe.seed, train.crop, train.long_side, train.cache_features) if train.cache_features else None
+        )
         stages += plan_saliency(saliency, given, views if in_training else None, in_training)
     shown: list[MapSet] = []
     classifier = ""
@@ -123,7 +132,9 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     stages.append(plan_masks(recipe, maps))
     if data.score:
         scores_label = {"title": "pseudo masks", "kind": "scores of masks"}
-        stages.append(Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label))
+        stages.append(
+            Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
+        )
     stages += plan_segmentation(recipe, data, classifier)
     stages = [_with_check(stage, recipe) for stage in stages]
     stages.append(plan_pictures(shown, inference_settings(recipe), stages))
@@ -159,7 +170,9 @@ def _unknown_names(recipe: Recipe) -> list[str]:
         if name in recipe.refine[:position]:
             problems.append(f"the chain {chain} has {name!r} twice: it refines what it has refined. Leave one out.")
     if recipe.maker and recipe.section(MapSettings).source:
-        problems.append(f"maker = {recipe.maker!r} makes maps with a trained classifier, and with maps.source none is trained.")
+        problems.append(
+            f"maker = {recipe.maker!r} makes maps with a trained classifier, and with maps.source none is trained."
+        )
     return list(dict.fromkeys(problems))
 
 
@@ -168,12 +181,14 @@ def _refused(problems: Sequence[str]) -> RecipeError:
 
 
 def _saliency_role(recipe: Recipe) -> Role:
-    """Whose maps are used: trainings read those of training images, refiners those of all images that maps are made for."""
+    """Whose maps are used: trainings read those of training images, refiners those of all images that maps are made
+    for."""
     return "seeded" if any(refiner_steps[name].uses_saliency for name in recipe.refine) else "train"
 
 
 def _with_rehearsal(stage: Stage, data: RunData, training: Training) -> Stage:
-    """Networks that are still to be trained are built, so that an unknown name or weights out of reach stop the run now."""
+    """Networks that are still to be trained are built, so that an unknown name or weights out of reach stop the run
+    now."""
 
     def rehearse(data: RunData) -> None:
         if not any(sample.labels for sample in data.train):

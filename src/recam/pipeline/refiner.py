@@ -99,7 +99,8 @@ class RefinerStep:
         raise NotImplementedError
 
     def make_for_each(self, context: RefineContext) -> Callable[[Sample], Refiner]:
-        """The refiner of each sample, for one that wants more of it than image and maps; picklable where `in_processes` is set."""
+        """The refiner of each sample, for one that wants more of it than image and maps; picklable where `in_processes`
+        is set."""
         return _Same(self.make(context))
 
     def threshold(self, place: Place) -> float:

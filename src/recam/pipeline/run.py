@@ -1,4 +1,5 @@
-"""A run: every stage that the recipe asks for, in order, each made once, skipped when it is up to date, resumed when it was cut short."""
+"""A run: every stage that the recipe asks for, in order, each made once, skipped when it is up to date, resumed when it
+was cut short."""
 
 from __future__ import annotations
 
@@ -53,21 +54,26 @@ def run(
     Args:
         data: KIND:PATH; None takes the recipe's own.
         recipe: name, TOML file, sections as a dictionary, or a `Recipe`.
-        output: the run folder, new or of an earlier run; what is up to date there, or in another run beside it, is not made again.
+        output: the run folder, new or of an earlier run; what is up to date there, or in another run beside it, is not
+            made again.
         settings: single settings laid over the recipe, ``{"cam.epochs": 3}`` or ``["cam.epochs=3"]``.
         until: stop after this group of stages, e.g. ``"maps"``.
-        verify: read all files of finished stages and compare them with their hashes; else their sizes and times are trusted.
+        verify: read all files of finished stages and compare them with their hashes; else their sizes and times are
+            trusted.
 
     Returns:
         Scores and costs of all finished stages; also written to ``summary.json`` and ``summary.txt``.
 
     Raises:
-        RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known. A `DataError` also
+        RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known. A `DataError`
+            also
             at the end of a stage whose input files changed while it ran.
     """
     recipe = load_recipe(recipe, {**({"data.location": data} if data is not None else {}), **_as_mapping(settings)})
     if not recipe.section(DataSettings).location:
-        raise RecipeError("no data set is named: give --data KIND:PATH, e.g. --data folder:photos, or data.location in the recipe.")
+        raise RecipeError(
+            "no data set is named: give --data KIND:PATH, e.g. --data folder:photos, or data.location in the recipe."
+        )
     check_group(until)
     compute = recipe.section(ComputeSettings)
     accelerator = make_accelerator(compute)
@@ -105,7 +111,9 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     settings = recipe.section(DataSettings)
     catalog = open_catalog(settings.location, settings.classes, **settings.options)
     with accelerator.main_process_first():  # one reads the files, the others find what it has written down
-        data = RunData(catalog, settings, digests=FileDigests(folder.root / "files.json"), quiet=not accelerator.is_main_process)
+        data = RunData(
+            catalog, settings, digests=FileDigests(folder.root / "files.json"), quiet=not accelerator.is_main_process
+        )
         with data.digests.collect() as files:
             prints = {role: data.fingerprint(role) for role in ("train", "score", "val")}
         if accelerator.is_main_process:
@@ -122,7 +130,9 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
         start = time.monotonic()
         with Progress("check", len({s.id for split in splits for s in catalog.samples(split)})) as progress:
             roles = Roles(train=data.split("train"), score=data.split("score"), val=data.split("val"))
-            report = check(catalog, splits, progress=lambda done, total: progress.advance(done - progress.done), roles=roles)
+            report = check(
+                catalog, splits, progress=lambda done, total: progress.advance(done - progress.done), roles=roles
+            )
         for kind in report.passed_over:
             say(f"passed over: {kind}")
         write_json(stage.path / "check.json", report.as_dict())
@@ -137,7 +147,10 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     samples = [sample for split in splits for sample in catalog.samples(split)]
     excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
     if excluded:
-        say(f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names them.")
+        say(
+            f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names"
+            " them."
+        )
     unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
     for split, why in unscored.items():
         say(f"split {split} is not scored: {why}")
@@ -145,14 +158,18 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
 
 
 def _leave_out_unlabelled(data: RunData) -> RunData:
-    """The data without the classes that no training image is labelled with, of which nothing can be learned: ignore in masks, no label."""
+    """The data without the classes that no training image is labelled with, of which nothing can be learned: ignore in
+    masks, no label."""
     names = data.catalog.classes.names
     shown = {label for sample in data.train for label in sample.labels}
     left_out = tuple(name for index, name in enumerate(names) if index not in shown)
     if not left_out or not shown:
         return data
     if not data.quiet:
-        say(f"no image of the split {data.split('train')} is labelled {', '.join(left_out)}: not learned, and ignore in true masks.")
+        say(
+            f"no image of the split {data.split('train')} is labelled {', '.join(left_out)}: not learned, and ignore"
+            " in true masks."
+        )
     settings = replace(data.settings, classes=tuple(name for name in names if name not in left_out))
     catalog = open_catalog(settings.location, settings.classes, **settings.options)
     return replace(data, catalog=catalog, settings=settings, left_out=left_out)
@@ -190,7 +207,8 @@ def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
 
 
 def _write_report(folder: RunFolder, summary: RunSummary, planned: Mapping[str, Planned]) -> None:
-    """The report, where anything in it has changed. What it fails of is reported and loses nothing: the run is complete without."""
+    """The report, where anything in it has changed. What it fails of is reported and loses nothing: the run is complete
+    without."""
     shown = {name: [planned[name].key, record["seconds"]] for name, record in summary.records.items()}
     try:
         from recam.report.page import NAME, VERSION, write_report
@@ -204,7 +222,10 @@ def _write_report(folder: RunFolder, summary: RunSummary, planned: Mapping[str, 
         write_report(folder.root, stage.path / NAME)
         stage.finish({"seconds": time.monotonic() - start, "results": {}})
     except Exception as error:
-        say(f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries again.")
+        say(
+            f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries"
+            " again."
+        )
 
 
 def _problems(problems: Sequence[Problem]) -> DataError:

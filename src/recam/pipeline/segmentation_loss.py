@@ -14,7 +14,8 @@ class SegmentationObjective(nn.Module):
     """Pixel-wise softmax cross-entropy (eq. 3), ignored pixels left out; 0 for a batch that holds nothing else.
 
     Args:
-        segmenter: images (B, 3, H, W) → logits (B, K+1, H, W). Where it has ``training_pairs(images, masks)``, the losses of all pairs of
+        segmenter: images (B, 3, H, W) → logits (B, K+1, H, W). Where it has ``training_pairs(images, masks)``, the
+            losses of all pairs of
             logits and masks that it names are added.
         class_weights: (K+1,) weight of each class's pixels, see `balance_classes`; None: 1.
     """

@@ -108,13 +108,15 @@ class Training:
         raise NotImplementedError
 
     def extra_losses(self, network: Classifier, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Losses, already weighted, that trainings which start from this one add to theirs; features are (B, D, h, w)."""
+        """Losses, already weighted, that trainings which start from this one add to theirs; features are (B, D, h,
+        w)."""
         return self.base.extra_losses(network, features, batch) if self.base else {}
 
     def maps(
         self, network: Classifier, images: Tensor, classes: Sequence[int], weightings: Sequence[Weighting]
     ) -> dict[Weighting, Tensor]:
-        """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same features."""
+        """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same
+        features."""
         return weighted_maps(network, images, classes, weightings)
 
     def weight(self, network: Classifier, weighting: Weighting) -> Tensor:
@@ -145,7 +147,8 @@ trainings: Registry[type[Training]] = Registry("training", "recam.trainings", ("
 
 
 def make_training(recipe: Recipe, name: str) -> Training:
-    """A training with the recipe's settings, and those that it starts from. Raises `RecipeError` for an unknown name."""
+    """A training with the recipe's settings, and those that it starts from. Raises `RecipeError` for an unknown
+    name."""
     kind = trainings[name]
     settings = kind.read(recipe)
     start = kind.start(recipe)

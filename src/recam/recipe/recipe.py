@@ -1,7 +1,10 @@
-"""Recipes: every setting of a run as one validated object, from a TOML file, ``--set section.field=value`` or Python keywords alike.
+"""Recipes: every setting of a run as one validated object, from a TOML file, ``--set section.field=value`` or Python
+keywords alike.
 
-The sections are those that the rooms of the package, and other packages, have entered (`recam.settings.section`). A recipe file may start
-from another with ``extends = "name"``, or from several, later ones laid over earlier ones. All mistakes are reported at once, unknown names
+The sections are those that the rooms of the package, and other packages, have entered (`recam.settings.section`). A
+recipe file may start
+from another with ``extends = "name"``, or from several, later ones laid over earlier ones. All mistakes are reported at
+once, unknown names
 with near matches.
 """
 
@@ -37,9 +40,11 @@ class Recipe(BaseModel):
     compare: tuple[str, ...] = ("cam",)
     """Further trainings whose class maps are made and scored beside."""
     maker: str = ""
-    """What makes the class maps of a trained network, e.g. ``advcam``; empty: its weights alone, as the training says."""
+    """What makes the class maps of a trained network, e.g. ``advcam``; empty: its weights alone, as the training
+    says."""
     refine: tuple[str, ...] = ()
-    """Refiners that the class maps pass through before they become pseudo masks, in this order, e.g. ``["irn", "crf"]``."""
+    """Refiners that the class maps pass through before they become pseudo masks, in this order, e.g. ``["irn",
+    "crf"]``."""
 
     def section(self, kind: type[S]) -> S:
         """The section whose settings are of this class."""
@@ -70,7 +75,8 @@ def load_recipe(
     """A recipe by name, file or dictionary, with single settings laid over it.
 
     Args:
-        recipe: the name of one that comes with the package, the path of a TOML file, the sections as a dictionary, or a `Recipe`.
+        recipe: the name of one that comes with the package, the path of a TOML file, the sections as a dictionary, or a
+            `Recipe`.
         settings: ``{"cam.epochs": 3}`` or ``["cam.epochs=3"]``.
 
     Raises:

@@ -53,7 +53,10 @@ def _parse(name: str) -> dict[str, Any]:
         raise RecipeError(f"no recipe {name!r}, neither by name nor as a file.{near_matches(name, recipe_names())}")
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers and dates that no calendar or memory holds, and brackets without end
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also numbers and dates that no calendar or memory holds, and brackets without end
         raise RecipeError(f"recipe {name}: not valid TOML: {first_line(error)}") from error
 
 

@@ -1,6 +1,7 @@
 """Figures of a run as a whole: its scores, thresholds, losses and costs.
 
-Each takes one run or several and gives a figure, or none where there is nothing to show. With one run a figure tells methods apart, with
+Each takes one run or several and gives a figure, or none where there is nothing to show. With one run a figure tells
+methods apart, with
 several it tells runs apart.
 """
 
@@ -34,9 +35,13 @@ def score_ladder(runs: Runs) -> Figure | None:
     keys = _keys(runs)
     if not keys:
         return None
-    table: list[tuple[Cell, ...]] = [("result", "run", "images", "minutes of work behind it", "in units of CAM", "mIoU")]
+    table: list[tuple[Cell, ...]] = [
+        ("result", "run", "images", "minutes of work behind it", "in units of CAM", "mIoU")
+    ]
     table += [
-        (found.title, run.name, found.images, found.minutes, found.cost, found.miou) for key in keys for run, found in _found(runs, key)
+        (found.title, run.name, found.images, found.minutes, found.cost, found.miou)
+        for key in keys
+        for run, found in _found(runs, key)
     ]
 
     def paint(axes: Axes) -> None:
@@ -48,7 +53,14 @@ def score_ladder(runs: Runs) -> Figure | None:
                 if len(runs) == 1:
                     axes.hlines(row, 0, value, color=colour, linewidth=2.2)
                     axes.annotate(f"{value:.1f}", (value, row), (7, 0), textcoords="offset points", va="center")
-                axes.plot(value, row, "o", color=colour, markersize=7, label=run.name if row == _first_row(runs, keys, run) else None)
+                axes.plot(
+                    value,
+                    row,
+                    "o",
+                    color=colour,
+                    markersize=7,
+                    label=run.name if row == _first_row(runs, keys, run) else None,
+                )
         titles = {key: found for key in keys for _, found in _found(runs, key)}
         labels = [titles[key].title + (_told_minutes(titles[key].minutes) if len(runs) == 1 else "") for key in keys]
         axes.set_yticks(range(len(keys)), labels)
@@ -105,32 +117,61 @@ def threshold_curves(runs: Runs) -> Figure | None:
             judged, dashes = found.judged, _DASHES[seen[colour] % len(_DASHES)]
             if len(runs) > 1:
                 dashes = _DOTTED if found.kind == "cam" else _DASHES[0]
-            axes.plot(judged["thresholds"], [100 * miou for miou in judged["curve"]], color=colour, linestyle=dashes, label=label)
+            axes.plot(
+                judged["thresholds"],
+                [100 * miou for miou in judged["curve"]],
+                color=colour,
+                linestyle=dashes,
+                label=label,
+            )
             for kind, mark in _MARKS.items():
                 if judged.get(kind):
                     place = judged[kind]["threshold"], 100 * judged[kind]["miou"]
-                    axes.plot(*place, mark, color=light("paper"), markeredgecolor=colour, markeredgewidth=1.7, markersize=6.5, zorder=3)
+                    axes.plot(
+                        *place,
+                        mark,
+                        color=light("paper"),
+                        markeredgecolor=colour,
+                        markeredgewidth=1.7,
+                        markersize=6.5,
+                        zorder=3,
+                    )
         for kind, mark in _MARKS.items():
             told = "Otsu" if kind == "otsu" else kind
-            axes.plot([], [], mark, color=light("paper"), label=told, markeredgecolor=light("muted"), markeredgewidth=1.5)
+            axes.plot(
+                [], [], mark, color=light("paper"), label=told, markeredgecolor=light("muted"), markeredgewidth=1.5
+            )
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="threshold", ylabel="mIoU, %")
         legend_below(axes, 3 if len(lines) <= 3 and len(runs) == 1 else 2)
 
     note = "Oracle: best on the true masks. Otsu: found without any mask. Recipe: the one in the settings."
-    return draw("thresholds", "mIoU over the threshold", note, table, paint, 3.5 + 0.17 * math.ceil((len(lines) + 3) / 2))
+    return draw(
+        "thresholds", "mIoU over the threshold", note, table, paint, 3.5 + 0.17 * math.ceil((len(lines) + 3) / 2)
+    )
 
 
 def losses(runs: Runs) -> Iterator[Figure]:
     """Losses by epoch, a figure for each kind of training."""
     for name, (title, prefixes) in _TRAININGS.items():
-        lines = [(run, stage, epochs) for run in runs for stage, epochs in run.histories.items() if stage.startswith(prefixes)]
+        lines = [
+            (run, stage, epochs)
+            for run in runs
+            for stage, epochs in run.histories.items()
+            if stage.startswith(prefixes)
+        ]
         if lines:
             yield _losses(runs, f"loss-{name}", title, lines)
 
 
 def _losses(runs: Runs, name: str, title: str, lines: list[tuple[RunView, str, list[dict[str, float]]]]) -> Figure:
     curves: list[tuple[str, str, Any, int, list[float]]] = []
-    colours = {"classify": "cam", "control": "control", "reactivate": "recam", "segment/pseudo": "prediction", "segment/truth": "truth"}
+    colours = {
+        "classify": "cam",
+        "control": "control",
+        "reactivate": "recam",
+        "segment/pseudo": "prediction",
+        "segment/truth": "truth",
+    }
     for number, (run, stage, epochs) in enumerate(lines):
         start = len(run.histories.get("classify", ())) if stage in ("control", "reactivate") else 0
         colour = light(colours.get(stage, SERIES[number % len(SERIES)])) if len(runs) == 1 else run_colour(runs, run)
@@ -140,20 +181,34 @@ def _losses(runs: Runs, name: str, title: str, lines: list[tuple[RunView, str, l
                 told = {"bce": f"{stage}: BCE", "sce": f"{stage}: SCE"}.get(part, stage)
                 told = told if len(runs) == 1 else f"{run.name}: {told}"
                 within = (
-                    dashes if len(runs) == 1 else _DASHES[("classify", "reactivate", "control").index(stage) if "/" not in stage else 0]
+                    dashes
+                    if len(runs) == 1
+                    else _DASHES[("classify", "reactivate", "control").index(stage) if "/" not in stage else 0]
                 )
                 curves.append((told, colour, within, start, [epoch[part] for epoch in epochs]))
 
     def paint(axes: Axes) -> None:
         for told, colour, dashes, start, values in curves:
             epochs = range(start + 1, start + len(values) + 1)
-            axes.plot(epochs, values, color=colour, linestyle=dashes, marker="o" if len(values) < 12 else None, markersize=4, label=told)
+            axes.plot(
+                epochs,
+                values,
+                color=colour,
+                linestyle=dashes,
+                marker="o" if len(values) < 12 else None,
+                markersize=4,
+                label=told,
+            )
         axes.set(xlabel="epoch", ylabel="mean loss of an epoch", ylim=(0, None))
         axes.locator_params(axis="x", integer=True)
         legend_below(axes)
 
     table: list[tuple[Cell, ...]] = [("training", "epoch", "loss")]
-    table += [(told, start + epoch, value) for told, _, _, start, values in curves for epoch, value in enumerate(values, start=1)]
+    table += [
+        (told, start + epoch, value)
+        for told, _, _, start, values in curves
+        for epoch, value in enumerate(values, start=1)
+    ]
     note = "The control trains on as long without ReCAM." if any(stage == "control" for _, stage, _ in lines) else ""
     return draw(name, title, note, table, paint, 3.3 + 0.17 * math.ceil(len(curves) / 2))
 
@@ -168,7 +223,9 @@ def costs(runs: Runs) -> Figure | None:
         for run in runs:
             if record := run.records.get(stage):
                 costs = record.get("peak_memory_mb"), record.get("peak_gpu_mb")
-                table.append((stage, run.name, record["seconds"] / 60, *costs, "yes" if record.get("resumed") else "no"))
+                table.append(
+                    (stage, run.name, record["seconds"] / 60, *costs, "yes" if record.get("resumed") else "no")
+                )
 
     def paint(time: Axes, memory: Axes) -> None:
         thick = 0.66 / len(runs)
@@ -181,7 +238,14 @@ def costs(runs: Runs) -> Figure | None:
                 axes.barh(places, values, thick * 0.92, color=colour, label=run.name if axes is time else None)
                 for place, value in zip(places, values, strict=True) if len(runs) == 1 else ():
                     if value:
-                        axes.annotate(form.format(value), (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+                        axes.annotate(
+                            form.format(value),
+                            (value, place),
+                            (4, 0),
+                            textcoords="offset points",
+                            va="center",
+                            fontsize=8.5,
+                        )
         time.set_yticks(range(len(stages)), stages)
         time.set(ylim=(len(stages) - 0.4, -0.6), xlabel="minutes")
         memory.set_xlabel("peak memory, MiB")
@@ -194,7 +258,15 @@ def costs(runs: Runs) -> Figure | None:
             legend_below(time, 3)
 
     note = "Memory of the main process and its workers, the most at any moment."
-    return draw("costs", "Time and memory", note, table, paint, 0.9 + 0.27 * len(stages) * (1 + 0.25 * (len(runs) - 1)), columns=2)
+    return draw(
+        "costs",
+        "Time and memory",
+        note,
+        table,
+        paint,
+        0.9 + 0.27 * len(stages) * (1 + 0.25 * (len(runs) - 1)),
+        columns=2,
+    )
 
 
 def _keys(runs: Runs) -> list[str]:

@@ -25,12 +25,17 @@ _ERRORS = (
 def class_scores(runs: Runs) -> Figure | None:
     """IoU a class: CAM, pseudo masks, segmentation model; or the headline of each run."""
     series = list(choose_outcomes(runs))
-    scored = [(label, colour, scores.iou) for label, colour, run, found in series if (scores := found.scores(classes_of(run)))]
+    scored = [
+        (label, colour, scores.iou) for label, colour, run, found in series if (scores := found.scores(classes_of(run)))
+    ]
     if not scored or len({classes_of(run).names for run in runs if run.classes}) != 1:
         return None
     names = classes_of(series[0][2]).mask_names
     order = sorted(range(len(names)), key=lambda index: -_known(scored[-1][2][index]))
-    table = [("class", *(label for label, _, _ in scored)), *((names[i], *(_or_none(iou[i]) for _, _, iou in scored)) for i in order)]
+    table = [
+        ("class", *(label for label, _, _ in scored)),
+        *((names[i], *(_or_none(iou[i]) for _, _, iou in scored)) for i in order),
+    ]
 
     def paint(axes: Axes) -> None:
         for row, index in enumerate(order):
@@ -42,7 +47,14 @@ def class_scores(runs: Runs) -> Figure | None:
             values = [100 * iou[order[row]] for row in rows]
             hollow = number == 0 and len(scored) > 1
             axes.scatter(
-                values, rows, 38, color=light("paper") if hollow else colour, edgecolor=colour, linewidth=1.6, label=label, zorder=2
+                values,
+                rows,
+                38,
+                color=light("paper") if hollow else colour,
+                edgecolor=colour,
+                linewidth=1.6,
+                label=label,
+                zorder=2,
             )
         axes.set_yticks(range(len(order)), [names[index] for index in order])
         axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(-2, 100), xlabel="IoU, %")
@@ -57,7 +69,9 @@ def class_scores(runs: Runs) -> Figure | None:
 def error_shares(runs: Runs) -> Figure | None:
     """Wrong pixels by what became of them, after Table S3."""
     rows = [
-        (label, error_split(found.total)) for label, _, _, found in list_outcomes(runs) if found.total is not None and found.total.any()
+        (label, error_split(found.total))
+        for label, _, _, found in list_outcomes(runs)
+        if found.total is not None and found.total.any()
     ]
     if not rows:
         return None
@@ -70,17 +84,37 @@ def error_shares(runs: Runs) -> Figure | None:
         for number, (name, told, colour) in enumerate(_ERRORS):
             shares = [100 * part[name] for part in parts]
             before = [100 * sum(part[other] for other, _, _ in _ERRORS[:number]) for part in parts]
-            axes.barh(range(len(rows)), shares, 0.58, left=before, color=light(colour), label=told, edgecolor=light("paper"), linewidth=0.8)
+            axes.barh(
+                range(len(rows)),
+                shares,
+                0.58,
+                left=before,
+                color=light(colour),
+                label=told,
+                edgecolor=light("paper"),
+                linewidth=0.8,
+            )
             for row, (share, left) in enumerate(zip(shares, before, strict=True)):
                 if share > 0.08 * widest:
-                    axes.text(left + share / 2, row, f"{share:.1f}", ha="center", va="center", color=light("paper"), fontsize=8.5)
+                    axes.text(
+                        left + share / 2,
+                        row,
+                        f"{share:.1f}",
+                        ha="center",
+                        va="center",
+                        color=light("paper"),
+                        fontsize=8.5,
+                    )
         axes.set_yticks(range(len(rows)), [label for label, _ in rows])
         axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="% of all pixels")
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
         legend_below(axes, 1)
 
-    note = "The two flaws of class maps (Table S3 of the paper): too little found is FN, too much is FP. The rest is right."
+    note = (
+        "The two flaws of class maps (Table S3 of the paper): too little found is FN, too much is FP. The rest is"
+        " right."
+    )
     return draw("errors", "Where pixels go wrong", note, table, paint, 1.75 + 0.3 * len(rows))
 
 
@@ -88,12 +122,17 @@ def label_groups(runs: Runs) -> Figure | None:
     """mIoU on images with one label and with several, after Fig. 6b."""
     rows: list[tuple[str, str, float | None, float | None]] = []
     for label, colour, run, found in list_outcomes(runs):
-        single, several = (scores.miou if (scores := found.scores(classes_of(run), group)) else None for group in (1, 2))
+        single, several = (
+            scores.miou if (scores := found.scores(classes_of(run), group)) else None for group in (1, 2)
+        )
         if single is not None or several is not None:
             rows.append((label, colour, single, several))
     if not rows:
         return None
-    table: list[tuple[Cell, ...]] = [("result", "one label, mIoU", "several labels, mIoU"), *((row[0], row[2], row[3]) for row in rows)]
+    table: list[tuple[Cell, ...]] = [
+        ("result", "one label, mIoU", "several labels, mIoU"),
+        *((row[0], row[2], row[3]) for row in rows),
+    ]
 
     def paint(axes: Axes) -> None:
         for number, (_, colour, single, several) in enumerate(rows):
@@ -115,7 +154,8 @@ def label_groups(runs: Runs) -> Figure | None:
 
 
 def confusions(runs: Runs) -> Iterator[Figure]:
-    """Where each class goes: of one run in its pseudo masks and by its segmentation model, of several in the headline of each."""
+    """Where each class goes: of one run in its pseudo masks and by its segmentation model, of several in the headline
+    of each."""
     for run in runs:
         wanted = [run.headline, run.find("predictions/pseudo")] if len(runs) == 1 else [run.headline]
         for key in dict.fromkeys(found.key for found in wanted if found and found.total is not None):
@@ -141,7 +181,14 @@ def _confusion(runs: Runs, run: RunView, found: Outcome) -> Figure:
                 if share >= least:
                     colour = light("refined" if row == column else "recam")
                     axes.add_patch(
-                        Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=0.08 + 0.92 * share**0.8, linewidth=0)
+                        Rectangle(
+                            (column - 0.5, row - 0.5),
+                            1,
+                            1,
+                            facecolor=colour,
+                            alpha=0.08 + 0.92 * share**0.8,
+                            linewidth=0,
+                        )
                     )
                     if len(names) <= 12 and share >= 0.05:
                         ink = light("paper" if share > 0.55 else "ink")
@@ -150,13 +197,25 @@ def _confusion(runs: Runs, run: RunView, found: Outcome) -> Figure:
         axes.set_xticks(range(len(predicted)), predicted, rotation=90, fontsize=size)
         axes.set_yticks(range(len(names)), names, fontsize=size)
         axes.tick_params(axis="x", labelcolor=light("ink"))
-        axes.set(xlim=(-0.5, len(predicted) - 0.5), ylim=(len(names) - 0.5, -0.5), aspect="equal", xlabel="predicted", ylabel="true")
+        axes.set(
+            xlim=(-0.5, len(predicted) - 0.5),
+            ylim=(len(names) - 0.5, -0.5),
+            aspect="equal",
+            xlabel="predicted",
+            ylabel="true",
+        )
         axes.grid(visible=False)
         axes.spines[["left", "bottom"]].set_visible(False)
 
     table: list[tuple[Cell, ...]] = [("true", "predicted", "pixels", "share of the class")]
-    table += [(names[i], predicted[j], int(counts[i, j]), float(shares[i, j])) for i in range(len(names)) for j in range(len(predicted))]
-    name = f"confusion-{found.key.replace('/', '-').replace(' ', '-')}" + ("" if len(runs) == 1 else f"-{runs.index(run) + 1}")
+    table += [
+        (names[i], predicted[j], int(counts[i, j]), float(shares[i, j]))
+        for i in range(len(names))
+        for j in range(len(predicted))
+    ]
+    name = f"confusion-{found.key.replace('/', '-').replace(' ', '-')}" + (
+        "" if len(runs) == 1 else f"-{runs.index(run) + 1}"
+    )
     title = f"Where each class goes: {found.title if found.judged else found.title.lower()}"
     note = "Each row is a true class, in % of its pixels; green is right."
     return draw(name, title if len(runs) == 1 else f"{run.name}: {found.title}", note, table, paint, WIDTH)

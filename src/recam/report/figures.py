@@ -36,7 +36,8 @@ PALETTE = {
     "rose": ("#c65b8e", "#e07fae"),
     "olive": ("#7c8f2f", "#a5b955"),
 }
-"""Colour by name: on light and on dark ground. Figures are drawn in the light ones; the page turns each into its CSS variable."""
+"""Colour by name: on light and on dark ground. Figures are drawn in the light ones; the page turns each into its CSS
+variable."""
 SERIES = ("recam", "prediction", "refined", "amber", "rose", "olive", "control", "truth")
 """For what is told apart but has no colour of its own, such as runs."""
 
@@ -101,7 +102,8 @@ class Figure:
 
     @property
     def inline(self) -> str:
-        """The SVG element alone, in the page's variables of colour and its font; without ids that another figure has too."""
+        """The SVG element alone, in the page's variables of colour and its font; without ids that another figure has
+        too."""
         text = self.svg[self.svg.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         used = set(re.findall(r"#([\w-]+)", text))
@@ -109,7 +111,9 @@ class Figure:
         for name, (light, _) in PALETTE.items():
             text = text.replace(light, f"var(--{name})")
         text = text.replace("'DejaVu Sans'", "inherit").replace(", sans-serif", "")
-        return re.sub(r'<svg ([^>]*?)width="[\d.]+pt" height="[\d.]+pt"', r'<svg role="img" \1', text).replace('height="100%"', "", 1)
+        return re.sub(r'<svg ([^>]*?)width="[\d.]+pt" height="[\d.]+pt"', r'<svg role="img" \1', text).replace(
+            'height="100%"', "", 1
+        )
 
     def save(self, folder: Path) -> None:
         """Write ``NAME.svg``, ``NAME.png`` and ``NAME.csv``."""

@@ -25,7 +25,8 @@ VERSION = 3
 NAME = "report.html"
 RECIPE = "recipe.toml"
 BUDGET = 3_200_000
-"""Bytes that pictures may take, encoded; rows that would exceed it are left out, so that a page stays quick to open and to send."""
+"""Bytes that pictures may take, encoded; rows that would exceed it are left out, so that a page stays quick to open and
+to send."""
 FIGURES: tuple[Callable[[Sequence[RunView]], Figure | Iterator[Figure] | None], ...] = (
     score_ladder,
     threshold_curves,
@@ -66,7 +67,8 @@ def write_report(runs: Sequence[Path | str] | Path | str, output: Path | str | N
 
     Args:
         runs: run folders.
-        output: the HTML file; figures go to ``NAME-figures`` beside it. None: ``RUN/report/report.html``, of several runs
+        output: the HTML file; figures go to ``NAME-figures`` beside it. None: ``RUN/report/report.html``, of several
+            runs
             ``RUN/comparison/report.html`` in the first.
 
     Raises:
@@ -105,7 +107,9 @@ def render(runs: Sequence[RunView], told: Headline, figures: Sequence[Figure]) -
     import jinja2
 
     templates = resources.files("recam.report") / "templates"
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["data_uri"] = _data_uri
     pictures = _Pictures()
     single = len(runs) == 1
@@ -140,7 +144,8 @@ class _Pictures:
         self.left = BUDGET
 
     def strips(self, runs: Sequence[RunView]) -> Iterator[dict[str, Any]]:
-        """One row of tiles for each run, of an image that all of them show: the one nearest to the median of the first run."""
+        """One row of tiles for each run, of an image that all of them show: the one nearest to the median of the first
+        run."""
         shared = [{each["id"] for each in run.shown if each["of"] == "masks"} for run in runs]
         common = set.intersection(*shared)
         typical = _typical(runs[0], common)

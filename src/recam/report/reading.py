@@ -58,13 +58,16 @@ class Outcome:
     total: NDArray[np.int64] | None
 
     def scores(self, classes: ClassSet, group: int | None = None) -> Scores | None:
-        """Scores of all images, or of those of a label group; None where they are not known, or the truth of no image shows a class."""
+        """Scores of all images, or of those of a label group; None where they are not known, or the truth of no image
+        shows a class."""
         counts = self.total if group is None else None if self.counts is None else self.counts[group]
         if counts is None or not counts[1:].any():
             return None
         matrix = ConfusionMatrix(classes)
         if counts.shape != matrix.counts.shape:
-            raise StoreError(f"{self.key}: pixel counts {counts.shape} are not those of {len(classes)} classes. Score the run again.")
+            raise StoreError(
+                f"{self.key}: pixel counts {counts.shape} are not those of {len(classes)} classes. Score the run again."
+            )
         matrix.counts += counts
         return matrix.scores()
 
@@ -93,7 +96,9 @@ class RunView:
     @cached_property
     def classes(self) -> ClassSet | None:
         """Its classes; None before any stage has finished."""
-        names = [record["inputs"]["classes"] for record in self.records.values() if "classes" in record.get("inputs", {})]
+        names = [
+            record["inputs"]["classes"] for record in self.records.values() if "classes" in record.get("inputs", {})
+        ]
         return ClassSet(tuple(names[0])) if names else None
 
     def results(self, stage: str) -> dict[str, Any]:
@@ -114,8 +119,11 @@ class RunView:
 
     @cached_property
     def supervision(self) -> list[str]:
-        """What marked results were made from besides image labels, e.g. ``image labels + saliency``; empty where there is none."""
-        return list(dict.fromkeys(told_supervision(record) for record in self.records.values() if used_saliency(record)))
+        """What marked results were made from besides image labels, e.g. ``image labels + saliency``; empty where there
+        is none."""
+        return list(
+            dict.fromkeys(told_supervision(record) for record in self.records.values() if used_saliency(record))
+        )
 
     @cached_property
     def minutes(self) -> float:
@@ -130,7 +138,9 @@ class RunView:
             if name in _MASKS:
                 found.append(self._of_masks(name))
             elif name.startswith("scores/"):
-                found += [self._of_maps(name, key, judged) for key, judged in self.results(name).get("seeds", {}).items()]
+                found += [
+                    self._of_maps(name, key, judged) for key, judged in self.results(name).get("seeds", {}).items()
+                ]
         return found
 
     @cached_property
@@ -170,7 +180,9 @@ class RunView:
         kind: Kind = "refined" if "+" in key else "control" if key == "control" else "cam" if key == "cam" else "recam"
         miou, images = judged["oracle"]["miou"], self.results(stage)["images"]
         total = None if counts is None else counts.sum(0)
-        return Outcome(key, maps_title(key) + self._mark(stage), kind, miou, images, *self._costs(stage), judged, counts, total)
+        return Outcome(
+            key, maps_title(key) + self._mark(stage), kind, miou, images, *self._costs(stage), judged, counts, total
+        )
 
     def _of_masks(self, stage: str) -> Outcome:
         kind, title = _MASKS[stage]
@@ -196,7 +208,8 @@ def maps_title(key: str) -> str:
 
 
 def read_runs(paths: Sequence[Path | str]) -> list[RunView]:
-    """Runs as their folders stand. Raises `StoreError` for all folders that are no runs, or where a run is named twice."""
+    """Runs as their folders stand. Raises `StoreError` for all folders that are no runs, or where a run is named
+    twice."""
     problems, roots = [], [Path(path) for path in paths]
     for root in roots:
         try:
@@ -204,7 +217,11 @@ def read_runs(paths: Sequence[Path | str]) -> list[RunView]:
         except StoreError as error:
             problems.append(str(error))
     resolved = [root.resolve() for root in roots]
-    problems += [f"{root} is named twice; name each run once." for place, root in enumerate(roots) if resolved[place] in resolved[:place]]
+    problems += [
+        f"{root} is named twice; name each run once."
+        for place, root in enumerate(roots)
+        if resolved[place] in resolved[:place]
+    ]
     if not roots:
         problems.append("no run is named; name at least one run folder.")
     if problems:

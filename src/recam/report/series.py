@@ -13,7 +13,8 @@ AT_ORACLE = "Class maps at the threshold that scores best."
 
 
 def list_outcomes(runs: Runs) -> Iterator[tuple[str, str, RunView, Outcome]]:
-    """(label, colour, run, outcome): all outcomes of one run; of several the headline and the segmentation model of each."""
+    """(label, colour, run, outcome): all outcomes of one run; of several the headline and the segmentation model of
+    each."""
     for run in runs:
         if len(runs) == 1:
             chosen = run.outcomes
@@ -24,7 +25,8 @@ def list_outcomes(runs: Runs) -> Iterator[tuple[str, str, RunView, Outcome]]:
 
 
 def choose_outcomes(runs: Runs) -> Iterator[tuple[str, str, RunView, Outcome]]:
-    """(label, colour, run, outcome): of one run CAM, pseudo masks (or the maps they come from) and segmentation model; else headlines."""
+    """(label, colour, run, outcome): of one run CAM, pseudo masks (or the maps they come from) and segmentation model;
+    else headlines."""
     for run in runs:
         if len(runs) > 1:
             keys = [run.headline.key] if run.headline else []

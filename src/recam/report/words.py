@@ -55,7 +55,11 @@ def headline(runs: Sequence[RunView]) -> Headline:
 def _supervision(runs: Sequence[RunView]) -> list[str]:
     """A sentence for each run, and each kind of supervision beyond image labels, that its marked results took."""
     where = [f" in {run.name}" if len(runs) > 1 else "" for run in runs]
-    return [f"{MARK.strip()} Supervision{of_run}: {words}." for run, of_run in zip(runs, where, strict=True) for words in run.supervision]
+    return [
+        f"{MARK.strip()} Supervision{of_run}: {words}."
+        for run, of_run in zip(runs, where, strict=True)
+        for words in run.supervision
+    ]
 
 
 def _of_one(run: RunView) -> Headline:
@@ -65,7 +69,10 @@ def _of_one(run: RunView) -> Headline:
         return _unscored(run, later)
     if found.key == "scores/masks":
         return Headline(
-            percent(found.miou), " % mIoU", f"of the pseudo masks on {_images(found)}{_made_from(run)}.", (*_models(run), *later)
+            percent(found.miou),
+            " % mIoU",
+            f"of the pseudo masks on {_images(found)}{_made_from(run)}.",
+            (*_models(run), *later),
         )
     more = [] if masks or found.kind == "prediction" else ["Pseudo masks are still to be made."] if run.missing else []
     if found.judged:
@@ -73,13 +80,18 @@ def _of_one(run: RunView) -> Headline:
         told = f"of {found.title} on {_images(found)}, {at}{_lead(run, found)}."
     else:
         told = f"of the {found.title.lower()} on {_images(found)}."
-    return Headline(percent(found.miou), " % mIoU", told, (*more, *(() if found.kind == "prediction" else _models(run)), *later))
+    return Headline(
+        percent(found.miou), " % mIoU", told, (*more, *(() if found.kind == "prediction" else _models(run)), *later)
+    )
 
 
 def _unscored(run: RunView, later: tuple[str, ...]) -> Headline:
     masks = run.results("masks")
     if masks:
-        told = f"pseudo masks, made from {_source(run)} at threshold {masks['threshold']:.2f}. There are no true masks to score them by."
+        told = (
+            f"pseudo masks, made from {_source(run)} at threshold {masks['threshold']:.2f}. There are no true masks to"
+            " score them by."
+        )
         return Headline(str(masks["images"]), "", told, later)
     for stage in ("seeds/recam", "seeds/cam", "seeds/given"):
         if images := run.results(stage).get("images"):
@@ -88,7 +100,10 @@ def _unscored(run: RunView, later: tuple[str, ...]) -> Headline:
         if history := run.histories.get(stage):
             epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
             return Headline(
-                f"{history[-1]['loss']:.3f}", "", f"is the loss of the {what} after {epochs}; class maps are still to be made.", later
+                f"{history[-1]['loss']:.3f}",
+                "",
+                f"is the loss of the {what} after {epochs}; class maps are still to be made.",
+                later,
             )
     return Headline("", "", "Nothing has come out yet: no training has finished.", later)
 
@@ -102,13 +117,16 @@ def _of_several(runs: Sequence[RunView]) -> Headline:
     same = len({each.key for _, _, each in found}) == 1
     told = f"of {outcome.title} in {best.name}" if outcome.judged else f"of the {outcome.title.lower()} of {best.name}"
     alike = len({run.classes for run in runs}) == 1 and len({outcome.images for _, _, outcome in found}) == 1
-    more: tuple[str, ...] = () if same else ("The runs have not come equally far: these numbers are of different things.",)
+    more: tuple[str, ...] = (
+        () if same else ("The runs have not come equally far: these numbers are of different things.",)
+    )
     more += () if alike else ("The runs have other classes or other scored images: compare with care.",)
     return Headline(percent(miou), " % mIoU", f"{told}{': ' if others else ''}{', '.join(others)}.", more)
 
 
 def score_table(run: RunView) -> list[tuple[str, list[Cell]]]:
-    """(title, cells for oracle, Otsu, recipe) of each set of class maps; masks and models have one score, at no threshold."""
+    """(title, cells for oracle, Otsu, recipe) of each set of class maps; masks and models have one score, at no
+    threshold."""
 
     def cell(found: dict[str, float] | None) -> Cell:
         return Cell("none") if not found else Cell(percent(found["miou"]), f"at {found['threshold']:.2f}")
@@ -141,9 +159,13 @@ def comparison_table(runs: Sequence[RunView]) -> list[tuple[str, list[Cell]]]:
 
 def differing_settings(runs: Sequence[RunView]) -> list[tuple[str, list[str]]]:
     """(name, a value a run) of the settings and versions that are not the same in all runs."""
-    flat = [flatten(run.settings.get("recipe", {})) | flatten({"version": run.settings.get("packages", {})}) for run in runs]
+    flat = [
+        flatten(run.settings.get("recipe", {})) | flatten({"version": run.settings.get("packages", {})}) for run in runs
+    ]
     names = dict.fromkeys(name for each in flat for name in each)
-    values = {name: [json.dumps(each[name], ensure_ascii=False) if name in each else "–" for each in flat] for name in names}
+    values = {
+        name: [json.dumps(each[name], ensure_ascii=False) if name in each else "–" for each in flat] for name in names
+    }
     return [(name, told) for name, told in values.items() if len(set(told)) > 1]
 
 
@@ -159,11 +181,20 @@ def flatten(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipe_text(recipe: dict[str, Any]) -> str:
-    """The settings as a recipe file (TOML) that `recam run --recipe` takes; None, which TOML lacks, is every such setting's default."""
-    top = [f"{name} = {_toml(value)}" for name, value in recipe.items() if not isinstance(value, dict) and value is not None]
+    """The settings as a recipe file (TOML) that `recam run --recipe` takes; None, which TOML lacks, is every such
+    setting's default."""
+    top = [
+        f"{name} = {_toml(value)}"
+        for name, value in recipe.items()
+        if not isinstance(value, dict) and value is not None
+    ]
     for section, fields in recipe.items():
         if isinstance(fields, dict):
-            top += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in fields.items() if value is not None)]
+            top += [
+                "",
+                f"[{section}]",
+                *(f"{name} = {_toml(value)}" for name, value in fields.items() if value is not None),
+            ]
     return "\n".join(top) + "\n"
 
 
@@ -175,7 +206,9 @@ def percent(score: float | None) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return (
-            "{ " + ", ".join(f"{json.dumps(name)} = {_toml(each)}" for name, each in value.items() if each is not None) + " }"
+            "{ "
+            + ", ".join(f"{json.dumps(name)} = {_toml(each)}" for name, each in value.items() if each is not None)
+            + " }"
             if value
             else "{}"
         )

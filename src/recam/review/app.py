@@ -47,7 +47,12 @@ def _session(request: Request) -> Session:
 
 
 Here = Annotated[Session, Depends(_session)]
-Tab = Annotated[str, Query(min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Any name of the browser tab; undo works by tab.")]
+Tab = Annotated[
+    str,
+    Query(
+        min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Any name of the browser tab; undo works by tab."
+    ),
+]
 
 
 class _Body(BaseModel):
@@ -65,12 +70,18 @@ class Thresholds(_Body):
 class Decision(_Body):
     """A decision on one image or on many at once."""
 
-    tab: str = Field(min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Name of the browser tab; undo works by tab.")
+    tab: str = Field(
+        min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Name of the browser tab; undo works by tab."
+    )
     images: list[int] = Field(min_length=1, max_length=200_000, description="Numbers of the images.")
     verdict: Verdict | None = Field(None, description="Accept or reject the mask, or open the question again.")
-    layer: str | None = Field(None, description="What was looked at; needed to accept. `corrected`: the image's own corrected mask.")
+    layer: str | None = Field(
+        None, description="What was looked at; needed to accept. `corrected`: the image's own corrected mask."
+    )
     threshold: float | None = Field(None, ge=0, le=1, description="Of a layer of maps; default: the layer's own.")
-    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({}, description="Of a layer of maps, by class name.")
+    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {}, description="Of a layer of maps, by class name."
+    )
     labels: list[str] | None = Field(None, description="All image labels as they should be, by name.")
 
 
@@ -83,7 +94,9 @@ class Undo(_Body):
 class Export(_Body):
     """Where and how to export."""
 
-    name: str = Field("export", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$", description="New folder below RUN/review/exports.")
+    name: str = Field(
+        "export", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$", description="New folder below RUN/review/exports."
+    )
     photos: Literal["copy", "link"] = "copy"
     everything: bool = Field(False, description="Also images that are open or rejected, with labels, without mask.")
 
@@ -109,8 +122,11 @@ def images(session: Here) -> dict[str, list[Any]]:
 
 
 @api.get("/thumbnails", summary="Thumbnails of some images", response_class=Response)
-def thumbnails(session: Here, images: Annotated[str, Query(description="Numbers, with commas; at most 256.", max_length=4000)]) -> Response:
-    """For each image u32 number and u32 length (little-endian), then so many bytes of JPEG; length 0 where the photo is gone."""
+def thumbnails(
+    session: Here, images: Annotated[str, Query(description="Numbers, with commas; at most 256.", max_length=4000)]
+) -> Response:
+    """For each image u32 number and u32 length (little-endian), then so many bytes of JPEG; length 0 where the photo is
+    gone."""
     parts = []
     for number in _numbers(session, images):
         item = session.item(number)
@@ -127,7 +143,9 @@ def layers(
     session: Here,
     layer: Annotated[str, Query(max_length=200, description="Name of a layer; `corrected` for corrected masks.")],
     images: Annotated[str, Query(description="Numbers, with commas; at most 256.", max_length=4000)],
-    side: Annotated[int, Query(ge=0, le=4096, description="Reduce where the longer side exceeds this many pixels; 0: never.")] = 160,
+    side: Annotated[
+        int, Query(ge=0, le=4096, description="Reduce where the longer side exceeds this many pixels; 0: never.")
+    ] = 160,
 ) -> Response:
     """8-bit planes in the form of `recam.review.packing`; images without this layer are left out."""
     found = None if layer == CORRECTED else session.layer(layer)
@@ -140,15 +158,19 @@ def layers(
 def photo(session: Here, number: int) -> Response:
     """JPEG, its longer side at most 2048 pixels. 422 where the photo is gone."""
     return Response(
-        jpeg(session.photo(session.item(number)), 90, DETAIL_SIDE), media_type="image/jpeg", headers={"cache-control": "private"}
+        jpeg(session.photo(session.item(number)), 90, DETAIL_SIDE),
+        media_type="image/jpeg",
+        headers={"cache-control": "private"},
     )
 
 
 @api.get("/counts", summary="Pixel counts against the truth", response_class=Response)
 def counts(session: Here, layer: Annotated[str, Query(max_length=200)]) -> Response:
-    """Little-endian float64 (K+1 truths, K+1 winners, 100 numbers of thresholds exceeded), the last winner for pixels left open.
+    """Little-endian float64 (K+1 truths, K+1 winners, 100 numbers of thresholds exceeded), the last winner for pixels
+    left open.
 
-    From them follows the mIoU of any thresholds. 202 while they are being counted: see `jobs` of `changes`. 404 without truth.
+    From them follows the mIoU of any thresholds. 202 while they are being counted: see `jobs` of `changes`. 404 without
+    truth.
     """
     found = session.layer(layer)
     if not session.counts.possible(found):
@@ -161,7 +183,9 @@ def counts(session: Here, layer: Annotated[str, Query(max_length=200)]) -> Respo
 
 
 @api.get("/changes", summary="What other tabs decided")
-def changes(session: Here, since: Annotated[int, Query(ge=0, description="Number of the last line that is known.")] = 0) -> Changed:
+def changes(
+    session: Here, since: Annotated[int, Query(ge=0, description="Number of the last line that is known.")] = 0
+) -> Changed:
     """States of the images that were decided on since, and the progress of jobs."""
     latest = session.decisions.latest
     return Changed(latest=latest, states=_states(session, since), jobs=[vars(job) for job in session.jobs.all.values()])
@@ -194,7 +218,9 @@ async def correct(request: Request, session: Here, number: int, tab: Tab) -> Cha
     if size is None:
         raise DataError(f"{item.id}: the size of the image is not known, since nothing of it can be read.")
     content = await _body(
-        request, size[0] * size[1], f"The mask of {item.id} has {size[0]}×{size[1]} pixels, one byte each; more were sent."
+        request,
+        size[0] * size[1],
+        f"The mask of {item.id} has {size[0]}×{size[1]} pixels, one byte each; more were sent.",
     )
 
     def keep() -> Changed:
@@ -216,30 +242,37 @@ def undo(session: Here, wish: Undo) -> Changed:
 
 @api.post("/recipe", summary="Put thresholds into a recipe")
 def recipe(session: Here, thresholds: Thresholds) -> dict[str, Any]:
-    """Writes RUN/review/recipe.toml, which `recam run --recipe` takes; gives its path, the command, and what it changes."""
-    chosen = write_recipe(session.view, session.layer(thresholds.layer), thresholds.threshold, thresholds.class_thresholds)
+    """Writes RUN/review/recipe.toml, which `recam run --recipe` takes; gives its path, the command, and what it
+    changes."""
+    chosen = write_recipe(
+        session.view, session.layer(thresholds.layer), thresholds.threshold, thresholds.class_thresholds
+    )
     return {"path": str(chosen.path), "command": chosen.command, "settings": chosen.settings}
 
 
 @api.post("/model", summary="Ask the segmentation model for all masks")
 def ask_model(session: Here) -> dict[str, Any]:
-    """Starts a job that fills the layer `model`, and with it the disagreement of mask and model. 404 without a model."""
+    """Starts a job that fills the layer `model`, and with it the disagreement of mask and model. 404 without a
+    model."""
     session.layer(MODEL)
     return vars(session.jobs.start(MODEL, session.ask_model))
 
 
 @api.post("/export", summary="Export a clean data set")
 def export(session: Here, wish: Export) -> dict[str, Any]:
-    """Accepted masks and corrected labels as a folder that `recam run --data folder:` takes, below RUN/review/exports."""
+    """Accepted masks and corrected labels as a folder that `recam run --data folder:` takes, below
+    RUN/review/exports."""
     output = session.view.review / "exports" / wish.name
     return export_decisions(session.view, session.decisions, output, wish.photos, wish.everything).as_dict()
 
 
 @api.post("/try", summary="Try a photo")
 async def try_photo(request: Request, session: Here) -> dict[str, Any]:
-    """The body is an image file. Gives all classes with their scores, and pictures of CAM, ReCAM, mask and prediction as data addresses.
+    """The body is an image file. Gives all classes with their scores, and pictures of CAM, ReCAM, mask and prediction
+    as data addresses.
 
-    One photo is tried at a time, reduced to what the networks of the run read; two others wait, and 429 answers any more.
+    One photo is tried at a time, reduced to what the networks of the run read; two others wait, and 429 answers any
+    more.
     """
     with session.trial.place():
         content = await request.body()
@@ -262,8 +295,11 @@ def make_app(session: Session, token: str) -> ASGIApp:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # Without the value itself: NaN and half a surrogate pair, which JSON lets through, cannot be written in an answer.
-        problems = [{"loc": problem["loc"], "msg": _problem(problem["loc"], problem["msg"])} for problem in error.errors()]
+        # Without the value itself: NaN and half a surrogate pair, which JSON lets through, cannot be written in an
+        # answer.
+        problems = [
+            {"loc": problem["loc"], "msg": _problem(problem["loc"], problem["msg"])} for problem in error.errors()
+        ]
         return _refusal(problems, 422)
 
     @app.exception_handler(RequestValidationError)
@@ -299,7 +335,9 @@ def _accept(session: Session, items: list[Item], decision: Decision, fields: dic
         layer = session.layer(decision.layer)
         missing = next((item for item in items if not session.view.has(item, layer)), None)
         if missing:
-            raise DataError(f"{missing.id} has no {layer.title} to accept. Choose another layer, or leave the image out.")
+            raise DataError(
+                f"{missing.id} has no {layer.title} to accept. Choose another layer, or leave the image out."
+            )
         for name in decision.class_thresholds:
             _class_index(session, name)
         source = session.source(layer, decision.threshold, decision.class_thresholds).model_dump(exclude_defaults=True)

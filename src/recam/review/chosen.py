@@ -1,4 +1,5 @@
-"""The threshold that was found by hand, as a recipe: all settings of the run with the chosen maps and thresholds laid over them."""
+"""The threshold that was found by hand, as a recipe: all settings of the run with the chosen maps and thresholds laid
+over them."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def write_recipe(view: RunView, layer: Layer, threshold: float, class_thresholds
         raise RecipeError(f"unknown class {unknown[0]!r}; the run has {', '.join(view.classes)}.")
     settings = _settings_of(view, layer)
     own = {name: round(value, 4) for name, value in class_thresholds.items() if value != threshold}
-    if layer.name.startswith("refined/"):  # refined maps have thresholds of their own; `masks.threshold` is that of the seeds
+    if layer.name.startswith(
+        "refined/"
+    ):  # refined maps have thresholds of their own; `masks.threshold` is that of the seeds
         own = {name: round(class_thresholds.get(name, threshold), 4) for name in view.classes}
     settings |= {"masks.threshold": round(threshold, 4), "masks.oracle": False, "masks.class_thresholds": own}
     recipe = load_recipe(view.recipe.model_dump(mode="json", exclude_none=True), settings)
@@ -69,7 +72,10 @@ def _settings_of(view: RunView, layer: Layer) -> dict[str, Any]:
     else:
         origin = ""
     if origin not in ("cam", "recam", "given"):
-        raise RecipeError(f"pseudo masks are made from CAM or ReCAM, refined or not, but {layer.title} is neither. Choose another layer.")
+        raise RecipeError(
+            f"pseudo masks are made from CAM or ReCAM, refined or not, but {layer.title} is neither. Choose another"
+            " layer."
+        )
     settings: dict[str, Any] = {"refine": chain} if refines else {}
     if origin == "given":
         return settings

@@ -1,4 +1,5 @@
-"""Pixel counts by truth, class of the largest map and threshold: from them the browser computes the mIoU of any thresholds, one a class."""
+"""Pixel counts by truth, class of the largest map and threshold: from them the browser computes the mIoU of any
+thresholds, one a class."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class TruthCounts:
         self._view = view
 
     def read(self, layer: Layer) -> NDArray[np.int64] | None:
-        """(K+1 truths, K+1 winners, T+1 thresholds exceeded), the last winner for pixels left open; None before they were counted."""
+        """(K+1 truths, K+1 winners, T+1 thresholds exceeded), the last winner for pixels left open; None before they
+        were counted."""
         path = self._path(layer)
         if not path.is_file():
             return None
@@ -35,7 +37,9 @@ class TruthCounts:
 
     def possible(self, layer: Layer) -> bool:
         """Whether the run has true masks, and all maps of the layer."""
-        return layer.kind == "maps" and layer.done and any(item.sample and item.sample.mask for item in self._view.items)
+        return (
+            layer.kind == "maps" and layer.done and any(item.sample and item.sample.mask for item in self._view.items)
+        )
 
     def make(self, layer: Layer, advance: Advance) -> None:
         """Count all images that have both maps and truth."""

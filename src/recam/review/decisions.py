@@ -1,7 +1,9 @@
 """Decisions on images: an append-only log, one JSON object a line, each line on disk before it is acknowledged.
 
-The state of an image is what the lines that name it say, in order, without those that were undone; so two open tabs never contradict
-each other, the later line counts. A last line that a killed server left half written was never acknowledged: it is cut off.
+The state of an image is what the lines that name it say, in order, without those that were undone; so two open tabs
+never contradict
+each other, the later line counts. A last line that a killed server left half written was never acknowledged: it is cut
+off.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ class State(BaseModel):
 
 
 class Event(BaseModel):
-    """One line of the log: what was set of which images, or which line was undone. Fields that are not named stay as they were."""
+    """One line of the log: what was set of which images, or which line was undone. Fields that are not named stay as
+    they were."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -119,7 +122,8 @@ class Decisions:
         return self._states.get(sample_id, State())
 
     def add(self, tab: str, ids: Sequence[str], **fields: Any) -> int:
-        """Decide on images; on disk when this returns. Gives the line's number. Raises `StoreError` where it cannot be written."""
+        """Decide on images; on disk when this returns. Gives the line's number. Raises `StoreError` where it cannot be
+        written."""
         with self._lock:
             return self._append(Event(n=self.latest + 1, time=time.time(), tab=tab, ids=tuple(ids), set=fields))
 
@@ -148,7 +152,8 @@ class Decisions:
         except OSError as error:
             raise StoreError(f"{self.path} cannot be read ({error.strerror}). Give read permission.") from error
         whole = content[: content.rfind(b"\n") + 1]
-        # Cut off when the next line is written, not now: another process may be a reader only, beside a server that is writing.
+        # Cut off when the next line is written, not now: another process may be a reader only, beside a server that is
+        # writing.
         self._torn_at = len(whole) if len(whole) < len(content) else None
         for line in whole.splitlines():
             try:
@@ -213,12 +218,15 @@ class Decisions:
 
 @contextmanager
 def only_reviewer(folder: Path) -> Iterator[None]:
-    """Keep a second server from writing the same log. Raises `StoreError` where one does; a killed one leaves no lock."""
+    """Keep a second server from writing the same log. Raises `StoreError` where one does; a killed one leaves no
+    lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "review.lock").open("a+")
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written ({error.strerror}), so no decision could be kept. Give write permission.") from error
+        raise StoreError(
+            f"{folder} cannot be written ({error.strerror}), so no decision could be kept. Give write permission."
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

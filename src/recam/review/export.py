@@ -55,7 +55,8 @@ class ExportReport:
     def __str__(self) -> str:
         lines = [
             f"{self.images} images and {self.masks} masks in {self.output}, {self.corrected_masks} masks and "
-            f"{self.corrected_labels} labels of them corrected by hand; next: recam run --data folder:{self.output} -o NEW-RUN"
+            f"{self.corrected_labels} labels of them corrected by hand; next: recam run --data folder:{self.output} -o"
+            " NEW-RUN"
         ]
         lines += [f"classes without an image, left out: {', '.join(self.left_out)}"] * bool(self.left_out)
         lines += self.notes
@@ -81,12 +82,16 @@ def export_decisions(
 ) -> ExportReport:
     """Write accepted images, their masks and labels: ``images/``, ``masks/``, ``labels.csv``, ``classes.txt``.
 
-    Classes that no exported image is labelled with are left out, since nothing could be learned of them; the mask values of the others
-    move up, and pixels of the classes left out become 255. So do pixels of labels that a person removed (see `judged_mask`); the report
+    Classes that no exported image is labelled with are left out, since nothing could be learned of them; the mask
+    values of the others
+    move up, and pixels of the classes left out become 255. So do pixels of labels that a person removed (see
+    `judged_mask`); the report
     counts them, as it does masks that show a class which is no label of their image: they are kept as accepted.
 
-    Names stand in ``labels.csv`` letter by letter, also those that a spreadsheet would take for a formula: the table is a data set, whose
-    names must be those of the files and of ``classes.txt``. The report names them. Where a class name holds a sign that parts labels, each
+    Names stand in ``labels.csv`` letter by letter, also those that a spreadsheet would take for a formula: the table is
+    a data set, whose
+    names must be those of the files and of ``classes.txt``. The report names them. Where a class name holds a sign that
+    parts labels, each
     class has a column of its own.
 
     Args:
@@ -96,10 +101,14 @@ def export_decisions(
         advance: told (done, total).
 
     Raises:
-        StoreError: a folder that holds something, no photos at hand, nothing accepted, or class names that no table can hold.
+        StoreError: a folder that holds something, no photos at hand, nothing accepted, or class names that no table can
+            hold.
     """
     if view.no_photos:
-        raise StoreError(f"an export needs the photos, which are not at hand: {view.no_photos} Name their place with --data KIND:PATH.")
+        raise StoreError(
+            f"an export needs the photos, which are not at hand: {view.no_photos} Name their place with --data"
+            " KIND:PATH."
+        )
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise StoreError(f"{output} is there already. Name a new or an empty folder.")
     states = {item: decisions.state(item.id) for item in view.items}
@@ -109,7 +118,9 @@ def export_decisions(
     labels = {item: labels_of(view, item, states[item]) for item in chosen}
     present = {index for of_image in labels.values() for index in of_image}
     if not present:
-        raise StoreError("no accepted image holds any label, so nothing could be learned from the export. Accept images with labels.")
+        raise StoreError(
+            "no accepted image holds any label, so nothing could be learned from the export. Accept images with labels."
+        )
     classes, table = ClassSet(view.classes).select([view.classes[index] for index in sorted(present)])
     _check_names(classes.names)
     # Written beside and renamed at the end: never half an export.
@@ -125,7 +136,9 @@ def export_decisions(
                 name, mask, cleared = _write_item(view, item, states[item], folder, table, photos)
                 removed.update(cleared)
                 if mask is not None:
-                    unlabelled.update(classes_shown(mask).intersection(range(len(view.classes))).difference(labels[item]))
+                    unlabelled.update(
+                        classes_shown(mask).intersection(range(len(view.classes))).difference(labels[item])
+                    )
             except RecamError as error:
                 problems.append(Problem("not-exported", item.id, str(error)))
                 continue
@@ -148,21 +161,30 @@ def export_decisions(
     advance(len(chosen), len(chosen))
     left_out = tuple(name for name in view.classes if name not in classes)
     relabelled = sum(states[item].labels is not None and labels[item] != item.labels for item in chosen)
-    notes = tuple(_notes(view.classes, removed, unlabelled, [*(name for name, *_ in rows), *classes.names], decisions.damaged))
-    return ExportReport(output, len(rows), masks, corrected, relabelled, classes.names, left_out, tuple(problems), notes)
+    notes = tuple(
+        _notes(view.classes, removed, unlabelled, [*(name for name, *_ in rows), *classes.names], decisions.damaged)
+    )
+    return ExportReport(
+        output, len(rows), masks, corrected, relabelled, classes.names, left_out, tuple(problems), notes
+    )
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raises `StoreError` for class names that would not read back from ``classes.txt`` and ``labels.csv``, all at once."""
+    """Raises `StoreError` for class names that would not read back from ``classes.txt`` and ``labels.csv``, all at
+    once."""
     broken = [name for name in names if "\n" in name or "\r" in name]
     if broken:
         told = ", ".join(map(repr, broken))
-        raise StoreError(f"class names with a line break cannot stand in classes.txt: {told}. Rename them in the data set of the run.")
+        raise StoreError(
+            f"class names with a line break cannot stand in classes.txt: {told}. Rename them in the data set of the"
+            " run."
+        )
     taken = [name for name in names if name in _COLUMNS] if _needs_columns(names) else []
     if taken:
         parted = next(name for name in names if _needs_columns([name]))
         raise StoreError(
-            f"{parted!r} needs a column per class in labels.csv, where {', '.join(map(repr, taken))} means something else. "
+            f"{parted!r} needs a column per class in labels.csv, where {', '.join(map(repr, taken))} means something"
+            " else. "
             "Rename one of them in the data set of the run."
         )
 
@@ -172,7 +194,9 @@ def _needs_columns(names: Sequence[str]) -> bool:
     return any(set(name) & set(";,|") for name in names)
 
 
-def _notes(classes: Sequence[str], removed: Counter[int], unlabelled: Counter[int], names: Sequence[str], damaged: int) -> Iterator[str]:
+def _notes(
+    classes: Sequence[str], removed: Counter[int], unlabelled: Counter[int], names: Sequence[str], damaged: int
+) -> Iterator[str]:
     """What the report says beside its numbers; `removed` and `unlabelled` count masks by class index."""
 
     def counted(masks: Counter[int]) -> str:
@@ -185,7 +209,8 @@ def _notes(classes: Sequence[str], removed: Counter[int], unlabelled: Counter[in
     formulas = [name for name in names if is_formula(name)]
     if formulas:
         yield (
-            f"{len(formulas)} names begin with a sign that a spreadsheet takes for a formula (first: {formulas[0]!r}); they stand in "
+            f"{len(formulas)} names begin with a sign that a spreadsheet takes for a formula (first: {formulas[0]!r});"
+            " they stand in "
             "labels.csv as they are, so open it as text"
         )
     if damaged:
@@ -197,7 +222,8 @@ def _write_item(
 ) -> tuple[str, Mask | None, frozenset[int]]:
     """Write mask and photo of one image.
 
-    Gives the photo's name below ``images``, the mask (H, W) in the run's classes, and the class indices whose pixels in it became 255.
+    Gives the photo's name below ``images``, the mask (H, W) in the run's classes, and the class indices whose pixels in
+    it became 255.
     """
     assert item.sample
     mask, cleared = judged_mask(view, item, state) if state.verdict == "accepted" else (None, frozenset[int]())

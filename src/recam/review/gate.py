@@ -1,4 +1,5 @@
-"""Who may talk to the server: this machine, with the token that is a part of the address, from the page itself, and in moderation."""
+"""Who may talk to the server: this machine, with the token that is a part of the address, from the page itself, and in
+moderation."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ MAX_JSON = 4 << 20
 MAX_PHOTO = 48 << 20
 """Bytes of a photo that is sent to be tried."""
 MAX_MASK = 256 << 20
-"""Bytes of a corrected mask, one per pixel, as large as images come; the endpoint holds it to the size of its own image."""
+"""Bytes of a corrected mask, one per pixel, as large as images come; the endpoint holds it to the size of its own
+image."""
 
 _HEADERS = (
     (
@@ -33,12 +35,17 @@ _OWN_SITE = (b"same-origin", b"none")
 class Gate:
     """Lets requests pass whose path begins with the token, whose host is this machine, and whose body is not too large.
 
-    The token is a part of the path, so that every file, picture and endpoint below it needs it, without cookies, which a browser would
-    share with all other servers on this machine. Other hosts are refused, so that no name that points here can be used from outside.
-    What changes anything must come from the page's own origin where the request names one: a browser always does, so another site that
-    has learned the address cannot decide in its reader's name; programs such as curl name none and need the token alone.
+    The token is a part of the path, so that every file, picture and endpoint below it needs it, without cookies, which
+    a browser would
+    share with all other servers on this machine. Other hosts are refused, so that no name that points here can be used
+    from outside.
+    What changes anything must come from the page's own origin where the request names one: a browser always does, so
+    another site that
+    has learned the address cannot decide in its reader's name; programs such as curl name none and need the token
+    alone.
 
-    Every answer, refusals and failures too, carries the headers that keep a browser from running or guessing anything in it.
+    Every answer, refusals and failures too, carries the headers that keep a browser from running or guessing anything
+    in it.
 
     Args:
         app: what is behind the gate; it sees the path without the token.
@@ -93,7 +100,10 @@ class Gate:
         _, _, rest = scope["path"].partition("/")
         given, _, inner = rest.partition("/")
         # Compared in constant time: how far a guess is right cannot be measured.
-        if not hmac.compare_digest(given.encode(), self._token) or (name if colon else host.decode("latin-1")) not in _LOCAL:
+        if (
+            not hmac.compare_digest(given.encode(), self._token)
+            or (name if colon else host.decode("latin-1")) not in _LOCAL
+        ):
             return 403, "Wrong or missing token: open the address that `recam review` printed.\n"
         if scope["method"] not in _READING and not _is_own(headers, host):
             return 403, "Another site may not decide here: use the page at the address that `recam review` printed.\n"

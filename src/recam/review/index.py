@@ -1,4 +1,5 @@
-"""What the grid sorts and filters by: for each image its size, confidence, disagreements and area, kept between two starts."""
+"""What the grid sorts and filters by: for each image its size, confidence, disagreements and area, kept between two
+starts."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Row:
 
     Attributes:
         height, width: pixels.
-        confidence: share of pixels whose largest map is further than 0.1 from the threshold: a small move of it changes none.
+        confidence: share of pixels whose largest map is further than 0.1 from the threshold: a small move of it changes
+            none.
         cam_recam: disagreement of CAM and ReCAM, each at its threshold; see `disagreement`.
         mask_model: the same of pseudo mask and segmentation model.
         area: share of pixels that the mask gives to a class.
@@ -48,7 +50,8 @@ class Row:
 
 
 def disagreement(one: Mask, other: Mask) -> float | None:
-    """1 − (pixels where both show the same class) / (pixels where at least one shows a class); 255 is not counted, None for other sizes."""
+    """1 − (pixels where both show the same class) / (pixels where at least one shows a class); 255 is not counted, None
+    for other sizes."""
     if one.shape != other.shape:
         return None
     counted = (one != IGNORE) & (other != IGNORE)
@@ -58,7 +61,8 @@ def disagreement(one: Mask, other: Mask) -> float | None:
 
 
 class Index:
-    """The rows of all images, in their order. Rows of files that have not changed are taken from ``review/index.json``."""
+    """The rows of all images, in their order. Rows of files that have not changed are taken from
+    ``review/index.json``."""
 
     def __init__(self, view: RunView) -> None:
         self._view = view
@@ -70,7 +74,9 @@ class Index:
         self._used: list[Layer] = list(dict.fromkeys(layer for layer in (cam, recam, view.main_maps) if layer))
         self._used += [view.layers[name] for name in (MASKS, MODEL) if name in view.layers]
         levels = {layer.name: view.levels(layer) for layer in self._used if layer.kind == "maps"}
-        self._key = make_key({"version": VERSION, "layers": [(layer.name, layer.key) for layer in self._used], "thresholds": levels})
+        self._key = make_key(
+            {"version": VERSION, "layers": [(layer.name, layer.key) for layer in self._used], "thresholds": levels}
+        )
         self.rows: list[Row] = []
         self._stamps: list[str] = []
 
@@ -79,7 +85,11 @@ class Index:
         known = self._read()
         items = self._view.items
         self._stamps = [self._stamp(item) for item in items]
-        rows = {item.id: row for item, stamp in zip(items, self._stamps, strict=True) if (row := known.get((item.id, stamp)))}
+        rows = {
+            item.id: row
+            for item, stamp in zip(items, self._stamps, strict=True)
+            if (row := known.get((item.id, stamp)))
+        }
         new = [item for item in items if item.id not in rows]
         with Progress("index", len(items), len(items) - len(new), quiet=quiet or not new) as progress:
             for item, row in map_ahead(self.measure, new):
@@ -147,7 +157,10 @@ class Index:
             return {}
 
     def _write(self) -> None:
-        rows = [(item.id, stamp, asdict(row)) for item, stamp, row in zip(self._view.items, self._stamps, self.rows, strict=True)]
+        rows = [
+            (item.id, stamp, asdict(row))
+            for item, stamp, row in zip(self._view.items, self._stamps, self.rows, strict=True)
+        ]
         write_bytes(Path(self._path), json.dumps({"key": self._key, "rows": rows}, separators=(",", ":")).encode())
 
 

@@ -32,7 +32,8 @@ class Job:
 
 @dataclass
 class Jobs:
-    """All jobs of a server, by name. A closing server asks them to stop; each can be started again and goes on where it was."""
+    """All jobs of a server, by name. A closing server asks them to stop; each can be started again and goes on where it
+    was."""
 
     all: dict[str, Job] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)

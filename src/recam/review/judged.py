@@ -28,8 +28,10 @@ def labels_of(view: RunView, item: Item, state: State) -> tuple[int, ...]:
 def judged_mask(view: RunView, item: Item, state: State) -> tuple[Mask, frozenset[int]]:
     """The mask (H, W) that was accepted, and the class indices whose pixels in it became 255.
 
-    A label that was removed takes its pixels along: of maps it does not take part any more; in a finished mask its pixels become 255, not
-    background, since nobody knows what else they show. So do those of a corrected mask where the label was removed after the mask was
+    A label that was removed takes its pixels along: of maps it does not take part any more; in a finished mask its
+    pixels become 255, not
+    background, since nobody knows what else they show. So do those of a corrected mask where the label was removed
+    after the mask was
     saved; what was painted after that stays, since it is the later word of the same person.
 
     Raises:
@@ -44,13 +46,16 @@ def judged_mask(view: RunView, item: Item, state: State) -> tuple[Mask, frozense
     path = _find(view, item, source)
     labels = labels_of(view, item, state)
     if path.suffix == ".npz":
-        indices = {view.classes.index(name): value for name, value in source.class_thresholds.items() if name in view.classes}
+        indices = {
+            view.classes.index(name): value for name, value in source.class_thresholds.items() if name in view.classes
+        }
         return mask_of_maps(read_seed(path), labels, indices, source.threshold or 0.0), frozenset()
     return _without(read_mask(path), _unwanted(view, item, state, False))
 
 
 def shown_mask(view: RunView, item: Item, state: State, mask: Mask, corrected: bool) -> Mask:
-    """A finished or corrected mask (H, W) as it would be accepted now: with 255 for the labels that were removed, see `judged_mask`."""
+    """A finished or corrected mask (H, W) as it would be accepted now: with 255 for the labels that were removed, see
+    `judged_mask`."""
     return _without(mask, _unwanted(view, item, state, corrected))[0]
 
 
@@ -62,13 +67,18 @@ def classes_shown(mask: Mask) -> frozenset[int]:
 def _unwanted(view: RunView, item: Item, state: State, corrected: bool) -> frozenset[int]:
     """Class indices whose pixels do not count.
 
-    Of a corrected mask: those that were labels when it was saved, or later, and are none now. Of a finished one: all that are no label,
+    Of a corrected mask: those that were labels when it was saved, or later, and are none now. Of a finished one: all
+    that are no label,
     where labels were corrected.
     """
     now = labels_of(view, item, state)
     if not corrected:
         return frozenset() if state.labels is None else frozenset(range(len(view.classes))).difference(now)
-    had = {index for labels in state.earlier for index in labels_of(view, item, state.model_copy(update={"labels": labels}))}
+    had = {
+        index
+        for labels in state.earlier
+        for index in labels_of(view, item, state.model_copy(update={"labels": labels}))
+    }
     return frozenset(had.difference(now))
 
 
@@ -87,7 +97,8 @@ def corrected_path(view: RunView, name: str) -> Path:
 
 
 def save_corrected(view: RunView, item: Item, mask: Mask) -> str:
-    """Write a corrected mask under a name of its own and give that; earlier ones stay, so that each decision can be undone.
+    """Write a corrected mask under a name of its own and give that; earlier ones stay, so that each decision can be
+    undone.
 
     Raises:
         DataError: another size than the image's, or values that are no class.
@@ -97,7 +108,9 @@ def save_corrected(view: RunView, item: Item, mask: Mask) -> str:
         raise DataError(f"a mask of {mask.shape[0]}×{mask.shape[1]} pixels does not fit {item.id}, which has {size}.")
     foreign = [value for value in np.unique(mask).tolist() if len(view.classes) < value < IGNORE]
     if foreign:
-        raise DataError(f"the mask holds {foreign}, but with {len(view.classes)} classes a value is 0…{len(view.classes)} or 255.")
+        raise DataError(
+            f"the mask holds {foreign}, but with {len(view.classes)} classes a value is 0…{len(view.classes)} or 255."
+        )
     name = hashlib.sha256(item.id.encode() + b"\0" + mask.tobytes()).hexdigest()[:24] + ".png"
     write_mask(corrected_path(view, name), mask)
     return name
@@ -131,7 +144,9 @@ def _find(view: RunView, item: Item, source: MaskSource) -> Path:
         found = next((path for ending in (".npz", ".png") if (path := aside / f"{item.id}{ending}").is_file()), None)
         if found and source.key:
             return found
-    raise StoreError(f"{item.id}: the mask that was accepted ({source.layer} of {source.key}) is not there any more. Judge it again.")
+    raise StoreError(
+        f"{item.id}: the mask that was accepted ({source.layer} of {source.key}) is not there any more. Judge it again."
+    )
 
 
 def _stage_of(layer: str) -> tuple[str, str]:

@@ -1,4 +1,5 @@
-"""What a run has to show: its images, and the layers of maps and masks over them, finished or half done, with or without photos."""
+"""What a run has to show: its images, and the layers of maps and masks over them, finished or half done, with or
+without photos."""
 
 from __future__ import annotations
 
@@ -134,18 +135,21 @@ class RunView:
 
     @cached_property
     def mask_results(self) -> dict[str, Any]:
-        """What the stage of the pseudo masks recorded: seeds, threshold and where it is from; empty before it has finished."""
+        """What the stage of the pseudo masks recorded: seeds, threshold and where it is from; empty before it has
+        finished."""
         return dict(self._record("masks").get("results", {}))
 
     def threshold(self, layer: Layer) -> float:
-        """The threshold that a layer of maps starts with: that of the pseudo masks, the scores' choice, or the recipe's."""
+        """The threshold that a layer of maps starts with: that of the pseudo masks, the scores' choice, or the
+        recipe's."""
         if self.mask_results and layer == self.main_maps:
             return float(self.mask_results["threshold"])
         choice = layer.scores.get("oracle" if self.recipe.masks.oracle else "recipe")
         return float(choice["threshold"]) if choice else self.recipe.masks.threshold
 
     def class_thresholds(self, layer: Layer) -> dict[str, float]:
-        """Thresholds of single classes that the pseudo masks were made with, by name; empty for layers they were not made from."""
+        """Thresholds of single classes that the pseudo masks were made with, by name; empty for layers they were not
+        made from."""
         return dict(self.mask_results.get("class_thresholds", {})) if layer == self.main_maps else {}
 
     def levels(self, layer: Layer) -> list[float]:
@@ -198,18 +202,24 @@ class RunView:
             ("seeds/control", "w", "control", "control"),
         ]
         own = self.recipe.seeds.weighting
-        weightings = sorted({own, *self.recipe.seeds.weightings}, key=lambda weighting: weighting == own)  # the run's own last
+        weightings = sorted(
+            {own, *self.recipe.seeds.weightings}, key=lambda weighting: weighting == own
+        )  # the run's own last
         seeds += [("seeds/recam", w, "ReCAM" if w == own else f"ReCAM {w}", f"recam {w}") for w in weightings]
         for stage, weighting, title, scored in seeds:
             if (self.root / stage / weighting).is_dir():
                 yield self._maps(f"{stage}/{weighting}", title, stage, self.root / stage / weighting, scored)
-        for record in sorted((self.root / "refined").glob("*/stage.json"), key=lambda path: path.parent.name.count("+")):
+        for record in sorted(
+            (self.root / "refined").glob("*/stage.json"), key=lambda path: path.parent.name.count("+")
+        ):
             name = record.parent.name
             origin, *steps = name.split("+")
             scored = " + ".join((f"recam {own}" if origin == "recam" else origin, *steps))
             yield self._maps(f"refined/{name}", _refined_title(origin, steps), f"refined/{name}", record.parent, scored)
         if (self.root / "masks" / "stage.json").is_file():
-            yield Layer(MASKS, "mask", "mask", "masks", self._key("masks"), (self.root / "masks",), done=self._is_done("masks"))
+            yield Layer(
+                MASKS, "mask", "mask", "masks", self._key("masks"), (self.root / "masks",), done=self._is_done("masks")
+            )
         model = next((name for name in ("pseudo", "truth") if self._is_done(f"segment/{name}")), None)
         if model:
             key = self._key(f"segment/{model}")
@@ -221,7 +231,9 @@ class RunView:
     def _maps(self, name: str, title: str, stage: str, folder: Path, scored: str) -> Layer:
         scores_stage = f"scores/{stage.split('/', 1)[1]}"
         scores = self._record(scores_stage).get("results", {}).get("seeds", {}).get(scored, {})
-        return Layer(name, title, "maps", stage, self._key(stage), (folder,), {"name": scored, **scores}, self._is_done(stage))
+        return Layer(
+            name, title, "maps", stage, self._key(stage), (folder,), {"name": scored, **scores}, self._is_done(stage)
+        )
 
     def _key(self, stage: str) -> str:
         return str(self._record(stage).get("key", ""))
@@ -251,7 +263,9 @@ class RunView:
         if layer is None:
             return {}
         return {
-            sample_id: labels for sample_id in layer.ids() if (labels := _classes_of(layer.folders[0] / f"{sample_id}.npz")) is not None
+            sample_id: labels
+            for sample_id in layer.ids()
+            if (labels := _classes_of(layer.folders[0] / f"{sample_id}.npz")) is not None
         }
 
 

@@ -3,7 +3,8 @@
 ::
 
     u32 number of images, then for each image
-      u32 number of the image · u16 planes n · u16 height h · u16 width w · u16 full height H · u16 full width W · u16 kind (0 maps, 1 mask)
+      u32 number of the image · u16 planes n · u16 height h · u16 width w · u16 full height H · u16 full width W · u16
+      kind (0 maps, 1 mask)
       n × u16 class index of each plane (of a mask: one plane of mask values, 65535)
       n × h × w bytes, row by row
 
@@ -45,7 +46,8 @@ class Packed:
 
 
 def pack_maps(number: int, seed: SeedMaps, side: int) -> Packed:
-    """Class maps with 8 bits, reduced where their longer side exceeds `side` (0: never); pixels left open are a further plane of 255."""
+    """Class maps with 8 bits, reduced where their longer side exceeds `side` (0: never); pixels left open are a further
+    plane of 255."""
     shape = _reduced(seed.maps.shape[1:], side)
     planes = [_resize(np.rint(plane * 255).astype(np.uint8), shape, PIL.Image.Resampling.BOX) for plane in seed.maps]
     indices = seed.class_indices
@@ -58,7 +60,9 @@ def pack_maps(number: int, seed: SeedMaps, side: int) -> Packed:
 def pack_mask(number: int, mask: Mask, side: int) -> Packed:
     """A mask, reduced where its longer side exceeds `side` (0: never) by taking the nearest pixel."""
     shape = (mask.shape[0], mask.shape[1])
-    return Packed(number, _resize(mask, _reduced(shape, side), PIL.Image.Resampling.NEAREST)[None], np.array([MASK_PLANE]), shape)
+    return Packed(
+        number, _resize(mask, _reduced(shape, side), PIL.Image.Resampling.NEAREST)[None], np.array([MASK_PLANE]), shape
+    )
 
 
 def write_packed(items: Iterable[Packed]) -> bytes:

@@ -24,13 +24,16 @@ MAX_DEEP_PIXELS = 12_500_000
 SHOWN_SIDE = 900
 """Longer side of the pictures sent back, pixels."""
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""Pillow's names of the formats that are opened; of all others not even the head is read (EPS would start Ghostscript)."""
+"""Pillow's names of the formats that are opened; of all others not even the head is read (EPS would start
+Ghostscript)."""
 
 
 def decode_upload(content: bytes, folder: Path, side: int) -> tuple[Image, tuple[int, int]]:
-    """The (h, w, 3) picture in a file's bytes, upright, no longer than `side` pixels; and its own (width, height), as stored.
+    """The (h, w, 3) picture in a file's bytes, upright, no longer than `side` pixels; and its own (width, height), as
+    stored.
 
-    The number of pixels is read from the head and bounded before anything is decoded; a JPEG is decoded at half, a quarter or an eighth
+    The number of pixels is read from the head and bounded before anything is decoded; a JPEG is decoded at half, a
+    quarter or an eighth
     of its size where that suffices. The bytes lie in `folder` while they are read.
 
     Raises:

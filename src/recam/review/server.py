@@ -38,10 +38,19 @@ def serve_review(run: str | Path, port: int = 8765, data: str | None = None) -> 
         token = secrets.token_urlsafe(24)
         address = f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
         if view.no_photos:
-            console.print(f"The photos are not at hand, so maps and masks are shown without them: {view.no_photos}", markup=False)
-        console.print(f"{len(view.items)} images to review. Open this address in a browser of this machine; Ctrl-C stops.", highlight=False)
+            console.print(
+                f"The photos are not at hand, so maps and masks are shown without them: {view.no_photos}", markup=False
+            )
+        console.print(
+            f"{len(view.items)} images to review. Open this address in a browser of this machine; Ctrl-C stops.",
+            highlight=False,
+        )
         settings = uvicorn.Config(
-            make_app(session, token), log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+            make_app(session, token),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
         )
         try:
             _Server(settings, address).run(sockets=[listener])
@@ -54,13 +63,19 @@ def serve_review(run: str | Path, port: int = 8765, data: str | None = None) -> 
 def export_review(
     run: str | Path, output: str | Path, photos: Photos = "copy", everything: bool = False, data: str | None = None
 ) -> ExportReport:
-    """Write what was decided as a clean data set; see `recam.review.export.export_decisions`. Works beside an open page."""
+    """Write what was decided as a clean data set; see `recam.review.export.export_decisions`. Works beside an open
+    page."""
     require_folder(Path(output).parent)
     view = RunView(run, data)
     decisions = Decisions(view.root / REVIEW)
     with Progress("export", len(view.items)) as progress:
         return export_decisions(
-            view, decisions, Path(output), photos, everything, lambda done, total: progress.advance(done - progress.done)
+            view,
+            decisions,
+            Path(output),
+            photos,
+            everything,
+            lambda done, total: progress.advance(done - progress.done),
         )
 
 
@@ -78,8 +93,10 @@ class _Server(uvicorn.Server):
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on 127.0.0.1, so that the port is known before anything is started. Raises `StoreError` for one that is taken."""
-    # asyncio sends small packets at once only on sockets that name their protocol. Without that, head and body of an answer, which go out
+    """A socket on 127.0.0.1, so that the port is known before anything is started. Raises `StoreError` for one that is
+    taken."""
+    # asyncio sends small packets at once only on sockets that name their protocol. Without that, head and body of an
+    # answer, which go out
     # as two packets, wait for each other: 44 ms per request of a connection that is kept.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
@@ -88,5 +105,7 @@ def listen(port: int) -> socket.socket:
         listener.bind((HOST, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        raise StoreError(f"port {port} cannot be used ({error}). Name another with --port, or 0 for any that is free.") from error
+        raise StoreError(
+            f"port {port} cannot be used ({error}). Name another with --port, or 0 for any that is free."
+        ) from error
     return listener

@@ -57,13 +57,18 @@ class Session:
         return item.sample.image.read()
 
     def pack(self, layer: Layer | None, number: int, side: int) -> Packed | None:
-        """A layer of an image for the browser, None for its corrected mask; gives None where it has none, or where it is damaged."""
+        """A layer of an image for the browser, None for its corrected mask; gives None where it has none, or where it
+        is damaged."""
         item = self.item(number)
         state = self.decisions.state(item.id)
         try:
             if layer is None:
                 mask = read_mask(corrected_path(self.view, state.mask)) if state.mask else None
-                return None if mask is None else pack_mask(number, shown_mask(self.view, item, state, mask, corrected=True), side)
+                return (
+                    None
+                    if mask is None
+                    else pack_mask(number, shown_mask(self.view, item, state, mask, corrected=True), side)
+                )
             if layer.kind == "maps":
                 seed = self.view.read_maps(layer, item)
                 return None if seed is None else pack_maps(number, seed, side)
@@ -77,7 +82,8 @@ class Session:
         return pack_mask(number, mask, side)
 
     def source(self, layer: Layer, threshold: float | None, class_thresholds: Mapping[str, float]) -> MaskSource:
-        """What is judged when a person looks at this layer. Raises `DataError` for a layer that is no mask to accept."""
+        """What is judged when a person looks at this layer. Raises `DataError` for a layer that is no mask to
+        accept."""
         if layer.name == TRUTH:
             raise DataError("the truth is there to compare with, it is no mask to accept. Choose another layer.")
         if layer.kind == "maps":
@@ -131,9 +137,19 @@ class Session:
         view = self.view
         layers = []
         for layer in view.layers.values():
-            told: dict[str, Any] = {"name": layer.name, "title": layer.title, "kind": layer.kind, "done": layer.done, "key": layer.key}
+            told: dict[str, Any] = {
+                "name": layer.name,
+                "title": layer.title,
+                "kind": layer.kind,
+                "done": layer.done,
+                "key": layer.key,
+            }
             if layer.kind == "maps":
-                marks = {name: layer.scores[name]["threshold"] for name in ("oracle", "otsu", "recipe") if layer.scores.get(name)}
+                marks = {
+                    name: layer.scores[name]["threshold"]
+                    for name in ("oracle", "otsu", "recipe")
+                    if layer.scores.get(name)
+                }
                 curve = {"thresholds": layer.scores.get("thresholds"), "curve": layer.scores.get("curve")}
                 own = view.class_thresholds(layer)
                 told |= {
@@ -144,7 +160,9 @@ class Session:
                     "countable": self.counts.possible(layer),
                 }
             layers.append(told)
-        main = MASKS if MASKS in view.layers else (view.main_maps.name if view.main_maps else next(iter(view.layers), ""))
+        main = (
+            MASKS if MASKS in view.layers else (view.main_maps.name if view.main_maps else next(iter(view.layers), ""))
+        )
         return {
             "run": str(Path(view.root).resolve().name),
             "classes": list(view.classes),

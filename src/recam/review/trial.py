@@ -32,7 +32,8 @@ from recam.visualize import overlay_heat, overlay_mask
 PLACES = 3
 """Photos that may be tried or wait for it at a time: each holds its bytes in memory, and nobody waits for a tenth."""
 SIDE, MOST = 1024, 2048
-"""Longer side (pixels) that a photo is reduced to where the run names no `data.max_side`, and where it names a larger one than `MOST`."""
+"""Longer side (pixels) that a photo is reduced to where the run names no `data.max_side`, and where it names a larger
+one than `MOST`."""
 
 
 class BusyError(RecamError):
@@ -55,7 +56,8 @@ class Tried:
 
     Attributes:
         found: all classes, the surest first.
-        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, the mask refined by the run's chain (by PAMR where it has none), prediction.
+        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, the mask refined by the run's chain (by PAMR where it
+            has none), prediction.
         notes: what this run could not do, and why.
     """
 
@@ -65,7 +67,8 @@ class Tried:
 
 
 class Trial:
-    """The models of a run, loaded when first asked. One photo at a time: `PLACES` − 1 others wait, further ones are refused."""
+    """The models of a run, loaded when first asked. One photo at a time: `PLACES` − 1 others wait, further ones are
+    refused."""
 
     def __init__(self, view: RunView) -> None:
         self._view = view
@@ -75,7 +78,8 @@ class Trial:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place in the queue, to be taken before the photo is received. Raises `BusyError` where there is none left."""
+        """A place in the queue, to be taken before the photo is received. Raises `BusyError` where there is none
+        left."""
         if not self._places.acquire(blocking=False):
             raise BusyError(f"one photo is being tried and {PLACES - 1} wait already. Try again when they are done.")
         try:
@@ -84,14 +88,16 @@ class Trial:
             self._places.release()
 
     def __call__(self, image: Image) -> Tried:
-        """Classes, class maps, mask and prediction of a photo (H, W, 3). Raises `StoreError` where the run has no classifier yet."""
+        """Classes, class maps, mask and prediction of a photo (H, W, 3). Raises `StoreError` where the run has no
+        classifier yet."""
         with self._lock, torch.inference_mode():
             return self._try(image)
 
     def upload(self, content: bytes) -> Tried:
         """The same of a photo that comes as the bytes of its file.
 
-        It is decoded when its turn comes, and reduced to what the networks of the run read, so that memory and time are bounded.
+        It is decoded when its turn comes, and reduced to what the networks of the run read, so that memory and time are
+        bounded.
 
         Raises:
             DataError: as `decode_upload`.
@@ -116,7 +122,9 @@ class Trial:
         recipe, notes = self._view.recipe, []
         classifier = self._classifier("classify")
         if classifier is None:
-            raise StoreError("this run has no trained classifier yet, so nothing can be tried. Run `recam run` on it first.")
+            raise StoreError(
+                "this run has no trained classifier yet, so nothing can be tried. Run `recam run` on it first."
+            )
         features = encode_scales(classifier, image, (1.0,), flip=False, max_side=recipe.data.max_side)[0]
         sure = classify(features, classifier.weight_1)[0].float().sigmoid().tolist()  # (K,)
         present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
@@ -129,9 +137,9 @@ class Trial:
         if again is not None:
             shown.append(("ReCAM", again, recipe.seeds.weighting))
         for title, network, weighting in shown:
-            seed = make_seeds(network, image, present, (weighting,), recipe.seeds.scales, recipe.seeds.flip, recipe.data.max_side)[
-                weighting
-            ]
+            seed = make_seeds(
+                network, image, present, (weighting,), recipe.seeds.scales, recipe.seeds.flip, recipe.data.max_side
+            )[weighting]
             maps = read_full(seed)
             pictures[title] = overlay_heat(image, maps)
         layer = self._view.layers.get(f"seeds/recam/{recipe.seeds.weighting}" if again is not None else "seeds/cam/w")
@@ -147,7 +155,9 @@ class Trial:
             refined = PamrRefiner(levels[present[0]])(image, seed)
             title, level = "refined (PAMR)", EVEN
             if recipe.refine:
-                notes.append(f"PAMR refines instead of {' + '.join(recipe.refine)}: not finished, or in want of saliency maps.")
+                notes.append(
+                    f"PAMR refines instead of {' + '.join(recipe.refine)}: not finished, or in want of saliency maps."
+                )
         pictures[title] = overlay_mask(image, apply_threshold(read_full(refined), present, level))
         chances: list[float | None] = [None] * len(sure)
         if "model" in self._view.layers:

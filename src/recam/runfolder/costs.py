@@ -1,4 +1,5 @@
-"""What scored maps and masks cost: each training and each map behind them, in minutes and in units of CAM's, as Table 2 counts."""
+"""What scored maps and masks cost: each training and each map behind them, in minutes and in units of CAM's, as Table 2
+counts."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ def upstream_minutes(records: Records, scores_stage: str) -> float | None:
     """Cumulative compute time (minutes) of the maps or masks that a stage scored, its own work left out.
 
     Returns:
-        None where a stage behind them is not there, was resumed (what it took before is not known), or did not write down what it read.
+        None where a stage behind them is not there, was resumed (what it took before is not known), or did not write
+        down what it read.
     """
     upstream = list(_upstream(records, scores_stage))
     known = [records[name] for name in upstream if name in records]
@@ -23,7 +25,8 @@ def upstream_minutes(records: Records, scores_stage: str) -> float | None:
 
 
 def cost_in_units(records: Records, scores_stage: str) -> float | None:
-    """The same in units of what the first maps cost that no other training comes before (CAM's); None where either is not known."""
+    """The same in units of what the first maps cost that no other training comes before (CAM's); None where either is
+    not known."""
     first = next((name for name, record in records.items() if _is_unit(records, record)), None)
     own, unit = upstream_minutes(records, scores_stage), first and upstream_minutes(records, first)
     return own / unit if own is not None and unit else None

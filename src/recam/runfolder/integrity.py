@@ -1,4 +1,5 @@
-"""What keeps stale and damaged results from passing for finished ones: results are compared with their hashes before a run trusts them,
+"""What keeps stale and damaged results from passing for finished ones: results are compared with their hashes before a
+run trusts them,
 and inputs, when a stage has read them, with what they were when its key was made.
 """
 
@@ -38,7 +39,8 @@ def reopen_damaged(folder: RunFolder, keys: dict[str, str], verify: bool, report
 def discard_unfinished(folder: RunFolder, digests: FileDigests, report: Callable[[str], None]) -> None:
     """Throw away what unfinished stages have made, where input files were touched since they began.
 
-    A stage that was killed could not compare its inputs, and content alone does not tell that a file was another for a while. To be called
+    A stage that was killed could not compare its inputs, and content alone does not tell that a file was another for a
+    while. To be called
     before `digests` is saved.
     """
     touched = digests.take_touched()
@@ -60,8 +62,10 @@ def refuse_changed(stage: StageFolder, digests: FileDigests, inputs: Iterable[st
     if changed:
         stage.discard()
         raise DataError(
-            f"{stage.name}: {_name_files(changed)} changed while the stage ran, so nobody knows which content its results are of;"
-            " they were thrown away. Leave the data set's files alone while a run works on them, and run the same command again."
+            f"{stage.name}: {_name_files(changed)} changed while the stage ran, so nobody knows which content its"
+            " results are of;"
+            " they were thrown away. Leave the data set's files alone while a run works on them, and run the same"
+            " command again."
         )
 
 

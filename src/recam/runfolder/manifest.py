@@ -1,7 +1,10 @@
-"""Which files a finished stage consists of, with size, time and hash of each: what is missing, cut short or changed is found by them.
+"""Which files a finished stage consists of, with size, time and hash of each: what is missing, cut short or changed is
+found by them.
 
-`MANIFEST` lies beside the stage's record, ``{"sub/a.png": [size, time of change in ns, hash]}``, in one file however many there are. The
-record holds the hash of the manifest, so that each belongs to the other. Sizes and times cost a look at each file; where the size is the
+`MANIFEST` lies beside the stage's record, ``{"sub/a.png": [size, time of change in ns, hash]}``, in one file however
+many there are. The
+record holds the hash of the manifest, so that each belongs to the other. Sizes and times cost a look at each file;
+where the size is the
 same and the time is another, as after copying a run, the content decides.
 """
 
@@ -27,7 +30,8 @@ Entry = tuple[int, int, str]
 Manifest = dict[str, Entry]
 """By path from the stage's folder, with ``/``."""
 PORTION = 64
-"""Files that one thread reads before it takes the next ones: to hand over a single small one takes longer than to read it."""
+"""Files that one thread reads before it takes the next ones: to hand over a single small one takes longer than to read
+it."""
 
 _LEFTOVER = re.compile(rf"^\..*{re.escape(TEMPORARY_ENDING)}$|^\.tmp\w{{6}}$")
 """Our own temporary files, and those of safetensors."""
@@ -36,7 +40,8 @@ _FOREIGN = {"thumbs.db", "desktop.ini", "@eadir"}
 
 
 def stage_files(folder: Path) -> Iterator[Path]:
-    """Files that a stage made: not its record, not those of stages in sub-folders, nothing half written or put there by a system."""
+    """Files that a stage made: not its record, not those of stages in sub-folders, nothing half written or put there by
+    a system."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") or path.name.lower() in _FOREIGN:
             continue
@@ -58,7 +63,8 @@ def remove_leftovers(folder: Path) -> None:
 def write_manifest(folder: Path) -> tuple[int, str]:
     """Enter all files of the stage. Returns their number and the hash of the manifest.
 
-    A file that the manifest names already, with this size and time, keeps its hash unread: damage stays visible, and a stage
+    A file that the manifest names already, with this size and time, keeps its hash unread: damage stays visible, and a
+    stage
     of which a few files were made again is finished in a moment.
 
     Raises:
@@ -100,7 +106,9 @@ def find_damage(folder: Path, recorded: str, verify: bool = False) -> dict[str, 
         try:
             status = (folder / name).stat()
         except OSError as error:
-            damage[name] = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            damage[name] = (
+                "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            )
             continue
         if status.st_size != size:
             damage[name] = f"has {status.st_size} bytes instead of {size}"
@@ -162,7 +170,9 @@ def _digest_or_nothing(path: Path) -> str:
 def _read(folder: Path) -> Manifest:
     try:
         held = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        manifest = {str(name): (int(size), int(modified), str(digest)) for name, (size, modified, digest) in held.items()}
+        manifest = {
+            str(name): (int(size), int(modified), str(digest)) for name, (size, modified, digest) in held.items()
+        }
         # A name that leads out of the folder is none of ours: files are removed by these names.
         return {} if any(Path(name).is_absolute() or ".." in Path(name).parts for name in manifest) else manifest
     except (OSError, ValueError, TypeError, AttributeError):

@@ -1,6 +1,8 @@
-"""What a stage's record (``stage.json``) and the settings of a run (``run.json``) may hold, checked wherever they are read.
+"""What a stage's record (``stage.json``) and the settings of a run (``run.json``) may hold, checked wherever they are
+read.
 
-Readers of a run trust these files: a threshold that has become a word, or a key that leads out of the folder, must be told and not used.
+Readers of a run trust these files: a threshold that has become a word, or a key that leads out of the folder, must be
+told and not used.
 Fields that no reader of a run uses are passed over, so that records of other versions stay readable.
 """
 
@@ -166,7 +168,8 @@ def check_record(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_finished(path: Path, content: dict[str, Any], stage: str) -> dict[str, Any]:
-    """`check_record`, and whether all is there that readers of a finished stage take. Raises `StoreError`, which says what is missing."""
+    """`check_record`, and whether all is there that readers of a finished stage take. Raises `StoreError`, which says
+    what is missing."""
     check_record(path, content)
     if content.get("state") != "done":
         return content
@@ -180,7 +183,9 @@ def check_finished(path: Path, content: dict[str, Any], stage: str) -> dict[str,
     if isinstance(maps, str) == stage.startswith("scores/"):
         missing.append("what results.maps holds in this stage")
     elif isinstance(maps, dict):
-        missing += [f"results.maps.{name}.{kind}" for name, judged in maps.items() for kind in _JUDGED if kind not in judged]
+        missing += [
+            f"results.maps.{name}.{kind}" for name, judged in maps.items() for kind in _JUDGED if kind not in judged
+        ]
     if missing:
         raise _damaged(path, [f"{name} is missing" for name in missing])
     return content
@@ -192,7 +197,8 @@ def check_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """What the check of a data set found, from its ``check.json``. Raises `StoreError` for a missing or damaged file."""
+    """What the check of a data set found, from its ``check.json``. Raises `StoreError` for a missing or damaged
+    file."""
     try:
         return [Problem(**one.model_dump()) for one in _Check.model_validate(read_json(path)).problems]
     except ValidationError as error:
@@ -203,11 +209,15 @@ def _check(path: Path, content: dict[str, Any], model: type[_Part]) -> dict[str,
     try:
         model.model_validate(content)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {str(one['input'])[:60]!r}" for one in error.errors()]
+        told = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {str(one['input'])[:60]!r}" for one in error.errors()
+        ]
         raise _damaged(path, told) from error
     return content
 
 
 def _damaged(path: Path, problems: list[str]) -> StoreError:
     more = f"; … and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return StoreError(f"{path} is damaged: {'; '.join(problems[:3])}{more}. Delete it; the same command makes it again.")
+    return StoreError(
+        f"{path} is damaged: {'; '.join(problems[:3])}{more}. Delete it; the same command makes it again."
+    )

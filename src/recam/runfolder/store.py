@@ -3,15 +3,19 @@
 ```
 RUN/run.json                       settings in force, package versions, data set, key of each stage
 RUN/run.lock                       held while a process works here
-RUN/files.json                     what the data set's files hold, as hashes, so that a file that has not changed is read once
+RUN/files.json                     what the data set's files hold, as hashes, so that a file that has not changed is
+read once
 RUN/.stages/<stage>/<key>/         what a stage made from this key
             stage.json             key, what it was given, state, seconds, peak memory, results
             manifest.json          size, time and hash of each file that the stage made
 RUN/<stage>                        link to the stage that the settings in force name
 ```
-A stage's *key* is a hash of all that its result depends on: what it is given, keys of the stages it reads, fingerprint of the data. Stages of
-other settings stay until `recam clean`. Runs that lie beside each other are a workspace: a stage that one of them has finished is taken over
-by the others, by hard links where the disk has them, so that nothing is made twice and each folder is whole by itself. Everything is written
+A stage's *key* is a hash of all that its result depends on: what it is given, keys of the stages it reads, fingerprint
+of the data. Stages of
+other settings stay until `recam clean`. Runs that lie beside each other are a workspace: a stage that one of them has
+finished is taken over
+by the others, by hard links where the disk has them, so that nothing is made twice and each folder is whole by itself.
+Everything is written
 whole or not at all, and without pickle.
 """
 
@@ -69,7 +73,10 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read ({error}). Delete it; the same command makes it again.") from error
     if not isinstance(content, dict):
-        raise StoreError(f"{path} holds {type(content).__name__}, not an object with fields. Delete it; the same command makes it again.")
+        raise StoreError(
+            f"{path} holds {type(content).__name__}, not an object with fields. Delete it; the same command makes it"
+            " again."
+        )
     return content
 
 
@@ -118,7 +125,8 @@ class StageFolder:
 
     @property
     def is_done(self) -> bool:
-        """Whether it was made from this key, to the end, and all of it is there as it was; by size and time, see `find_damage`."""
+        """Whether it was made from this key, to the end, and all of it is there as it was; by size and time, see
+        `find_damage`."""
         return self.claims_done and not self.find_damage()
 
     def find_damage(self, verify: bool = False) -> dict[str, str]:
@@ -133,13 +141,17 @@ class StageFolder:
         """Write the record of a stage that has begun or resumes; remove what a killed process left half written."""
         remove_leftovers(self.path)
         spent = float(self.record.get("seconds", 0.0))
-        write_json(self.path / RECORD, {"stage": self.name, "key": self.key, "state": "begun", "seconds": spent, **content})
+        write_json(
+            self.path / RECORD, {"stage": self.name, "key": self.key, "state": "begun", "seconds": spent, **content}
+        )
 
     def finish(self, content: Mapping[str, Any]) -> None:
         """Mark the stage done, with its results and costs, and with the hashes of its files."""
         remove_leftovers(self.path)
         count, manifest = write_manifest(self.path)
-        write_json(self.path / RECORD, {**self.record, "state": "done", "files": count, "manifest": manifest, **content})
+        write_json(
+            self.path / RECORD, {**self.record, "state": "done", "files": count, "manifest": manifest, **content}
+        )
 
     def reopen(self, damaged: Mapping[str, str]) -> None:
         """Remove damaged files of a finished stage and mark it begun, so that it makes them again."""
@@ -154,7 +166,8 @@ class StageFolder:
             write_json(self.path / RECORD, {**record, "manifest": changed})
 
     def discard(self) -> None:
-        """Throw away all that the stage made. Its record goes first: a folder without one is never taken for a result."""
+        """Throw away all that the stage made. Its record goes first: a folder without one is never taken for a
+        result."""
         (self.path / RECORD).unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -176,24 +189,30 @@ class RunFolder:
             read_run(self.root)
         if foreign and not (self.root / "run.lock").is_file():
             raise StoreError(
-                f"{self.root} holds files that are no run of recam. Name an empty or a new folder, so that nothing gets mixed up."
+                f"{self.root} holds files that are no run of recam. Name an empty or a new folder, so that nothing"
+                " gets mixed up."
             )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from working in this folder. Raises `StoreError` where one does; a killed process leaves no lock."""
+        """Keep other processes from working in this folder. Raises `StoreError` where one does; a killed process leaves
+        no lock."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / "run.lock").open("a+")
         except OSError as error:
-            raise StoreError(f"{self.root} cannot be written ({error.strerror}). Name another folder with -o.") from error
+            raise StoreError(
+                f"{self.root} cannot be written ({error.strerror}). Name another folder with -o."
+            ) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 file.seek(0)
                 other = file.read().strip() or "unknown"
-                raise StoreError(f"another process ({other}) is working in {self.root}. Wait for it, or name another folder.") from error
+                raise StoreError(
+                    f"another process ({other}) is working in {self.root}. Wait for it, or name another folder."
+                ) from error
             with suppress(OSError):  # a full disk: the lock holds all the same
                 file.truncate(0)
                 file.write(f"process {os.getpid()}")
@@ -243,7 +262,10 @@ class RunFolder:
         """The stage that the settings in force name, for readers. Raises `StoreError` where it has not finished."""
         found = self.at(name, self.keys.get(name, ""))
         if not found.claims_done:
-            raise StoreError(f"{self.root} has no finished stage {name!r}. Run `recam run` on it, without --until or until that stage.")
+            raise StoreError(
+                f"{self.root} has no finished stage {name!r}. Run `recam run` on it, without --until or until that"
+                " stage."
+            )
         return found
 
     def done_stages(self) -> list[str]:
@@ -267,14 +289,20 @@ class RunFolder:
         if link.is_symlink() and os.readlink(link) == aim:  # noqa: PTH115 (the text of the link)
             return
         if link.exists() and not link.is_symlink():
-            raise StoreError(f"{link} lies where the stage {name!r} would be shown. Move it away, or name another folder with -o.")
+            raise StoreError(
+                f"{link} lies where the stage {name!r} would be shown. Move it away, or name another folder with -o."
+            )
         link.parent.mkdir(parents=True, exist_ok=True)
         fresh = link.with_name(f".{link.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_ENDING}")
         fresh.symlink_to(aim, target_is_directory=True)
         fresh.replace(link)
 
     def _linked(self) -> list[str]:
-        found = [path for path in (*self.root.glob("*"), *self.root.glob("*/*"), *self.root.glob("*/*/*")) if path.is_symlink()]
+        found = [
+            path
+            for path in (*self.root.glob("*"), *self.root.glob("*/*"), *self.root.glob("*/*/*"))
+            if path.is_symlink()
+        ]
         return [path.relative_to(self.root).as_posix() for path in found if STAGES in os.readlink(path)]  # noqa: PTH115
 
 
@@ -284,7 +312,9 @@ def read_run(root: Path) -> dict[str, Any]:
 
     content = read_json(root / "run.json")
     if content.get("format") != FORMAT:
-        raise StoreError(f"{root} was made by another version of recam and cannot be read by this one. Name a new folder with -o.")
+        raise StoreError(
+            f"{root} was made by another version of recam and cannot be read by this one. Name a new folder with -o."
+        )
     return check_settings(root / "run.json", content)
 
 
@@ -299,19 +329,26 @@ def check_content(path: Path) -> None:
     record = stage.record
     if record.get("state") != "done" or "manifest" not in record or not path.is_file():
         return
-    again = "Run the command that made the run again with --verify: it makes what is damaged again. Or restore it from a copy."
+    again = (
+        "Run the command that made the run again with --verify: it makes what is damaged again. Or restore it from a"
+        " copy."
+    )
     try:
         entry = read_manifest(folder, str(record["manifest"])).get(path.relative_to(folder).as_posix())
     except StoreError as error:
         raise StoreError(f"{path} cannot be checked: {error}. {again}") from error
     if entry and digest_file(path) != entry[2]:
-        raise StoreError(f"{path} is damaged: it holds something else than the stage {record.get('stage')!r} wrote. {again}")
+        raise StoreError(
+            f"{path} is damaged: it holds something else than the stage {record.get('stage')!r} wrote. {again}"
+        )
 
 
 def open_run(path: str | Path) -> RunFolder:
     """An existing run folder, for readers. Raises `StoreError` where there is none."""
     if not (checked_path(path, StoreError) / "run.json").is_file():
-        raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given.")
+        raise StoreError(
+            f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given."
+        )
     return RunFolder(path)
 
 

@@ -33,7 +33,10 @@ class RunSummary:
         scores = {
             name: (found["oracle"] or {})
             | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
-            | {"minutes": upstream_minutes(self.records, scored_by[name]), "cost_in_units": cost_in_units(self.records, scored_by[name])}
+            | {
+                "minutes": upstream_minutes(self.records, scored_by[name]),
+                "cost_in_units": cost_in_units(self.records, scored_by[name]),
+            }
             for name, found in self._maps()
         }
         masks = self._results("masks")
@@ -60,12 +63,20 @@ class RunSummary:
         lines: list[str] = []
         scored = self._maps()
         if scored:
-            images = next(self._results(stage)["images"] for stage in self.records if "maps" in self._results(stage) and stage.startswith("scores/"))
+            images = next(
+                self._results(stage)["images"]
+                for stage in self.records
+                if "maps" in self._results(stage) and stage.startswith("scores/")
+            )
             scored_by = self._scored_by()
             marks = {name: MARK if self._used_saliency(stage) else "" for name, stage in scored_by.items()}
             named = max((28, *(len(name + marks[name]) + 2 for name, _ in scored)))
             heading = f"{'mIoU of maps (' + str(images) + ' images)':<{named}}"
-            lines += ["", f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8} {'× CAM':>6}"]
+            lines += [
+                "",
+                f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8}"
+                f" {'× CAM':>6}",
+            ]
             for name, found in scored:
                 cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
                 told = "  ".join(_score_at(cell) for cell in cells) + f"  {_cost(self.records, scored_by[name])}"
@@ -88,7 +99,9 @@ class RunSummary:
             if f"predictions/{kind}" in self.records:
                 said = self._told_saliency(f"segment/{kind}")
                 held_out = self._results(f"predictions/{kind}")["images"]
-                lines.append(f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images{said}")
+                lines.append(
+                    f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images{said}"
+                )
         wide = max((20, *(len(name) + 2 for name in self.records)))
         lines += ["", f"{'stage':<{wide}}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
         for name, record in self.records.items():
@@ -113,7 +126,12 @@ class RunSummary:
 
     def _scored_by(self) -> dict[str, str]:
         """The stage that scored each set of maps, by the maps' name."""
-        return {name: stage for stage in self.records if stage.startswith("scores/") for name in self._results(stage).get("maps", {})}
+        return {
+            name: stage
+            for stage in self.records
+            if stage.startswith("scores/")
+            for name in self._results(stage).get("maps", {})
+        }
 
     def _supervision(self, stage: str) -> str | None:
         return describe_supervision(self.records.get(stage, {})) or None
@@ -142,7 +160,9 @@ class RunSummary:
         }
 
 
-def summarise(folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> RunSummary:
+def summarise(
+    folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()
+) -> RunSummary:
     """The summary of a run folder, its stages in the given order."""
     done = set(folder.done_stages())
     labels = {name: each["label"] for name, each in read_run(folder.root)["stages"].items()}

@@ -1,4 +1,5 @@
-"""What people had to say for a result: image labels, and whatever else; recorded by stage, told with every result that took more."""
+"""What people had to say for a result: image labels, and whatever else; recorded by stage, told with every result that
+took more."""
 
 from __future__ import annotations
 

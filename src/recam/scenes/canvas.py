@@ -1,4 +1,5 @@
-"""The picture while it is painted: figures are stamped on it, anti-aliased and lit, and every pixel knows the object it shows."""
+"""The picture while it is painted: figures are stamped on it, anti-aliased and lit, and every pixel knows the object it
+shows."""
 
 from __future__ import annotations
 
@@ -37,9 +38,18 @@ class Canvas:
         self.owner: NDArray[np.int16] = np.zeros((size, size), np.int16)
 
     def stamp(
-        self, figure: Figure, box: Box, owner: int = 0, *, flip: bool = False, grain: float = 0.03, tint: Colour = (1, 1, 1), fine: int = 3
+        self,
+        figure: Figure,
+        box: Box,
+        owner: int = 0,
+        *,
+        flip: bool = False,
+        grain: float = 0.03,
+        tint: Colour = (1, 1, 1),
+        fine: int = 3,
     ) -> None:
-        """Paint a figure as large as fits into `box` (parts of the picture), standing on its lower edge, and give its pixels to `owner`.
+        """Paint a figure as large as fits into `box` (parts of the picture), standing on its lower edge, and give its
+        pixels to `owner`.
 
         Args:
             flip: look to the left.
@@ -96,9 +106,11 @@ class Canvas:
 def _rasterise(
     parts: Sequence[Part], outlines: Points, size: tuple[int, int], fine: int, tint: Colour
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draw parts whose outlines lie one after the other: (h, w, 4) colour times coverage, and coverage; (h, w) light around `_NEUTRAL`."""
+    """Draw parts whose outlines lie one after the other: (h, w, 4) colour times coverage, and coverage; (h, w) light
+    around `_NEUTRAL`."""
     w, h = size
-    # RGBX, not RGBA: reducing it averages the four bands as they are, which is the premultiplied colour that blending needs.
+    # RGBX, not RGBA: reducing it averages the four bands as they are, which is the premultiplied colour that blending
+    # needs.
     paint = Image.new("RGBX", (w * fine, h * fine), (0, 0, 0, 0))
     light = Image.new("L", (w, h), _NEUTRAL)
     draw, draw_light = ImageDraw.Draw(paint), ImageDraw.Draw(light)
@@ -125,8 +137,11 @@ def _rasterise(
     return np.asarray(paint.reduce(fine)), np.asarray(light.filter(ImageFilter.BoxBlur(max(h * 0.03, 0.8))))
 
 
-def _lit_from_above(parts: Sequence[Part], outlines: Points, counts: Sequence[int]) -> tuple[list[float], list[float], list[bool]]:
-    """The outlines of the middle tone and of the light of all parts: shrunk and moved up, limbs towards their middle line.
+def _lit_from_above(
+    parts: Sequence[Part], outlines: Points, counts: Sequence[int]
+) -> tuple[list[float], list[float], list[bool]]:
+    """The outlines of the middle tone and of the light of all parts: shrunk and moved up, limbs towards their middle
+    line.
 
     The third list tells which parts are lit at all.
     """

@@ -1,7 +1,10 @@
-"""The built-in data set ``scenes:``: pages of a picture book with exact masks, drawn when they are read, nothing stored.
+"""The built-in data set ``scenes:``: pages of a picture book with exact masks, drawn when they are read, nothing
+stored.
 
-Ten classes carry the two flaws that class activation maps suffer from. Cow, horse, sheep, elephant and bear share one body plan and
-differ in small parts, so a classifier needs to see no more than the parts; boats float on water, trains run on rails, cars on roads, so a
+Ten classes carry the two flaws that class activation maps suffer from. Cow, horse, sheep, elephant and bear share one
+body plan and
+differ in small parts, so a classifier needs to see no more than the parts; boats float on water, trains run on rails,
+cars on roads, so a
 classifier may take the context for the object.
 """
 
@@ -88,10 +91,20 @@ class ScenesCatalog(Catalog):
     """
 
     def __init__(
-        self, location: str = "", *, classes: Sequence[str] | None = None, seed: int = 0, size: int = 224, train: int = 600, val: int = 150
+        self,
+        location: str = "",
+        *,
+        classes: Sequence[str] | None = None,
+        seed: int = 0,
+        size: int = 224,
+        train: int = 600,
+        val: int = 150,
     ) -> None:
         if location:
-            raise DataError(f"the built-in scenes are drawn, not read from {location!r}. Write scenes: with nothing behind the colon.")
+            raise DataError(
+                f"the built-in scenes are drawn, not read from {location!r}. Write scenes: with nothing behind the"
+                " colon."
+            )
         wrong = [
             f"{name} = {value}, but at least {low}"
             for name, value, low in (("seed", seed, 0), ("size", size, MIN_SIZE), ("train", train, 1), ("val", val, 0))

@@ -1,4 +1,5 @@
-"""Coats of the hoofed animals, elephants and bears. Every colour occurs in several kinds, so that it does not give the kind away."""
+"""Coats of the hoofed animals, elephants and bears. Every colour occurs in several kinds, so that it does not give the
+kind away."""
 
 from __future__ import annotations
 
@@ -22,10 +23,29 @@ COLOURS: dict[str, Colour] = {
 
 _WEIGHTS: dict[str, dict[str, float]] = {
     "cow": {"brown": 3, "chestnut": 2, "dark brown": 2, "grey": 2, "black": 2, "white": 3, "cream": 2, "tan": 2},
-    "horse": {"brown": 3, "chestnut": 3, "dark brown": 2, "grey": 2.5, "slate": 1, "black": 2, "white": 2, "cream": 1, "tan": 2},
+    "horse": {
+        "brown": 3,
+        "chestnut": 3,
+        "dark brown": 2,
+        "grey": 2.5,
+        "slate": 1,
+        "black": 2,
+        "white": 2,
+        "cream": 1,
+        "tan": 2,
+    },
     "sheep": {"white": 4, "cream": 3, "brown": 2, "dark brown": 1.5, "grey": 2.5, "black": 2, "tan": 1},
     "elephant": {"grey": 4, "slate": 3.5, "brown": 1.5, "dark brown": 1, "tan": 1, "black": 0.5},
-    "bear": {"brown": 4, "dark brown": 3, "black": 2.5, "chestnut": 1.5, "grey": 1.5, "slate": 1, "white": 1.5, "tan": 1.5},
+    "bear": {
+        "brown": 4,
+        "dark brown": 3,
+        "black": 2.5,
+        "chestnut": 1.5,
+        "grey": 1.5,
+        "slate": 1,
+        "white": 1.5,
+        "tan": 1.5,
+    },
 }
 
 _SPOTTED = {"cow": 0.5, "horse": 0.22}
@@ -68,7 +88,9 @@ def make_coat(kind: str, rng: Generator) -> Coat:
     pale = name in ("white", "cream")
     spots = None
     if rng.random() < _SPOTTED.get(kind, 0):
-        spots = COLOURS[("black", "brown", "chestnut", "dark brown")[int(rng.integers(4))]] if pale else COLOURS["white"]
+        spots = (
+            COLOURS[("black", "brown", "chestnut", "dark brown")[int(rng.integers(4))]] if pale else COLOURS["white"]
+        )
     contrast = float(rng.random())
     face = base
     if kind == "sheep" and contrast < 0.75:

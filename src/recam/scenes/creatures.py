@@ -18,7 +18,8 @@ _PLUMAGE: tuple[tuple[Colour, Colour], ...] = (
 
 
 def bird(rng: Generator, flying: bool) -> Figure:
-    """A bird that stands, or flies with raised or lowered wings; neck, legs, beak and tail vary from songbird to goose."""
+    """A bird that stands, or flies with raised or lowered wings; neck, legs, beak and tail vary from songbird to
+    goose."""
     figure = Figure()
     back, breast = _PLUMAGE[int(rng.integers(len(_PLUMAGE)))]
     wing = shade(back, rng.uniform(0.7, 0.88))
@@ -34,9 +35,16 @@ def bird(rng: Generator, flying: bool) -> Figure:
         for dx, light in ((0.08, 0.75), (-0.03, 1.0)):
             colour = shade(beak, light)
             figure.limb([(dx, y - plump * 0.7, 0.03), (dx + 0.02, leg * 0.5, 0.022), (dx, 0.03, 0.022)], colour)
-            figure.blob([(dx - 0.07, 0.0), (dx - 0.02, 0.045), (dx + 0.05, 0.045), (dx + 0.15, 0.01), (dx + 0.1, 0.0)], colour)
+            figure.blob(
+                [(dx - 0.07, 0.0), (dx - 0.02, 0.045), (dx + 0.05, 0.045), (dx + 0.15, 0.01), (dx + 0.1, 0.0)], colour
+            )
     fan, tip = rng.uniform(0.06, 0.13), rng.uniform(-0.1, 0.16)
-    figure.blob([(-0.36, y + 0.1), (-0.78, y + tip + fan), (-0.82, y + tip - fan * 0.4), (-0.4, y - 0.06)], shade(wing, 0.88), 0.5, 0.25)
+    figure.blob(
+        [(-0.36, y + 0.1), (-0.78, y + tip + fan), (-0.82, y + tip - fan * 0.4), (-0.4, y - 0.06)],
+        shade(wing, 0.88),
+        0.5,
+        0.25,
+    )
     body = [
         (-0.5, y + 0.06),
         (-0.2, y + plump * 0.75),
@@ -66,11 +74,18 @@ def bird(rng: Generator, flying: bool) -> Figure:
     if rng.random() < 0.5:
         figure.oval(hx + 0.03, hy - head * 0.4, head * 0.72, head * 0.5, breast)
     long = rng.uniform(0.1, 0.24)
-    figure.blob([(hx + head * 0.75, hy + 0.05), (hx + head + long, hy - 0.02), (hx + head * 0.75, hy - 0.07)], beak, 0.3, 0.35)
+    figure.blob(
+        [(hx + head * 0.75, hy + 0.05), (hx + head + long, hy - 0.02), (hx + head * 0.75, hy - 0.07)], beak, 0.3, 0.35
+    )
     figure.eye(hx + head * 0.35, hy + head * 0.2, 0.034)
     if rng.random() < 0.25:
         figure.blob(
-            [(hx - 0.06, hy + head * 0.8), (hx - 0.16, hy + head * 1.7), (hx + 0.02, hy + head * 1.3), (hx + 0.06, hy + head * 0.8)],
+            [
+                (hx - 0.06, hy + head * 0.8),
+                (hx - 0.16, hy + head * 1.7),
+                (hx + 0.02, hy + head * 1.3),
+                (hx + 0.06, hy + head * 0.8),
+            ],
             wing,
             0.3,
         )
@@ -98,7 +113,12 @@ def _wing(figure: Figure, x: float, y: float, rise: float, lean: float, colour: 
     up = 1.0 if rise > 0 else -1.0
     tip = (x + lean - 0.35, y + rise)
     edge = [(x + 0.2, y), (x + 0.12 + lean * 0.5, y + rise * 0.55), tip, (x - 0.38 + lean, y + rise * 0.72 - 0.04 * up)]
-    feathers = [(x - 0.42 + lean, y + rise * 0.5), (x - 0.36, y + rise * 0.3), (x - 0.32, y + rise * 0.08), (x - 0.2, y - 0.06 * up)]
+    feathers = [
+        (x - 0.42 + lean, y + rise * 0.5),
+        (x - 0.36, y + rise * 0.3),
+        (x - 0.32, y + rise * 0.08),
+        (x - 0.2, y - 0.06 * up),
+    ]
     figure.blob(edge + feathers, colour, 0.5, 0.3)
     figure.limb([(x - 0.02, y + rise * 0.2, 0.01), (x - 0.2 + lean * 0.7, y + rise * 0.6, 0.012)], shade(colour, 0.8))
 
@@ -131,9 +151,17 @@ def person(rng: Generator) -> Figure:
         foot = side * stride + 0.01
         hx = side * wide * 0.38
         colour = shade(leg_colour, light)
-        figure.limb([(hx, hip_y, 0.058), ((hx + foot) / 2 + 0.02, hip_y * 0.5, 0.044), (foot, 0.045, 0.034)], colour, 0.8)
+        figure.limb(
+            [(hx, hip_y, 0.058), ((hx + foot) / 2 + 0.02, hip_y * 0.5, 0.044), (foot, 0.045, 0.034)], colour, 0.8
+        )
         figure.blob(
-            [(foot - 0.045, 0.0), (foot - 0.045, 0.05), (foot + 0.02, 0.055), (foot + 0.085, 0.025), (foot + 0.085, 0.0)],
+            [
+                (foot - 0.045, 0.0),
+                (foot - 0.045, 0.05),
+                (foot + 0.02, 0.055),
+                (foot + 0.085, 0.025),
+                (foot + 0.085, 0.0),
+            ],
             shade(shoes, light),
             0.3,
         )
@@ -192,7 +220,15 @@ def person(rng: Generator) -> Figure:
 
 
 def _arm(
-    figure: Figure, side: int, neck_y: float, hip_y: float, wide: float, sleeve: Colour, skin: Colour, raised: bool, rng: Generator
+    figure: Figure,
+    side: int,
+    neck_y: float,
+    hip_y: float,
+    wide: float,
+    sleeve: Colour,
+    skin: Colour,
+    raised: bool,
+    rng: Generator,
 ) -> None:
     x, y = side * wide * 0.85, neck_y - 0.045
     reach = (neck_y - hip_y) * 1.05
@@ -212,7 +248,11 @@ def _face(figure: Figure, x: float, y: float, r: float, skin: Colour, hair: Colo
         figure.oval(x + look + dx * r + r * 0.02, y + r * 0.01, r * 0.1, r * 0.13, (36, 28, 28))
         figure.oval(x + look + dx * r * 1.35, y - r * 0.3, r * 0.17, r * 0.11, mix(skin, (226, 96, 88), 0.35))
     figure.limb(
-        [(x + look - 0.26 * r, y - r * 0.42, r * 0.045), (x + look, y - r * 0.54, r * 0.05), (x + look + 0.28 * r, y - r * 0.4, r * 0.045)],
+        [
+            (x + look - 0.26 * r, y - r * 0.42, r * 0.045),
+            (x + look, y - r * 0.54, r * 0.05),
+            (x + look + 0.28 * r, y - r * 0.4, r * 0.045),
+        ],
         mix(skin, (140, 40, 40), 0.65),
     )
     style = rng.random()

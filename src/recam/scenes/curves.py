@@ -56,7 +56,9 @@ def limb(points: ArrayLike, steps: int = 4) -> Points:
     along[0], along[-1] = z[1] - z[0], z[-1] - z[-2]
     along *= middle[:, 2] / (np.abs(along) + 1e-9)
     side = along * 1j
-    outline: NDArray[np.complex128] = np.concatenate([z + side, z[-1] + _CAP * along[-1], (z - side)[::-1], z[0] - _CAP * along[0]])
+    outline: NDArray[np.complex128] = np.concatenate(
+        [z + side, z[-1] + _CAP * along[-1], (z - side)[::-1], z[0] - _CAP * along[0]]
+    )
     return outline.view(np.float64).reshape(-1, 2)
 
 
@@ -76,7 +78,8 @@ def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0, n: int 
 
 
 def scalloped(outline: Points, bumps: int, height: float, phase: float = 0.0) -> Points:
-    """An outline swollen into `bumps` round lobes, as fleece, leaves and clouds have; `height` in the outline's units."""
+    """An outline swollen into `bumps` round lobes, as fleece, leaves and clouds have; `height` in the outline's
+    units."""
     resampled = _evenly(outline, bumps * 6)
     centre = resampled.mean(0)
     out = resampled - centre

@@ -59,7 +59,15 @@ class Figure:
         self.parts.append(Part(smooth(points), colour, relief, ink, False))
 
     def oval(
-        self, x: float, y: float, rx: float, ry: float, colour: Colour, relief: float = 0.0, ink: float = 0.0, turn: float = 0.0
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        colour: Colour,
+        relief: float = 0.0,
+        ink: float = 0.0,
+        turn: float = 0.0,
     ) -> None:
         """Paint an ellipse, turned by `turn` radians."""
         self.parts.append(Part(ellipse(x, y, rx, ry, turn), colour, relief, ink, False))

@@ -34,7 +34,13 @@ _SOILS: dict[str, tuple[tuple[Colour, Colour], ...]] = {
 }
 """At the horizon and in front."""
 
-_TEXTURES = {"grass": ("grass", 0.085), "dry": ("grass", 0.07), "autumn": ("soil", 0.07), "snow": ("snow", 0.02), "sand": ("soil", 0.035)}
+_TEXTURES = {
+    "grass": ("grass", 0.085),
+    "dry": ("grass", 0.07),
+    "autumn": ("soil", 0.07),
+    "snow": ("snow", 0.02),
+    "sand": ("soil", 0.035),
+}
 _TUFT = np.array([(-0.5, 0), (-0.8, 0.8), (-0.25, 0.15), (-0.1, 1.3), (0.15, 0.15), (0.7, 0.9), (0.45, 0)])
 _BLOOM = np.array([(-0.5, 0), (-0.3, 0.45), (0.1, 0.5), (0.45, 0.3), (0.5, -0.1), (0.1, -0.3), (-0.35, -0.25)])
 _STONE = np.array([(-0.7, 0), (-0.5, 0.35), (0.1, 0.45), (0.6, 0.25), (0.7, 0)])
@@ -177,7 +183,9 @@ def _rows(canvas: Canvas, y0: float, y1: float) -> slice:
     return slice(max(int(y0 * canvas.size), 0), min(int(y1 * canvas.size) + 1, canvas.size))
 
 
-def _paint_water(canvas: Canvas, scene: Scene, sky: tuple[Colour, Colour], shore: Colour, shift: int, rng: Generator) -> None:
+def _paint_water(
+    canvas: Canvas, scene: Scene, sky: tuple[Colour, Colour], shore: Colour, shift: int, rng: Generator
+) -> None:
     top, bottom = scene.band
     wet: Colour = ((84, 142, 172), (98, 156, 166), (88, 126, 166), (112, 150, 160))[int(rng.integers(4))]
     rows = _rows(canvas, max(top - 0.03, scene.horizon), bottom + 0.08)
@@ -195,7 +203,11 @@ def _paint_road(canvas: Canvas, scene: Scene, shift: int) -> None:
     grit = 1 + 0.035 * patch("paper", rows.stop - rows.start, canvas.size)
     edges: tuple[tuple[float, Colour], ...] = ((0.008, (176, 166, 146)), (0.0, (122, 120, 122)))
     for grow, colour in edges:
-        _blend(canvas.rgb[:, rows], _column(colour) * grit, _band_cover(canvas, (top - grow, bottom + grow), 0.002, shift, rows))
+        _blend(
+            canvas.rgb[:, rows],
+            _column(colour) * grit,
+            _band_cover(canvas, (top - grow, bottom + grow), 0.002, shift, rows),
+        )
     dashed = (np.arange(canvas.size) * 224 // canvas.size + shift) % 40 < 22
     line = _rows(canvas, (top + bottom) / 2 - 0.004, (top + bottom) / 2 + 0.004)
     _blend(canvas.rgb[:, line], _column((228, 224, 212)), dashed.astype(np.float32) * np.float32(0.75))
@@ -211,7 +223,12 @@ def _lay_track(canvas: Canvas, top: float, bottom: float, shift: float) -> None:
         x = (k + shift) / 15
         if x < 0.97:
             lean = (x - 0.5) * 0.012
-            feet = [(x, -bottom + 0.01), (x + 0.026, -bottom + 0.01), (x + 0.024 - lean, -top - 0.008), (x + 0.003 - lean, -top - 0.008)]
+            feet = [
+                (x, -bottom + 0.01),
+                (x + 0.026, -bottom + 0.01),
+                (x + 0.024 - lean, -top - 0.008),
+                (x + 0.003 - lean, -top - 0.008),
+            ]
             figure.add(np.array(feet), (112, 88, 70))
     for y in (top + 0.26 * wide, top + 0.68 * wide):
         figure.add(box(0, -y - 0.006, 1, -y + 0.006), (84, 78, 78))

@@ -1,4 +1,5 @@
-"""The heads of the five animals that share a body: what tells them apart. Each is drawn in a frame whose unit is the head's length.
+"""The heads of the five animals that share a body: what tells them apart. Each is drawn in a frame whose unit is the
+head's length.
 
 The origin of the frame is where the neck ends, x points to the muzzle, y to the forehead.
 """
@@ -40,8 +41,12 @@ def cow_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
     ]
     figure.blob(at(outline), face, 0.9, 0.25)
     if coat.spots and rng.random() < 0.6:
-        figure.blob(at([(0.12, 0.24), (0.4, 0.22), (0.72, 0.12), (0.6, 0.02), (0.3, 0.06)]), mix(face, (240, 236, 226), 0.85))
-    figure.blob(at([(0.8, 0.14), (0.95, 0.18), (1.09, 0.02), (1.03, -0.22), (0.86, -0.29), (0.74, -0.14)]), coat.muzzle, 0.5)
+        figure.blob(
+            at([(0.12, 0.24), (0.4, 0.22), (0.72, 0.12), (0.6, 0.02), (0.3, 0.06)]), mix(face, (240, 236, 226), 0.85)
+        )
+    figure.blob(
+        at([(0.8, 0.14), (0.95, 0.18), (1.09, 0.02), (1.03, -0.22), (0.86, -0.29), (0.74, -0.14)]), coat.muzzle, 0.5
+    )
     figure.add(at(ellipse(0.99, 0.04, 0.045, 0.03, 0.6, 10)), shade(coat.muzzle, 0.45))
     figure.limb(at([(1.02, -0.15, 0.012), (0.88, -0.17, 0.014), (0.78, -0.13, 0.01)]), shade(coat.muzzle, 0.55))
     _eye(figure, at, 0.36, 0.1, 0.062)
@@ -52,13 +57,27 @@ def cow_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
         0.6,
         0.35,
     )
-    figure.blob(at([(-0.02, 0.14), (-0.14, 0.2 + droop * 0.5), (-0.31, 0.15 + droop), (-0.15, 0.08 + droop * 0.5)]), mix(face, PINK, 0.6))
+    figure.blob(
+        at([(-0.02, 0.14), (-0.14, 0.2 + droop * 0.5), (-0.31, 0.15 + droop), (-0.15, 0.08 + droop * 0.5)]),
+        mix(face, PINK, 0.6),
+    )
     if length:
         _horn(figure, at, coat, (0.06, 0.2), length, lean, curl, 1.0)
-    figure.blob(at([(-0.06, 0.22), (0.06, 0.34), (0.24, 0.3), (0.32, 0.17), (0.16, 0.2)]), mix(coat.hair, face, 0.3), 0.4)
+    figure.blob(
+        at([(-0.06, 0.22), (0.06, 0.34), (0.24, 0.3), (0.32, 0.17), (0.16, 0.2)]), mix(coat.hair, face, 0.3), 0.4
+    )
 
 
-def _horn(figure: Figure, at: Frame, coat: Coat, root: tuple[float, float], length: float, lean: float, curl: float, light: float) -> None:
+def _horn(
+    figure: Figure,
+    at: Frame,
+    coat: Coat,
+    root: tuple[float, float],
+    length: float,
+    lean: float,
+    curl: float,
+    light: float,
+) -> None:
     x, y = root
     tip = (x + lean * length * 2 + curl * length, y + length)
     bow = (x + lean * length - 0.3 * length * (0.4 + curl), y + length * 0.5)
@@ -84,13 +103,17 @@ def horse_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
         (-0.06, -0.32),
     ]
     figure.blob(at(outline), coat.face, 0.9, 0.25)
-    figure.blob(at([(0.94, 0.11), (1.1, 0.09), (1.2, 0.0), (1.18, -0.12), (1.03, -0.21), (0.9, -0.12)]), coat.muzzle, 0.4)
+    figure.blob(
+        at([(0.94, 0.11), (1.1, 0.09), (1.2, 0.0), (1.18, -0.12), (1.03, -0.21), (0.9, -0.12)]), coat.muzzle, 0.4
+    )
     if rng.random() < 0.4:
         figure.limb(at([(0.26, 0.2, 0.03), (0.6, 0.1, 0.035), (0.92, 0.08, 0.02)]), (240, 234, 222))
     figure.add(at(ellipse(1.1, 0.0, 0.04, 0.024, 0.7, 10)), shade(coat.muzzle, 0.4))
     figure.limb(at([(1.12, -0.12, 0.012), (0.94, -0.12, 0.01)]), shade(coat.muzzle, 0.5))
     _eye(figure, at, 0.3, 0.08, 0.058)
-    figure.blob(at([(-0.12, 0.14), (-0.13 + tip, 0.36), (-0.06 + tip, 0.56), (0.05, 0.36), (0.08, 0.18)]), coat.face, 0.5, 0.35)
+    figure.blob(
+        at([(-0.12, 0.14), (-0.13 + tip, 0.36), (-0.06 + tip, 0.56), (0.05, 0.36), (0.08, 0.18)]), coat.face, 0.5, 0.35
+    )
     figure.blob(at([(-0.06, 0.18), (-0.08 + tip, 0.34), (-0.05 + tip, 0.46), (0.02, 0.32)]), shade(coat.face, 0.6))
     figure.blob(at([(-0.08, 0.2), (0.08, 0.3), (0.3, 0.2), (0.4, 0.0), (0.2, 0.14)]), coat.hair, 0.5)
 
@@ -139,14 +162,23 @@ def elephant_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None
     pose = rng.random()
     if pose < 0.55:
         sway = rng.uniform(-0.15, 0.3)
-        steps = [(0.16, -0.3, 0.2), (0.24 + sway * 0.3, -0.7, 0.15), (0.22 + sway, -1.05, 0.115), (0.36 + sway, -1.3, 0.09)]
+        steps = [
+            (0.16, -0.3, 0.2),
+            (0.24 + sway * 0.3, -0.7, 0.15),
+            (0.22 + sway, -1.05, 0.115),
+            (0.36 + sway, -1.3, 0.09),
+        ]
     elif pose < 0.8:
         steps = [(0.26, -0.26, 0.2), (0.5, -0.5, 0.16), (0.85, -0.45, 0.125), (0.98, -0.15, 0.1), (0.86, 0.02, 0.085)]
     else:
         steps = [(0.3, -0.14, 0.2), (0.62, -0.1, 0.16), (0.86, 0.22, 0.125), (0.92, 0.58, 0.1), (1.08, 0.74, 0.08)]
     tusk = rng.uniform(0.25, 0.55) if rng.random() < 0.75 else 0.0
     if tusk:
-        figure.limb(at([(0.5, -0.22, 0.06), (0.5 + tusk * 0.55, -0.38, 0.05), (0.52 + tusk, -0.28, 0.018)]), (214, 204, 180), 0.5)
+        figure.limb(
+            at([(0.5, -0.22, 0.06), (0.5 + tusk * 0.55, -0.38, 0.05), (0.52 + tusk, -0.28, 0.018)]),
+            (214, 204, 180),
+            0.5,
+        )
     trunk = [(*root, 0.27)] + [(root[0] + x, root[1] + y, r) for x, y, r in down(steps)]
     outline = [
         (-0.35, 0.2),
@@ -165,11 +197,15 @@ def elephant_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None
     for k in range(1, len(trunk) - 1):
         x, y, r = trunk[k]
         figure.limb(
-            at([(x - r * 0.5, y - r * 0.1, 0.012), (x + r * 0.1, y - r * 0.2, 0.014), (x + r * 0.6, y, 0.01)]), shade(coat.face, 0.82)
+            at([(x - r * 0.5, y - r * 0.1, 0.012), (x + r * 0.1, y - r * 0.2, 0.014), (x + r * 0.6, y, 0.01)]),
+            shade(coat.face, 0.82),
         )
     if tusk:
         figure.limb(
-            at([(0.38, -0.26, 0.07), (0.42 + tusk * 0.6, -0.44, 0.055), (0.46 + tusk * 1.1, -0.32, 0.018)]), (246, 238, 216), 0.6, 0.3
+            at([(0.38, -0.26, 0.07), (0.42 + tusk * 0.6, -0.44, 0.055), (0.46 + tusk * 1.1, -0.32, 0.018)]),
+            (246, 238, 216),
+            0.6,
+            0.3,
         )
     _eye(figure, at, 0.42, 0.16, 0.05)
     spread = rng.uniform(0.85, 1.2)
@@ -209,7 +245,9 @@ def bear_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
         (-0.3, -0.24),
     ]
     figure.blob(at(outline), coat.face, 1.0, 0.25)
-    figure.blob(at([(0.5, 0.12), (0.78, 0.14), (0.95, 0.03), (0.9, -0.17), (0.66, -0.26), (0.46, -0.14)]), coat.muzzle, 0.5)
+    figure.blob(
+        at([(0.5, 0.12), (0.78, 0.14), (0.95, 0.03), (0.9, -0.17), (0.66, -0.26), (0.46, -0.14)]), coat.muzzle, 0.5
+    )
     figure.add(at(ellipse(0.9, 0.06, 0.1, 0.075, -0.4, 16)), (34, 28, 30))
     figure.limb(at([(0.88, -0.1, 0.014), (0.72, -0.14, 0.014), (0.6, -0.09, 0.01)]), shade(coat.muzzle, 0.45))
     _eye(figure, at, 0.42, 0.17, 0.055)
@@ -218,7 +256,9 @@ def bear_head(figure: Figure, at: Frame, coat: Coat, rng: Generator) -> None:
     _disc(figure, at, -0.07, 0.39, size * 0.55, mix(coat.face, PINK, 0.35))
 
 
-def _disc(figure: Figure, at: Frame, x: float, y: float, r: float, colour: Colour, relief: float = 0.0, ink: float = 0.0) -> None:
+def _disc(
+    figure: Figure, at: Frame, x: float, y: float, r: float, colour: Colour, relief: float = 0.0, ink: float = 0.0
+) -> None:
     figure.add(at(ellipse(x, y, r, r)), colour, relief, ink)
 
 

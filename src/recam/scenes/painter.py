@@ -69,7 +69,9 @@ def _ground_shadow(canvas: Canvas, thing: Thing) -> None:
     if thing.kind == "tree":  # as wide as the crown it would look like a plate under the trunk
         x0, x1, w = x0 + 0.2 * w, x1 - 0.2 * w, 0.6 * w
     flat = min(0.07 * max(w, 0.4 * h), 0.09 * h)
-    canvas.shadow((x0 - 0.02 * w, y1 - flat * 0.95, x1 + 0.04 * w, y1 + flat * 1.05), 0.34 if thing.kind == "fence" else 0.46)
+    canvas.shadow(
+        (x0 - 0.02 * w, y1 - flat * 0.95, x1 + 0.04 * w, y1 + flat * 1.05), 0.34 if thing.kind == "fence" else 0.46
+    )
 
 
 def _mask(owner: NDArray[np.int16], scene: Scene) -> Mask:

@@ -1,7 +1,9 @@
 """What stands where in a scene, decided without drawing: cheap enough to label a whole split.
 
-Everything is in parts of the picture's side (x to the right, y downwards), so a plan holds for any picture size. Masks agree with labels by
-construction: an object is placed only where it and what it covers keep half of their width free (`MAX_COVERED`), and no object's box is
+Everything is in parts of the picture's side (x to the right, y downwards), so a plan holds for any picture size. Masks
+agree with labels by
+construction: an object is placed only where it and what it covers keep half of their width free (`MAX_COVERED`), and no
+object's box is
 smaller than `MIN_AREA`. Figures fill their boxes well enough for half a box to be over half a percent of the picture.
 """
 
@@ -174,7 +176,13 @@ class _Placing:
         x = _between(rng, -outside, 1 - width + outside)
         if width > 0.8:
             x = _between(rng, 0.0, 1 - width)
-        return Thing(kind, (x, y - height, x + width, y), 1.5 + 0.1 * float(rng.random()) if flying else y, rng.random() < 0.5, flying)
+        return Thing(
+            kind,
+            (x, y - height, x + width, y),
+            1.5 + 0.1 * float(rng.random()) if flying else y,
+            rng.random() < 0.5,
+            flying,
+        )
 
     def _ground_line(self, kind: str) -> float | None:
         """Where it stands: boats on the water, trains on the track, cars on the road, all others beside."""
@@ -193,7 +201,8 @@ class _Placing:
         return None if y > 0.98 or (self.setting == "lake" and y < bottom) else y
 
     def _fits(self, new: Thing) -> bool:
-        """No object, the new one included, loses too much of its width or of its head to what is before it or to the picture's edge."""
+        """No object, the new one included, loses too much of its width or of its head to what is before it or to the
+        picture's edge."""
         everything = [*self.things, new]
         for thing in everything:
             if thing.kind not in _CLASS_SET:

@@ -49,7 +49,12 @@ def tree(rng: Generator, ground: str) -> Figure:
     if style > 0.85:
         figure.add(lobed(0, 0.58, 0.14, 0.4, 13, 0.16), leaf, 0.9, 0.1)
         return figure
-    for dx, y, r, light in ((-0.17, 0.56, 0.17, 0.86), (0.18, 0.56, 0.17, 0.9), (0.0, 0.72, 0.23, 1.0), (0.03, 0.54, 0.18, 0.97)):
+    for dx, y, r, light in (
+        (-0.17, 0.56, 0.17, 0.86),
+        (0.18, 0.56, 0.17, 0.9),
+        (0.0, 0.72, 0.23, 1.0),
+        (0.03, 0.54, 0.18, 0.97),
+    ):
         figure.add(lobed(dx + lean, y, r, r * 0.9, 9, 0.17), shade(leaf, light), 0.8, 0.1)
     return figure
 
@@ -75,7 +80,9 @@ def rock(rng: Generator, ground: str) -> Figure:
         figure.blob([(0.3, 0.0), (0.34, 0.2), (0.52, 0.26), (0.66, 0.12), (0.68, 0.0)], shade(stone, 0.9), 0.8, 0.25)
     tops = [
         (x, float(y))
-        for x, y in zip((-0.42, -0.22, 0.06, 0.3, 0.44), rng.uniform(0.85, 1.15, 5) * (0.3, 0.52, 0.56, 0.42, 0.2), strict=True)
+        for x, y in zip(
+            (-0.42, -0.22, 0.06, 0.3, 0.44), rng.uniform(0.85, 1.15, 5) * (0.3, 0.52, 0.56, 0.42, 0.2), strict=True
+        )
     ]
     figure.blob([(-0.5, 0.0), *tops, (0.48, 0.0)], stone, 1.1, 0.25)
     figure.blob([tops[1], tops[2], (0.02, 0.34), (-0.18, 0.32)], shade(stone, 1.12))
@@ -92,11 +99,21 @@ def fence(rng: Generator, ground: str) -> Figure:
     n = int(rng.integers(4, 7))
     for y in (0.3, 0.66):
         tilt = float(rng.uniform(-0.03, 0.03))
-        figure.limb([(-0.15, y - tilt, 0.055), (n * 0.4, y, 0.055), (n * 0.8 - 0.65, y + tilt, 0.055)], shade(wood, 0.88), 0.6, 0.3)
+        figure.limb(
+            [(-0.15, y - tilt, 0.055), (n * 0.4, y, 0.055), (n * 0.8 - 0.65, y + tilt, 0.055)],
+            shade(wood, 0.88),
+            0.6,
+            0.3,
+        )
     for k in range(n):
         x = 0.8 * k
         tall = float(rng.uniform(0.88, 1.0))
-        figure.add(np.array([(x - 0.07, 0), (x - 0.07, tall - 0.07), (x, tall), (x + 0.07, tall - 0.07), (x + 0.07, 0)]), wood, 0.6, 0.3)
+        figure.add(
+            np.array([(x - 0.07, 0), (x - 0.07, tall - 0.07), (x, tall), (x + 0.07, tall - 0.07), (x + 0.07, 0)]),
+            wood,
+            0.6,
+            0.3,
+        )
     return figure
 
 

@@ -1,4 +1,5 @@
-"""The one body plan of cow, horse, sheep, elephant and bear: trunk, four legs and neck, by parameters whose ranges overlap.
+"""The one body plan of cow, horse, sheep, elephant and bear: trunk, four legs and neck, by parameters whose ranges
+overlap.
 
 The unit is the length of the trunk; the animal looks to the right and stands on y = 0.
 """
@@ -45,11 +46,21 @@ class Build:
 
 
 BUILDS: dict[str, Build] = {
-    "cow": Build((0.34, 0.46), (0.44, 0.52), (0.85, 1.2), (-0.02, 0.05), (0.22, 0.32), (0.17, 0.21), (0.36, 0.42), (0.25, 0.75)),
-    "horse": Build((0.38, 0.54), (0.38, 0.47), (0.75, 1.1), (0.0, 0.06), (0.4, 0.5), (0.17, 0.21), (0.34, 0.4), (0.65, 1.05)),
-    "sheep": Build((0.3, 0.42), (0.44, 0.54), (0.7, 1.0), (-0.03, 0.03), (0.18, 0.26), (0.15, 0.19), (0.31, 0.36), (0.5, 0.95)),
-    "elephant": Build((0.36, 0.5), (0.5, 0.6), (1.3, 1.7), (-0.02, 0.08), (0.1, 0.16), (0.22, 0.26), (0.42, 0.5), (0.3, 0.7)),
-    "bear": Build((0.3, 0.42), (0.44, 0.54), (1.2, 1.6), (0.0, 0.1), (0.14, 0.2), (0.19, 0.24), (0.36, 0.42), (0.15, 0.6)),
+    "cow": Build(
+        (0.34, 0.46), (0.44, 0.52), (0.85, 1.2), (-0.02, 0.05), (0.22, 0.32), (0.17, 0.21), (0.36, 0.42), (0.25, 0.75)
+    ),
+    "horse": Build(
+        (0.38, 0.54), (0.38, 0.47), (0.75, 1.1), (0.0, 0.06), (0.4, 0.5), (0.17, 0.21), (0.34, 0.4), (0.65, 1.05)
+    ),
+    "sheep": Build(
+        (0.3, 0.42), (0.44, 0.54), (0.7, 1.0), (-0.03, 0.03), (0.18, 0.26), (0.15, 0.19), (0.31, 0.36), (0.5, 0.95)
+    ),
+    "elephant": Build(
+        (0.36, 0.5), (0.5, 0.6), (1.3, 1.7), (-0.02, 0.08), (0.1, 0.16), (0.22, 0.26), (0.42, 0.5), (0.3, 0.7)
+    ),
+    "bear": Build(
+        (0.3, 0.42), (0.44, 0.54), (1.2, 1.6), (0.0, 0.1), (0.14, 0.2), (0.19, 0.24), (0.36, 0.42), (0.15, 0.6)
+    ),
 }
 
 GRAZERS = ("cow", "horse", "sheep", "bear")
@@ -84,7 +95,9 @@ def quadruped(kind: str, rng: Generator) -> Figure:
     if coat.spots:
         _spots(figure, coat, back, belly, rng)
     if kind == "cow" and rng.random() < 0.4:
-        figure.blob([(-0.3, leg + 0.08), (-0.12, leg + 0.05), (-0.14, leg - 0.06), (-0.26, leg - 0.07)], (230, 178, 166), 0.6)
+        figure.blob(
+            [(-0.3, leg + 0.08), (-0.12, leg + 0.05), (-0.14, leg - 0.06), (-0.26, leg - 0.07)], (230, 178, 166), 0.6
+        )
     for place, hind, shift in ((hip, True, 0.0), (shoulder, False, 2.6)):
         _leg(figure, place, leg, thick, stride * sin(phase + shift), hind, coat.base, coat, kind)
     if kind == "horse":
@@ -96,8 +109,21 @@ def quadruped(kind: str, rng: Generator) -> Figure:
 
 def _trunk_lines(leg: float, depth: float, withers: float, rng: Generator) -> tuple[Points, Points]:
     """Back and belly as curves from rump to chest, (n, 2) each with the same n."""
-    rump, sag, tuck, round_ = rng.uniform(-0.02, 0.04), rng.uniform(0.0, 0.06), rng.uniform(0.0, 0.1), rng.uniform(-0.03, 0.05)
-    upper = [(-0.5, 0.58), (-0.47, 0.84), (-0.33, 1 + rump), (-0.02, 1 - sag), (0.26, 1 + withers), (0.42, 0.9), (0.5, 0.58)]
+    rump, sag, tuck, round_ = (
+        rng.uniform(-0.02, 0.04),
+        rng.uniform(0.0, 0.06),
+        rng.uniform(0.0, 0.1),
+        rng.uniform(-0.03, 0.05),
+    )
+    upper = [
+        (-0.5, 0.58),
+        (-0.47, 0.84),
+        (-0.33, 1 + rump),
+        (-0.02, 1 - sag),
+        (0.26, 1 + withers),
+        (0.42, 0.9),
+        (0.5, 0.58),
+    ]
     lower = [(-0.5, 0.58), (-0.47, 0.3), (-0.3, 0.1 + tuck), (-0.02, -round_), (0.24, 0.02), (0.42, 0.2), (0.5, 0.58)]
     lines = [curve([(x, leg + depth * y) for x, y in line], 6) for line in (upper, lower)]
     return lines[0], lines[1]
@@ -122,25 +148,56 @@ def _leg(
     knee_x, knee_y = x + sin(swing) * y * 0.42 + (0.05 if hind else 0.015), leg * 0.62
     hock_x, hock_y = foot - (0.055 if hind else 0.01), leg * 0.34
     sole = 0.035 * thick + lift
-    middle = [(x, y, upper), (knee_x, knee_y + 0.02, lower * 1.55), (hock_x, hock_y, lower * 1.05), (foot, sole + 0.03, lower * 1.12)]
+    middle = [
+        (x, y, upper),
+        (knee_x, knee_y + 0.02, lower * 1.55),
+        (hock_x, hock_y, lower * 1.05),
+        (foot, sole + 0.03, lower * 1.12),
+    ]
     figure.limb(middle, colour, 0.8)
     if coat.socks and colour == coat.base:
-        figure.limb([(hock_x * 0.5 + foot * 0.5, hock_y * 0.6 + 0.03, lower * 1.08), (foot, sole + 0.02, lower * 1.14)], coat.socks, 0.5)
+        figure.limb(
+            [(hock_x * 0.5 + foot * 0.5, hock_y * 0.6 + 0.03, lower * 1.08), (foot, sole + 0.02, lower * 1.14)],
+            coat.socks,
+            0.5,
+        )
     w = lower * 1.25
     if kind in ("elephant", "bear"):
         long = 1.7 if kind == "bear" else 1.15
-        pad = [(foot - w, lift), (foot - w, sole + 0.05), (foot + w * 0.8, sole + 0.06), (foot + w * long, sole), (foot + w * long, lift)]
+        pad = [
+            (foot - w, lift),
+            (foot - w, sole + 0.05),
+            (foot + w * 0.8, sole + 0.06),
+            (foot + w * long, sole),
+            (foot + w * long, lift),
+        ]
         figure.blob(pad, colour, 0.4)
         for k in range(3):
-            figure.oval(foot + w * (long - 0.25 - 0.45 * k), lift + 0.018, 0.02 * thick, 0.018, mix(colour, (238, 226, 200), 0.55))
+            figure.oval(
+                foot + w * (long - 0.25 - 0.45 * k),
+                lift + 0.018,
+                0.02 * thick,
+                0.018,
+                mix(colour, (238, 226, 200), 0.55),
+            )
     else:
         hoof = mix(shade(coat.horn, 0.5), (60, 50, 46), 0.5)
         figure.add(
-            np.array([(foot - w, lift), (foot - w * 0.75, sole + 0.025), (foot + w * 0.8, sole + 0.025), (foot + w * 1.25, lift)]), hoof
+            np.array(
+                [
+                    (foot - w, lift),
+                    (foot - w * 0.75, sole + 0.025),
+                    (foot + w * 0.8, sole + 0.025),
+                    (foot + w * 1.25, lift),
+                ]
+            ),
+            hoof,
         )
 
 
-def _neck(figure: Figure, kind: str, coat: Coat, leg: float, depth: float, neck: float, nape: float, bow: float) -> tuple[float, float]:
+def _neck(
+    figure: Figure, kind: str, coat: Coat, leg: float, depth: float, neck: float, nape: float, bow: float
+) -> tuple[float, float]:
     """Paint the neck and return where the head sits on it."""
     root = (0.34, leg + 0.66 * depth)
     x, y = root[0] + 0.08 + cos(bow) * neck, root[1] + sin(bow) * neck
@@ -185,7 +242,11 @@ def _tail(figure: Figure, kind: str, coat: Coat, leg: float, depth: float, rng: 
         low = y - (0.5 if kind == "cow" else 0.38) * depth / 0.48
         width = 0.026 if kind == "cow" else 0.034
         figure.limb(
-            [(x + 0.03, y, width * 1.3), (x - 0.07 - swing * 0.4, y - 0.08, width), (x - 0.08 - swing, low, width * 0.7)],
+            [
+                (x + 0.03, y, width * 1.3),
+                (x - 0.07 - swing * 0.4, y - 0.08, width),
+                (x - 0.08 - swing, low, width * 0.7),
+            ],
             shade(coat.base, 0.85),
             0.5,
         )
@@ -197,7 +258,8 @@ def _tail(figure: Figure, kind: str, coat: Coat, leg: float, depth: float, rng: 
 
 
 def _on_body(back: Points, belly: Points, u: Points, v: Points) -> Points:
-    """Places on the trunk: `u` 0…1 from rump to chest, `v` 0…1 from belly to back; outside values are clipped to the outline."""
+    """Places on the trunk: `u` 0…1 from rump to chest, `v` 0…1 from belly to back; outside values are clipped to the
+    outline."""
     at = np.clip(u, 0, 1) * (len(back) - 1)
     k = np.minimum(at.astype(int), len(back) - 2)
     t = (at - k)[:, None]
@@ -213,7 +275,10 @@ def _spots(figure: Figure, coat: Coat, back: Points, belly: Points, rng: Generat
         wobble = 1 + 0.18 * np.sin(angles * 2 + rng.uniform(0, 6)) + 0.14 * np.sin(angles * 3 + rng.uniform(0, 6))
         u, v = (k + rng.uniform(0.1, 0.9)) / 3.5, rng.uniform(0.35, 1.0)
         spot = _on_body(
-            back, belly, u + rng.uniform(0.1, 0.2) * wobble * np.cos(angles), v + rng.uniform(0.25, 0.5) * wobble * np.sin(angles)
+            back,
+            belly,
+            u + rng.uniform(0.1, 0.2) * wobble * np.cos(angles),
+            v + rng.uniform(0.25, 0.5) * wobble * np.sin(angles),
         )
         figure.add(spot, coat.spots or coat.base)
 

@@ -26,7 +26,10 @@ def _wheel(figure: Figure, x: float, y: float, r: float, hub: Colour, spokes: in
     for k in range(spokes):
         a = np.pi * k / spokes
         figure.limb(
-            [(x - np.cos(a) * r * 0.7, y - np.sin(a) * r * 0.7, r * 0.06), (x + np.cos(a) * r * 0.7, y + np.sin(a) * r * 0.7, r * 0.06)],
+            [
+                (x - np.cos(a) * r * 0.7, y - np.sin(a) * r * 0.7, r * 0.06),
+                (x + np.cos(a) * r * 0.7, y + np.sin(a) * r * 0.7, r * 0.06),
+            ],
             _IRON,
         )
     figure.oval(x, y, r * 0.2, r * 0.2, shade(hub, 0.55))
@@ -37,7 +40,12 @@ def _window(figure: Figure, x0: float, y0: float, x1: float, y1: float, r: float
     w = x1 - x0
     figure.add(
         np.array(
-            [(x0 + w * 0.25, y0 + r * 0.3), (x0 + w * 0.45, y0 + r * 0.3), (x0 + w * 0.75, y1 - r * 0.3), (x0 + w * 0.55, y1 - r * 0.3)]
+            [
+                (x0 + w * 0.25, y0 + r * 0.3),
+                (x0 + w * 0.45, y0 + r * 0.3),
+                (x0 + w * 0.75, y1 - r * 0.3),
+                (x0 + w * 0.55, y1 - r * 0.3),
+            ]
         ),
         mix(_GLASS, (255, 255, 255), 0.5),
     )
@@ -80,7 +88,9 @@ def car(rng: Generator, aspect: float) -> Figure:
         figure.add(np.array(window), _GLASS, 0.0, 0.5)
         w = np.array(window)
         figure.add(
-            np.array([w[0] * 0.7 + w[3] * 0.3, w[1] * 0.6 + w[2] * 0.4, w[1] * 0.35 + w[2] * 0.65, w[0] * 0.5 + w[3] * 0.5]),
+            np.array(
+                [w[0] * 0.7 + w[3] * 0.3, w[1] * 0.6 + w[2] * 0.4, w[1] * 0.35 + w[2] * 0.65, w[0] * 0.5 + w[3] * 0.5]
+            ),
             mix(_GLASS, (255, 255, 255), 0.45),
         )
     for x in (middle, roof[-1][0] - 0.02):
@@ -95,7 +105,9 @@ def car(rng: Generator, aspect: float) -> Figure:
     return figure
 
 
-def _soften(corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _soften(
+    corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Cut every corner of a polygon twice, which rounds it (Chaikin)."""
     for _ in range(2):
         following = np.concatenate([corners[1:], corners[:1]])
@@ -139,7 +151,11 @@ def _steam(figure: Figure, long: float, paint: Colour, trim: Colour, rng: Genera
     figure.add(np.array([(long - 0.16, 0.28), (long - 0.1, 0.04), (long + 0.04, 0.04)]), shade(trim, 0.75), 0.4, 0.3)
     tall = float(rng.uniform(0.95, 1.05))
     for x, w in ((1.4, 0.075), (0.98, 0.07)):
-        figure.limb([(x, 0.66, w), (x, tall - 0.1 if w > 0.07 else 0.84, w)], shade(paint, 0.75) if w > 0.07 else (214, 176, 92), 0.6)
+        figure.limb(
+            [(x, 0.66, w), (x, tall - 0.1 if w > 0.07 else 0.84, w)],
+            shade(paint, 0.75) if w > 0.07 else (214, 176, 92),
+            0.6,
+        )
     figure.add(np.array([(1.3, tall - 0.12), (1.5, tall - 0.12), (1.54, tall), (1.26, tall)]), _IRON, 0.4)
     figure.add(rounded(0.45, 0.28, long - 0.05, 0.74, 0.08), paint, 1.1, 0.3)
     figure.add(rounded(long - 0.16, 0.28, long - 0.02, 0.76, 0.06), _IRON, 0.7)
@@ -171,9 +187,14 @@ def _electric(figure: Figure, long: float, paint: Colour, trim: Colour, rng: Gen
         (long - 0.05, 0.16),
     ]
     figure.add(_soften(np.array(shell)), paint, 0.9, 0.3)
-    figure.add(np.array([(0.01, 0.26), (0.01, 0.38), (long - 0.02, 0.38), (long - 0.01, 0.26)]), mix(trim, (246, 240, 226), 0.4))
     figure.add(
-        np.array([(long - nose - 0.1, 0.54), (long - nose - 0.1, 0.8), (long - nose * 0.7, 0.8), (long - nose * 0.25, 0.54)]),
+        np.array([(0.01, 0.26), (0.01, 0.38), (long - 0.02, 0.38), (long - 0.01, 0.26)]),
+        mix(trim, (246, 240, 226), 0.4),
+    )
+    figure.add(
+        np.array(
+            [(long - nose - 0.1, 0.54), (long - nose - 0.1, 0.8), (long - nose * 0.7, 0.8), (long - nose * 0.25, 0.54)]
+        ),
         _GLASS,
         0.0,
         0.6,
@@ -186,7 +207,8 @@ def _electric(figure: Figure, long: float, paint: Colour, trim: Colour, rng: Gen
 
 
 def boat(rng: Generator, aspect: float) -> Figure:
-    """A sailing boat where `aspect` is narrow, else a fishing boat or a steamer; hull of length 1, floating at y = 0."""
+    """A sailing boat where `aspect` is narrow, else a fishing boat or a steamer; hull of length 1, floating at y =
+    0."""
     figure = Figure()
     paint, trim = _paint(rng), _paint(rng)
     deck = float(rng.uniform(0.17, 0.23))
@@ -206,7 +228,14 @@ def boat(rng: Generator, aspect: float) -> Figure:
         (-0.46, deck * 0.5),
     ]
     figure.add(_soften(np.array(hull)), paint, 0.9, 0.3)
-    stripe = [(-0.465, deck * 0.78), (0.0, deck * 0.68), (0.51, deck * 0.95), (0.52, deck * 1.18), (0.0, deck * 0.86), (-0.47, deck * 0.95)]
+    stripe = [
+        (-0.465, deck * 0.78),
+        (0.0, deck * 0.68),
+        (0.51, deck * 0.95),
+        (0.52, deck * 1.18),
+        (0.0, deck * 0.86),
+        (-0.47, deck * 0.95),
+    ]
     figure.add(np.array(stripe), mix(paint, (250, 244, 230), 0.75))
     figure.add(np.array([(-0.43, 0.045), (0.41, 0.045), (0.38, 0.0), (-0.4, 0.0)]), shade(paint, 0.6))
     if aspect >= 1.15 and rng.random() < 0.6:
@@ -256,10 +285,19 @@ def _cabins(figure: Figure, deck: float, tall: float, trim: Colour, rng: Generat
     white: Colour = (240, 234, 222)
     funnel = x + wide * rng.uniform(0.3, 0.6)
     figure.add(
-        np.array([(funnel - 0.06, roof - 0.02), (funnel + 0.06, roof - 0.02), (funnel + 0.05, tall), (funnel - 0.05, tall)]), trim, 0.7, 0.3
+        np.array(
+            [(funnel - 0.06, roof - 0.02), (funnel + 0.06, roof - 0.02), (funnel + 0.05, tall), (funnel - 0.05, tall)]
+        ),
+        trim,
+        0.7,
+        0.3,
     )
     figure.add(
-        np.array([(funnel - 0.051, tall - 0.06), (funnel + 0.051, tall - 0.06), (funnel + 0.05, tall), (funnel - 0.05, tall)]), _IRON, 0.4
+        np.array(
+            [(funnel - 0.051, tall - 0.06), (funnel + 0.051, tall - 0.06), (funnel + 0.05, tall), (funnel - 0.05, tall)]
+        ),
+        _IRON,
+        0.4,
     )
     figure.add(rounded(x, deck - 0.06, x + wide, roof, 0.025), white, 0.6, 0.3)
     figure.add(rounded(x - 0.03, roof - 0.02, x + wide + 0.03, roof + 0.025, 0.02), shade(trim, 0.85), 0.4)

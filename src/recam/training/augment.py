@@ -1,6 +1,7 @@
 """Augmentation of an image and its mask together, as a pure function of a random generator.
 
-Source: spec of the published training (IRN's loader): long side drawn from a range, ImageNet normalisation, mirror, random crop
+Source: spec of the published training (IRN's loader): long side drawn from a range, ImageNet normalisation, mirror,
+random crop
 that is padded with zeros after normalising; segmentation draws a factor instead of a long side. One class does both.
 """
 
@@ -27,14 +28,18 @@ def normalise_image(image: Image, mean: Triple, std: Triple) -> Tensor:
 
 
 def jitter_colours(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Change brightness, contrast and saturation by factors in 1 ± strength and turn the hue by up to ± strength / 5 of its circle.
+    """Change brightness, contrast and saturation by factors in 1 ± strength and turn the hue by up to ± strength / 5 of
+    its circle.
 
-    Each change is made with probability 0.5, in this order. `strength` 0.5 has about the ranges that UperNet is usually trained with.
+    Each change is made with probability 0.5, in this order. `strength` 0.5 has about the ranges that UperNet is usually
+    trained with.
     (H, W, 3) uint8 → (H, W, 3) uint8.
     """
     colours = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, 3) → (3, H, W)
     changes = (adjust_brightness, adjust_contrast, adjust_saturation)
-    for change, wanted, amount in zip(changes, rng.random(3) < 0.5, rng.uniform(1 - strength, 1 + strength, 3), strict=True):
+    for change, wanted, amount in zip(
+        changes, rng.random(3) < 0.5, rng.uniform(1 - strength, 1 + strength, 3), strict=True
+    ):
         if wanted:
             colours = change(colours, float(amount))
     if rng.random() < 0.5:
@@ -53,7 +58,8 @@ class Augment:
         scale: (least, most) factor the image is resized by, drawn evenly; None where `long_side` is used.
         max_side: larger images are first reduced to this longer side (pixels); matters with `scale`.
         flip: probability of the mirror image.
-        frame: (longer, shorter) side in pixels; an image is first made as large as fits into that, whatever `max_side`; with `scale`.
+        frame: (longer, shorter) side in pixels; an image is first made as large as fits into that, whatever `max_side`;
+            with `scale`.
         jitter: strength of the colour jitter in [0, 1], see `jitter_colours`.
     """
 
@@ -67,11 +73,14 @@ class Augment:
     frame: tuple[int, int] | None = None
     jitter: float = 0.0
 
-    def __call__(self, image: Image, rng: np.random.Generator, mask: Mask | None = None) -> tuple[Tensor, Tensor | None]:
+    def __call__(
+        self, image: Image, rng: np.random.Generator, mask: Mask | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Augment an image (H, W, 3) and its mask (H, W) alike.
 
         Returns:
-            image (3, crop, crop) float32, normalised, zeros where the picture did not reach; mask (crop, crop) int64, 255 there.
+            image (3, crop, crop) float32, normalised, zeros where the picture did not reach; mask (crop, crop) int64,
+            255 there.
         """
         size, flipped, inside, outside = self._draw_view((image.shape[0], image.shape[1]), rng)
         resized = resize_image(image, size)
@@ -128,7 +137,8 @@ class Augment:
 
 
 def _crop_span(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Where to cut from a side of the picture, and where to put it in the crop; by chance both when it is shorter and longer."""
+    """Where to cut from a side of the picture, and where to put it in the crop; by chance both when it is shorter and
+    longer."""
     length = min(side, crop)
     cut, put = int(rng.integers(side - length + 1)), int(rng.integers(crop - length + 1))
     return slice(cut, cut + length), slice(put, put + length)

@@ -1,7 +1,9 @@
 """Features of a frozen trunk, kept on disk: what a frozen part would compute again in every epoch, made once.
 
-Each image has `views` augmented views, drawn as in training; an epoch sees one of them, the next epoch the next. One ``.npy`` file an
-image, float16 (views, C, h, w), written whole or not at all, read by memory map. The saliency of the same views, for a loss that wants it,
+Each image has `views` augmented views, drawn as in training; an epoch sees one of them, the next epoch the next. One
+``.npy`` file an
+image, float16 (views, C, h, w), written whole or not at all, read by memory map. The saliency of the same views, for a
+loss that wants it,
 is kept apart in another folder: uint8 (views, h', w'), every fourth pixel of every fourth row.
 """
 
@@ -37,7 +39,8 @@ def save_features(path: Path, views: Tensor) -> None:
 
 
 def view_generator(seed: int, view: int, index: int) -> np.random.Generator:
-    """Decides how a view of the image at `index` is augmented; the same each time, for the image and for what lies on it."""
+    """Decides how a view of the image at `index` is augmented; the same each time, for the image and for what lies on
+    it."""
     return np.random.default_rng([seed, view, index])
 
 
@@ -50,7 +53,8 @@ def save_view_saliency(path: Path, views: Tensor) -> None:
 
 @dataclass(frozen=True)
 class CachedFeatures(Dataset[Batch]):
-    """Cached views with image labels: ``features`` (C, h, w) float16, ``labels`` (K,), and ``saliency`` (1, h', w') where asked for.
+    """Cached views with image labels: ``features`` (C, h, w) float16, ``labels`` (K,), and ``saliency`` (1, h', w')
+    where asked for.
 
     Attributes:
         first_view: view of image 0 in epoch 0, so that a later training does not begin with the same ones.
@@ -85,4 +89,6 @@ def _read_view(path: Path, turn: int) -> Tensor:
             raise ValueError(f"it holds {stored.dtype} {stored.shape}")
         return torch.from_numpy(np.array(stored[turn % len(stored)]))
     except ARRAY_ERRORS as error:
-        raise StoreError(f"{path} cannot be read as features ({error}). Delete it; the same command makes it again.") from error
+        raise StoreError(
+            f"{path} cannot be read as features ({error}). Delete it; the same command makes it again."
+        ) from error

@@ -18,7 +18,9 @@ NOTHING: Extras = {}
 
 
 def _are_numbers(held: Any) -> bool:
-    return isinstance(held, dict) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in held.values())
+    return isinstance(held, dict) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in held.values()
+    )
 
 
 _FITS: Mapping[str, Callable[[Any], bool]] = {
@@ -32,7 +34,8 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meta: Mapping[str, Any], extras: Extras = NOTHING
 ) -> None:
-    """Model, optimizer and extras after `meta["step"]` steps. What is drawn at random follows from the step, see `recam.training.loop`."""
+    """Model, optimizer and extras after `meta["step"]` steps. What is drawn at random follows from the step, see
+    `recam.training.loop`."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
@@ -53,14 +56,23 @@ def load_checkpoint(
         StoreError: the file is damaged, or does not fit the model or the optimizer.
     """
     tensors, meta = load_tensors(path)
-    wrong = [name for name in needs if name not in meta] + [name for name, fits in _FITS.items() if name in meta and not fits(meta[name])]
+    wrong = [name for name in needs if name not in meta] + [
+        name for name, fits in _FITS.items() if name in meta and not fits(meta[name])
+    ]
     if wrong:
         told = ", ".join(wrong)
-        raise StoreError(f"{path} is damaged: {told} missing or of another kind. Delete it; the same command starts this stage again.")
+        raise StoreError(
+            f"{path} is damaged: {told} missing or of another kind. Delete it; the same command starts this stage"
+            " again."
+        )
     try:
-        model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")})
+        model.load_state_dict(
+            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        )
     except RuntimeError as error:
-        raise StoreError(f"{path} does not fit the model ({error}). Delete it; the same command starts this stage again.") from error
+        raise StoreError(
+            f"{path} does not fit the model ({error}). Delete it; the same command starts this stage again."
+        ) from error
     state: dict[int, dict[str, Tensor]] = {}
     extras: dict[str, dict[str, Tensor]] = {}
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
@@ -70,7 +82,10 @@ def load_checkpoint(
         if kind == "optimizer":
             # PyTorch takes any shape here, and fails of it in the first step.
             if not (first.isdecimal() and int(first) < len(shapes) and key and value.shape in ((), shapes[int(first)])):
-                raise StoreError(f"{path} does not fit the optimizer ({name!r}). Delete it; the same command starts this stage again.")
+                raise StoreError(
+                    f"{path} does not fit the optimizer ({name!r}). Delete it; the same command starts this stage"
+                    " again."
+                )
             state.setdefault(int(first), {})[key] = value
         elif kind == "extra":
             extras.setdefault(first, {})[key] = value

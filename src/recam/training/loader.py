@@ -1,6 +1,7 @@
 """From samples to batches: what comes out depends on (seed, epoch, index) alone.
 
-Not on worker processes, on their number, or on how often training was interrupted: a batch can be made again at any time, so a resumed
+Not on worker processes, on their number, or on how often training was interrupted: a batch can be made again at any
+time, so a resumed
 run needs no state of loaders. Every rank takes its share of the same global batches.
 """
 
@@ -32,7 +33,8 @@ Position = tuple[int, int]
 class EpochBatches(Sampler[list[Position]]):
     """Batches of positions for the epochs still to come, in an order that (seed, epoch) alone decides.
 
-    An epoch's images are cut into ⌈n / batch⌉ batches of nearly equal size, so that none is left out and none is nearly empty.
+    An epoch's images are cut into ⌈n / batch⌉ batches of nearly equal size, so that none is left out and none is nearly
+    empty.
 
     Attributes:
         n: samples an epoch.
@@ -79,7 +81,8 @@ class EpochBatches(Sampler[list[Position]]):
 
 @dataclass(frozen=True)
 class LabelledImages(Dataset[Batch]):
-    """Augmented images with their image labels: ``images`` (3, crop, crop), ``labels`` (K,); ``saliency`` (1, crop, crop) if wanted.
+    """Augmented images with their image labels: ``images`` (3, crop, crop), ``labels`` (K,); ``saliency`` (1, crop,
+    crop) if wanted.
 
     Attributes:
         read_saliency: the (H, W) saliency map of a sample; None: none is wanted.
@@ -189,16 +192,20 @@ def workers_watched(what: str) -> Iterator[None]:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise StoreError(
-            f"{what}: a process that decodes images was ended from outside, usually out of memory ({first_line(error)}). Set"
+            f"{what}: a process that decodes images was ended from outside, usually out of memory"
+            f" ({first_line(error)}). Set"
             " compute.workers to fewer, or to 0; the same command resumes."
         ) from error
 
 
-def make_loader(dataset: Dataset[Batch], batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Batch | _Failure]:
+def make_loader(
+    dataset: Dataset[Batch], batches: EpochBatches, workers: int, pin: bool
+) -> DataLoader[Batch | _Failure]:
     """A loader over `batches`, to be read by `read_batches`; worker processes limit themselves to one thread each.
 
     Args:
-        workers: processes that decode; 0 decodes in this one, -1 chooses: none on a machine of up to two cores, else up to eight.
+        workers: processes that decode; 0 decodes in this one, -1 chooses: none on a machine of up to two cores, else up
+            to eight.
         pin: page-locked memory, for a GPU.
     """
     cores = os.cpu_count() or 1

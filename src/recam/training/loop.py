@@ -1,7 +1,9 @@
 """The one training loop: any objective, one process or many, killed and resumed at will.
 
-Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone (`recam.training.loader`),
-the learning rate from the step (`recam.training.optim`), what dropout draws from (seed, step, process), so a checkpoint needs weights
+Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone
+(`recam.training.loader`),
+the learning rate from the step (`recam.training.optim`), what dropout draws from (seed, step, process), so a checkpoint
+needs weights
 (their average and the best too, where those are kept), optimizer and the step: the same for every process.
 """
 
@@ -42,7 +44,8 @@ class Schedule:
         workers: decoding processes, -1 chooses; see `recam.training.loader.make_loader`.
         save_minutes: a checkpoint at the latest after so many minutes, besides one an epoch.
         steps: how many steps instead of `epochs`; the last epoch may be cut short.
-        average: decay of the running average of the weights that the objective ends with, see `recam.training.model_selection`; 0: none.
+        average: decay of the running average of the weights that the objective ends with, see
+            `recam.training.model_selection`; 0: none.
     """
 
     epochs: int
@@ -58,7 +61,8 @@ class Trained:
     """What a training leaves behind, besides the objective's weights.
 
     Attributes:
-        history: one record an epoch, e.g. ``{"epoch": 1, "loss": 0.31, "images_per_second": 12.0}``, with the score where it was judged.
+        history: one record an epoch, e.g. ``{"epoch": 1, "loss": 0.31, "images_per_second": 12.0}``, with the score
+            where it was judged.
         best: state of the objective that scored best, on the CPU; empty without validation.
         images: images seen, each as often as it was.
         stopped: whether it ended early.
@@ -86,7 +90,8 @@ def fit(
 
     Args:
         what: name shown beside the progress.
-        objective: batch → losses by name; ``"loss"`` is what is minimised. A module, so that several processes share its gradients.
+        objective: batch → losses by name; ``"loss"`` is what is minimised. A module, so that several processes share
+            its gradients.
         dataset: answers (epoch, index) positions.
         optimizer: over the objective's parameters.
         set_step: told (step, steps in all) before each step; sets the learning rates.
@@ -129,14 +134,18 @@ def fit(
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value
                 if not sums["loss"] < float("inf"):
-                    raise TrainingError(f"{what}: the loss is {losses['loss']} at step {done} of {total}. Lower the learning rate.")
+                    raise TrainingError(
+                        f"{what}: the loss is {losses['loss']} at step {done} of {total}. Lower the learning rate."
+                    )
                 if average:
                     average.update_parameters(objective)
                 progress.advance(schedule.batch, note=f"loss {losses['loss']:.4f}")
                 ends_epoch = done % per_epoch == 0 or done == total
                 if ends_epoch:
                     means = {name: value / (step % per_epoch + 1) for name, value in sums.items()}
-                    trained.history.append({"epoch": step // per_epoch + 1, **means, "images_per_second": progress.speed})
+                    trained.history.append(
+                        {"epoch": step // per_epoch + 1, **means, "images_per_second": progress.speed}
+                    )
                     sums = {}
                     if validation and (trained.history[-1]["epoch"] % validation.every == 0 or done == total):
                         progress.advance(0, note=f"{validation.name} is computed")
@@ -159,7 +168,9 @@ def fit(
 
 
 def _plan_batches(n: int, schedule: Schedule, seed: int, accelerator: Accelerator) -> EpochBatches:
-    batches = EpochBatches(n, schedule.batch, schedule.epochs, seed, rank=accelerator.process_index, world=accelerator.num_processes)
+    batches = EpochBatches(
+        n, schedule.batch, schedule.epochs, seed, rank=accelerator.process_index, world=accelerator.num_processes
+    )
     if schedule.steps is None:
         return batches
     return replace(batches, epochs=-(-schedule.steps // batches.steps_per_epoch), steps=schedule.steps)
@@ -194,7 +205,8 @@ def _step(model: nn.Module, optimizer: Any, batch: Batch, accelerator: Accelerat
 
 
 def _to_device(value: Tensor, device: torch.device) -> Tensor:
-    # Channels-last halves the time of 1×1 and depthwise convolutions on a CPU, and mixed precision on a GPU wants it as well.
+    # Channels-last halves the time of 1×1 and depthwise convolutions on a CPU, and mixed precision on a GPU wants it as
+    # well.
     layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
     return value.to(device, non_blocking=True, memory_format=layout)
 

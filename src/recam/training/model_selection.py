@@ -1,6 +1,7 @@
 """Which weights of a training are kept: their running average, the best by a score, and when to stop.
 
-All of it follows from the weights and from the history of epochs, so that a training that is resumed decides as if it had never stopped.
+All of it follows from the weights and from the history of epochs, so that a training that is resumed decides as if it
+had never stopped.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ class Validation:
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of a model's weights and statistics; call its ``update_parameters(model)`` after each step.
+    """An exponential moving average of a model's weights and statistics; call its ``update_parameters(model)`` after
+    each step.
 
-    The first update copies; after n of them average ← d · average + (1 − d) · weights with d = min(decay, (1 + n) / (10 + n)), so that the
+    The first update copies; after n of them average ← d · average + (1 − d) · weights with d = min(decay, (1 + n) / (10
+    + n)), so that the
     fresh weights of the start are soon forgotten. Counters are copied.
     """
 
@@ -65,7 +68,8 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 @torch.no_grad()
 def judge(validation: Validation, model: nn.Module, accelerator: Accelerator) -> float:
-    """The score of `model`, left in evaluation mode. Statistics of the main process count, as they do in what is saved."""
+    """The score of `model`, left in evaluation mode. Statistics of the main process count, as they do in what is
+    saved."""
     for buffer in model.buffers():
         broadcast(buffer)
     return validation.score(model.eval())

@@ -1,6 +1,7 @@
 """Optimizers, their parameter groups, and polynomial decay: the one place that says how fast which weights learn.
 
-The published classifier code passes its weight decay where momentum stands, so that its momentum is 1e-4, in effect 0; its learning rates
+The published classifier code passes its weight decay where momentum stands, so that its momentum is 1e-4, in effect 0;
+its learning rates
 (0.1 for the backbone, 1.0 for the head) fit that. Here both are keywords. With momentum 0.9 divide the rates by ten.
 """
 
@@ -25,19 +26,27 @@ def make_sgd(param_groups: Iterable[dict[str, Any]], *, momentum: float = 0.0, w
 
 
 def make_adamw(param_groups: Iterable[dict[str, Any]], *, weight_decay: float = 0.01) -> AdamW:
-    """AdamW (β 0.9 and 0.999) over parameter groups, each ``{"params": …, "lr": …}``; a group may set its own weight decay."""
+    """AdamW (β 0.9 and 0.999) over parameter groups, each ``{"params": …, "lr": …}``; a group may set its own weight
+    decay."""
     return AdamW(_with_rates(param_groups), weight_decay=weight_decay)
 
 
 def split_parameters(
-    whole: nn.Module, part: nn.Module, part_lr: float, rest_lr: float, *, rest_bias_factor: float = 1.0, decay_biases: bool = True
+    whole: nn.Module,
+    part: nn.Module,
+    part_lr: float,
+    rest_lr: float,
+    *,
+    rest_bias_factor: float = 1.0,
+    decay_biases: bool = True,
 ) -> list[dict[str, Any]]:
     """Parameter groups: those of `part` (an encoder) and the others, trainable ones only.
 
     Args:
         part_lr, rest_lr: learning rates of `part` and of the rest.
         rest_bias_factor: biases of the rest learn at so many times `rest_lr`.
-        decay_biases: False gives biases, normalisations and tables of positions groups of their own without weight decay.
+        decay_biases: False gives biases, normalisations and tables of positions groups of their own without weight
+            decay.
 
     Raises:
         RecipeError: nothing is left to train.
@@ -45,10 +54,14 @@ def split_parameters(
     inside = {id(parameter) for parameter in part.parameters()}
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     trainable = [(name, parameter) for name, parameter in whole.named_parameters() if parameter.requires_grad]
-    for name, parameter in sorted(trainable, key=lambda pair: id(pair[1]) not in inside):  # stable: those of `part` first
+    for name, parameter in sorted(
+        trainable, key=lambda pair: id(pair[1]) not in inside
+    ):  # stable: those of `part` first
         rate = part_lr if id(parameter) in inside else rest_lr * (rest_bias_factor if name.endswith("bias") else 1.0)
         spared = not decay_biases and (parameter.ndim <= 1 or name.endswith(POSITIONS))
-        group = groups.setdefault((rate, spared), {"params": [], "lr": rate} | ({"weight_decay": 0.0} if spared else {}))
+        group = groups.setdefault(
+            (rate, spared), {"params": [], "lr": rate} | ({"weight_decay": 0.0} if spared else {})
+        )
         group["params"].append(parameter)
     if not groups:
         raise RecipeError("nothing is left to train: lower backbone.freeze_until.")
@@ -56,7 +69,8 @@ def split_parameters(
 
 
 def poly_decay(step: int, max_steps: int, power: float = 0.9) -> float:
-    """The factor (1 − step / max_steps)^power on the learning rate of a step, counted from 0; from max_steps on that of the last step.
+    """The factor (1 − step / max_steps)^power on the learning rate of a step, counted from 0; from max_steps on that of
+    the last step.
 
     Always > 0: the published code stops to change the rate after `max_steps` rather than reaching 0.
     """
@@ -66,7 +80,8 @@ def poly_decay(step: int, max_steps: int, power: float = 0.9) -> float:
 
 
 def make_poly_schedule(optimizer: Optimizer, max_steps: int, power: float = 0.9) -> LambdaLR:
-    """Schedule that gives every parameter group its own rate times `poly_decay`; call its ``step`` after each optimizer step."""
+    """Schedule that gives every parameter group its own rate times `poly_decay`; call its ``step`` after each optimizer
+    step."""
     return LambdaLR(optimizer, lambda step: poly_decay(step, max_steps, power))
 
 

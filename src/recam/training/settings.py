@@ -28,7 +28,8 @@ class TrainSettings(Settings):
     crop: Annotated[int, Field(ge=32)] = 512
     """Side (pixels) of the random square crop."""
     cache_features: CountOrNone = 0
-    """Keep the frozen trunk's features of so many augmented views of each image on disk, and train on those; 0: no cache."""
+    """Keep the frozen trunk's features of so many augmented views of each image on disk, and train on those; 0: no
+    cache."""
     cache_gb: Positive = 8.0
     """Disk space that the cache may take; a larger one is refused before it is made."""
 

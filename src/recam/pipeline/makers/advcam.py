@@ -26,7 +26,8 @@ class AdvCamMakerSettings(AdvCamSettings):
     scales: Scales | None = None
     """Factors at which each image climbs; None: those of `maps.scales`."""
     classes_at_once: Count | None = None
-    """Classes of an image that climb as one batch; None: as many as a GPU's memory holds, one on a CPU. All give the same maps."""
+    """Classes of an image that climb as one batch; None: as many as a GPU's memory holds, one on a CPU. All give the
+    same maps."""
 
     def method(self) -> AdvCamSettings:
         """What climbing itself depends on."""

@@ -17,16 +17,19 @@ class CrfStepSettings(Settings):
     """The dense CRF, `refine = ["crf"]`, which needs the extra crf: see `recam.methods.crf`."""
 
     on: Literal["labels", "probabilities"] = "labels"
-    """What it reads: ``labels``, the mask at the threshold in force, by IRN's settings; or ``probabilities``, the maps beside a background
+    """What it reads: ``labels``, the mask at the threshold in force, by IRN's settings; or ``probabilities``, the maps
+    beside a background
     plane of that height, by DeepLabV2's settings."""
     terms: dict[str, float] = field(default_factory=dict)
-    """Settings that differ from the published ones, e.g. ``{bilateral_srgb = 10, iterations = 5}``; see `CrfSettings`."""
+    """Settings that differ from the published ones, e.g. ``{bilateral_srgb = 10, iterations = 5}``; see
+    `CrfSettings`."""
 
     def __post_init__(self) -> None:
         self.method()
 
     def method(self) -> CrfSettings:
-        """The pairwise terms, published ones with `terms` laid over them. Raises `RecipeError` for one that does not exist."""
+        """The pairwise terms, published ones with `terms` laid over them. Raises `RecipeError` for one that does not
+        exist."""
         kind = LabelCrfSettings if self.on == "labels" else CrfSettings
         known = {each.name for each in fields(kind)}
         unknown = [name for name in self.terms if name not in known]
@@ -34,7 +37,9 @@ class CrfStepSettings(Settings):
             raise RecipeError(f"crf.terms: there is no {unknown[0]!r} on {self.on}.{near_matches(unknown[0], known)}")
         if self.terms.get("iterations", 0) % 1:
             raise RecipeError(f"crf.terms: iterations must be a whole number, got {self.terms['iterations']:g}.")
-        terms: dict[str, Any] = {name: int(value) if name == "iterations" else value for name, value in self.terms.items()}
+        terms: dict[str, Any] = {
+            name: int(value) if name == "iterations" else value for name, value in self.terms.items()
+        }
         return kind(**terms)
 
 

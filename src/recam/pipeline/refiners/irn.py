@@ -1,4 +1,5 @@
-"""IRN's place in a run: confident labels of the training images, a network that learns boundaries from them, the random walk."""
+"""IRN's place in a run: confident labels of the training images, a network that learns boundaries from them, the random
+walk."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ MIDDLE = STRIDE // 2
 @section("irn")
 @dataclass(frozen=True)
 class IrnStepSettings(IrnSettings):
-    """IRN, `refine = ["irn"]`: confident labels, a network that learns boundaries from them, a random walk; see `recam.methods.irn`."""
+    """IRN, `refine = ["irn"]`: confident labels, a network that learns boundaries from them, a random walk; see
+    `recam.methods.irn`."""
 
     confident: tuple[float, float] = (0.10, 0.35)
     """Confident background threshold and confident foreground threshold; between them nothing is learned."""
@@ -59,7 +61,8 @@ class IrnStepSettings(IrnSettings):
     labels_by: Literal["crf", "pamr"] = "crf"
     """What cleans the confident labels: ``crf`` as published (the extra crf), or ``pamr``, which needs nothing."""
     weights: Literal["backbone", "classifier"] = "backbone"
-    """Features that boundaries are learned from: those of ``backbone.weights`` as published, or the trained classifier's."""
+    """Features that boundaries are learned from: those of ``backbone.weights`` as published, or the trained
+    classifier's."""
     displacement: bool = True
     """Train the displacement branch beside (published); the walk does not need it."""
     epochs: Count = 3
@@ -83,9 +86,14 @@ class IrnStepSettings(IrnSettings):
 
     def conflicts(self, recipe: Recipe) -> list[str]:
         wrong = ordered("irn.scale", self.scale)
-        for name, (background, foreground) in {"irn.confident": self.confident, "irn.confident_cam": self.confident_cam}.items():
+        for name, (background, foreground) in {
+            "irn.confident": self.confident,
+            "irn.confident_cam": self.confident_cam,
+        }.items():
             if not 0 <= background <= foreground <= 1:
-                wrong.append(f"{name} = ({background}, {foreground}): give background first, then foreground, both in [0, 1]")
+                wrong.append(
+                    f"{name} = ({background}, {foreground}): give background first, then foreground, both in [0, 1]"
+                )
         return wrong
 
     def method(self) -> IrnSettings:
@@ -95,7 +103,8 @@ class IrnStepSettings(IrnSettings):
 
 @dataclass(frozen=True)
 class WalkSettings:
-    """What the walk depends on, beside the network: radius, exponent and length, size of the images, exponent of the maps."""
+    """What the walk depends on, beside the network: radius, exponent and length, size of the images, exponent of the
+    maps."""
 
     walk_radius: float
     beta: float
@@ -162,7 +171,10 @@ class IrnStep(RefinerStep):
         found = []
         own, backbone = place.recipe.section(IrnStepSettings), place.recipe.section(BackboneSettings)
         if own.weights == "classifier" and place.before.origin == "external":
-            found.append("irn.weights = 'classifier' takes the run's own, and with maps.source none is trained: set it to 'backbone'.")
+            found.append(
+                "irn.weights = 'classifier' takes the run's own, and with maps.source none is trained: set it to"
+                " 'backbone'."
+            )
         if own.labels_by == "crf":
             try:
                 require_densecrf()
@@ -185,14 +197,27 @@ class IrnStep(RefinerStep):
         labels_given = LabelsGiven(before.folder, background, foreground, own.labels_by)
         title = f"IRN's labels from {before.title}"
         labels = Stage(
-            f"irn/{before.stem}/labels", "refine", make_labels, labels_given, (before.folder.stage,), ("train",), label={"title": title}
+            f"irn/{before.stem}/labels",
+            "refine",
+            make_labels,
+            labels_given,
+            (before.folder.stage,),
+            ("train",),
+            label={"title": title},
         )
         classifier = f"train/{before.origin}" if own.weights == "classifier" else ""
         trained = replace(
-            own, **{name: getattr(IrnStepSettings(), name) for name in ("confident", "confident_cam", "labels_by", *_WALK)}
+            own,
+            **{name: getattr(IrnStepSettings(), name) for name in ("confident", "confident_cam", "labels_by", *_WALK)},
         )
         given = NetworkGiven(
-            trained, labels.name, classifier, recipe.section(BackboneSettings), place.weights, recipe.seed, place.max_side
+            trained,
+            labels.name,
+            classifier,
+            recipe.section(BackboneSettings),
+            place.weights,
+            recipe.seed,
+            place.max_side,
         )
         needs = (labels.name, *([classifier] if classifier else []))
         label = {"title": f"IRN on {before.title}", "kind": "IRN's network"}
@@ -223,7 +248,9 @@ class IrnObjective(nn.Module):
 
 def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     """Confident labels of every training image, in processes of their own."""
-    label = LabelMaker(work.inputs[given.maps.stage].path / given.maps.inner, work.folder, given.background, given.foreground)
+    label = LabelMaker(
+        work.inputs[given.maps.stage].path / given.maps.inner, work.folder, given.background, given.foreground
+    )
     make = label.by_crf if given.by == "crf" else label.by_pamr
     work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
     return {"images": len(work.data.train)}
@@ -241,7 +268,9 @@ class LabelMaker:
     def by_crf(self, sample: Sample) -> None:
         """As published; see `recam.methods.crf.confident_labels`."""
         seed = read_seed(self.maps / f"{sample.id}.npz")
-        labels = confident_labels(sample.image.read(), read_full(seed), seed.class_indices, self.foreground, self.background)
+        labels = confident_labels(
+            sample.image.read(), read_full(seed), seed.class_indices, self.foreground, self.background
+        )
         self._write(sample, seed, labels)
 
     def by_pamr(self, sample: Sample) -> None:
@@ -274,7 +303,9 @@ def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
     augment = Augment(own.crop, network.backbone.mean, network.backbone.std, scale=own.scale, max_side=given.max_side)
     dataset = MaskedImages(work.data.train, PseudoMasks(work.inputs[given.labels]), augment, given.seed)
     optimizer = make_sgd(
-        split_parameters(network, network.edge, own.lr, own.displacement_lr), momentum=own.momentum, weight_decay=own.weight_decay
+        split_parameters(network, network.edge, own.lr, own.displacement_lr),
+        momentum=own.momentum,
+        weight_decay=own.weight_decay,
     )
     schedule = Schedule(own.epochs, own.batch, work.compute.workers, work.compute.save_minutes)
     result = fit_stage(work, IrnObjective(network, own.radius), dataset, optimizer, own.power, schedule, given.seed)
@@ -284,7 +315,8 @@ def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
 
 
 def find_edges(network: IrNet, image: Image, max_side: int | None = None) -> Tensor:
-    """Probabilities of a class boundary (1, h, w) of an image (H, W, 3), at a quarter of the size at which it is read."""
+    """Probabilities of a class boundary (1, h, w) of an image (H, W, 3), at a quarter of the size at which it is
+    read."""
     size = scaled_size((image.shape[0], image.shape[1]), 1.0, max_side)
     view = normalise_image(resize_image(image, size), network.backbone.mean, network.backbone.std)
     device = next(network.parameters()).device

@@ -1,4 +1,5 @@
-"""External (precomputed) class maps, `maps.source`: checked as a whole before anything is done with them, then taken into the run."""
+"""External (precomputed) class maps, `maps.source`: checked as a whole before anything is done with them, then taken
+into the run."""
 
 from __future__ import annotations
 
@@ -37,19 +38,30 @@ class ExternalGiven:
 def plan_external(own: MapSettings, data: RunData, threshold: float) -> tuple[Stage, MapSet]:
     """The stage that takes the maps, and the set that they are."""
     given = ExternalGiven(data.fingerprint("seeded", MapFiles(Path(own.source), ".npz")), own.bits)
-    maps = MapSet(MapFolder(STAGE), NAME, NAME, "external class maps", threshold, scores=f"scores/{NAME}" if data.score else "")
+    maps = MapSet(
+        MapFolder(STAGE), NAME, NAME, "external class maps", threshold, scores=f"scores/{NAME}" if data.score else ""
+    )
     label = {"title": maps.title, "kind": "maps", "training": NAME, "colour": "", "sets": [maps.label()]}
     return Stage(STAGE, "maps", take(own.source), given, (), ("seeded",), supervision=(EXTERNAL,), label=label), maps
 
 
 def check_external(source: str, data: RunData) -> None:
-    """Raises `DataError` with everything that is wrong with the folder of maps: missing, damaged, of other classes or sizes.
+    """Raises `DataError` with everything that is wrong with the folder of maps: missing, damaged, of other classes or
+    sizes.
 
     A folder that was made for another data set shows by its ids, its classes and its sizes.
     """
     folder = Path(source)
     if not folder.is_dir():
-        raise data_error([Problem("no-folder", str(folder), "maps.source names no folder. Give the one that holds ID.npz of each image.")])
+        raise data_error(
+            [
+                Problem(
+                    "no-folder",
+                    str(folder),
+                    "maps.source names no folder. Give the one that holds ID.npz of each image.",
+                )
+            ]
+        )
     shown = track(data.seeded, "maps.source", len(data.seeded), quiet=data.quiet, after=SHOW_AFTER)
     problems = [problem for sample in shown for problem in _problems(folder, sample, len(data.catalog.classes))]
     if problems:
@@ -66,7 +78,11 @@ def take(source: str) -> Any:
         for sample in work.share(work.data.seeded, lambda sample: target(sample).is_file()):
             seed = read_seed(_path(Path(source), sample))
             order = [seed.class_indices.tolist().index(label) for label in sample.labels]
-            save_seed(target(sample), SeedMaps(seed.maps[order], seed.class_indices[order], seed.size, seed.ignore), given.bits)
+            save_seed(
+                target(sample),
+                SeedMaps(seed.maps[order], seed.class_indices[order], seed.size, seed.ignore),
+                given.bits,
+            )
         return {"images": len(work.data.seeded), "source": source}
 
     return make
@@ -88,12 +104,26 @@ def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]
         return
     held = set(seed.class_indices.tolist())
     if held - set(range(n_classes)):
-        yield Problem("unknown-class", str(path), f"maps of classes {sorted(held)}, but there are {n_classes}: made for another data set?")
+        yield Problem(
+            "unknown-class",
+            str(path),
+            f"maps of classes {sorted(held)}, but there are {n_classes}: made for another data set?",
+        )
     elif not set(sample.labels) <= held:
         wanted = sorted(set(sample.labels) - held)
-        yield Problem("missing-class", str(path), f"no map of the image's label {wanted}; it holds {sorted(held)}: made for other labels?")
+        yield Problem(
+            "missing-class",
+            str(path),
+            f"no map of the image's label {wanted}; it holds {sorted(held)}: made for other labels?",
+        )
     size, shape = image_size(sample.image), seed.maps.shape[1:]
     if seed.size != size:
-        yield Problem("other-size", str(path), f"maps of a {seed.size} image, but the image is {size}: made for other photos?")
+        yield Problem(
+            "other-size", str(path), f"maps of a {seed.size} image, but the image is {size}: made for other photos?"
+        )
     elif shape not in (size, strided_size(size)):
-        yield Problem("other-size", str(path), f"the maps are {shape}, not {strided_size(size)}, a quarter, or the image's {size}.")
+        yield Problem(
+            "other-size",
+            str(path),
+            f"the maps are {shape}, not {strided_size(size)}, a quarter, or the image's {size}.",
+        )

@@ -1,4 +1,5 @@
-"""Class maps of every image to train on or to score, for its own labels: by the training's weights, or by a map maker."""
+"""Class maps of every image to train on or to score, for its own labels: by the training's weights, or by a map
+maker."""
 
 from __future__ import annotations
 
@@ -30,14 +31,16 @@ class MapSettings(Settings):
     """How class maps are made and kept."""
 
     source: str = ""
-    """Folder of external (precomputed) class maps, ``ID.npz`` of each image as `recam.runfolder.maps.save_seed` writes them; they are
+    """Folder of external (precomputed) class maps, ``ID.npz`` of each image as `recam.runfolder.maps.save_seed` writes
+    them; they are
     then taken as they are, and no classifier is trained."""
     scales: Scales = (1.0, 0.5, 1.5, 2.0)
     """Test-time scales; the maps are added."""
     flip: bool = True
     """Horizontal-flip TTA: also read each mirrored image."""
     weighting: Weighting = "mul"
-    """Weights of eq. 9 for the pseudo masks, where the training has several: ``mul`` published for VOC, ``w`` for COCO."""
+    """Weights of eq. 9 for the pseudo masks, where the training has several: ``mul`` published for VOC, ``w`` for
+    COCO."""
     compare: tuple[Weighting, ...] = ()
     """Further weightings to make and score in the same pass."""
     bits: Literal[8, 16] = 8
@@ -57,7 +60,9 @@ class MapsGiven:
     max_side: int | None
 
 
-def plan_maps(recipe: Recipe, training: Training, maker: MapMaker | None, max_side: int | None, threshold: float, scored: bool) -> tuple[Stage, list[MapSet]]:
+def plan_maps(
+    recipe: Recipe, training: Training, maker: MapMaker | None, max_side: int | None, threshold: float, scored: bool
+) -> tuple[Stage, list[MapSet]]:
     """The stage of a training's maps, and the sets that it makes; the first is the one for pseudo masks."""
     own = recipe.section(MapSettings)
     chosen = training.choose_weighting(own.weighting)
@@ -72,12 +77,22 @@ def plan_maps(recipe: Recipe, training: Training, maker: MapMaker | None, max_si
         for weighting in (chosen, *others)
     ]
     kind = "maps"
-    label = {"title": sets[0].title, "kind": kind, "training": training.name, "colour": training.colour, "sets": [each.label() for each in sets]}
+    label = {
+        "title": sets[0].title,
+        "kind": kind,
+        "training": training.name,
+        "colour": training.colour,
+        "sets": [each.label() for each in sets],
+    }
     version = maker.version if maker else 1
-    return Stage(f"maps/{stem}", "maps", make_maps, given, (stage_of(training),), ("seeded",), version, label=label), sets
+    return Stage(
+        f"maps/{stem}", "maps", make_maps, given, (stage_of(training),), ("seeded",), version, label=label
+    ), sets
 
 
-def _set(training: Training, maker: MapMaker | None, weighting: Weighting, stage: str, scores: str, threshold: float) -> MapSet:
+def _set(
+    training: Training, maker: MapMaker | None, weighting: Weighting, stage: str, scores: str, threshold: float
+) -> MapSet:
     several = len(training.weightings) > 1
     name, title = training.name, training.title
     if several:
@@ -100,7 +115,9 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
 
     if given.maker:
         # Frozen units would build no graph to the image; what must not learn here are the parameters.
-        network = fold_batchnorm(load_classifier(path, freeze_until=0).requires_grad_(False)).to(work.accelerator.device)
+        network = fold_batchnorm(load_classifier(path, freeze_until=0).requires_grad_(False)).to(
+            work.accelerator.device
+        )
         views = Views(given.scales, given.flip, given.max_side, given.weightings[0])
         maps_of = given.maker.make(given.training, network, views)
     else:

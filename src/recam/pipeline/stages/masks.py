@@ -26,9 +26,11 @@ class MaskSettings(Settings):
     threshold: Share = 0.21
     """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC."""
     oracle: bool = True
-    """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in all results)."""
+    """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in
+    all results)."""
     class_thresholds: dict[str, Share] = field(default_factory=dict)
-    """Thresholds of single classes where they differ, e.g. ``{cat = 0.3}``: a pixel's largest map must exceed that of its own class."""
+    """Thresholds of single classes where they differ, e.g. ``{cat = 0.3}``: a pixel's largest map must exceed that of
+    its own class."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
     levels = [own.get(name, threshold) for name in work.data.catalog.classes.names]  # (K,)
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
         seed = given.maps.read(work, sample)
-        mask = apply_threshold(read_full(seed), seed.class_indices, [levels[index] for index in seed.class_indices], seed.ignore)
+        mask = apply_threshold(
+            read_full(seed), seed.class_indices, [levels[index] for index in seed.class_indices], seed.ignore
+        )
         write_mask(mask_path(work.folder, sample.id), mask)
     used = {"threshold": threshold, "threshold_from": source, **({"class_thresholds": own} if own else {})}
     return {"images": len(work.data.seeded), "maps": given.name, **used}

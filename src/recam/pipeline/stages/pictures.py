@@ -50,12 +50,17 @@ def plan_pictures(sets: Sequence[MapSet], inference: InferenceSettings, others: 
 
 
 def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
-    """Twelve or so images in a row each: image, class maps, pseudo mask, prediction, truth; one file per image, one for all.
+    """Twelve or so images in a row each: image, class maps, pseudo mask, prediction, truth; one file per image, one for
+    all.
 
-    Besides, small tiles of these and of the best, median and worst images; the results say which image is shown as what.
+    Besides, small tiles of these and of the best, median and worst images; the results say which image is shown as
+    what.
     """
     samples = _spread(work.data.score or work.data.seeded, PICTURES)
-    extremes = [*_extremes(work, "scores/masks", work.data.score), *_extremes(work, "predictions/pseudo", work.data.val)]
+    extremes = [
+        *_extremes(work, "scores/masks", work.data.score),
+        *_extremes(work, "predictions/pseudo", work.data.val),
+    ]
     shown = []
     if work.accelerator.is_main_process:
         segmenter = load_segmenter(work.inputs["segment/pseudo"].weights) if "segment/pseudo" in work.inputs else None
@@ -68,7 +73,10 @@ def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
             path = work.folder.path / "each" / f"{sample.id}.png"
             write_png(path, panel([[row.get(title) for title in columns]], columns, [text]))
             shown.append(_write_tiles(work, sample, row, "overview", "masks", None))
-        write_png(work.folder.path / "overview.png", panel([[row.get(title) for title in columns] for row in rows], columns, captions))
+        write_png(
+            work.folder.path / "overview.png",
+            panel([[row.get(title) for title in columns] for row in rows], columns, captions),
+        )
         for of, kind, sample, miou in extremes:
             row = _picture_row(given, work, sample, segmenter) if of == "masks" else _held_out_row(work, sample)
             shown.append(_write_tiles(work, sample, row, kind, of, miou))
@@ -80,7 +88,9 @@ def caption(work: Work, sample: Sample) -> str:
     return " + ".join(work.data.catalog.classes.names[index] for index in sample.labels) or "background"
 
 
-def _write_tiles(work: Work, sample: Sample, row: dict[str, Image], kind: str, of: str, miou: float | None) -> dict[str, Any]:
+def _write_tiles(
+    work: Work, sample: Sample, row: dict[str, Image], kind: str, of: str, miou: float | None
+) -> dict[str, Any]:
     tiles = {}
     for title, image in row.items():
         path = f"tiles/{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}/{sample.id}.jpg"
@@ -89,7 +99,9 @@ def _write_tiles(work: Work, sample: Sample, row: dict[str, Image], kind: str, o
     return {"id": sample.id, "caption": caption(work, sample), "kind": kind, "of": of, "miou": miou, "tiles": tiles}
 
 
-def _picture_row(given: PicturesGiven, work: Work, sample: Sample, segmenter: TrainedSegmenter | None) -> dict[str, Image]:
+def _picture_row(
+    given: PicturesGiven, work: Work, sample: Sample, segmenter: TrainedSegmenter | None
+) -> dict[str, Image]:
     image = sample.image.read()
     row = {"image": image}
     for title, folder in given.maps:
@@ -107,7 +119,11 @@ def _held_out_row(work: Work, sample: Sample) -> dict[str, Image]:
     image = sample.image.read()
     assert sample.mask is not None
     predicted = read_mask(mask_path(work.inputs["predictions/pseudo"], sample.id))
-    return {"image": image, "prediction": overlay_mask(image, predicted), "truth": overlay_mask(image, sample.mask.read())}
+    return {
+        "image": image,
+        "prediction": overlay_mask(image, predicted),
+        "truth": overlay_mask(image, sample.mask.read()),
+    }
 
 
 def _extremes(work: Work, stage: str, samples: Sequence[Sample]) -> Iterator[tuple[str, str, Sample, float]]:

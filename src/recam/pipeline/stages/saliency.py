@@ -1,6 +1,7 @@
 """Saliency maps in a run: where they come from, what must be right about them, and that results say so.
 
-The source is a folder that the user brings, read where it is, or a network, whose maps a stage makes once. Whoever wants the map of a
+The source is a folder that the user brings, read where it is, or a network, whose maps a stage makes once. Whoever
+wants the map of a
 sample asks `SaliencyGiven.reader`, whichever it is.
 """
 
@@ -29,7 +30,8 @@ from recam.training.cached_features import feature_path, save_view_saliency, vie
 MAPS, VIEWS = "saliency/maps", "saliency/views"
 NO_SOURCE = "Set saliency.source to a folder of maps or to an .onnx network."
 UNUSED = (
-    "saliency.source is set and nothing uses it. Add a refiner or a training that takes saliency, or leave the source out."
+    "saliency.source is set and nothing uses it. Add a refiner or a training that takes saliency, or leave the source"
+    " out."
 )
 
 
@@ -72,7 +74,9 @@ def plan_saliency(settings: SaliencySettings, given: SaliencyGiven, views: Any, 
     # A network may take long, and without a training on them nothing early waits for its maps.
     group = "train" if in_training or not settings.is_network else "refine"
     make = make_maps if settings.is_network else check_folder(settings.source)
-    stages = [Stage(MAPS, group, make, given, roles=(given.role,), supervision=(SALIENCY,), label={"title": "saliency maps"})]
+    stages = [
+        Stage(MAPS, group, make, given, roles=(given.role,), supervision=(SALIENCY,), label={"title": "saliency maps"})
+    ]
     if views is not None:
         view_given = ViewSaliencyGiven(views, given)
         label = {"title": "saliency of cached views"}
@@ -98,7 +102,11 @@ def saliency_problems(settings: SaliencySettings, users: list[str], data: RunDat
             return [str(error)]
         return []
     missing = SaliencyFolder(Path(settings.source)).missing(getattr(data, role))
-    return [f"saliency.source: {missing}. Maps are named ID.png after the images' ids, sub-folders included."] if missing else []
+    return (
+        [f"saliency.source: {missing}. Maps are named ID.png after the images' ids, sub-folders included."]
+        if missing
+        else []
+    )
 
 
 def check_folder(source: str) -> Any:
@@ -130,12 +138,15 @@ def make_maps(given: SaliencyGiven, work: Work) -> dict[str, Any]:
 
 
 def make_view_saliency(given: ViewSaliencyGiven, work: Work) -> dict[str, Any]:
-    """The saliency of each view whose features are cached; which part of the image that is follows from the settings alone."""
+    """The saliency of each view whose features are cached; which part of the image that is follows from the settings
+    alone."""
     views, read = given.views, given.saliency.reader(work)
     augment = Augment(views.crop, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), long_side=views.long_side)
     index = {sample.id: position for position, sample in enumerate(work.data.train)}
     for sample in work.share(work.data.train, lambda sample: feature_path(work.folder.path, sample.id).is_file()):
         grey = read(sample)
         drawn = (view_generator(views.seed, view, index[sample.id]) for view in range(views.views))
-        save_view_saliency(feature_path(work.folder.path, sample.id), torch.stack([augment.move_grey(grey, rng) for rng in drawn]))
+        save_view_saliency(
+            feature_path(work.folder.path, sample.id), torch.stack([augment.move_grey(grey, rng) for rng in drawn])
+        )
     return {"images": len(work.data.train), "views": views.views}

@@ -31,7 +31,8 @@ from recam.runfolder.store import StageFolder
 from recam.types import Sample
 
 VERSION = 3
-"""Of all stages that score: raised when they write something else, not when they write more of what they wrote before."""
+"""Of all stages that score: raised when they write something else, not when they write more of what they wrote
+before."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ def plan_scores(stage: Stage, sets: list[MapSet]) -> Stage:
 
 def score_maps(given: ScoredMaps, work: Work) -> dict[str, Any]:
     """For each set of maps: the whole threshold curve with its oracle, and Otsu's threshold, found without masks."""
-    return {"images": len(work.data.score), "maps": {name: _score_set(name, folder, work) for name, folder in given.sets}}
+    return {
+        "images": len(work.data.score),
+        "maps": {name: _score_set(name, folder, work) for name, folder in given.sets},
+    }
 
 
 def _score_set(name: str, folder: MapFolder, work: Work) -> dict[str, Any]:
@@ -99,7 +103,13 @@ def score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict
     if work.accelerator.is_main_process:
         save_tally(work.folder.path / TALLY, scorer.counts)
         rows = [
-            ImageScore(sample.id, len(sample.labels), miou, **dict(zip(PIXELS, map(int, pixels), strict=True)), boundary_iou=boundary_iou)
+            ImageScore(
+                sample.id,
+                len(sample.labels),
+                miou,
+                **dict(zip(PIXELS, map(int, pixels), strict=True)),
+                boundary_iou=boundary_iou,
+            )
             for sample, (miou, *pixels, boundary_iou) in zip(samples, found.tolist(), strict=True)
         ]
         save_image_scores(work.folder.path / IMAGES, rows)

@@ -1,4 +1,5 @@
-"""The segmentation model that learns from pseudo masks, or from true masks for an upper bound (eq. 3), and its held-out predictions."""
+"""The segmentation model that learns from pseudo masks, or from true masks for an upper bound (eq. 3), and its held-out
+predictions."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ class SegmentSettings(SegmenterSettings):
     enabled: bool = True
     """False: stop at the pseudo masks."""
     weights: str = "imagenet"
-    """Weights of the encoder, as for the backbone; or ``classifier``: those of the run's own, where the encoder is ``tu-`` and its name."""
+    """Weights of the encoder, as for the backbone; or ``classifier``: those of the run's own, where the encoder is
+    ``tu-`` and its name."""
     freeze_encoder: bool = False
     """Keep the encoder's weights and train the decoder alone: a third of the time on a CPU."""
     labels: Literal["pseudo", "truth"] = "pseudo"
@@ -91,20 +93,24 @@ class SegmentSettings(SegmenterSettings):
     scale: tuple[Positive, Positive] = (0.5, 1.5)
     """Range of the factor that a training image is resized by, drawn evenly."""
     frame: tuple[Count, Count] | None = None
-    """Make a training image as large as fits into (longer, shorter side) pixels before `scale`, whatever `data.max_side`; None: not."""
+    """Make a training image as large as fits into (longer, shorter side) pixels before `scale`, whatever
+    `data.max_side`; None: not."""
     crop: Annotated[int, Field(ge=32)] = 321
     """Side (pixels) of the random square crop."""
     jitter: Share = 0.0
-    """Colour jitter: in every second image each, brightness, contrast and saturation change by a factor of 1 ± this at most, and the hue
+    """Colour jitter: in every second image each, brightness, contrast and saturation change by a factor of 1 ± this at
+    most, and the hue
     by a fifth of this of its circle."""
     class_balance: Share = 0.0
-    """Weight of a class in the loss: its share of the pixels to the power of minus this. 0: all pixels alike; 1: all classes alike."""
+    """Weight of a class in the loss: its share of the pixels to the power of minus this. 0: all pixels alike; 1: all
+    classes alike."""
     ema: Momentum = 0.0
     """Decay of a running average of the weights, which is what is kept, e.g. 0.999; 0: the weights themselves."""
     validate_epochs: CountOrNone = 0
     """Score the `val` split after every so many epochs and keep the best weights besides the last; 0: never."""
     keep: Literal["last", "best"] = "last"
-    """Which weights predictions come from; ``best`` is chosen on `val`, so its score there flatters. The other lie beside them."""
+    """Which weights predictions come from; ``best`` is chosen on `val`, so its score there flatters. The other lie
+    beside them."""
     patience: CountOrNone = 0
     """Stop after so many validations without a better one; 0: never."""
 
@@ -112,13 +118,23 @@ class SegmentSettings(SegmenterSettings):
         wrong = ordered("segment.scale", self.scale)
         backbone = recipe.section(BackboneSettings)
         if self.weights == CLASSIFIER and recipe.section(MapSettings).source:
-            wrong.append("segment.weights = 'classifier' takes the run's own, and with maps.source there is none: name other weights")
+            wrong.append(
+                "segment.weights = 'classifier' takes the run's own, and with maps.source there is none: name other"
+                " weights"
+            )
         if self.weights == CLASSIFIER and self.encoder != f"tu-{backbone.name}":
-            wrong.append(f"segment.weights = 'classifier' needs the classifier's network: set segment.encoder to 'tu-{backbone.name}'")
+            wrong.append(
+                f"segment.weights = 'classifier' needs the classifier's network: set segment.encoder to"
+                f" 'tu-{backbone.name}'"
+            )
         if self.upper_bound and (self.labels == "truth" or not self.enabled):
-            wrong.append("segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'")
+            wrong.append(
+                "segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'"
+            )
         if not self.validate_epochs and (self.keep == "best" or self.patience):
-            wrong.append("segment.keep = 'best' and segment.patience go by scores on val: set segment.validate_epochs, e.g. to 1")
+            wrong.append(
+                "segment.keep = 'best' and segment.patience go by scores on val: set segment.validate_epochs, e.g. to 1"
+            )
         if self.frame and self.frame[1] > self.frame[0]:
             wrong.append(f"segment.frame = {self.frame}: give the longer side first")
         for name in sorted({"decoder_channels", "output_stride"} & set(self.options)):
@@ -164,7 +180,11 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
     start = classifier if own.weights == CLASSIFIER else ""
     settings = replace(own, enabled=True, upper_bound=False, labels="pseudo")
     content = data.content(own.weights)
-    kinds = [kind for kind, wanted in (("pseudo", own.labels == "pseudo"), ("truth", own.labels == "truth" or own.upper_bound)) if wanted]
+    kinds = [
+        kind
+        for kind, wanted in (("pseudo", own.labels == "pseudo"), ("truth", own.labels == "truth" or own.upper_bound))
+        if wanted
+    ]
     stages = []
     for kind in kinds if own.enabled else ():
         truth = kind == "truth"
@@ -173,13 +193,21 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
         needs = (*(() if truth else ("masks",)), *([start] if start else []))
         roles: tuple[Any, ...] = ("train", "val") if own.validate_epochs else ("train",)
         on = "true masks" if truth else "pseudo masks"
-        label = {"title": f"segmentation model, trained on {on}", "kind": "segmenter", "colour": "truth" if truth else "prediction"}
-        stages.append(Stage(name, "segment", train_segmenter, given, needs, roles, VERSION, (TRUTH,) if truth else (), label))
+        label = {
+            "title": f"segmentation model, trained on {on}",
+            "kind": "segmenter",
+            "colour": "truth" if truth else "prediction",
+        }
+        stages.append(
+            Stage(name, "segment", train_segmenter, given, needs, roles, VERSION, (TRUTH,) if truth else (), label)
+        )
         if data.val:
             predict = PredictGiven(name, inference_settings(recipe))
             title = f"{'truth-trained ' if truth else ''}model on held-out images"
             shown = {**label, "title": title, "kind": "predictions"}
-            stages.append(Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES, label=shown))
+            stages.append(
+                Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES, label=shown)
+            )
     return stages
 
 
@@ -195,7 +223,9 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     settings, truth = given.settings, given.truth
     samples = [sample for sample in work.data.train if sample.mask is not None] if truth else work.data.train
     if not samples:
-        raise DataError("no training image has a true mask, so there is no upper bound to train. Set segment.labels to 'pseudo'.")
+        raise DataError(
+            "no training image has a true mask, so there is no upper bound to train. Set segment.labels to 'pseudo'."
+        )
     classes = work.data.catalog.classes.names
     if given.classifier:
         source = work.inputs[given.classifier].weights
@@ -207,13 +237,24 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     optimizer = make_optimizer(network, settings)
     read: Callable[[Sample], Mask] = TrueMasks() if truth else PseudoMasks(work.inputs["masks"])
     augment = Augment(
-        settings.crop, mean, std, scale=settings.scale, max_side=given.max_side, frame=settings.frame, jitter=settings.jitter
+        settings.crop,
+        mean,
+        std,
+        scale=settings.scale,
+        max_side=given.max_side,
+        frame=settings.frame,
+        jitter=settings.jitter,
     )
     dataset = MaskedImages(samples, read, augment, given.seed)
     objective = SegmentationObjective(network, weigh_classes(work, samples, read, settings.class_balance))
     compute = work.compute
     schedule = Schedule(
-        settings.epochs, settings.batch, compute.workers, compute.save_minutes, steps=settings.steps, average=settings.ema
+        settings.epochs,
+        settings.batch,
+        compute.workers,
+        compute.save_minutes,
+        steps=settings.steps,
+        average=settings.ema,
     )
     validation = make_validation(given, work, mean, std)
     trained = fit_stage(work, objective, dataset, optimizer, settings.power, schedule, given.seed, validation)
@@ -223,7 +264,11 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         results["best"] = {"epoch": best["epoch"], "miou": best[VAL_MIOU]}
         results |= {"kept": settings.keep, "stopped_early": trained.stopped}
     if work.accelerator.is_main_process:
-        names = {"last": WEIGHTS, "best": "best.safetensors"} if settings.keep == "last" else {"last": "last.safetensors", "best": WEIGHTS}
+        names = (
+            {"last": WEIGHTS, "best": "best.safetensors"}
+            if settings.keep == "last"
+            else {"last": "last.safetensors", "best": WEIGHTS}
+        )
         save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std)
         if trained.best:
             network.load_state_dict(state_of_network(trained.best))
@@ -253,7 +298,8 @@ class TrueMasks:
 
 
 def weigh_classes(work: Work, samples: Sequence[Sample], read: Callable[[Sample], Mask], power: float) -> Tensor | None:
-    """(K+1,) weights of the classes by the pixels that they have in the masks to train on; None where the recipe balances nothing."""
+    """(K+1,) weights of the classes by the pixels that they have in the masks to train on; None where the recipe
+    balances nothing."""
     if not power:
         return None
     pixels = np.zeros(len(work.data.catalog.classes) + 1, np.int64)
@@ -264,11 +310,14 @@ def weigh_classes(work: Work, samples: Sequence[Sample], read: Callable[[Sample]
 
 
 def make_optimizer(network: nn.Module, settings: SegmentSettings) -> torch.optim.Optimizer:
-    """The settings' optimizer: the network's `encoder` at one learning rate, the rest at another. Raises `RecipeError`."""
+    """The settings' optimizer: the network's `encoder` at one learning rate, the rest at another. Raises
+    `RecipeError`."""
     encoder = getattr(network, "encoder", None)
     if settings.freeze_encoder:
         if encoder is None:
-            raise RecipeError(f"segment.freeze_encoder: {settings.model} has no attribute 'encoder'. Set freeze_encoder = false.")
+            raise RecipeError(
+                f"segment.freeze_encoder: {settings.model} has no attribute 'encoder'. Set freeze_encoder = false."
+            )
         encoder.requires_grad_(False)
     groups = split_parameters(
         network,
@@ -299,7 +348,9 @@ def make_validation(given: SegmentGiven, work: Work, mean: Triple, std: Triple) 
             confusion.update(most_probable(probabilities), sample.mask.read())
         sum_over_processes(work, confusion.counts)
         if not confusion.counts[1:].any():
-            raise DataError("the true masks of the val split hold no pixel of any class. Name another data.val, or do not validate.")
+            raise DataError(
+                "the true masks of the val split hold no pixel of any class. Name another data.val, or do not validate."
+            )
         return confusion.scores().miou
 
     return Validation(score, VAL_MIOU, settings.validate_epochs, settings.patience)

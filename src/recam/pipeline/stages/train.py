@@ -70,14 +70,18 @@ class TrainGiven:
     saliency: SaliencyGiven | None
 
 
-def plan_training(recipe: Recipe, training: Training, weights: str | None, saliency: SaliencyGiven | None) -> list[Stage]:
+def plan_training(
+    recipe: Recipe, training: Training, weights: str | None, saliency: SaliencyGiven | None
+) -> list[Stage]:
     """The training's stage, and before it what it needs: cached features, and the training that it starts from."""
     own, backbone = recipe.section(TrainSettings), recipe.section(BackboneSettings)
     views = ViewsGiven(recipe.seed, own.crop, own.long_side, own.cache_features)
     stages, needs = [], []
     if own.cache_features:
         given = FeaturesGiven(views, backbone, weights)
-        stages.append(Stage(FEATURES, "train", cache(own.cache_gb), given, roles=("train",), label={"title": "cached features"}))
+        stages.append(
+            Stage(FEATURES, "train", cache(own.cache_gb), given, roles=("train",), label={"title": "cached features"})
+        )
         needs.append(FEATURES)
     if training.base:
         stages += plan_training(recipe, training.base, weights, saliency)
@@ -88,11 +92,24 @@ def plan_training(recipe: Recipe, training: Training, weights: str | None, salie
         training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
         saliency if training.is_on_saliency else None,
     )  # fmt: skip
-    label = {"title": training.title, "colour": training.colour, "kind": "classifier", "base": training.base and training.base.name}
+    label = {
+        "title": training.title,
+        "colour": training.colour,
+        "kind": "classifier",
+        "base": training.base and training.base.name,
+    }
     supervision = (LABELS, SALIENCY) if training.is_on_saliency else (LABELS,)
     stages.append(
         Stage(
-            stage_of(training), "train", train_classifier, trained, tuple(needs), ("train",), training.version, supervision, label
+            stage_of(training),
+            "train",
+            train_classifier,
+            trained,
+            tuple(needs),
+            ("train",),
+            training.version,
+            supervision,
+            label,
         )
     )
     return stages
@@ -114,11 +131,14 @@ def cache(gigabytes: float) -> Any:
 
 def make_features(given: FeaturesGiven, work: Work, gigabytes: float) -> dict[str, Any]:
     """Features of the frozen trunk for some augmented views of each training image."""
-    torch.manual_seed(given.views.seed)  # without pretrained weights the trunk is drawn, and must be the one that trainings draw
+    torch.manual_seed(
+        given.views.seed
+    )  # without pretrained weights the trunk is drawn, and must be the one that trainings draw
     backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
     if not backbone.has_frozen_trunk:
         raise RecipeError(
-            f"train.cache_features: {backbone.name} has no frozen trunk. Set backbone.freeze_until, or cache_features to 0."
+            f"train.cache_features: {backbone.name} has no frozen trunk. Set backbone.freeze_until, or cache_features"
+            " to 0."
         )
     count, augment = given.views.views, given.views.augment(backbone)
     probe = backbone.trunk(torch.zeros(1, 3, given.views.crop, given.views.crop, device=work.accelerator.device))
@@ -151,7 +171,13 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     optimizer = make_sgd(training.groups(network), momentum=given.momentum, weight_decay=given.weight_decay)
     schedule = Schedule(training.epochs, given.batch, work.compute.workers, work.compute.save_minutes)
     trained = fit_stage(
-        work, Objective(network, training), _dataset(given, work, network.backbone), optimizer, given.power, schedule, given.views.seed
+        work,
+        Objective(network, training),
+        _dataset(given, work, network.backbone),
+        optimizer,
+        given.power,
+        schedule,
+        given.views.seed,
     )
     if work.accelerator.is_main_process:
         save_classifier(work.folder.path / WEIGHTS, network, given.backbone, classes)
@@ -188,4 +214,6 @@ def _dataset(given: TrainGiven, work: Work, backbone: Backbone) -> Dataset[Batch
         return CachedFeatures(work.inputs[FEATURES].path, work.data.train, n_classes, first_view, views)
     # Other draws of augmentation than those of the trainings before.
     read = given.saliency.reader(work) if given.saliency else None
-    return LabelledImages(work.data.train, given.views.augment(backbone), n_classes, given.views.seed + first_view, read)
+    return LabelledImages(
+        work.data.train, given.views.augment(backbone), n_classes, given.views.seed + first_view, read
+    )

@@ -1,4 +1,5 @@
-"""CAM's place in a run: the multi-label classifier (eq. 1), and the loss variants of Table 1's upper half on its head."""
+"""CAM's place in a run: the multi-label classifier (eq. 1), and the loss variants of Table 1's upper half on its
+head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The control of ReCAM: trained on with BCE alone for as many epochs at the same rates, which is what more training gives without it."""
+"""The control of ReCAM: trained on with BCE alone for as many epochs at the same rates, which is what more training
+gives without it."""
 
 from __future__ import annotations
 

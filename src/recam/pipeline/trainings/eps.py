@@ -1,4 +1,5 @@
-"""EPS's place in a run: the classifier of CAM with a background channel, and EPS's loss on saliency maps beside the labels'."""
+"""EPS's place in a run: the classifier of CAM with a background channel, and EPS's loss on saliency maps beside the
+labels'."""
 
 from __future__ import annotations
 

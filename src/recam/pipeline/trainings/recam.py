@@ -57,5 +57,6 @@ class ReCam(Training):
         if n_classes > 1 or self.settings.background_logit:
             return []
         return [
-            "with a single class ReCAM's softmax loss is always 0. Set recam.background_logit = true, or training = 'cam'."
+            "with a single class ReCAM's softmax loss is always 0. Set recam.background_logit = true, or training ="
+            " 'cam'."
         ]
