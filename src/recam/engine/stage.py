@@ -72,7 +72,7 @@ def key_stages(stages: Sequence[Stage], data: RunData) -> dict[str, Planned]:
             parts = {
                 "stage": stage.name,
                 "version": stage.version,
-                "given": as_json(stage.given),
+                "given": as_json(stage.given, for_key=True),
                 "inputs": {name: planned[name].key for name in stage.needs},
                 "data": {role: data.fingerprint(role) for role in stage.roles},
                 "classes": list(data.catalog.classes.names),

@@ -70,7 +70,7 @@ def plan_maps(
     weightings = tuple(each for each in WEIGHTINGS if each == chosen or each in others)
     views = Views(own.scales, own.flip, max_side, chosen)
     read = maker.views(views) if maker else views
-    given = MapsGiven(training, maker, weightings, read.scales, own.flip, own.bits, max_side)
+    given = MapsGiven(training, maker, weightings, read.scales, read.flip, own.bits, read.max_side)
     stem = f"{training.name}+{maker.name}" if maker else training.name
     sets = [
         _set(training, maker, weighting, f"maps/{stem}", f"scores/{stem}" if scored else "", threshold)
