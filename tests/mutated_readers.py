@@ -163,7 +163,7 @@ def saliency_maps(folder: Path) -> Made:
 
 @reader(120)
 def class_maps(folder: Path) -> Made:
-    from recam.pipeline.store import read_seed, save_seed
+    from recam.runfolder.store import read_seed, save_seed
 
     maps = np.random.default_rng(0).random((2, 3, 4), dtype=np.float32)
     save_seed(folder / "a.npz", SeedMaps(maps, np.array([0, 1]), SIZE, np.zeros(SIZE, bool)))
@@ -286,7 +286,7 @@ def archives(folder: Path) -> Made:
 
 @reader(300, toml=mutate_toml)
 def recipes(folder: Path) -> Made:
-    from recam.pipeline.recipe import load_recipe
+    from recam.recipe.recipe import load_recipe
 
     (folder / "mine.toml").write_text(
         'extends = "tiny"\nabout = "mine"\nseed = 3\nrefine = ["crf"]\n[data]\nlocation = "folder:x"\noptions = {a = 1}\n'

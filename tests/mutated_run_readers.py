@@ -24,10 +24,10 @@ from recam.types import SeedMaps
 def write_run(root: Path) -> None:
     """A finished run up to its pseudo masks, of numbers that nothing was computed for."""
     from recam.labels import ClassSet
-    from recam.metrics import ConfusionMatrix
-    from recam.pipeline.recipe import load_recipe
-    from recam.pipeline.store import RunFolder, map_path, save_seed, write_json
-    from recam.pipeline.tallies import ImageScore, save_image_scores, save_tally
+    from recam.evaluation.metrics import ConfusionMatrix
+    from recam.recipe.recipe import load_recipe
+    from recam.runfolder.store import RunFolder, map_path, save_seed, write_json
+    from recam.evaluation.pixel_counts import ImageScore, save_image_scores, save_tally
 
     options = {"seed": 6, "size": 64, "train": 2, "val": 1}
     recipe = load_recipe("tiny", {"data.location": "scenes:", "data.options": options, "segment.enabled": False})
@@ -95,10 +95,10 @@ def write_run(root: Path) -> None:
 
 @reader(420, json=mutate_json)
 def run_folders(folder: Path) -> Made:
-    from recam.pipeline.records import read_problems
-    from recam.pipeline.run_models import find_models
-    from recam.pipeline.store import RunFolder
-    from recam.pipeline.summary import summarise
+    from recam.runfolder.records import read_problems
+    from recam.inference.run_models import find_models
+    from recam.runfolder.store import RunFolder
+    from recam.runfolder.summary import summarise
     from recam.report.reading import read_runs
     from recam.report.words import headline, score_table
 
@@ -141,7 +141,7 @@ def run_folders(folder: Path) -> Made:
 
 @reader(60)
 def run_tallies(folder: Path) -> Made:
-    from recam.pipeline.tallies import ImageScore, read_image_scores, read_tally, save_image_scores, save_tally
+    from recam.evaluation.pixel_counts import ImageScore, read_image_scores, read_tally, save_image_scores, save_tally
 
     save_tally(folder / "a.npz", np.ones((3, 2, 3, 4), np.int64), (0.2, 0.4))
     save_image_scores(
@@ -181,7 +181,7 @@ def file_hashes(folder: Path) -> Made:
 
 @reader(60)
 def cached_features(folder: Path) -> Made:
-    from recam.data.features import _read_view, save_features
+    from recam.training.cached_features import _read_view, save_features
 
     save_features(folder / "a.npy", torch.ones(2, 3, 4, 5))
 
@@ -194,7 +194,7 @@ def cached_features(folder: Path) -> Made:
 @reader(160, safetensors=mutate_safetensors)
 def trained_networks(folder: Path) -> Made:
     from recam.pipeline.settings import BackboneSettings, SegmentSettings
-    from recam.pipeline.trained import (
+    from recam.models.saved import (
         build_segmenter,
         load_classifier,
         load_segmenter,
@@ -345,7 +345,7 @@ def write_onnx(path: Path, planes: int) -> None:
 def exported_networks(folder: Path) -> Made:
     import hashlib
 
-    from recam.pipeline.exported import ExportedPredictor
+    from recam.inference.onnx_predictor import ExportedPredictor
 
     write_onnx(folder / "segmenter.onnx", 3)
     asking = {"scales": [1.0, 0.5], "flip": True, "max_side": None, "window": None, "overlap": 0.25, "refine": "none"}
@@ -371,7 +371,7 @@ def exported_networks(folder: Path) -> Made:
 
 @reader(120)
 def saliency_networks(folder: Path) -> Made:
-    from recam.pipeline.saliency_model import SaliencyModel
+    from recam.inference.saliency_model import SaliencyModel
     from recam.pipeline.saliency_settings import SaliencySection
 
     write_onnx(folder / "s.onnx", 1)

@@ -12,7 +12,7 @@ import recam
 from recam.data.images import write_png
 from recam.errors import DataError, StoreError
 from recam.pipeline import training_stages
-from recam.pipeline.store import read_json
+from recam.runfolder.store import read_json
 from test_resume import RECORDS, artefacts, files, state, times
 
 
@@ -142,7 +142,7 @@ def test_a_copied_run_is_up_to_date_and_read_once(copy_of_tiny_run, rerun, monke
     for path in copy_of_tiny_run.rglob("*"):
         os.utime(path, ns=(1, 1))
     assert rerun(copy_of_tiny_run).made == ()
-    monkeypatch.setattr("recam.pipeline.manifest.digest_file", lambda path: 1 / 0)
+    monkeypatch.setattr("recam.runfolder.manifest.digest_file", lambda path: 1 / 0)
     assert rerun(copy_of_tiny_run).made == ()
 
 

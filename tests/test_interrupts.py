@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from recam.data.loader import EpochBatches, make_loader, read_batches
+from recam.training.loader import EpochBatches, make_loader, read_batches
 from recam.interrupts import interrupts_deferred
-from recam.pipeline.recipe import load_recipe
-from recam.pipeline.store import StageFolder
+from recam.recipe.recipe import load_recipe
+from recam.runfolder.store import StageFolder
 from recam.pipeline.work import Work
 
 FORKS = pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers are no copies of this process")

@@ -10,7 +10,7 @@ from recam.data.catalog import open_catalog
 from recam.data.images import read_mask, write_mask, write_png
 from recam.errors import DataError
 from recam.labels import IGNORE
-from recam.pipeline.recipe import Recipe
+from recam.recipe.recipe import Recipe
 from recam.pipeline.run import _leave_out_unlabelled
 from recam.pipeline.work import RunData
 

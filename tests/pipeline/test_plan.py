@@ -29,7 +29,6 @@ def fields_of(section):
 SCENES = {"seed": 6, "size": 64, "train": 12, "val": 4}
 ALWAYS_THE_SAME = {
     "about",
-    "data.location",  # another place with the same files; they are told by what they hold
     "data.on_problems",  # nothing is damaged here
     "train.cache_gb",
     "advcam.classes_at_once",
@@ -42,7 +41,6 @@ OTHER = {
     "compare": ("cam", "control"),
     "maker": "advcam",
     "refine": ("pamr",),
-    "data.location": "scenes:",
     "data.classes": ("cow", "person"),
     "data.options": SCENES | {"seed": 7},
     "data.train": "val",
@@ -58,7 +56,7 @@ OTHER = {
     "pamr.dilations": (1, 2),
 }
 BESIDE = {"segment.keep": {"segment.validate_epochs": 1}, "segment.patience": {"segment.validate_epochs": 1}}
-SKIPPED = {"maps.source", "saliency.source", "recam.starts_from"}
+SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from"}
 """Folders and trainings of tests of their own."""
 
 
@@ -113,15 +111,16 @@ def other_value(value, kind):
 
 
 def settings_of(recipe):
-    """(name, value, another value) of each setting of a recipe."""
+    """(name, value, another value) of each setting of a recipe, but where what is meant by `OTHER` is there already."""
     for name in Recipe.model_fields:
         value = getattr(recipe, name)
-        yield name, value, OTHER.get(name) or other_value(value, type(value))
+        if value != OTHER.get(name):
+            yield name, value, OTHER.get(name) or other_value(value, type(value))
     for section, kind in sections.items():
         hints = get_type_hints(kind)
         for field in dataclasses.fields(kind):
             name, value = f"{section}.{field.name}", getattr(getattr(recipe, section), field.name)
-            if name not in SKIPPED:
+            if name not in SKIPPED and value != OTHER.get(name):
                 yield name, value, OTHER.get(name) or other_value(value, hints[field.name])
 
 
@@ -165,8 +164,6 @@ REFUSED = {
 """Changes that single recipes do not allow."""
 METHODS = {*trainings, *makers, *refiner_steps}
 NOT_IN_FORCE = {
-    "compare",  # where it is the other value already
-    "maker",
     "masks.threshold",  # the oracle's threshold is in force
     "irn.background_threshold",
     "irn.confident_cam",  # the maps are not those of CAM

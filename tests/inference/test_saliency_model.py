@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError, RecamError, WeightsError
-from recam.pipeline.saliency_model import SaliencyModel
+from recam.inference.saliency_model import SaliencyModel
 from recam.recipe.saliency import SaliencySection
 from saliency_inputs import write_network
 
