@@ -1,4 +1,4 @@
-"""What a study is: rows of settings, times seeds, each a run; a table of what came out, with mean and standard deviation.
+"""What a study is: rows of settings, times seeds, each a run; a table of what came out, with mean and deviation.
 
 A study of one's own is a file with a function, entered here or through the entry points ``recam.studies``::
 
@@ -102,7 +102,6 @@ class StudyResult:
     @property
     def markdown(self) -> str:
         """The table with mean ± standard deviation over the seeds, and the command that makes it again."""
-        shown = [column for column in self.study.columns]
         published = {title for row in self.study.published.values() for title in row}
         head = [
             "",
@@ -116,7 +115,7 @@ class StudyResult:
         lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
         for row in self.study.rows:
             cells = [row]
-            for column in shown:
+            for column in self.study.columns:
                 cells.append(spread(self.values[row, column.title], column.digits))
                 if column.title in published:
                     number = self.study.published.get(row, {}).get(column.title)
