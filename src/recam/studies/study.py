@@ -103,14 +103,9 @@ class StudyResult:
     def markdown(self) -> str:
         """The table with mean ± standard deviation over the seeds, and the command that makes it again."""
         published = {title for row in self.study.published.values() for title in row}
-        head = [
-            "",
-            *(
-                text
-                for each in shown
-                for text in ([each.title, "published"] if each.title in published else [each.title])
-            ),
-        ]
+        head = [""]
+        for column in self.study.columns:
+            head += [column.title, "published"] if column.title in published else [column.title]
         lines = [f"# {self.study.title}", "", f"    {self.command}", ""]
         lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
         for row in self.study.rows:
