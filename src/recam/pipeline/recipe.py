@@ -201,8 +201,10 @@ def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     found = []
     for name, field in model.model_fields.items():
         inner = field.annotation
-        is_section = isinstance(inner, type) and issubclass(inner, BaseModel)
-        found += _setting_names(inner, f"{prefix}{name}.") if is_section and inner else [prefix + name]
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += _setting_names(inner, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
     return found
 
 
