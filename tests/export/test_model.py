@@ -7,13 +7,14 @@ import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import nn
 
 import recam
 from recam.data.images import read_mask, write_png
-from recam.errors import DependencyError, ExportError, StoreError
+from recam.errors import DataError, DependencyError, ExportError, StoreError
 from recam.export import card, model
 from recam.export.tracing import FreePool, make_traceable
 from recam.pipeline.run_models import find_models
@@ -65,6 +66,15 @@ def test_exported_predicts_as_the_run(exported, tiny_run, how):
     assert np.mean(mine.mask == other.mask) > 0.995  # rounding may decide between two classes that are equally likely
     assert np.abs(mine.planes.astype(int) - other.planes).max() <= 1
     np.testing.assert_allclose(mine.probabilities, other.probabilities, atol=1e-4)
+
+
+def test_exported_takes_all_forms_of_an_image(exported):
+    predictor = recam.ExportedPredictor(exported[0])
+    expected = predictor(picture()).mask
+    forms = [picture() / 255, PIL.Image.fromarray(picture()), torch.from_numpy(picture()).permute(2, 0, 1)]
+    assert [np.array_equal(one.mask, expected) for one in predictor(forms)] == [True] * 3
+    with pytest.raises(DataError, match="with values nan…nan"):
+        predictor(picture() * np.nan)
 
 
 @pytest.fixture

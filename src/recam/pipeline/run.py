@@ -38,7 +38,7 @@ from recam.pipeline.store import RunFolder, StageFolder, make_key, read_json, wr
 from recam.pipeline.summary import RunSummary, summarise
 from recam.pipeline.trained import build_segmenter, make_classifier, make_irnet
 from recam.pipeline.windows import make_refinement
-from recam.pipeline.work import RunData, Stage, Work
+from recam.pipeline.work import RunData, Stage, Work, refuse_unguarded
 from recam.progress import Progress, console
 
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
@@ -71,6 +71,7 @@ def run(
         RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known. A `DataError` also
             at the end of a stage whose input files changed while it ran.
     """
+    refuse_unguarded()
     recipe = _settle(recipe, settings, data)
     check_group(until)
     accelerator = _make_accelerator(recipe)
