@@ -188,4 +188,4 @@ def _greatest_of_16_bits(source: Source, image: Image) -> int | None:
             greatest = int(np.asarray(picture).max())
             return greatest if greatest < TWELVE_BITS else None
         # Pillow reads colours of 16 bits as 8.
-        return TWELVE_BITS - 1 if ";16" in str(picture.tile) and int(image.max()) < TWELVE_BITS // 256 else None
+        return TWELVE_BITS - 1 if ";16" in str(getattr(picture, "tile", "")) and int(image.max()) < TWELVE_BITS // 256 else None
