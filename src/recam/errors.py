@@ -68,6 +68,14 @@ def first_line(error: Exception, limit: int = 200) -> str:
     return str(error).strip().partition("\n")[0][:limit] or type(error).__name__
 
 
+def printable(text: object) -> str:
+    """A text, or a path, as any terminal and UTF-8 file takes it: bytes of a file name that are no UTF-8 are escaped."""
+    try:
+        return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON can hold one
+        return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` where a known name is close, else the list of what is known."""
     options = sorted(known)

@@ -5,6 +5,7 @@ The one place that knows how a class index (0…K−1, without background) becom
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,6 +77,16 @@ class ClassSet:
     def mask_names(self) -> tuple[str, ...]:
         """Names by mask value: ``("background", class 0, …)``."""
         return ("background", *self.names)
+
+
+def is_background_name(name: str) -> bool:
+    """Whether a name means mask value 0: ``background``, ``_background_`` or ``__background__``, in any case."""
+    return name.strip().casefold().strip("_") == "background"
+
+
+def nfc(name: str) -> str:
+    """A name in Unicode's composed form: ``é`` is one character in most files and two in those of a Mac, and both are one name."""
+    return unicodedata.normalize("NFC", name)
 
 
 def mask_value(class_index: int) -> int:

@@ -62,6 +62,8 @@ def test_counts(photos):
             {"classes": ["dog", "ox"], "images": 1},
         ],
         "sizes": {"height": {"min": 4, "median": 4.0, "max": 10}, "width": {"min": 6, "median": 6.0, "max": 8}},
+        "roles": {"train": "train", "score": "train", "val": "val"},
+        "passed_over": [],
     }
     assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
 

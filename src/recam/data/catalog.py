@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recam.digests import Digest, digest_each, digest_file
-from recam.errors import DataError, Problem, RecipeError, near_matches
+from recam.errors import DataError, Problem, RecipeError, near_matches, printable
 from recam.labels import ClassSet
 from recam.registry import Registry
 from recam.types import Sample
@@ -21,14 +21,46 @@ class Roles:
     """Which split of a data set does what, where the recipe does not say.
 
     Attributes:
-        train: image labels are read from here, seeds and pseudo masks are made for it.
+        train: image labels are read from here, seeds and pseudo masks are made for it; None where no split is called so, and the recipe
+            must name one.
         score: seeds and masks are scored here against the truth (a subset of `train` in VOC); None where there is no truth.
         val: held-out images on which segmentation models are scored; None where there are none.
     """
 
-    train: str
+    train: str | None
     score: str | None
     val: str | None
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Files or folders that a data set holds and that are not used: no problem, but reported.
+
+    Attributes:
+        kind: short machine-readable name, e.g. ``"unread-ending"``.
+        count: number of files or folders.
+        why: what they are and what to do where they should be used, a sentence that fits any count.
+        examples: the first few paths.
+    """
+
+    kind: str
+    count: int
+    why: str
+    examples: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"kind": self.kind, "count": self.count, "why": self.why, "examples": list(self.examples)}
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(printable, self.examples)) + ", …" * (self.count > len(self.examples))
+        return f"[{self.kind}] {self.count}: {printable(self.why)}" + (f" First: {shown}" if self.examples else "")
+
+
+def passed_over(kind: str, paths: Iterable[object], why: str) -> list[PassedOver]:
+    """One entry for all of `paths`, or none where there are none."""
+    every = [str(path) for path in paths]
+    return [PassedOver(kind, len(every), why, tuple(every[:3]))] if every else []
 
 
 class Catalog(ABC):
@@ -54,6 +86,10 @@ class Catalog(ABC):
     @abstractmethod
     def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
         """What is wrong with lists, labels and file names of the given splits (default: all), without decoding pictures."""
+
+    def passed_over(self) -> list[PassedOver]:
+        """What lies in the data set's folders and is not used, by kind, for all splits; `recam check` ends with it."""
+        return []
 
 
 catalogs: Registry[type[Catalog]] = Registry("data set")

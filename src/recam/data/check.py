@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.ahead import map_ahead
-from recam.data.catalog import Catalog, open_catalog
-from recam.errors import DataError, Problem
+from recam.data.catalog import Catalog, PassedOver, Roles, open_catalog
+from recam.errors import DataError, Problem, printable
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.types import Sample, Source
 
@@ -46,6 +46,8 @@ class CheckReport:
         splits: by name.
         pairs: the most frequent pairs of labels, with the number of images that hold both, most frequent first.
         sizes: ``{"height": {"min", "median", "max"}, "width": …}`` in pixels, over the decoded images; empty where none was decoded.
+        roles: which split does what; None where the data set could not be opened.
+        passed_over: what lies in its folders and is not used, by kind.
     """
 
     images: int = 0
@@ -57,6 +59,8 @@ class CheckReport:
     splits: dict[str, SplitCounts] = field(default_factory=dict)
     pairs: tuple[tuple[str, str, int], ...] = ()
     sizes: dict[str, dict[str, float]] = field(default_factory=dict)
+    roles: Roles | None = None
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -75,15 +79,19 @@ class CheckReport:
             "splits": {name: asdict(counts) for name, counts in self.splits.items()},
             "pairs": [{"classes": [one, other], "images": n} for one, other, n in self.pairs],
             "sizes": self.sizes,
+            "roles": asdict(self.roles) if self.roles else None,
+            "passed_over": [kind.as_dict() for kind in self.passed_over],
         }
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(map(printable, self._lines()))
 
     def _lines(self) -> Iterator[str]:
         yield f"{self.images} images, {len(self.classes)} classes, {self.unlabelled} images without label"
         if self.classes:
             yield from ("", *self._table())
+        if self.roles:
+            yield _describe_roles(self.roles, self.splits)
         for side, numbers in self.sizes.items():
             yield f"{side}: {numbers['min']:g} to {numbers['max']:g} pixels, median {numbers['median']:g}"
         if self.pairs:
@@ -95,6 +103,8 @@ class CheckReport:
         yield ""
         yield f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}:" if self.problems else "No problem found."
         yield from (f"  [{p.kind}] {p.where}: {p.message}" for p in self.problems)
+        if self.passed_over:
+            yield from ("", "passed over:", *(f"  {kind}" for kind in self.passed_over))
 
     def _table(self) -> Iterator[str]:
         columns = {"": ["images", "without label", "with mask", *self.classes]}
@@ -182,7 +192,17 @@ def check(
         splits={split: _count(of_split, catalog) for split, of_split in by_split.items()},
         pairs=_frequent_pairs(samples.values(), catalog),
         sizes={"height": _spread(heights), "width": _spread(widths)} if heights else {},
+        roles=catalog.roles,
+        passed_over=tuple(catalog.passed_over()),
     )
+
+
+def _describe_roles(roles: Roles, splits: Iterable[str]) -> str:
+    """Which split does what, in a line."""
+    doing = {"trained on": roles.train, "scored on": roles.score, "held out": roles.val}
+    unused = sorted(set(splits) - set(doing.values())) if roles.train in splits else []
+    told = [f"{role}: {split or 'none'}" for role, split in doing.items()]
+    return "; ".join([*told, *([f"not used in a run: {', '.join(unused)}"] if unused else [])])
 
 
 def _count(samples: Iterable[Sample], catalog: Catalog) -> SplitCounts:
@@ -204,7 +224,7 @@ def _frequent_pairs(samples: Iterable[Sample], catalog: Catalog) -> tuple[tuple[
 
 def _splits_overlap(catalog: Catalog, by_split: Mapping[str, Sequence[Sample]]) -> list[Problem]:
     train, val = catalog.roles.train, catalog.roles.val
-    shared = {s.id for s in by_split.get(train, ())} & {s.id for s in by_split.get(val or "", ())}
+    shared = {s.id for s in by_split.get(train or "", ())} & {s.id for s in by_split.get(val or "", ())}
     if not shared or train == val:
         return []
     message = f"{len(shared)} images are in both (first: {min(shared)}), so scores on {val} will flatter the model."

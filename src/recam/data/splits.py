@@ -1,9 +1,28 @@
-"""Splitting a data set that brings no split."""
+"""Which split does what, by its name; and splitting a data set that brings no split."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Literal
+
+from recam.labels import nfc
+
+SplitRole = Literal["train", "val", "test"]
+
+_SYNONYMS: dict[SplitRole, frozenset[str]] = {
+    "train": frozenset({"train", "training", "trn"}),
+    "val": frozenset({"val", "valid", "validation", "dev"}),
+    "test": frozenset({"test", "testing", "tst"}),
+}
+
+
+def split_role(name: str) -> SplitRole | None:
+    """What a split of this name is for, in any case: ``Training`` → ``train``, ``dev`` → ``val``; None for a name that does not tell.
+
+    A split whose role is ``test`` is never trained on.
+    """
+    return next((role for role, names in _SYNONYMS.items() if nfc(name).strip().casefold() in names), None)
 
 
 def stable_split(ids: Iterable[str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
@@ -14,6 +33,7 @@ def stable_split(ids: Iterable[str], val_share: float, seed: int) -> tuple[list[
     """
     parts: tuple[list[str], list[str]] = [], []
     for id_ in ids:
-        digest = hashlib.sha256(f"{seed}/{id_}".encode()).digest()
+        # A name from a Mac goes where the same name from elsewhere goes; bytes that are no UTF-8 are hashed as they are.
+        digest = hashlib.sha256(f"{seed}/{nfc(id_)}".encode("utf-8", "surrogateescape")).digest()
         parts[int.from_bytes(digest[:8], "big") / 2**64 < val_share].append(id_)
     return parts
