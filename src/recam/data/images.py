@@ -20,8 +20,11 @@ from recam.files import write_bytes
 from recam.labels import voc_palette
 from recam.types import Grey, Image, Mask, Source
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Lower-case endings of the files that are taken for images."""
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+"""Lower-case endings of the files that are taken for images; HEIC and AVIF need the extra `recam[heif]`."""
+
+MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
+"""Lower-case endings of the files that are taken for masks: those of formats that keep every value as it is."""
 
 _REPLACE = "Replace it by an intact copy, or take it out of the data set."
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from recam.data.images import MASK_ENDINGS
 from recam.errors import DataError
 from recam.labels import ClassSet
 
-MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
-"""Lower-case endings of the files that are taken for masks: formats that keep values as they are."""
 OVERLAY = "_overlay"
 """``NAME_overlay.png`` beside ``NAME.png`` is a picture for people, written by `recam predict`, and no mask."""
 
