@@ -17,7 +17,10 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="From image labels to segmentation masks."
 )
 
-Classes = Annotated[str | None, typer.Option(help="Keep just these classes: a,b,c; the others become ignore in masks and no label.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(help='Keep just these: a,b,c, or a JSON list ["a, b", "c"]; the others become ignore in masks and no label.'),
+]
 export = typer.Typer(no_args_is_help=True, help="Networks and masks for other programs.")
 app.add_typer(export, name="export")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -31,7 +34,16 @@ def _show(result: Any, as_json: bool = False) -> None:
 
 
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
+    """Names separated by commas, or a JSON list of them where a name holds a comma."""
+    if text is None or not text.lstrip().startswith("["):
+        return None if text is None else [name.strip() for name in text.split(",")]
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f'--classes {text}: no JSON list ({error}). Write it as \'["bird, small", "cow"]\'.') from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecipeError(f'--classes {text}: write a list of names, as \'["bird, small", "cow"]\'.')
+    return names
 
 
 def _numbers(text: str | None) -> list[float] | None:

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 
 
 class RecamError(Exception):
-    """Base of every error raised on purpose; the command line prints its text without a traceback."""
+    """Base of every error raised on purpose; the command line prints its text without a traceback, whatever file names it holds."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataError(RecamError):

@@ -27,15 +27,21 @@ VOC_CLASSES = (
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The K foreground classes of a data set, in the order of their mask values.
+    """The K foreground classes of a data set, in the order of their mask values. Names are kept, and compared, in composed form.
 
     Raises:
-        DataError: no class, more than 254 of them, an empty name, or a name that occurs twice.
+        DataError: no class, more than 254 of them, an empty name, a name that occurs twice, or one with a line break or ``;``, which
+            separate names in tables and lists.
     """
 
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(nfc(name) for name in self.names))
+        broken = [name for name in self.names if ";" in name or "\0" in name or len(name.splitlines()) > 1]
+        if broken:
+            told = ", ".join(map(repr, broken[:5]))
+            raise DataError(f"class names hold ';' or a line break, which separate names in tables and lists: {told}. Rename them.")
         doubled = sorted({n for n in self.names if self.names.count(n) > 1}) if len(set(self.names)) < len(self) else []
         if doubled:
             raise DataError(f"class names occur twice: {', '.join(doubled)}. Give each class one name.")
@@ -52,13 +58,13 @@ class ClassSet:
         return {name: index for index, name in enumerate(self.names)}
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index
+        return isinstance(name, str) and nfc(name) in self._index
 
     def index(self, name: str) -> int:
         """Class index (0…K−1) of a name. Raises `DataError` with near matches for an unknown one."""
-        if name not in self._index:
+        if name not in self:
             raise DataError(f"unknown class {name!r}.{near_matches(name, self.names)}")
-        return self._index[name]
+        return self._index[nfc(name)]
 
     def select(self, names: Iterable[str]) -> tuple[ClassSet, NDArray[np.uint8]]:
         """The subset `names` (kept in this set's order) and the (256,) table that maps old mask values to new ones.

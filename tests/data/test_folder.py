@@ -177,7 +177,7 @@ def test_unknown_sub_folder_is_told_once(tmp_path):
         ("image,labels,\n", "a column without name"),
         ("image,split\n", "no column 'labels' and no class columns"),
         ("", "no column 'image'"),
-        ("image,labels\na,\n", "tells no class. Write labels.csv"),
+        ("image,labels\na,\n", "names no class. Write labels.csv"),
     ],
 )
 def test_tables_that_cannot_be_read(photos, table, message):

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from recam.ahead import map_ahead
 from recam.data.catalog import Catalog, PassedOver, Roles, open_catalog
+from recam.data.splits import no_training_split
 from recam.errors import DataError, Problem, printable
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.types import Sample, Source
 
 MOST_FREQUENT = 10
-HARMLESS = frozenset({"unlisted-image", "empty-segmentation"})
+HARMLESS = frozenset({"unlisted-image", "empty-segmentation", "joined-labels", "split-spelling"})
 """Kinds that a catalog tells but that keep nothing else from being used: notes, not problems."""
 
 
@@ -91,7 +92,7 @@ class CheckReport:
         if self.classes:
             yield from ("", *self._table())
         if self.roles:
-            yield _describe_roles(self.roles, self.splits)
+            yield _describe_roles(self.roles, [name for name, counts in self.splits.items() if counts.images])
         for side, numbers in self.sizes.items():
             yield f"{side}: {numbers['min']:g} to {numbers['max']:g} pixels, median {numbers['median']:g}"
         if self.pairs:
@@ -125,6 +126,7 @@ def check(
     classes: Sequence[str] | None = None,
     decode: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    roles: Roles | None = None,
     **options: Any,
 ) -> CheckReport:
     """Look at every list, label, image and mask of a data set.
@@ -135,6 +137,7 @@ def check(
         classes: as for `open_catalog`; an open catalog has chosen its own.
         decode: False looks at lists, labels and file names only, in seconds.
         progress: called with (images done, images in all), from the thread that called `check`.
+        roles: which split does what; default: as the data set itself has it.
         options: as for `open_catalog`.
 
     Raises:
@@ -157,6 +160,9 @@ def check(
             by_split[split] = catalog.samples(split)
         except DataError as error:
             problems.append(Problem("unknown-split", split, str(error)))
+    roles = roles or catalog.roles
+    if roles.train is None:
+        problems.append(Problem("no-training-split", ", ".join(catalog.splits), f"{no_training_split(catalog.splits)}."))
     told = catalog.problems(list(by_split))
     problems += [problem for problem in told if problem.kind not in HARMLESS]
 
@@ -164,12 +170,8 @@ def check(
     if not samples and not problems:
         problems.append(Problem("no-images", ", ".join(by_split), "not one image to use. Fill the lists."))
     counts = _count(samples.values(), catalog)
-    problems += [
-        Problem("class-without-image", name, "no image is labelled with it. Add some, or leave the class out with --classes.")
-        for name, n in counts.images_per_class.items()
-        if not n and samples
-    ]
-    notes = [problem for problem in told if problem.kind in HARMLESS] + _splits_overlap(catalog, by_split)
+    notes = [problem for problem in told if problem.kind in HARMLESS]
+    notes += [*_splits_overlap(roles, by_split), *_classes_without_image(catalog, roles, splits)]
     looks = _look_at_all(list(samples.values()), len(catalog.classes), progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()
     for sample, look in looks:
@@ -192,7 +194,7 @@ def check(
         splits={split: _count(of_split, catalog) for split, of_split in by_split.items()},
         pairs=_frequent_pairs(samples.values(), catalog),
         sizes={"height": _spread(heights), "width": _spread(widths)} if heights else {},
-        roles=catalog.roles,
+        roles=roles,
         passed_over=tuple(catalog.passed_over()),
     )
 
@@ -200,7 +202,7 @@ def check(
 def _describe_roles(roles: Roles, splits: Iterable[str]) -> str:
     """Which split does what, in a line."""
     doing = {"trained on": roles.train, "scored on": roles.score, "held out": roles.val}
-    unused = sorted(set(splits) - set(doing.values())) if roles.train in splits else []
+    unused = [split for split in splits if split not in doing.values()] if roles.train in set(splits) else []
     told = [f"{role}: {split or 'none'}" for role, split in doing.items()]
     return "; ".join([*told, *([f"not used in a run: {', '.join(unused)}"] if unused else [])])
 
@@ -222,8 +224,23 @@ def _frequent_pairs(samples: Iterable[Sample], catalog: Catalog) -> tuple[tuple[
     return tuple((names[one], names[other], n) for (one, other), n in found.most_common(MOST_FREQUENT))
 
 
-def _splits_overlap(catalog: Catalog, by_split: Mapping[str, Sequence[Sample]]) -> list[Problem]:
-    train, val = catalog.roles.train, catalog.roles.val
+def _classes_without_image(catalog: Catalog, roles: Roles, splits: Sequence[str] | None) -> list[Problem]:
+    """A note where nothing can be learned of some classes; none where the training split is not looked at, or teaches nothing at all."""
+    if roles.train is None or (splits is not None and roles.train not in splits):
+        return []
+    try:
+        shown = {label for sample in catalog.samples(roles.train) for label in sample.labels}
+    except DataError:  # an unknown split is a problem of its own
+        return []
+    absent = [name for index, name in enumerate(catalog.classes.names) if index not in shown]
+    if not absent or not shown:
+        return []
+    message = f"no image is labelled {', '.join(absent)}, so a run leaves these classes out. Add images, if they should be learned."
+    return [Problem("class-without-image", roles.train, message)]
+
+
+def _splits_overlap(roles: Roles, by_split: Mapping[str, Sequence[Sample]]) -> list[Problem]:
+    train, val = roles.train, roles.val
     shared = {s.id for s in by_split.get(train or "", ())} & {s.id for s in by_split.get(val or "", ())}
     if not shared or train == val:
         return []

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
-from recam.data.catalog import open_catalog
+from recam.data.catalog import Roles, open_catalog
 from recam.data.check import check
 from recam.digests import FileDigests
 from recam.errors import DataError, Problem, RecipeError, data_error, near_matches
@@ -39,6 +39,8 @@ from recam.pipeline.work import RunData, Stage, Work
 from recam.progress import Progress, console
 
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
+CHECK_VERSION = 2
+"""Raised when the check reports other things of the same data."""
 
 
 def run(
@@ -68,7 +70,8 @@ def run(
     accelerator = _make_accelerator(recipe)
     folder = RunFolder(output)
     with folder.lock() if accelerator.is_main_process else nullcontext():
-        run_data = _open_data(recipe, folder, accelerator)
+        run_data = _leave_out_unlabelled(_open_data(recipe, folder, accelerator))
+        recipe = recipe.model_copy(update={"data": run_data.settings})  # as it is recorded, for whoever opens the data set after the run
         if recipe.seeds.source:
             check_given(recipe, run_data)
         _refuse_unfit(recipe, run_data)
@@ -137,13 +140,16 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
         if accelerator.is_main_process:
             data.digests.save()
     splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
-    parts = {"splits": splits, "classes": catalog.classes.names, **prints}
+    parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
     stage = _open_stage(folder, "check", make_key(parts), accelerator)
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts})
         start = time.monotonic()
         with Progress("check", len({s.id for split in splits for s in catalog.samples(split)})) as progress:
-            report = check(catalog, splits, progress=lambda done, total: progress.advance(done - progress.done))
+            roles = Roles(train=data.split("train"), score=data.split("score"), val=data.split("val"))
+            report = check(catalog, splits, progress=lambda done, total: progress.advance(done - progress.done), roles=roles)
+        for kind in report.passed_over:
+            console.print(f"passed over: {kind}", markup=False, highlight=False)
         write_json(stage.path / "check.json", report.as_dict())
         stage.finish({"seconds": time.monotonic() - start, "results": {"images": report.images, "problems": len(report.problems)}})
     accelerator.wait_for_everyone()
@@ -156,6 +162,21 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator) -> R
     if excluded:
         console.print(f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names them.")
     return replace(data, excluded=frozenset(excluded))
+
+
+def _leave_out_unlabelled(data: RunData) -> RunData:
+    """The data without the classes that no training image is labelled with, of which nothing can be learned: ignore in masks, no label."""
+    names = data.catalog.classes.names
+    shown = {label for sample in data.train for label in sample.labels}
+    left_out = tuple(name for index, name in enumerate(names) if index not in shown)
+    if not left_out or not shown:
+        return data
+    if not data.quiet:
+        told = f"no image of the split {data.split('train')} is labelled {', '.join(left_out)}: not learned, and ignore in true masks."
+        console.print(told, markup=False, highlight=False)
+    settings = data.settings.model_copy(update={"classes": tuple(name for name in names if name not in left_out)})
+    catalog = open_catalog(settings.location, settings.classes, **settings.options)
+    return replace(data, catalog=catalog, settings=settings, left_out=left_out)
 
 
 def _plan(wanted: Sequence[Stage], recipe: Recipe, data: RunData) -> dict[str, dict[str, Any]]:
@@ -207,7 +228,7 @@ def _refuse_early(recipe: Recipe, data: RunData, pending: set[str]) -> None:
     """Build each network that is still to be trained, so that an unknown name or weights out of reach stop the run now, not in hours."""
     n_classes = len(data.catalog.classes)
     for name in recipe.masks.class_thresholds:
-        if name not in data.catalog.classes:
+        if name not in data.catalog.classes and name not in data.left_out:
             raise RecipeError(f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}")
     if "reactivate" in pending and n_classes == 1 and not recipe.reactivate.background_logit:
         raise RecipeError(

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from recam.data.catalog import Catalog, fingerprint
+from recam.data.splits import no_training_split
 from recam.digests import Digest, FileDigests
 from recam.errors import DataError, StoreError
 from recam.pipeline.recipe import Recipe
@@ -44,6 +45,7 @@ class RunData:
         excluded: ids of samples that the check found damaged and the recipe said to skip.
         digests: what files hold.
         quiet: show no progress (all processes but the first).
+        left_out: classes of the data set that no training image is labelled with; `catalog` is without them.
     """
 
     catalog: Catalog
@@ -51,6 +53,7 @@ class RunData:
     excluded: frozenset[str] = frozenset()
     digests: FileDigests = field(default_factory=FileDigests)
     quiet: bool = False
+    left_out: tuple[str, ...] = ()
 
     def split(self, role: Role) -> str | None:
         """Name of the split that plays a role; None where none does."""
@@ -61,6 +64,8 @@ class RunData:
     @cached_property
     def train(self) -> list[Sample]:
         """Samples whose image labels are learned from. Raises `DataError` where there is none."""
+        if self.split("train") is None:
+            raise DataError(f"{self.settings.location}: {no_training_split(self.catalog.splits)}.")
         samples = self._samples("train")
         if not samples:
             raise DataError(f"the split {self.split('train')!r} holds no usable image; `recam check` tells why.")
