@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,12 @@ def write_bytes(path: Path | str, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all. Raises as `atomic_write` does."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+
+
+def named_file(folder: Path, name: str) -> Path:
+    """``folder/name``, or the file there whose name is equal to it: what a Mac has written has ``é`` as two characters, not as one."""
+    forms = (folder / form for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
+    return next((path for path in forms if path.exists()), folder / name)
 
 
 def _is_disk_full(error: Exception) -> bool:

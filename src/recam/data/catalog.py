@@ -11,6 +11,7 @@ from typing import Any
 
 from recam.digests import Digest, digest_each, digest_file
 from recam.errors import DataError, Problem, RecipeError, near_matches, printable
+from recam.files import named_file
 from recam.labels import ClassSet
 from recam.registry import Registry
 from recam.types import Sample
@@ -149,4 +150,4 @@ class MapFiles:
 
     def __call__(self, samples: Iterable[Sample], digest: Digest) -> str:
         """A hash that changes when the file of any sample does. Raises `DataError` for one that is missing."""
-        return digest_each(samples, lambda sample: (sample.id, digest(self.folder / f"{sample.id}{self.ending}")))
+        return digest_each(samples, lambda sample: (sample.id, digest(named_file(self.folder, f"{sample.id}{self.ending}"))))

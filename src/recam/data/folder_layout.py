@@ -70,6 +70,9 @@ def find_layout(root: Path) -> Layout:
         tables += [images / name for name in _list(images) if name.casefold() in TABLES]
     if len(tables) > 1:
         raise DataError(f"{root} has several tables of labels: {', '.join(str(path.relative_to(root)) for path in tables)}. Keep one.")
+    beside = [] if tables or root.name.casefold() != "images" else [p for p in root.parent.iterdir() if p.name.casefold() in TABLES]
+    if beside:
+        raise DataError(f"{root} lies beside {beside[0]}. Name the folder that holds both: folder:{root.parent}")
     table = tables[0] if tables else None
     used = {path.name for path in (images, masks, classes, table) if path and path.parent == root}
     others = tuple(name for name in inside if name not in used) if images else ()
@@ -86,6 +89,8 @@ def rows_of_folders(base: Path, paths: Iterable[str]) -> list[Row]:
     for path in sorted(paths):
         if "/" in path:
             by_folder.setdefault(path.split("/")[0], []).append(path)
+    if "JPEGImages" in by_folder:
+        raise DataError(f"{base} is laid out as the VOC devkit is. Name it voc:{base}")
     splits = [name for name in by_folder if split_role(name)]
     others = [name for name in by_folder if name not in splits]
     deep = [name for name in splits if any(path.count("/") > 1 for path in by_folder[name])]

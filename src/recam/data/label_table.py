@@ -132,11 +132,8 @@ def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[li
     problems = []
     for name in sorted(parted.keys() | unclear):
         places = [row.where for row in rows if name in row.names]
-        others = (
-            ""
-            if len(places) == 1
-            else f" (so in {len(places)} rows: {', '.join(p.rpartition(':')[2] for p in places[:5])}" + (", …)" if len(places) > 5 else ")")
-        )
+        lines = ", ".join(place.rpartition(":")[2] for place in places[:5]) + ", …" * (len(places) > 5)
+        others = f" (in {len(places)} rows: {lines})" if len(places) > 1 else ""
         told = ", ".join(joined[name])
         if name in parted:
             message = f"{name!r} is read as the labels {told}{others}. Separate labels by ';'; if it is one class, list it in classes.txt."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recam.data.images import image_size, read_grey
 from recam.errors import DataError, Problem
+from recam.files import named_file
 from recam.types import Grey, Sample
 
 
@@ -23,7 +24,7 @@ class SaliencyFolder:
 
     def path(self, sample: Sample) -> Path:
         """Where the map of a sample lies."""
-        return self.folder / f"{sample.id}.png"
+        return named_file(self.folder, f"{sample.id}.png")
 
     def __call__(self, sample: Sample) -> Grey:
         """The map itself. Raises `DataError` naming a file that is missing, damaged or not grey."""

@@ -9,6 +9,7 @@ from typing import Any
 from recam.data.catalog import MapFiles
 from recam.data.images import image_size
 from recam.errors import Problem, StoreError, data_error
+from recam.files import named_file
 from recam.methods.cam import strided_size
 from recam.pipeline.recipe import Recipe
 from recam.pipeline.store import map_path, read_seed, save_seed
@@ -53,7 +54,7 @@ def take_given(work: Work) -> dict[str, Any]:
 
 
 def _path(folder: Path, sample: Sample) -> Path:
-    return folder / f"{sample.id}.npz"
+    return named_file(folder, f"{sample.id}.npz")
 
 
 def _problems(folder: Path, sample: Sample, n_classes: int) -> Iterator[Problem]:
