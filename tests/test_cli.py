@@ -122,6 +122,16 @@ def test_run_selects_classes(command, copy_of_tiny_run, tmp_path):
     assert "unknown class 'persn'. Did you mean 'person'" in err
 
 
+def test_a_class_whose_name_holds_a_comma(command, tmp_path):
+    for name in ("bird, small", "cow"):
+        write_png(tmp_path / name / f"{name[0]}.png", np.zeros((20, 30, 3), np.uint8))
+    code, out, _ = command("check", f"folder:{tmp_path}", "--classes", '["bird, small"]')
+    assert (code, "2 images, 1 classes" in out) == (0, True)
+    for wrong in ("[bird]", '["a", 1]', "[" * 100_000):
+        code, _, err = command("check", f"folder:{tmp_path}", "--classes", wrong)
+        assert (code, "--classes" in err) == (2, True)
+
+
 def test_check_of_a_good_data_set(command, tmp_path):
     for index, (name, label) in enumerate((("a", "cat"), ("b", "dog"), ("c", "cat"))):
         write_png(tmp_path / label / f"{name}.png", np.full((20, 30, 3), 60 * index, np.uint8))
