@@ -111,6 +111,9 @@ def test_test_is_never_trained_on(tmp_path):
     assert folder.splits == ("TRAINING", "dev", "test")
     assert folder.roles == Roles(train="TRAINING", score=None, val="dev")
     assert [s.id for s in folder.samples("training")] == ["1", "3"]
+    (tmp_path / "labels.csv").open("a").write("none,x,Training\n")
+    assert kinds(Folder(tmp_path).problems(["training"])) == ["missing-image", "split-spelling"][::-1]
+    assert kinds(Folder(tmp_path).problems(["dev"])) == ["split-spelling"]
     assert kinds(folder.problems()) == ["split-spelling"]
     report = check(folder)
     assert report.ok

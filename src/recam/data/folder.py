@@ -90,8 +90,9 @@ class Folder(Catalog):
         return self._splits[same[0]]
 
     def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
-        wanted = None if splits is None or ALL in (splits := list(splits)) else {None, *splits}
-        return list(dict.fromkeys(problem for split, problem in self._problems if wanted is None or split in wanted))
+        wanted = None if splits is None or ALL in (splits := list(splits)) else {_key(split) for split in splits}
+        found = (problem for split, problem in self._problems if wanted is None or split is None or _key(split) in wanted)
+        return list(dict.fromkeys(found))
 
     def passed_over(self) -> list[PassedOver]:
         return list(self._passed_over)
