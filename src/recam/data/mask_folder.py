@@ -13,8 +13,8 @@ from recam.labels import ClassSet, is_background_name
 
 OVERLAY = "_overlay"
 """``NAME_overlay.png`` beside ``NAME.png`` is a picture for people, written by `recam predict`, and no mask."""
-UNREAD_ENDINGS = frozenset({*IMAGE_ENDINGS, ".npy", ".npz", ".mat"} - {*MASK_ENDINGS})
-"""Files that people keep masks in and that are not read: formats that change values, and arrays."""
+UNREAD_ENDINGS = frozenset({*IMAGE_ENDINGS, ".npy"} - {*MASK_ENDINGS})
+"""Files that people keep masks in and that are not read: formats that change values, and arrays (not .npz, which runs write)."""
 IGNORED_NAME = "__ignore__"
 """Of labelme's lists: the name of the value 255, before that of the background."""
 

@@ -42,8 +42,8 @@ def evaluate(
 
     Raises:
         DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be read, pairs of
-            different size, values outside the classes, names that occur with two endings, and, unless `partial`, files that may be masks and
-            are not read.
+            different size, values outside the classes, names that occur with two endings, and, unless `partial`, files that may be
+            masks and are not read.
         StoreError: `per_image` is no name of a CSV, or cannot be written.
     """
     table = None if per_image is None else Path(per_image)
