@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -147,6 +148,25 @@ def test_cards_tell_all_but_places(exported, tiny_run):
     assert sum(errors.values()) == pytest.approx(1)
     assert f"missed (FN) {100 * errors['missed']:.1f}, another class (FP, object) {100 * errors['confused']:.1f}" in page
     assert str(tiny_run) not in page + json.dumps(written)
+
+
+def test_names_in_a_card_are_text(exported):
+    """No HTML, link, emphasis, code or further line of Markdown comes of a class's, a file's or a data set's name."""
+    folder, _ = exported
+    written = json.loads((folder / "segmenter.json").read_text())
+    hostile = ["<img src=x onerror=alert(1)>", "[cow](http://x)", "a`b", "*dog*", "_horse_", "traffic_light", "two\nlines", "a & b"]
+    changed = {"classes": hostile, "file": "<b>.onnx", "command": "recam run --data 'folder:```x'"}
+    changed["data"] = {"location": "folder:<script>alert(1)</script>\n\n# Heading", "training_images": 1}
+    changed["scores"] = {"held-out <i>": {"images": 2, "miou": 0.5, "iou": {hostile[0]: 0.5}}}
+    page = card.render_card(written | changed)
+    assert not re.search(r"<[a-z/]", page)
+    shown = r"1 &lt;img src=x onerror=alert(1)&gt;, 2 \[cow\](http://x), 3 a\`b, 4 \*dog\*, 5 \_horse\_, 6 traffic_light, "
+    shown += "7 two lines, 8 a &amp; b."
+    assert f"0 background, then {shown}" in page
+    assert "- Data: folder:&lt;script&gt;alert(1)&lt;/script&gt; # Heading, 1 training images" in page
+    assert "````sh\nrecam run --data 'folder:```x'\n````\n" in page
+    assert page.count("\n# ") == 0
+    assert page.startswith("# &lt;b&gt;.onnx\n")
 
 
 def test_what_was_learned_from_is_told(copy_of_tiny_run):
