@@ -25,9 +25,9 @@ from pathlib import Path
 from recam.data.catalog import Catalog, PassedOver, Roles, catalogs, passed_over
 from recam.data.file_tree import FileTree, read_tree, unread_endings
 from recam.data.folder_layout import find_layout, is_picture, rows_of_folders
-from recam.data.images import IMAGE_ENDINGS, ImageFile, MaskFile
+from recam.data.images import IMAGE_ENDINGS, MASK_ENDINGS, ImageFile, MaskFile
 from recam.data.label_table import LabelTable, Row, joined_names, part_labels, read_table, read_text
-from recam.data.mask_folder import MASK_ENDINGS, OVERLAY
+from recam.data.mask_folder import OVERLAY
 from recam.data.splits import split_role, stable_split, training_split, validation_split
 from recam.errors import DataError, Problem, RecipeError, near_matches, printable
 from recam.labels import ClassSet, is_background_name, nfc
