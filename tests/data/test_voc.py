@@ -205,7 +205,7 @@ def test_unknown_classes_come_with_a_way_out(tmp_path):
     root = make_own(tmp_path, {"a": ["tumor"]}, b"a\n")
     (problem,) = Voc(root).problems()
     assert problem.kind == "unknown-class"
-    assert f"list them in {root / 'classes.txt'}, one a line" in problem.message
+    assert f"list them in {root / 'classes.txt'}, one per line" in problem.message
     assert "folder: or coco:" in problem.message
 
 

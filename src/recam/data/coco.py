@@ -190,13 +190,12 @@ class Coco(Catalog):
         no_category: Counter[int | str] = Counter()
         for annotation in content.annotations:
             image = images.find(annotation.image)
-            name = content.names.get(annotation.category) if isinstance(annotation.category, int) else None
             if image is None:
                 no_image[annotation.image] += 1
-            elif name is None:
+            elif annotation.category not in content.names:
                 no_category[annotation.category] += 1
-            elif name in self._values:
-                by_image[image].append((self._values[name], annotation))
+            elif annotation.category not in strange:
+                by_image[image].append((self._values[content.names[annotation.category]], annotation))
         for kind, noun, counts in (("unknown-image", "image", no_image), ("unknown-class", "category", no_category)):
             message = f"annotations name the {noun} id {{!r}}, which the file does not list; they are not used.{{}} Add it or remove them."
             for id_, count in counts.items():

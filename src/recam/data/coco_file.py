@@ -42,7 +42,7 @@ class Content(NamedTuple):
         rejected: why entries of both cannot be used; how many, and what stands in the first of them.
     """
 
-    names: dict[int, str]
+    names: dict[int | str, str]
     pictures: list[Picture]
     annotations: list[Annotation]
     rejected: dict[str, tuple[int, str]]
@@ -130,7 +130,7 @@ def _rejects(entries: Sequence[Any], wanted: type, where: str) -> Iterator[_Reje
             yield _Rejected(f"of the {where} {why}", example)
 
 
-def _read_names(path: Path, categories: list[Any]) -> dict[int, str]:
+def _read_names(path: Path, categories: list[Any]) -> dict[int | str, str]:
     """Category names by id, in the order of the ids."""
     ids = [whole_number(c.get("id")) if isinstance(c, dict) and isinstance(c.get("name"), str) else None for c in categories]
     wrong = [c for c, id_ in zip(categories, ids, strict=True) if id_ is None]

@@ -114,7 +114,7 @@ class Voc(Catalog):
         if self._known.source:
             return f" The classes are those of {self._known.source}."
         return (
-            f" For classes of your own, list them in {self.root / CLASS_LISTS[1]}, one a line in the order of the mask values, or write"
+            f" For classes of your own, list them in {self.root / CLASS_LISTS[1]}, one per line in the order of the mask values, or write"
             " the data set as folder: or coco: reads it."
         )
 
@@ -161,11 +161,8 @@ class Voc(Catalog):
     def _choose_roles(self) -> Roles:
         named = training_split(self.splits)
         others = [name for name in self.splits if split_role(name) is None]
-        if "train_aug" in self._lists:
-            train = "train_aug"
-        elif any(split_role(name) == "train" for name in self.splits):
-            train = named
-        else:
+        train = "train_aug" if "train_aug" in self._lists else named
+        if train is None and not any(split_role(name) == "train" for name in self.splits):
             train = next(iter(others), None)
         return Roles(train=train, score=named if self._masks else None, val=validation_split(self.splits))
 

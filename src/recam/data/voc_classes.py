@@ -1,14 +1,13 @@
 """Classes of a data set in VOC's layout: VOC's own twenty, or those of a list beside its folders, and what its masks show them as.
 
 labelmap.txt       of CVAT and Datumaro: ``name:r,g,b:parts:actions``; masks may be painted in these colours
-classes.txt        one name a line in the order of the mask values 1…K
+classes.txt        one name per line in the order of the mask values 1…K
 class_names.txt    of labelme: the same, begun by ``_background_``
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +97,12 @@ class ColourMask:
         order = np.argsort(known)
         places = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
         if (known[order][places] == codes).all():
-            mask = np.array([*range(len(self.colours)), IGNORE], np.uint8)[order][places]
+            mask: Mask = np.array([*range(len(self.colours)), IGNORE], np.uint8)[order][places]
         else:
             mask = read_mask(self.path)
-        return mask if self.table is None else np.frombuffer(self.table, np.uint8)[mask]
+        if self.table is not None:
+            mask = np.frombuffer(self.table, np.uint8)[mask]
+        return mask
 
     def fingerprint(self, digest: Digest) -> str:
         """The file's content, the colours and the table."""
@@ -176,5 +177,6 @@ def _same_names(path: Path, classes: ClassSet) -> bool:
 
 def _codes(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """(…, 3) RGB → (…) 24-bit codes."""
-    channels: Sequence[NDArray[np.uint32]] = [colours[..., channel].astype(np.uint32) for channel in range(3)]
-    return (channels[0] << 16) | (channels[1] << 8) | channels[2]
+    red, green, blue = (colours[..., channel].astype(np.uint32) for channel in range(3))
+    codes: NDArray[np.uint32] = red * np.uint32(1 << 16) + green * np.uint32(1 << 8) + blue
+    return codes

@@ -1,4 +1,4 @@
-"""Lists of images in VOC's layout: an id a line, or an image and its mask."""
+"""Lists of images in VOC's layout: one id per line, or an image and its mask."""
 
 from __future__ import annotations
 
