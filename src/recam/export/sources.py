@@ -13,7 +13,7 @@ from recam.data.images import IMAGE_ENDINGS, ImageFile
 from recam.data.mask_folder import read_classes, without_background
 from recam.errors import DataError, RecamError, StoreError, first_line
 from recam.labels import ClassSet
-from recam.pipeline.store import RunFolder, read_json, read_settings
+from recam.runfolder.store import RunFolder, read_json, read_settings
 from recam.types import Source
 
 PARTS = {"masks": ("masks",), "predictions": ("predictions/pseudo", "predictions/truth")}

@@ -23,6 +23,7 @@ from recam.digests import FileDigests
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.runner import Runner
 from recam.engine.stage import Planned, key_stages
+from recam.engine.work import refuse_unguarded
 from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
@@ -69,6 +70,7 @@ def run(
             also
             at the end of a stage whose input files changed while it ran.
     """
+    refuse_unguarded()
     recipe = load_recipe(recipe, {**({"data.location": data} if data is not None else {}), **_as_mapping(settings)})
     if not recipe.section(DataSettings).location:
         raise RecipeError(

@@ -12,7 +12,7 @@ import PIL.Image
 from PIL import ImageOps
 
 from recam.data.images import read_image
-from recam.data.views import resize_image, scaled_size
+from recam.preprocess import resize_image, scaled_size
 from recam.errors import DataError
 from recam.review.judged import jpeg
 from recam.types import Image
