@@ -27,7 +27,7 @@ from recam.engine.work import refuse_unguarded
 from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
-from recam.pipeline.stages.segment import inference_settings
+from recam.pipeline.stages.segment import inference_settings, map_inference_settings
 from recam.progress import Progress, say
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import parse_setting
@@ -194,6 +194,7 @@ def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapp
             "seeds": {"stage": plan.seeds.folder.stage, "scores": plan.seeds.scores, **plan.seeds.label()},
             "maps": {"stage": plan.maps.folder.stage, "scores": plan.maps.scores, **plan.maps.label()},
             "inference": as_json(inference_settings(recipe)),
+            "map_inference": as_json(map_inference_settings(recipe)),
         },
     }
     path = folder.root / "run.json"
