@@ -87,6 +87,17 @@ def write_toml(tree: Mapping[str, Any]) -> str:
     return tomli_w.dumps(_without_none(tree))
 
 
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted name, ``{"cam.epochs": 3}``; a data set's or a model's `options` stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and name != "options":
+            flat |= {f"{name}.{inner}": below for inner, below in flatten(dict(value)).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
 def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _without_none(inner) for name, inner in value.items() if inner is not None}

@@ -17,7 +17,7 @@ def upstream_minutes(records: Records, scores_stage: str) -> float | None:
         None where a stage behind them is not there, was resumed (what it took before is not known), or did not write
         down what it read.
     """
-    upstream = list(_upstream(records, scores_stage))
+    upstream = list(upstream_stages(records, scores_stage))
     known = [records[name] for name in upstream if name in records]
     if not upstream or len(known) < len(upstream) or any(record.get("resumed") for record in known):
         return None
@@ -32,14 +32,7 @@ def cost_in_units(records: Records, scores_stage: str) -> float | None:
     return own / unit if own is not None and unit else None
 
 
-def _is_unit(records: Records, record: Mapping[str, Any]) -> bool:
-    label = record.get("label", {})
-    if label.get("kind") != "scores of maps" or "refiner" in label:
-        return False
-    return not records.get(f"train/{label.get('training')}", {}).get("label", {}).get("base")
-
-
-def _upstream(records: Records, stage: str) -> Iterator[str]:
+def upstream_stages(records: Records, stage: str) -> Iterator[str]:
     """Names of all stages that a stage builds on, each once."""
     found: dict[str, None] = {}
     waiting = [stage]
@@ -49,3 +42,10 @@ def _upstream(records: Records, stage: str) -> Iterator[str]:
         found |= dict.fromkeys(fresh)
         waiting += fresh
     yield from found
+
+
+def _is_unit(records: Records, record: Mapping[str, Any]) -> bool:
+    label = record.get("label", {})
+    if label.get("kind") != "scores of maps" or "refiner" in label:
+        return False
+    return not records.get(f"train/{label.get('training')}", {}).get("label", {}).get("base")

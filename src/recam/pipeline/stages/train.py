@@ -97,6 +97,8 @@ def plan_training(
         "colour": training.colour,
         "kind": "classifier",
         "base": training.base and training.base.name,
+        "network": {"name": backbone.name, "output_stride": backbone.output_stride},
+        "pretrained": backbone.weights,
     }
     supervision = (LABELS, SALIENCY) if training.is_on_saliency else (LABELS,)
     stages.append(
