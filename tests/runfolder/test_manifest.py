@@ -7,7 +7,7 @@ import os
 import pytest
 
 from recam.errors import StoreError
-from recam.pipeline import manifest
+from recam.runfolder import manifest
 from recam.runfolder.manifest import find_damage, read_manifest, refresh_times, write_manifest
 from recam.runfolder.store import StageFolder, check_content
 

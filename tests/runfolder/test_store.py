@@ -1,4 +1,4 @@
-"""The run folder: seeds that survive storing, stages set aside and taken back, a lock, nothing half written."""
+"""The run folder: maps that survive storing, stages of several settings and their links, a lock, nothing half written."""
 
 import errno
 import json
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from recam.errors import StoreError
 from recam.files import TEMPORARY_ENDING, write_bytes
 from recam.runfolder.maps import read_seed, save_seed
-from recam.runfolder.store import RunFolder, StageFolder, make_key, read_json, read_record, write_json
+from recam.runfolder.store import FORMAT, RunFolder, StageFolder, make_key, read_json, read_record, write_json
 from recam.tensors import load_tensors, save_tensors
 from recam.types import SeedMaps
 
@@ -94,6 +94,15 @@ def test_keys():
     assert len({make_key(each) for each in [parts, *others]}) == 5
 
 
+def write_run(run, **keys):
+    """A ``run.json`` that names these stages."""
+    label = {"title": "", "kind": ""}
+    maps = {"stage": "maps/cam", "scores": "", "name": "cam", "title": "CAM", "threshold": 0.3, "folder": "w"}
+    models = {"classifier": "train/cam", "seeds": maps, "maps": maps, "inference": {}, "map_inference": {}}
+    stages = {name: {"key": key, "label": label} for name, key in keys.items()}
+    write_json(run.root / "run.json", {"format": FORMAT, "recipe": {}, "stages": stages, "models": models})
+
+
 def make_stage(run, name, key, files):
     stage = run.open_stage(name, key)
     stage.begin({})
@@ -111,26 +120,49 @@ def contents(path):
     }
 
 
-def test_another_key_sets_aside_and_the_old_one_takes_back(tmp_path):
+def test_stages_of_several_keys_lie_beside_each_other_and_one_is_shown(tmp_path):
     run = RunFolder(tmp_path / "run")
-    make_stage(run, "seeds/cam", KEYS[0], {"w/a.npz": b"1", "w/sub/b.npz": b"2"})
-    other = run.open_stage("seeds/cam", KEYS[1])
+    make_stage(run, "maps/cam", KEYS[0], {"w/a.npz": b"1", "w/sub/b.npz": b"2"})
+    assert contents(run.root / "maps/cam") == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
+    other = run.open_stage("maps/cam", KEYS[1])
     assert not other.is_done
-    assert contents(other.path) == {}
-    make_stage(run, "seeds/cam", KEYS[1], {"w/a.npz": b"3"})
-    back = run.open_stage("seeds/cam", KEYS[0])
+    assert contents(other.path) == contents(run.root / "maps/cam") == {}
+    make_stage(run, "maps/cam", KEYS[1], {"w/a.npz": b"3"})
+    back = run.open_stage("maps/cam", KEYS[0])
     assert back.is_done
-    assert contents(back.path) == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
-    assert run.open_stage("seeds/cam", KEYS[1]).is_done
-    assert run.done_stages() == ["seeds/cam"]
+    assert contents(back.path) == contents(run.root / "maps/cam") == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
+    assert run.open_stage("maps/cam", KEYS[1]).is_done
+    assert [(stage.name, stage.key) for stage in run.kept_stages()] == [("maps/cam", key) for key in KEYS]
 
 
-def test_a_stage_without_record_is_never_taken_for_a_part_of_the_new(tmp_path):
+def test_nothing_of_somebody_else_is_covered_by_a_stage(tmp_path):
     run = RunFolder(tmp_path / "run")
     write_bytes(run.root / "masks" / "a.png", b"of who knows what")
-    stage = run.open_stage("masks", KEYS[0])
-    assert contents(stage.path) == {}
-    assert [file.read_bytes() for file in (run.root / "old").rglob("a.png")] == [b"of who knows what"]
+    with pytest.raises(StoreError, match=r"masks lies where the stage 'masks' would be shown\. Move it away"):
+        run.open_stage("masks", KEYS[0])
+    assert (run.root / "masks" / "a.png").read_bytes() == b"of who knows what"
+
+
+def test_a_stage_without_record_is_never_taken_for_a_result(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    write_bytes(run.at("masks", KEYS[0]).path / "a.png", b"of who knows what")
+    assert run.find("masks", KEYS[0]) is None
+    assert not run.open_stage("masks", KEYS[0]).is_done
+
+
+def test_links_show_the_stages_of_the_settings_in_force_and_no_others(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for name in ("train/cam", "maps/cam", "masks"):
+        make_stage(run, name, KEYS[0], {"a": b"1"})
+    make_stage(run, "masks", KEYS[1], {"a": b"2"})
+    (run.root / "mine").symlink_to(tmp_path)  # a link of the user's own
+    run.link_stages({"train/cam": KEYS[0], "masks": KEYS[0], "maps/cam": KEYS[1]})
+    assert (run.root / "masks" / "a").read_bytes() == b"1"
+    assert (run.root / "train/cam/a").read_bytes() == b"1"
+    assert not (run.root / "maps/cam").is_symlink(), "it is still to be made"
+    assert (run.root / "mine").is_symlink()
+    run.link_stages({})
+    assert not [path for path in (run.root / "masks", run.root / "train/cam") if path.is_symlink()]
 
 
 def test_a_stage_is_done_only_while_all_of_it_is_there(tmp_path):
@@ -162,10 +194,16 @@ def test_only_finished_stages_are_read(tmp_path):
     run = RunFolder(tmp_path / "run")
     stage = run.open_stage("masks", KEYS[0])
     stage.begin({})
+    write_run(run, masks=KEYS[0])
     with pytest.raises(StoreError, match="no finished stage 'masks'"):
         run.stage("masks")
+    assert run.done_stages() == []
     stage.finish({})
     assert run.stage("masks").key == KEYS[0]
+    assert run.done_stages() == ["masks"]
+    write_run(run, masks=KEYS[1])
+    with pytest.raises(StoreError, match="no finished stage 'masks'"):
+        run.stage("masks")
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -177,6 +215,7 @@ def test_one_process_at_a_time(tmp_path):
         ):
             pass
         # A look at the folder is no work in it.
+        write_run(run)
         assert RunFolder(run.root).done_stages() == []
     with RunFolder(run.root).lock():
         pass
@@ -294,8 +333,9 @@ def test_a_record_that_no_stage_writes_is_refused(tmp_path, changed, told):
     stage = make_stage(run, "masks", KEYS[0], {})
     record = json.loads((stage.path / "stage.json").read_text())
     (stage.path / "stage.json").write_text(json.dumps(record | changed))
+    write_run(run, masks=KEYS[0])
     with pytest.raises(
-        StoreError, match=rf"masks/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again"
+        StoreError, match=rf"masks/a+/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again"
     ):
         run.stage("masks")
 

@@ -244,7 +244,7 @@ class RunFolder:
 
     def link_stages(self, keys: Mapping[str, str]) -> None:
         """Have the names of the run's folder show the stages of these keys, as far as they are there, and no others."""
-        for name in self._linked():
+        for name in list(self._linked()):
             if name not in keys:
                 (self.root / name).unlink()
         for name, key in keys.items():
@@ -297,13 +297,16 @@ class RunFolder:
         fresh.symlink_to(aim, target_is_directory=True)
         fresh.replace(link)
 
-    def _linked(self) -> list[str]:
-        found = [
-            path
-            for path in (*self.root.glob("*"), *self.root.glob("*/*"), *self.root.glob("*/*/*"))
-            if path.is_symlink()
-        ]
-        return [path.relative_to(self.root).as_posix() for path in found if STAGES in os.readlink(path)]  # noqa: PTH115
+    def _linked(self) -> Iterator[str]:
+        """Names of the links to stages of this folder; nothing behind links is looked at."""
+        own = os.path.abspath(self.root / STAGES)  # noqa: PTH100 (resolves no link)
+        for place, folders, files in os.walk(self.root):
+            links = [path for name in (*folders, *files) if (path := Path(place, name)).is_symlink()]
+            folders[:] = [name for name in folders if name != STAGES]
+            for link in links:
+                aim = os.path.abspath(link.parent / os.readlink(link))  # noqa: PTH100, PTH115
+                if aim.startswith(own + os.sep):
+                    yield link.relative_to(self.root).as_posix()
 
 
 def read_run(root: Path) -> dict[str, Any]:
