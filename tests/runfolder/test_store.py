@@ -1,4 +1,4 @@
-"""The run folder: maps that survive storing, stages of several settings and their links, a lock, nothing half written."""
+"""The run folder: maps that survive storing, stages of several settings and their links, a lock, whole files."""
 
 import errno
 import json
@@ -147,7 +147,9 @@ def test_a_stage_without_record_is_never_taken_for_a_result(tmp_path):
     run = RunFolder(tmp_path / "run")
     write_bytes(run.at("masks", KEYS[0]).path / "a.png", b"of who knows what")
     assert run.find("masks", KEYS[0]) is None
-    assert not run.open_stage("masks", KEYS[0]).is_done
+    stage = run.open_stage("masks", KEYS[0])
+    assert not stage.is_done
+    assert contents(stage.path) == {}
 
 
 def test_links_show_the_stages_of_the_settings_in_force_and_no_others(tmp_path):

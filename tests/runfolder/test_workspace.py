@@ -1,7 +1,6 @@
 """Runs beside each other are one workspace: what one has made the others take over, and each is whole by itself."""
 
 import json
-import os
 import shutil
 import subprocess
 
@@ -11,7 +10,7 @@ import recam
 from recam.errors import StoreError
 from recam.runfolder.store import RunFolder, open_run, read_json
 
-STOPPED = {"segment.enabled": False}
+
 
 
 def run_tiny(root, tiny_settings, until="masks", **changed):
@@ -83,7 +82,7 @@ def test_links_show_the_stages_in_force_and_follow_the_settings(beside, tiny_set
     shown = (root / "masks").resolve()
     assert (root / "masks").is_symlink()
     assert shown == run.at("masks", run.keys["masks"]).path.resolve()
-    assert not os.readlink(root / "masks").startswith("/"), "a folder may be moved"
+    assert not (root / "masks").readlink().is_absolute(), "a folder may be moved"
     # Back to the oracle: its masks were made in another run, and are not here.
     assert run_tiny(root, tiny_settings).made == ("masks", "scores/masks")
     assert (root / "masks").resolve() != shown

@@ -238,6 +238,8 @@ class RunFolder:
         if not stage.is_done and (found := self.find(name, key)):
             stage.discard()
             _take_over(found.path, stage.path)
+        elif stage.path.is_dir() and not (stage.path / RECORD).is_file():
+            stage.discard()  # nobody knows what these files are of, and a stage trusts the files that it finds
         stage.path.mkdir(parents=True, exist_ok=True)
         self._link(name, key)
         return stage
