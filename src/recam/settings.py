@@ -58,6 +58,7 @@ sections: Registry[type[Settings]] = Registry(
         "recam.pipeline.makers",
         "recam.pipeline.refiners",
     ),
+    beside=("recam.trainings", "recam.makers", "recam.refiners"),
 )
 """Sections of a recipe by name, filled by the rooms that they belong to."""
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError, RecipeError
-from recam.evaluation.metrics import ConfusionMatrix
 from recam.evaluation.ious import class_ious, mean_over_present
+from recam.evaluation.metrics import ConfusionMatrix
 from recam.evaluation.threshold_sweep import ThresholdSweep
 from recam.methods.thresholds import OtsuThreshold, apply_threshold
 

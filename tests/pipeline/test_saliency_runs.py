@@ -9,6 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from recam.methods.saliency import edam_mask
+from recam.pipeline.saliency import saliency_problems
 
 import recam
 from killed_run import kill_when, start_run
@@ -16,9 +18,7 @@ from recam.data.images import read_grey, read_mask, write_grey
 from recam.data.saliency import SaliencyFolder
 from recam.errors import DataError, RecipeError
 from recam.methods.cam import read_full
-from recam.methods.saliency import edam_mask
 from recam.models.saved import load_classifier
-from recam.pipeline.saliency import saliency_problems
 from recam.recipe.recipe import load_recipe
 from recam.report.reading import read_runs
 from recam.report.words import headline

@@ -15,18 +15,17 @@ from recam.tensors import load_tensors
 def test_the_encoder_is_the_classifiers_and_stays(copy_of_tiny_run, rerun):
     summary = rerun(copy_of_tiny_run, "segment", segment__weights="classifier", segment__freeze_encoder=True)
     assert summary.made == ("segment/pseudo", "predictions/pseudo")
-    classifier, _ = load_tensors(copy_of_tiny_run / "reactivate" / "weights.safetensors")
+    classifier, _ = load_tensors(copy_of_tiny_run / "train/recam" / "weights.safetensors")
     network, meta = load_tensors(copy_of_tiny_run / "segment" / "pseudo" / "weights.safetensors")
-    assert meta["mean"] == list(load_tensors(copy_of_tiny_run / "reactivate" / "weights.safetensors")[1]["mean"])
+    assert meta["mean"] == list(load_tensors(copy_of_tiny_run / "train/recam" / "weights.safetensors")[1]["mean"])
     kept = [name for name in network if ".encoder.model." in name and not name.endswith("num_batches_tracked")]
     assert len(kept) > 100
     for name in kept:
         own = "backbone.net." + name.split(".encoder.model.")[1]
         assert network[name].equal(classifier[own]), name
-    assert (
-        read_json(copy_of_tiny_run / "segment" / "pseudo" / "stage.json")["inputs"]["settings"]["classifier"]
-        is not None
-    )
+    inputs = read_json(copy_of_tiny_run / "segment" / "pseudo" / "stage.json")["inputs"]
+    assert inputs["given"]["classifier"] == "train/recam"
+    assert set(inputs["inputs"]) == {"masks", "train/recam"}
 
 
 PAPER = {
@@ -49,17 +48,18 @@ PAPER = {
 
 
 def test_killed_while_it_trains_it_ends_with_the_same_weights(copy_of_tiny_run, rerun, tiny_settings, tmp_path):
-    cut = Path(shutil.copytree(copy_of_tiny_run, tmp_path / "cut"))
+    cut = Path(shutil.copytree(copy_of_tiny_run, tmp_path / "elsewhere" / "cut", symlinks=True))
     assert rerun(copy_of_tiny_run, "segment", **PAPER).made == ("segment/pseudo", "predictions/pseudo")
     settings = (
         tiny_settings
         | {name.replace("__", "."): value for name, value in PAPER.items()}
         | {"compute.save_minutes": 1e-6}
     )
-    # The tiny run's own checkpoint lies in the same place until it is set aside.
+    # The tiny run's own stage is shown in the same place until this one begins.
+    shown = (cut / "segment/pseudo").resolve()
     kill_when(
         start_run(cut, settings, "segment"),
-        lambda: (cut / "old/segment/pseudo").is_dir() and (cut / "segment/pseudo/training.safetensors").is_file(),
+        lambda: (cut / "segment/pseudo").resolve() != shown and (cut / "segment/pseudo/training.safetensors").is_file(),
     )
     assert read_json(cut / "segment/pseudo/stage.json")["state"] == "begun"
     rerun(cut, "segment", **PAPER)

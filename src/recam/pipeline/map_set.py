@@ -37,7 +37,7 @@ class MapFolder:
 
 @dataclass(frozen=True)
 class ThresholdSource:
-    """Which threshold a set of maps comes with: the oracle's, which the stage `scores` found for `maps`, or the recipe's
+    """Which threshold a set of maps comes with: the oracle's, found for `maps` by the stage `scores`, or the recipe's
     `value`.
 
     Only one of them is there, so that a recipe's threshold that is not in force changes no key.

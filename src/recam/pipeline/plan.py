@@ -164,7 +164,9 @@ def _unknown_names(recipe: Recipe) -> list[str]:
         try:
             registry[name]
         except RecipeError as error:
-            problems.append(str(error))
+            is_maker = registry is refiner_steps and name in makers
+            hint = f" {name!r} makes maps from the image and refines none: set maker = {name!r}." if is_maker else ""
+            problems.append(f"{error}{hint}")
     chain = " → ".join(recipe.refine)
     for position, name in enumerate(recipe.refine):
         if name in recipe.refine[:position]:

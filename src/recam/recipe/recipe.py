@@ -48,12 +48,24 @@ class Recipe(BaseModel):
     "crf"]``."""
 
     def section(self, kind: type[S]) -> S:
-        """The section whose settings are of this class."""
-        return next(value for name in sections if type(value := getattr(self, name)) is kind)
+        """The section whose settings are of this class; `Settings` itself for what has none.
+
+        Raises:
+            TypeError: a class that is not entered as a section.
+        """
+        if kind is Settings:
+            return kind()
+        for value in self._sections():
+            if type(value) is kind:
+                return value
+        raise TypeError(f"{kind.__name__} is no section of a recipe: decorate it with @recam.settings.section(NAME).")
+
+    def _sections(self) -> Iterator[Settings]:
+        yield from (value for name in type(self).model_fields if isinstance(value := getattr(self, name), Settings))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        conflicts = [told for name in sections for told in getattr(self, name).conflicts(self)]
+        conflicts = [told for section in self._sections() for told in section.conflicts(self)]
         if conflicts:
             raise ValueError("\n".join(conflicts))
         return self
@@ -63,10 +75,14 @@ class Recipe(BaseModel):
         return {name: as_json(getattr(self, name)) for name in type(self).model_fields}
 
 
-@cache
 def recipe_type() -> type[Recipe]:
     """`Recipe` with all sections that are entered."""
-    fields: dict[str, Any] = {name: (kind, kind()) for name, kind in sections.items()}
+    return _recipe_type(tuple(sections.items()))
+
+
+@cache
+def _recipe_type(entered: tuple[tuple[str, type[Settings]], ...]) -> type[Recipe]:
+    fields: dict[str, Any] = {name: (kind, kind()) for name, kind in entered}
     return create_model("Recipe", __base__=Recipe, **fields)
 
 

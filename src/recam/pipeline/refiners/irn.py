@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recam.data.images import write_mask
+from recam.data.roles import RunData
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecamError
@@ -221,7 +222,20 @@ class IrnStep(RefinerStep):
         )
         needs = (labels.name, *([classifier] if classifier else []))
         label = {"title": f"IRN on {before.title}", "kind": "IRN's network"}
-        network = Stage(self.settings.network, "refine", train_network, given, needs, ("train",), label=label)
+
+        def rehearse(data: RunData) -> None:
+            given.backbone.make()
+
+        network = Stage(
+            self.settings.network,
+            "refine",
+            train_network,
+            given,
+            needs,
+            ("train",),
+            label=label,
+            rehearse=None if classifier else rehearse,
+        )
         return labels, network
 
 
