@@ -23,11 +23,11 @@ from recam.types import SeedMaps
 
 def write_run(root: Path) -> None:
     """A finished run up to its pseudo masks, of numbers that nothing was computed for."""
-    from recam.labels import ClassSet
     from recam.evaluation.metrics import ConfusionMatrix
+    from recam.evaluation.pixel_counts import ImageScore, save_image_scores, save_tally
+    from recam.labels import ClassSet
     from recam.recipe.recipe import load_recipe
     from recam.runfolder.store import RunFolder, map_path, save_seed, write_json
-    from recam.evaluation.pixel_counts import ImageScore, save_image_scores, save_tally
 
     options = {"seed": 6, "size": 64, "train": 2, "val": 1}
     recipe = load_recipe("tiny", {"data.location": "scenes:", "data.options": options, "segment.enabled": False})
@@ -95,12 +95,12 @@ def write_run(root: Path) -> None:
 
 @reader(420, json=mutate_json)
 def run_folders(folder: Path) -> Made:
-    from recam.runfolder.records import read_problems
     from recam.inference.run_models import find_models
-    from recam.runfolder.store import RunFolder
-    from recam.runfolder.summary import summarise
     from recam.report.reading import read_runs
     from recam.report.words import headline, score_table
+    from recam.runfolder.records import read_problems
+    from recam.runfolder.store import RunFolder
+    from recam.runfolder.summary import summarise
 
     write_run(folder / "run")
 
@@ -194,6 +194,7 @@ def cached_features(folder: Path) -> Made:
 @reader(160, safetensors=mutate_safetensors)
 def trained_networks(folder: Path) -> Made:
     from recam.pipeline.settings import BackboneSettings, SegmentSettings
+
     from recam.models.saved import (
         build_segmenter,
         load_classifier,
@@ -371,8 +372,9 @@ def exported_networks(folder: Path) -> Made:
 
 @reader(120)
 def saliency_networks(folder: Path) -> Made:
-    from recam.inference.saliency_model import SaliencyModel
     from recam.pipeline.saliency_settings import SaliencySection
+
+    from recam.inference.saliency_model import SaliencyModel
 
     write_onnx(folder / "s.onnx", 1)
     section = SaliencySection(source=str(folder / "s.onnx"), input_size=16, values="stretch")

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from recam.recipe.saliency import SaliencySection
 
 from recam.errors import DataError, RecamError, WeightsError
 from recam.inference.saliency_model import SaliencyModel
-from recam.recipe.saliency import SaliencySection
 from saliency_inputs import write_network
 
 pytest.importorskip("onnx", reason="a network to test with: pip install 'recam[onnx]'")

@@ -98,7 +98,7 @@ def test_saliency_that_does_not_fit():
         check_saliency(np.zeros((2, 3), np.uint8), (2, 3), "photo.png")
     with pytest.raises(DataError, match=re.escape("has values 0…255: it must be in [0, 1]")):
         edam_mask(cams, [0], np.array([[0, 0, 0], [0, 0, 255.0]]))
-    with pytest.raises(DataError, match="1 class maps for 2 classes"):
+    with pytest.raises(DataError, match="2 indices for 1 maps"):
         edam_mask(cams, [0, 1], np.zeros((2, 3)))
 
 

@@ -56,6 +56,7 @@ OTHER = {
     "pamr.dilations": (1, 2),
 }
 BESIDE = {"segment.keep": {"segment.validate_epochs": 1}, "segment.patience": {"segment.validate_epochs": 1}}
+NOTHING = object()
 SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from"}
 """Folders and trainings of tests of their own."""
 
@@ -114,13 +115,13 @@ def settings_of(recipe):
     """(name, value, another value) of each setting of a recipe, but where what is meant by `OTHER` is there already."""
     for name in Recipe.model_fields:
         value = getattr(recipe, name)
-        if value != OTHER.get(name):
+        if OTHER.get(name, NOTHING) != value:
             yield name, value, OTHER.get(name) or other_value(value, type(value))
     for section, kind in sections.items():
         hints = get_type_hints(kind)
         for field in dataclasses.fields(kind):
             name, value = f"{section}.{field.name}", getattr(getattr(recipe, section), field.name)
-            if name not in SKIPPED and value != OTHER.get(name):
+            if name not in SKIPPED and OTHER.get(name, NOTHING) != value:
                 yield name, value, OTHER.get(name) or other_value(value, hints[field.name])
 
 
@@ -242,8 +243,8 @@ TABLES = {
             "training": "train/control",
             "compare": "train/cam train/control",
             "maker": "maps/recam+advcam",
-            "refine": "saliency/maps",
-            "data.classes data.options": "features saliency/maps",
+            "refine": "refined/recam+pamr",
+            "data.classes data.options": "features saliency/maps saliency/training",
             "data.val": "predictions/pseudo",
             "data.max_side": "maps/eps maps/recam",
             "backbone.*": "features",

@@ -11,8 +11,6 @@ from recam.errors import StoreError
 from recam.runfolder.store import RunFolder, open_run, read_json
 
 
-
-
 def run_tiny(root, tiny_settings, until="masks", **changed):
     settings = tiny_settings | {name.replace("__", "."): value for name, value in changed.items()}
     return recam.run(recipe="tiny", output=root, settings=settings, until=until)

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recam.errors import DataError
+from recam.methods.arguments import as_labels
 from recam.settings import Settings, Share, check_shares
 
 
@@ -46,17 +47,18 @@ def eps_loss(logit_maps: Tensor, saliency: Tensor, labels: Tensor, settings: Eps
     Args:
         logit_maps: (B, K + 1, h, w) raw, background first.
         saliency: (B, 1, H, W) in [0, 1]; brought to h×w by the nearest pixel.
-        labels: (B, K) float in {0, 1}.
+        labels: (B, K) in {0, 1}.
         settings: published ones if None.
 
     Returns:
         scalar with a graph to `logit_maps`; which channels are foreground is not learnt from.
 
     Raises:
-        DataError: tensors that do not fit.
+        DataError: tensors that do not fit; labels or saliency outside [0, 1] or NaN (checked on a CPU).
     """
     settings = settings or EpsSettings()
     _check_eps(logit_maps, saliency, labels)
+    labels = as_labels(labels, logit_maps[:, 1:, 0, 0])
     target = F.interpolate(saliency.to(logit_maps.dtype), logit_maps.shape[2:])  # (B, 1, h, w)
     probabilities = logit_maps.softmax(1)  # (B, K + 1, h, w)
     background, classes = probabilities[:, :1], probabilities[:, 1:]
@@ -82,5 +84,7 @@ def _check_eps(logit_maps: Tensor, saliency: Tensor, labels: Tensor) -> None:
         problems.append(f"saliency {tuple(saliency.shape)} must be ({len(logit_maps)}, 1, H, W)")
     elif not saliency.is_floating_point():
         problems.append(f"saliency is {saliency.dtype}, not float in [0, 1]: divide 8-bit pictures by 255")
+    elif saliency.device.type == "cpu" and saliency.numel() and not 0 <= saliency.min() <= saliency.max() <= 1:
+        problems.append(f"saliency has values {saliency.min():g}…{saliency.max():g}, it must be in [0, 1]")
     if problems:
         raise DataError(f"EPS: {'; '.join(problems)}.")

@@ -3,12 +3,19 @@ took more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LABELS, SALIENCY, TRUTH, EXTERNAL = "image labels", "saliency", "true masks", "external class maps"
 MARK = " *"
 """Stands behind the name of what saliency was used for."""
+
+
+def in_order(words: Iterable[str]) -> tuple[str, ...]:
+    """Each kind of supervision once, image labels first, whatever stages brought it in which order; others last."""
+    known = (LABELS, EXTERNAL, SALIENCY, TRUTH)
+    found = dict.fromkeys(words)
+    return (*(word for word in known if word in found), *(word for word in found if word not in known))
 
 
 def used_saliency(record: Mapping[str, Any]) -> bool:

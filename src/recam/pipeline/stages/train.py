@@ -14,7 +14,7 @@ from recam.engine.work import Work
 from recam.errors import RecipeError
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.models.saved import fill_classifier, save_classifier
-from recam.pipeline.stages.saliency import MAPS, VIEWS, SaliencyGiven
+from recam.pipeline.stages.saliency import VIEWS, SaliencyGiven
 from recam.pipeline.training import Objective, Training
 from recam.recipe.recipe import Recipe
 from recam.runfolder.store import WEIGHTS
@@ -86,8 +86,8 @@ def plan_training(
     if training.base:
         stages += plan_training(recipe, training.base, weights, saliency)
         needs.append(stage_of(training.base))
-    if training.is_on_saliency:
-        needs += [MAPS, VIEWS] if own.cache_features else [MAPS]
+    if training.is_on_saliency and saliency:  # None where planning has found problems with it, and reports them
+        needs += [saliency.stage, VIEWS] if own.cache_features else [saliency.stage]
     trained = TrainGiven(
         training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
         saliency if training.is_on_saliency else None,
