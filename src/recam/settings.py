@@ -73,6 +73,16 @@ def section(name: str) -> Callable[[SettingsType], SettingsType]:
     return enter
 
 
+def sentences(kind: type[Settings]) -> dict[str, str]:
+    """The sentence under each field, in order, those of classes that it extends as well."""
+    told: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            fields = TypeAdapter(base).json_schema().get("properties", {})
+            told |= {name: field["description"] for name, field in fields.items() if "description" in field}
+    return {field.name: told[field.name] for field in dataclasses.fields(kind) if field.name in told}
+
+
 CHANGES_NOTHING = {"changes results": False}
 """Metadata of a field that decides how something is computed and not what comes out: no key hashes it."""
 

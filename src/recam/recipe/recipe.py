@@ -11,6 +11,7 @@ with near matches.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -142,13 +143,14 @@ def _explain(error: ValidationError) -> Iterator[str]:
 
 
 def _near(names: Sequence[str]) -> str:
-    """Near matches among the settings of the same section, else the section that has a setting of this name."""
-    top = list(recipe_type().model_fields)
-    if len(names) == 1:
-        return near_matches(names[0], top)
-    own = [field.name for field in dataclasses.fields(sections[names[0]])] if names[0] in sections else top
-    elsewhere = [f"{name}.{names[-1]}" for name, kind in sections.items() if names[-1] in kind.__dataclass_fields__]
-    if elsewhere:
-        return f" Did you mean {' or '.join(elsewhere)}?"
-    named = [f"{name}.name" for name in sections if name == names[-1]]
-    return f" Did you mean {named[0]}?" if named else near_matches(names[-1], own)
+    """Settings of the same section that are spelled alike; else those of other sections, as ``backbone.name`` for
+    ``cam.backbone``."""
+    last, section = names[-1], sections.get(names[0]) if len(names) > 1 else None
+    beside = [field.name for field in dataclasses.fields(section)] if section else list(recipe_type().model_fields)
+    if difflib.get_close_matches(last, beside, n=1):
+        return near_matches(last, beside)
+    # A setting of that name in another section, or a section of that name: what it names comes first.
+    named = [(name, field.name) for name, kind in sections.items() for field in dataclasses.fields(kind)]
+    found = [f"{name}.{field}" for name, field in named if last in (name, field)]
+    found.sort(key=lambda name: not name.endswith((f"{last}.name", f".{last}")))
+    return f" Did you mean {' or '.join(map(repr, found[:3]))}?" if found else near_matches(last, beside)
