@@ -217,7 +217,7 @@ def test_a_section_that_is_entered_later_is_known_from_then_on(monkeypatch):
     [
         ("cam.backbone=resnet50", r"Did you mean 'backbone\.name' or 'backbone\.weights'"),
         ("name=resnet50", r"Did you mean 'backbone\.name'\?"),
-        ("cam.scales=[1.0]", r"Did you mean 'predict\.scales' or 'maps\.scales' or 'advcam\.scales'\?"),
+        ("cam.scales=[1.0]", r"Did you mean 'advcam\.scales' or 'maps\.scales' or 'predict\.scales'\?"),
         ("predict.zzz=1", r"Known: flip, max_side, overlap, refine, scales, window\."),
     ],
 )
