@@ -179,6 +179,13 @@ def test_values_that_no_section_takes_are_told_with_their_place():
         assert f"\n  {place}" in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["nan", "[1, inf]", "{deep = 2026-01-01}"])
+def test_options_that_no_record_can_hold_are_refused(tmp_path, value):
+    (tmp_path / "mine.toml").write_text(f"[data]\noptions = {{a = {value}}}\n")
+    with pytest.raises(RecipeError, match=r"data\.options = .*: .*Give text, finite numbers"):
+        load_recipe(tmp_path / "mine.toml")
+
+
 def test_a_recipe_is_itself_again_from_what_it_says_of_itself(tmp_path):
     for name in recipe_names():
         recipe = load_recipe(name)

@@ -67,9 +67,21 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         conflicts = [told for section in self._sections() for told in section.conflicts(self)]
+        conflicts += self._unwritable()
         if conflicts:
             raise ValueError("\n".join(conflicts))
         return self
+
+    def _unwritable(self) -> Iterator[str]:
+        """Values in tables of options that a record of the run could not hold, such as NaN or a date."""
+        for name in type(self).model_fields:
+            if isinstance(section := getattr(self, name), Settings):
+                for field in dataclasses.fields(section):
+                    try:
+                        as_json(value := getattr(section, field.name))
+                    except (TypeError, ValueError) as error:
+                        told = f"{name}.{field.name} = {value!r:.80}: {error}"
+                        yield f"{told}. Give text, finite numbers, true or false, or lists and tables of them"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: what `load_recipe` takes."""
