@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from recam.data.roles import DataSettings, Role, RunData
 from recam.engine.stage import Stage, unique
@@ -13,7 +14,7 @@ from recam.inference.saliency_model import SaliencySettings
 from recam.inference.settings import InferenceSettings
 from recam.methods.refinements import make_refinement
 from recam.models.backbones import BackboneSettings
-from recam.pipeline.maker import make_maker
+from recam.pipeline.maker import make_maker, makers
 from recam.pipeline.map_set import MapSet
 from recam.pipeline.refiner import Place, RefinerStep, refiner_steps
 from recam.pipeline.stages.external_maps import check_external, plan_external
@@ -26,8 +27,9 @@ from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import plan_scores, score_masks
 from recam.pipeline.stages.segment import SegmentSettings, inference_settings, plan_segmentation
 from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
-from recam.pipeline.training import Training, make_training
+from recam.pipeline.training import Training, make_training, trainings
 from recam.recipe.recipe import Recipe
+from recam.registry import Registry
 from recam.training.settings import TrainSettings
 
 GROUPS = ("train", "maps", "refine", "masks", "segment", "pictures")
@@ -157,12 +159,9 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> list[Stage]:
 
 def _unknown_names(recipe: Recipe) -> list[str]:
     """Trainings, makers and refiners that do not exist."""
-    from recam.pipeline.maker import makers
-    from recam.pipeline.training import trainings
-
     problems = []
-    asked = [(trainings, name) for name in (recipe.training, *recipe.compare)]
-    asked += [(makers, recipe.maker)] if recipe.maker else []  # type: ignore[list-item]
+    asked: list[tuple[Registry[Any], str]] = [(trainings, name) for name in (recipe.training, *recipe.compare)]
+    asked += [(makers, recipe.maker)] if recipe.maker else []
     for registry, name in (*asked, *((refiner_steps, name) for name in recipe.refine)):
         try:
             registry[name]

@@ -164,5 +164,5 @@ def _near(names: Sequence[str]) -> str:
     # A setting of that name in another section, or a section of that name: what it names comes first.
     named = [(name, field.name) for name, kind in sections.items() for field in dataclasses.fields(kind)]
     found = [f"{name}.{field}" for name, field in named if last in (name, field)]
-    found.sort(key=lambda name: (not name.endswith((f"{last}.name", f".{last}")), name))
+    found.sort(key=lambda name: (not name.endswith((f"{last}.name", f".{last}")), name.split(".")[0]))
     return f" Did you mean {' or '.join(map(repr, found[:3]))}?" if found else near_matches(last, beside)
