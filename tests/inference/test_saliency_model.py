@@ -4,10 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from recam.recipe.saliency import SaliencySection
 
 from recam.errors import DataError, RecamError, WeightsError
-from recam.inference.saliency_model import SaliencyModel
+from recam.inference.saliency_model import SaliencyModel, SaliencySettings
 from saliency_inputs import write_network
 
 pytest.importorskip("onnx", reason="a network to test with: pip install 'recam[onnx]'")
@@ -16,7 +15,7 @@ PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1), "values": "probability"}
 
 
 def model(path, **settings):
-    return SaliencyModel(SaliencySection(source=str(path), **{**PLAIN, **settings}))
+    return SaliencyModel(SaliencySettings(source=str(path), **{**PLAIN, **settings}))
 
 
 def picture(*values, size=(40, 60)):
