@@ -78,7 +78,7 @@ def test_a_network_that_does_not_fit(tmp_path, shape, settings, told):
 
 
 def test_two_inputs_and_an_output_that_is_no_map(tmp_path):
-    with pytest.raises(WeightsError, match=re.escape("it has 2 inputs ('image', 'image1'), one is wanted")):
+    with pytest.raises(WeightsError, match=re.escape("it has 2 inputs ('image', 'image1') instead of one, the image")):
         model(write_network(tmp_path / "two.onnx", inputs=2))
     with pytest.raises(
         WeightsError, match=re.escape("its output 'map' is (1, 3, 320, 320) for one image, not (1, 1, h, w)")
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_network(tmp_path):
 
 def test_answers_that_are_no_saliency(network):
     with pytest.raises(
-        DataError, match=r"gives -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
+        DataError, match=r"returns -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
     ):
         model(network, mean=(1, 1, 1), std=(0.5,) * 3, input_size=16)(picture(0, 0, 255, 255))
     with pytest.raises(RecamError, match="values that are no numbers"), np.errstate(all="ignore"):
