@@ -104,4 +104,6 @@ def test_answers_that_are_no_saliency(network):
     ):
         model(network, mean=(1, 1, 1), std=(0.5,) * 3, input_size=16)(picture(0, 0, 255, 255))
     with pytest.raises(RecamError, match="values that are no numbers"), np.errstate(all="ignore"):
-        model(network, std=(0, 0, 0))(picture(0))
+        model(network, mean=(float("nan"),) * 3)(picture(0))
+    with pytest.raises(RecamError, match=r"saliency\.std = \(0, 0, 0\): images are divided by it"):
+        model(network, std=(0, 0, 0))
