@@ -103,7 +103,7 @@ def test_answers_that_are_no_saliency(network):
         DataError, match=r"returns -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
     ):
         model(network, mean=(1, 1, 1), std=(0.5,) * 3, input_size=16)(picture(0, 0, 255, 255))
-    with pytest.raises(RecamError, match="values that are no numbers"), np.errstate(all="ignore"):
+    with pytest.raises(RecamError, match="returns NaN or infinity"), np.errstate(all="ignore"):
         model(network, mean=(float("nan"),) * 3)(picture(0))
     with pytest.raises(RecamError, match=r"saliency\.std = \(0, 0, 0\): images are divided by it"):
         model(network, std=(0, 0, 0))
