@@ -278,7 +278,7 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
     with pytest.raises(DataError, match="nothing names the classes of the masks"):
         recam.export_masks(masks, root / "x", "coco", images=root / "photos")
     with pytest.raises(
-        DataError, match=r"3 of 3 masks have no photo as no folder of photos was given \(a, c, sub/b\).*--images"
+        DataError, match=r"3 of 3 masks have no photo as no folder of photos was named \(a, c, sub/b\).*--images"
     ):
         recam.export_masks(masks, root / "x", "coco", classes=CLASSES)
     with pytest.raises(DataError, match=r"a\.png: holds the mask values 2, but there are 1 classes"):

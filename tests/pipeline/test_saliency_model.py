@@ -101,7 +101,7 @@ def test_a_file_that_is_no_network(tmp_path):
 
 def test_answers_that_are_no_saliency(network):
     with pytest.raises(
-        DataError, match=r"gives -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
+        DataError, match=r"returns -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
     ):
         model(network, mean=(1, 1, 1), std=(0.5,) * 3, input_size=16)(picture(0, 0, 255, 255))
     with pytest.raises(RecamError, match="values that are no numbers"), np.errstate(all="ignore"):

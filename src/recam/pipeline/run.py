@@ -29,10 +29,10 @@ from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
 from recam.pipeline.stages.segment import inference_settings, map_inference_settings
 from recam.progress import Progress, say
 from recam.recipe.recipe import Recipe, load_recipe
-from recam.recipe.toml import parse_setting
+from recam.recipe.toml import DEFAULT_RECIPE, parse_setting
 from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen_damaged
 from recam.runfolder.records import read_problems
-from recam.runfolder.store import FORMAT, RunFolder, make_key, read_json, write_json
+from recam.runfolder.store import CHECK, FORMAT, REPORT, RunFolder, make_key, read_json, write_json
 from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 
@@ -43,7 +43,7 @@ CHECK_VERSION = 2
 
 def run(
     data: str | None = None,
-    recipe: str | Path | Mapping[str, Any] | Recipe = "recam",
+    recipe: str | Path | Mapping[str, Any] | Recipe = DEFAULT_RECIPE,
     output: str | Path = "runs/recam",
     settings: Mapping[str, Any] | Sequence[str] = (),
     until: str | None = None,
@@ -123,8 +123,8 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
     runner = Runner(folder, data, accelerator, recipe.section(ComputeSettings))
     if accelerator.is_main_process:
-        reopen_damaged(folder, {"check": make_key(parts)}, verify, say)
-    stage = runner.open("check", make_key(parts))
+        reopen_damaged(folder, {CHECK: make_key(parts)}, verify, say)
+    stage = runner.open(CHECK, make_key(parts))
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts, "label": {"title": "check"}})
         start = time.monotonic()
@@ -214,7 +214,7 @@ def _write_report(folder: RunFolder, summary: RunSummary, planned: Mapping[str, 
     try:
         from recam.report.page import NAME, VERSION, write_report
 
-        stage = folder.open_stage("report", make_key({"version": VERSION, "stages": shown, "asked": list(planned)}))
+        stage = folder.open_stage(REPORT, make_key({"version": VERSION, "stages": shown, "asked": list(planned)}))
         reopen_damaged(folder, {stage.name: stage.key}, False, say)
         if stage.is_done:
             return

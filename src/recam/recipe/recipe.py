@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from recam.errors import RecipeError, StoreError, near_matches
-from recam.recipe.toml import merge, parse_setting, read_tree
+from recam.recipe.toml import DEFAULT_RECIPE, merge, parse_setting, read_tree
 from recam.runfolder.store import read_run
 from recam.settings import Settings, as_json, sections
 
@@ -70,7 +70,7 @@ def recipe_type() -> type[Recipe]:
 
 
 def load_recipe(
-    recipe: str | Path | Mapping[str, Any] | Recipe = "recam", settings: Mapping[str, Any] | Sequence[str] = ()
+    recipe: str | Path | Mapping[str, Any] | Recipe = DEFAULT_RECIPE, settings: Mapping[str, Any] | Sequence[str] = ()
 ) -> Recipe:
     """A recipe by name, file or dictionary, with single settings laid over it.
 
