@@ -15,7 +15,8 @@ import typer
 from recam.crash_log import run_folder, write_crash_log
 from recam.errors import RecamError, RecipeError, first_line
 from recam.progress import Progress, console
-from recam.recipe.toml import DEFAULT_RECIPE, recipe_names
+from recam.recipe.toml import recipe_names
+from recam.recipes import NAME
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,7 +110,7 @@ def run(
         typer.Option(
             autocompletion=recipe_names, help="Name of a recipe (`recam recipes` lists them), or a TOML file."
         ),
-    ] = DEFAULT_RECIPE,
+    ] = NAME,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder, new or of an earlier run.")] = Path(
         "runs/recam"
     ),

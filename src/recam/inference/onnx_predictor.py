@@ -19,8 +19,7 @@ from recam.errors import StoreError
 from recam.inference.exported_card import read_card
 from recam.inference.onnx_session import open_session
 from recam.inference.prediction import PRESENT, Prediction, predict_from_maps, predict_segmentation
-from recam.inference.settings import Refinement
-from recam.inference.windows import make_refinement
+from recam.methods.refinements import Refinement, make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.types import Image
 

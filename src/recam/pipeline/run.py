@@ -23,16 +23,19 @@ from recam.digests import FileDigests
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.runner import Runner
 from recam.engine.stage import Planned, key_stages
+from recam.engine.work import refuse_unguarded
 from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
 from recam.pipeline.stages.segment import inference_settings, map_inference_settings
 from recam.progress import Progress, say
 from recam.recipe.recipe import Recipe, load_recipe
-from recam.recipe.toml import DEFAULT_RECIPE, parse_setting
+from recam.recipe.toml import parse_setting
+from recam.recipes import NAME
 from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen_damaged
 from recam.runfolder.records import read_problems
-from recam.runfolder.store import CHECK, FORMAT, REPORT, RunFolder, make_key, read_json, write_json
+from recam.runfolder.reports import reports
+from recam.runfolder.store import CHECK, FORMAT, RunFolder, make_key, read_json, write_json
 from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 
@@ -43,7 +46,7 @@ CHECK_VERSION = 2
 
 def run(
     data: str | None = None,
-    recipe: str | Path | Mapping[str, Any] | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Mapping[str, Any] | Recipe = NAME,
     output: str | Path = "runs/recam",
     settings: Mapping[str, Any] | Sequence[str] = (),
     until: str | None = None,
@@ -69,6 +72,7 @@ def run(
             also
             at the end of a stage whose input files changed while it ran.
     """
+    refuse_unguarded()
     recipe = load_recipe(recipe, {**({"data.location": data} if data is not None else {}), **_as_mapping(settings)})
     if not recipe.section(DataSettings).location:
         raise RecipeError(
@@ -98,7 +102,7 @@ def run(
         if accelerator.is_main_process:
             _write_summary(folder, summary)
             if compute.report:
-                _write_report(folder, summary, planned)
+                _write_reports(folder)
     return summary
 
 
@@ -207,21 +211,11 @@ def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
             write_bytes(path, content)
 
 
-def _write_report(folder: RunFolder, summary: RunSummary, planned: Mapping[str, Planned]) -> None:
-    """The report, where anything in it has changed. What it fails of is reported and loses nothing: the run is complete
-    without."""
-    shown = {name: [planned[name].key, record["seconds"]] for name, record in summary.records.items()}
+def _write_reports(folder: RunFolder) -> None:
+    """What fails of them is reported and loses nothing: the run is complete without."""
     try:
-        from recam.report.page import NAME, VERSION, write_report
-
-        stage = folder.open_stage(REPORT, make_key({"version": VERSION, "stages": shown, "asked": list(planned)}))
-        reopen_damaged(folder, {stage.name: stage.key}, False, say)
-        if stage.is_done:
-            return
-        start = time.monotonic()
-        stage.begin({"resumed": False, "label": {"title": "report"}})
-        write_report(folder.root, stage.path / NAME)
-        stage.finish({"seconds": time.monotonic() - start, "results": {}})
+        for write in reports.values():
+            write(folder)
     except Exception as error:
         say(
             f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries"

@@ -14,9 +14,6 @@ from recam.errors import RecipeError, first_line, near_matches
 from recam.files import checked_path
 
 
-DEFAULT_RECIPE = "recam"
-
-
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
     entries = resources.files("recam.recipes").iterdir()
