@@ -27,8 +27,7 @@ SETTINGS = [
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """``command("check", "scenes:")`` → (exit code, what it printed, what it wrote to standard error), as the console script
-    does."""
+    """``command("check", "scenes:")`` → (exit code, standard output, standard error), as the console script does."""
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])

@@ -259,7 +259,7 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
     with pytest.raises(RecipeError, match="kind of shapes 'boxes'"):
         recam.export_masks(masks, root / "x", "coco", shapes="boxes", **known)
     for words, told in (
-        ({"simplify": 2}, r"simplify = 2 makes polygons simpler: ask for them as well \(--shapes polygons\)"),
+        ({"simplify": 2}, r"simplify = 2 makes polygons simpler: add --shapes polygons"),
         (
             {"simplify": -1, "shapes": "polygons"},
             r"simplify = -1: give the pixels that an outline may move by, 0 or more",

@@ -97,7 +97,7 @@ def everything_present(monkeypatch):
 
 
 def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path, everything_present):
-    shutil.rmtree(copy_of_tiny_run / "segment")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     report = model.export_model(copy_of_tiny_run, tmp_path / "onnx")
     assert [one.path.name for one in report.networks] == ["classifier.onnx"]
     for how in ({}, {"scales": [0.5, 1.0], "flip": True}):
@@ -112,7 +112,7 @@ def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path, ever
 
 def test_thresholds_of_single_classes_are_exported(copy_of_tiny_run, tmp_path, rerun, everything_present):
     """Both predictors follow the run's ``masks.class_thresholds``, which change the mask."""
-    shutil.rmtree(copy_of_tiny_run / "segment")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     classes = recam.Predictor(copy_of_tiny_run).classes
     plain = recam.Predictor(copy_of_tiny_run)(picture())
     assert len(plain.found) > 1

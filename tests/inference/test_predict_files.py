@@ -110,7 +110,7 @@ def test_probabilities_are_what_the_mask_was_chosen_by(photos, tiny_run, tmp_pat
 
 
 def test_a_window_needs_a_segmentation_model(copy_of_tiny_run, photos, tmp_path):
-    shutil.rmtree(copy_of_tiny_run / "segment")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     with pytest.raises(RecipeError, match="needs a segmentation model"):
         recam.Predictor(copy_of_tiny_run, window=64)
     refined = recam.Predictor(copy_of_tiny_run, refine="pamr", keep_planes=True)(picture())

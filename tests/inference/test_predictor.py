@@ -83,13 +83,13 @@ def test_a_run_predicts_as_it_was_scored(tiny_run):
 
 
 def test_without_a_segmentation_model_the_class_maps_predict(copy_of_tiny_run):
-    shutil.rmtree(copy_of_tiny_run / "segment")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     prediction = Predictor(copy_of_tiny_run)(picture())
     assert prediction.mask.shape == (50, 70)
     assert len(prediction.probabilities) == 10
     likely = {name for name, p in zip(prediction.classes, prediction.probabilities, strict=True) if p >= 0.5}
     assert set(prediction.found) <= likely
-    shutil.rmtree(copy_of_tiny_run / "masks")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "masks")
     with pytest.raises(StoreError, match="neither a segmentation model nor pseudo masks"):
         Predictor(copy_of_tiny_run)
 

@@ -80,7 +80,7 @@ def _simplify(lines: Shapes, frame: Edges, shapes: Shapes, tolerance: float) -> 
     borders = _sides(shapes, lines, frame)
     while True:
         # What stays is passed on in stretches of two points, which cannot become simpler and which no other line may
-        # cross. Those of the image's frame are single edges: no line fits onto one, so that regions along it do not vanish.
+        # cross. Those of the frame are single edges: no line fits onto one, so that regions along it do not vanish.
         stretches = np.concatenate([frame, *(_pairs(shapely.simplify(line, 0.0)) for line in lines[stiff])])
         together = shapely.multilinestrings(np.concatenate([lines[~stiff], shapely.linestrings(stretches)]))
         moved = lines.copy()
