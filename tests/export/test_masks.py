@@ -294,6 +294,9 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
     with pytest.raises(DataError, match="without them several photos have the name sub__b"):
         recam.export_masks(masks, root / "x", "voc", classes=CLASSES)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
+    maps = {"stage": "", "scores": "", "name": "", "title": "", "threshold": 0.2, "folder": ""}
+    models = {"classifier": "", "seeds": maps, "maps": maps, "inference": {}, "map_inference": {}}
+    begun = {"format": 2, "recipe": {}, "stages": {"masks": {"key": "a", "label": {"kind": "masks"}}}, "models": models}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(begun))
     with pytest.raises(StoreError, match="has no masks yet"):
         recam.export_masks(tmp_path / "run", root / "x", "voc")

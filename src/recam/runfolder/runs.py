@@ -162,8 +162,8 @@ def clean_runs(folder: str | Path = DEFAULT, dry_run: bool = False) -> CleanRepo
             for path in (*stages, *leftovers):
                 _remove(path)
     root = Path(folder)
-    names = ([path.relative_to(root).as_posix() for path in paths] for paths in (stages, leftovers))
-    return CleanReport(root, *(tuple(sorted(each)) for each in names), freed, skipped, dry_run)
+    removed, swept = (tuple(sorted(str(path.relative_to(root)) for path in paths)) for paths in (stages, leftovers))
+    return CleanReport(root, removed, swept, freed, skipped, dry_run)
 
 
 def size_text(size: int) -> str:
