@@ -1,4 +1,4 @@
-"""The run folder: maps that survive storing, stages of several settings and their links, a lock, whole files."""
+"""The run folder: maps that survive storing, stages kept by key and taken over, a lock, nothing half written."""
 
 import errno
 import json
@@ -12,8 +12,9 @@ import torch.nn.functional as F
 
 from recam.errors import StoreError
 from recam.files import TEMPORARY_ENDING, write_bytes
+from recam.runfolder import store
 from recam.runfolder.maps import read_seed, save_seed
-from recam.runfolder.store import FORMAT, RunFolder, StageFolder, make_key, read_json, read_record, write_json
+from recam.runfolder.store import RunFolder, StageFolder, make_key, read_json, read_record, write_json
 from recam.tensors import load_tensors, save_tensors
 from recam.types import SeedMaps
 
@@ -94,15 +95,6 @@ def test_keys():
     assert len({make_key(each) for each in [parts, *others]}) == 5
 
 
-def write_run(run, **keys):
-    """A ``run.json`` that names these stages."""
-    label = {"title": "", "kind": ""}
-    maps = {"stage": "maps/cam", "scores": "", "name": "cam", "title": "CAM", "threshold": 0.3, "folder": "w"}
-    models = {"classifier": "train/cam", "seeds": maps, "maps": maps, "inference": {}, "map_inference": {}}
-    stages = {name: {"key": key, "label": label} for name, key in keys.items()}
-    write_json(run.root / "run.json", {"format": FORMAT, "recipe": {}, "stages": stages, "models": models})
-
-
 def make_stage(run, name, key, files):
     stage = run.open_stage(name, key)
     stage.begin({})
@@ -110,6 +102,18 @@ def make_stage(run, name, key, files):
         write_bytes(stage.path / file, content)
     stage.finish({"results": {}})
     return stage
+
+
+def name_stages(run, **keys):
+    """``run.json`` with the keys of these stages, dots for slashes; what readers need besides is empty."""
+    maps = {"stage": "", "scores": "", "name": "", "title": "", "threshold": 0.2, "folder": ""}
+    content = {
+        "format": 2,
+        "recipe": {},
+        "stages": {name: {"key": key, "label": {}} for name, key in keys.items()},
+        "models": {"classifier": "", "seeds": maps, "maps": maps, "inference": {}, "map_inference": {}},
+    }
+    write_json(run.root / "run.json", content)
 
 
 def contents(path):
@@ -120,51 +124,76 @@ def contents(path):
     }
 
 
-def test_stages_of_several_keys_lie_beside_each_other_and_one_is_shown(tmp_path):
+def test_stages_of_several_keys_lie_side_by_side(tmp_path):
     run = RunFolder(tmp_path / "run")
-    make_stage(run, "maps/cam", KEYS[0], {"w/a.npz": b"1", "w/sub/b.npz": b"2"})
-    assert contents(run.root / "maps/cam") == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
-    other = run.open_stage("maps/cam", KEYS[1])
+    make_stage(run, "maps/x", KEYS[0], {"w/a.npz": b"1", "w/sub/b.npz": b"2"})
+    other = run.open_stage("maps/x", KEYS[1])
     assert not other.is_done
-    assert contents(other.path) == contents(run.root / "maps/cam") == {}
-    make_stage(run, "maps/cam", KEYS[1], {"w/a.npz": b"3"})
-    back = run.open_stage("maps/cam", KEYS[0])
+    assert contents(other.path) == {}
+    make_stage(run, "maps/x", KEYS[1], {"w/a.npz": b"3"})
+    assert contents(run.root / "maps" / "x") == {"w/a.npz": b"3"}  # the link shows the one that was opened last
+    back = run.open_stage("maps/x", KEYS[0])
     assert back.is_done
-    assert contents(back.path) == contents(run.root / "maps/cam") == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
-    assert run.open_stage("maps/cam", KEYS[1]).is_done
-    assert [(stage.name, stage.key) for stage in run.kept_stages()] == [("maps/cam", key) for key in KEYS]
+    assert contents(back.path) == contents(run.root / "maps" / "x") == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
+    assert run.open_stage("maps/x", KEYS[1]).is_done
+    name_stages(run, **{"maps/x": KEYS[1]})
+    assert run.done_stages() == ["maps/x"]
+    assert [stage.key for stage in run.kept_stages()] == list(KEYS)
 
 
-def test_nothing_of_somebody_else_is_covered_by_a_stage(tmp_path):
+def test_links_show_the_stages_in_force_and_no_others(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for name in ("maps/x", "maps/y", "check"):
+        make_stage(run, name, KEYS[0], {"a.npz": b"1"})
+    make_stage(run, "maps/x", KEYS[1], {"a.npz": b"2"})
+    run.link_stages({"maps/x": KEYS[0], "masks": KEYS[0]})
+    assert (run.root / "maps" / "x" / "a.npz").read_bytes() == b"1"
+    assert not (run.root / "maps" / "y").exists()
+    assert not (run.root / "masks").exists()
+    assert (run.root / "check").is_dir()  # which no plan names
+    assert run.at("maps/y", KEYS[0]).is_done
+
+
+def test_a_finished_stage_of_a_run_beside_is_taken_over(tmp_path):
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    made = make_stage(one, "maps/x", KEYS[0], {"w/a.npz": b"1"})
+    assert two.find("maps/x", KEYS[0]).path == made.path
+    assert two.find("maps/x", KEYS[1]) is None
+    taken = two.open_stage("maps/x", KEYS[0])
+    assert taken.is_done
+    assert taken.path.is_relative_to(two.root)
+    assert (taken.path / "w" / "a.npz").samefile(made.path / "w" / "a.npz")
+    made.discard()
+    assert taken.is_done
+    begun = one.open_stage("masks", KEYS[0])
+    begun.begin({})
+    assert two.find("masks", KEYS[0]) is None
+
+
+def test_a_stage_that_is_cleaned_while_it_is_taken_over_is_made_here(tmp_path, monkeypatch):
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    made = make_stage(one, "maps/x", KEYS[0], {"a.npz": b"1"})
+
+    def cleaned(source, target):
+        made.discard()
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr(store, "_take_over", cleaned)
+    stage = two.open_stage("maps/x", KEYS[0])
+    assert (stage.record, contents(stage.path)) == ({}, {})
+    made = make_stage(one, "maps/x", KEYS[0], {"a.npz": b"1"})
+    monkeypatch.setattr(
+        store, "_take_over", lambda source, target: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        RunFolder(tmp_path / "three").open_stage("maps/x", KEYS[0])
+
+
+def test_a_file_where_a_stage_would_be_shown_is_refused(tmp_path):
     run = RunFolder(tmp_path / "run")
     write_bytes(run.root / "masks" / "a.png", b"of who knows what")
     with pytest.raises(StoreError, match=r"masks lies where the stage 'masks' would be shown\. Move it away"):
         run.open_stage("masks", KEYS[0])
-    assert (run.root / "masks" / "a.png").read_bytes() == b"of who knows what"
-
-
-def test_a_stage_without_record_is_never_taken_for_a_result(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    write_bytes(run.at("masks", KEYS[0]).path / "a.png", b"of who knows what")
-    assert run.find("masks", KEYS[0]) is None
-    stage = run.open_stage("masks", KEYS[0])
-    assert not stage.is_done
-    assert contents(stage.path) == {}
-
-
-def test_links_show_the_stages_of_the_settings_in_force_and_no_others(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    for name in ("train/cam", "maps/cam", "masks"):
-        make_stage(run, name, KEYS[0], {"a": b"1"})
-    make_stage(run, "masks", KEYS[1], {"a": b"2"})
-    (run.root / "mine").symlink_to(tmp_path)  # a link of the user's own
-    run.link_stages({"train/cam": KEYS[0], "masks": KEYS[0], "maps/cam": KEYS[1]})
-    assert (run.root / "masks" / "a").read_bytes() == b"1"
-    assert (run.root / "train/cam/a").read_bytes() == b"1"
-    assert not (run.root / "maps/cam").is_symlink(), "it is still to be made"
-    assert (run.root / "mine").is_symlink()
-    run.link_stages({})
-    assert not [path for path in (run.root / "masks", run.root / "train/cam") if path.is_symlink()]
 
 
 def test_a_stage_is_done_only_while_all_of_it_is_there(tmp_path):
@@ -196,20 +225,18 @@ def test_only_finished_stages_are_read(tmp_path):
     run = RunFolder(tmp_path / "run")
     stage = run.open_stage("masks", KEYS[0])
     stage.begin({})
-    write_run(run, masks=KEYS[0])
-    with pytest.raises(StoreError, match="no finished stage 'masks'"):
-        run.stage("masks")
-    assert run.done_stages() == []
+    for keys in ({}, {"masks": KEYS[0]}, {"masks": KEYS[1]}):
+        name_stages(run, **keys)
+        with pytest.raises(StoreError, match="no finished stage 'masks'"):
+            run.stage("masks")
+    name_stages(run, masks=KEYS[0])
     stage.finish({})
     assert run.stage("masks").key == KEYS[0]
-    assert run.done_stages() == ["masks"]
-    write_run(run, masks=KEYS[1])
-    with pytest.raises(StoreError, match="no finished stage 'masks'"):
-        run.stage("masks")
 
 
 def test_one_process_at_a_time(tmp_path):
     run = RunFolder(tmp_path / "run")
+    name_stages(run)
     with run.lock():
         with (
             pytest.raises(StoreError, match=rf"another process \(process {os.getpid()}\) is working in .*run"),
@@ -217,7 +244,6 @@ def test_one_process_at_a_time(tmp_path):
         ):
             pass
         # A look at the folder is no work in it.
-        write_run(run)
         assert RunFolder(run.root).done_stages() == []
     with RunFolder(run.root).lock():
         pass
@@ -335,9 +361,10 @@ def test_a_record_that_no_stage_writes_is_refused(tmp_path, changed, told):
     stage = make_stage(run, "masks", KEYS[0], {})
     record = json.loads((stage.path / "stage.json").read_text())
     (stage.path / "stage.json").write_text(json.dumps(record | changed))
-    write_run(run, masks=KEYS[0])
+    name_stages(run, masks=KEYS[0])
     with pytest.raises(
-        StoreError, match=rf"masks/a+/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again"
+        StoreError,
+        match=rf"masks/{KEYS[0]}/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again",
     ):
         run.stage("masks")
 

@@ -35,7 +35,7 @@ from recam.recipes import NAME
 from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen_damaged
 from recam.runfolder.records import read_problems
 from recam.runfolder.reports import reports
-from recam.runfolder.store import FORMAT, RunFolder, make_key, read_json, write_json
+from recam.runfolder.store import CHECK, FORMAT, RunFolder, make_key, read_json, write_json
 from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 

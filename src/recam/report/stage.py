@@ -8,7 +8,7 @@ from recam.progress import say
 from recam.report.page import NAME, VERSION, write_report
 from recam.runfolder.integrity import reopen_damaged
 from recam.runfolder.reports import reports
-from recam.runfolder.store import RunFolder, make_key
+from recam.runfolder.store import REPORT, RunFolder, make_key
 
 
 @reports.register("report")
@@ -16,7 +16,7 @@ def write_report_stage(folder: RunFolder) -> None:
     """Write ``report/report.html`` and its figures into the run."""
     keys = folder.keys
     shown = {name: [keys[name], folder.stage(name).record["seconds"]] for name in folder.done_stages()}
-    stage = folder.open_stage("report", make_key({"version": VERSION, "stages": shown, "asked": list(keys)}))
+    stage = folder.open_stage(REPORT, make_key({"version": VERSION, "stages": shown, "asked": list(keys)}))
     reopen_damaged(folder, {stage.name: stage.key}, False, say)
     if stage.is_done:
         return

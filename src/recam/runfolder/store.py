@@ -50,6 +50,8 @@ from recam.runfolder.manifest import (
 FORMAT = 2
 """Of the run folder; raised when readers of earlier ones would go wrong."""
 STAGES = ".stages"
+CHECK, REPORT = "check", "report"
+"""Stages that runs have beside those of their plan: what is wrong with the data set, and the report."""
 WEIGHTS = "weights.safetensors"
 """What a stage that trains leaves for others."""
 
@@ -237,7 +239,11 @@ class RunFolder:
         stage = self.at(name, key)
         if not stage.is_done and (found := self.find(name, key)):
             stage.discard()
-            _take_over(found.path, stage.path)
+            try:
+                _take_over(found.path, stage.path)
+            except (OSError, shutil.Error):
+                if found.claims_done:  # else `recam clean` has removed it meanwhile, and it is made here
+                    raise
         elif stage.path.is_dir() and not (stage.path / RECORD).is_file():
             stage.discard()  # nobody knows what these files are of, and a stage trusts the files that it finds
         stage.path.mkdir(parents=True, exist_ok=True)
@@ -245,9 +251,10 @@ class RunFolder:
         return stage
 
     def link_stages(self, keys: Mapping[str, str]) -> None:
-        """Have the names of the run's folder show the stages of these keys, as far as they are there, and no others."""
+        """Have the names of the run's folder show the stages of these keys, as far as they are there, and no others but
+        the check."""
         for name in list(self._linked()):
-            if name not in keys:
+            if name not in keys and name != CHECK:
                 (self.root / name).unlink()
         for name, key in keys.items():
             if self.at(name, key).path.is_dir():
