@@ -98,7 +98,7 @@ def run(
         if accelerator.is_main_process:
             _write_summary(folder, summary)
             if compute.report:
-                _write_report(folder, summary, planned)
+                _write_report(folder)
     return summary
 
 
@@ -206,21 +206,17 @@ def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
             write_bytes(path, content)
 
 
-def _write_report(folder: RunFolder, summary: RunSummary, planned: Mapping[str, Planned]) -> None:
-    """The report, where anything in it has changed. What it fails of is reported and loses nothing: the run is complete
+def _write_report(folder: RunFolder) -> None:
+    """The report, where anything in it has changed. A failure is reported and loses nothing: the run is complete
     without."""
-    shown = {name: [planned[name].key, record["seconds"]] for name, record in summary.records.items()}
     try:
-        from recam.report.page import NAME, VERSION, write_report
+        from recam.report.page import open_report, write_report
+        from recam.report.reading import read_runs
 
-        stage = folder.open_stage("report", make_key({"version": VERSION, "stages": shown, "asked": list(planned)}))
+        stage = open_report(read_runs([folder.root])[0])
         reopen_damaged(folder, {stage.name: stage.key}, False, say)
-        if stage.is_done:
-            return
-        start = time.monotonic()
-        stage.begin({"resumed": False, "label": {"title": "report"}})
-        write_report(folder.root, stage.path / NAME)
-        stage.finish({"seconds": time.monotonic() - start, "results": {}})
+        if not stage.is_done:
+            write_report(folder.root)
     except Exception as error:
         say(
             f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries"
