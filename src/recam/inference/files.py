@@ -24,7 +24,8 @@ from recam.errors import DataError, Problem, RecamError, StoreError, data_error,
 from recam.files import require_folder, write_bytes
 from recam.inference.onnx_predictor import ExportedPredictor, is_exported
 from recam.inference.prediction import Model, Prediction
-from recam.inference.settings import InferenceSettings, Refinement
+from recam.inference.settings import InferenceSettings
+from recam.methods.refinements import Refinement
 from recam.progress import Progress
 from recam.runfolder.store import read_json, write_json
 from recam.visualize import overlay_mask

@@ -20,8 +20,8 @@ from recam.errors import RecipeError, StoreError
 from recam.inference.exported_card import read_card
 from recam.inference.onnx_session import open_session
 from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
-from recam.inference.settings import InferenceSettings, Refinement
-from recam.inference.windows import make_refinement
+from recam.inference.settings import InferenceSettings
+from recam.methods.refinements import Refinement, make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.types import Image
 

@@ -19,10 +19,10 @@ from recam.inference.class_maps import make_class_maps, view_pairs
 from recam.inference.onnx_session import DEVICES
 from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
 from recam.inference.run_models import RunModels, change_inference, find_models
-from recam.inference.settings import InferenceSettings, Refinement
+from recam.inference.settings import InferenceSettings
 from recam.inference.tta import segment_part
-from recam.inference.windows import make_refinement
 from recam.methods.cam import read_full
+from recam.methods.refinements import Refinement, make_refinement
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier, load_segmenter
 from recam.preprocess import Planes

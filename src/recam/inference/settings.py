@@ -4,16 +4,15 @@ line."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from pydantic import Field
 
 from recam.errors import RecipeError, near_matches
+from recam.methods.refinements import REFINEMENTS, Refinement
 from recam.settings import Settings, section
 from recam.types import Image
 
-Refinement = Literal["none", "crf", "pamr"]
-REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
 SMALLEST_WINDOW = 32
 LARGEST_SCALE = 16
 """An image 16 times as wide takes 256 times the memory; a factor above it is a slip."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recam.errors import DependencyError
-from recam.inference.settings import InferenceSettings, Refinement
+from recam.inference.settings import InferenceSettings
+from recam.methods.refinements import make_refinement
 from recam.preprocess import Planes
 from recam.types import Image
 
@@ -91,35 +91,6 @@ def make_mask(
         np.max([part.highest for part in parts], axis=0),
         np.concatenate(kept, axis=1) if kept else None,
     )
-
-
-def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
-    """A function (image (H, W, 3), probabilities (n, H, W)) → refined probabilities, at the published settings.
-
-    Raises:
-        DependencyError: pydensecrf2 or PyTorch is not installed; tells the way out.
-    """
-    if name == "none":
-        return lambda image, probabilities: probabilities
-    try:
-        import torch
-
-        from recam.methods.crf import crf_probabilities, require_densecrf
-        from recam.methods.pamr import refine
-    except ImportError as error:
-        raise DependencyError(
-            f"refinement by {name} needs PyTorch: pip install torch. Or predict with refine = 'none'."
-        ) from error
-    if name == "crf":
-        require_densecrf()
-        return crf_probabilities
-
-    def by_pamr(image: Image, probabilities: Planes) -> Planes:
-        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float()  # (1, 3, H, W)
-        refined: Planes = refine(pixels, torch.from_numpy(probabilities)[None])[0].numpy()
-        return refined
-
-    return by_pamr
 
 
 def _choose(probabilities: Planes, keep: bool) -> MaskOfWindows:

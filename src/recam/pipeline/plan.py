@@ -11,7 +11,7 @@ from recam.engine.stage import Stage, unique
 from recam.errors import DataError, RecipeError, near_matches
 from recam.inference.saliency_model import SaliencySettings
 from recam.inference.settings import InferenceSettings
-from recam.inference.windows import make_refinement
+from recam.methods.refinements import make_refinement
 from recam.models.backbones import BackboneSettings
 from recam.pipeline.maker import make_maker
 from recam.pipeline.map_set import MapSet

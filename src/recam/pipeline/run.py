@@ -30,8 +30,10 @@ from recam.pipeline.stages.segment import inference_settings
 from recam.progress import Progress, say
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import parse_setting
+from recam.recipes import NAME
 from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen_damaged
 from recam.runfolder.records import read_problems
+from recam.runfolder.reports import reports
 from recam.runfolder.store import FORMAT, RunFolder, make_key, read_json, write_json
 from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
@@ -43,7 +45,7 @@ CHECK_VERSION = 2
 
 def run(
     data: str | None = None,
-    recipe: str | Path | Mapping[str, Any] | Recipe = "recam",
+    recipe: str | Path | Mapping[str, Any] | Recipe = NAME,
     output: str | Path = "runs/recam",
     settings: Mapping[str, Any] | Sequence[str] = (),
     until: str | None = None,
@@ -98,7 +100,7 @@ def run(
         if accelerator.is_main_process:
             _write_summary(folder, summary)
             if compute.report:
-                _write_report(folder)
+                _write_reports(folder)
     return summary
 
 
@@ -206,17 +208,11 @@ def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
             write_bytes(path, content)
 
 
-def _write_report(folder: RunFolder) -> None:
-    """The report, where anything in it has changed. A failure is reported and loses nothing: the run is complete
-    without."""
+def _write_reports(folder: RunFolder) -> None:
+    """What fails of them is reported and loses nothing: the run is complete without."""
     try:
-        from recam.report.page import open_report, write_report
-        from recam.report.reading import read_runs
-
-        stage = open_report(read_runs([folder.root])[0])
-        reopen_damaged(folder, {stage.name: stage.key}, False, say)
-        if not stage.is_done:
-            write_report(folder.root)
+        for write in reports.values():
+            write(folder)
     except Exception as error:
         say(
             f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries"

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from recam.errors import RecipeError, StoreError, near_matches
 from recam.recipe.toml import merge, parse_setting, read_tree
+from recam.recipes import COMPARE, NAME, TRAINING
 from recam.runfolder.store import read_run
 from recam.settings import Settings, as_json, sections
 
@@ -35,9 +36,9 @@ class Recipe(BaseModel):
     """What the recipe is for."""
     seed: int = Field(0, ge=0)
     """Decides initial weights, order and augmentation."""
-    training: str = "recam"
+    training: str = TRAINING
     """The training whose class maps become pseudo masks; those that it starts from are made before it."""
-    compare: tuple[str, ...] = ("cam",)
+    compare: tuple[str, ...] = COMPARE
     """Further trainings whose class maps are made and scored beside."""
     maker: str = ""
     """What makes the class maps of a trained network, e.g. ``advcam``; empty: its weights alone, as the training
@@ -70,7 +71,7 @@ def recipe_type() -> type[Recipe]:
 
 
 def load_recipe(
-    recipe: str | Path | Mapping[str, Any] | Recipe = "recam", settings: Mapping[str, Any] | Sequence[str] = ()
+    recipe: str | Path | Mapping[str, Any] | Recipe = NAME, settings: Mapping[str, Any] | Sequence[str] = ()
 ) -> Recipe:
     """A recipe by name, file or dictionary, with single settings laid over it.
 

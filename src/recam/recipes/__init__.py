@@ -1,0 +1,6 @@
+"""Recipes that come with the package, and what a recipe means that names no training."""
+
+TRAINING = "recam"
+COMPARE = ("cam",)
+NAME = "recam"
+"""The recipe that is followed where none is named."""

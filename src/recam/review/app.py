@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-import recam
 from recam.errors import DataError, RecamError, StoreError
 from recam.review.chosen import write_recipe
 from recam.review.decisions import UndoError, Verdict
@@ -283,7 +283,7 @@ async def try_photo(request: Request, session: Here) -> dict[str, Any]:
 
 def make_app(session: Session, token: str) -> ASGIApp:
     """The whole server behind its gate; `token` is the first part of every path."""
-    app = FastAPI(title="recam review", version=recam.__version__, docs_url=None, redoc_url=None, description=_ABOUT)
+    app = FastAPI(title="recam review", version=version("recam"), docs_url=None, redoc_url=None, description=_ABOUT)
     app.state.session = session
     app.include_router(api)
 
