@@ -72,20 +72,6 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name, as ``--set`` takes them: ``{"section": {"field": 3}}`` → ``{"section.field": 3}``.
-
-    Options of a data set or a network, and empty mappings, are one value each.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and value and name != "options":
-            flat |= {f"{name}.{inner}": each for inner, each in flatten(value).items()}
-        else:
-            flat[name] = value
-    return flat
-
-
 def parse_setting(text: str) -> tuple[str, Any]:
     """``NAME=VALUE`` with a TOML value, or a plain word. Raises `RecipeError` without ``=``."""
     name, equals, value = text.partition("=")
@@ -100,6 +86,17 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def write_toml(tree: Mapping[str, Any]) -> str:
     """TOML text of nested dictionaries; what is None is left out, since TOML has no value for it."""
     return tomli_w.dumps(_without_none(tree))
+
+
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted name, ``{"cam.epochs": 3}``; a data set's or a model's `options` stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and name != "options":
+            flat |= {f"{name}.{inner}": below for inner, below in flatten(dict(value)).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _without_none(value: Any) -> Any:

@@ -19,7 +19,7 @@ def upstream_minutes(records: Records, scores_stage: str) -> float | None:
         None where an upstream stage is missing, was resumed (what it took before is not known), or did not record what
         it read.
     """
-    upstream = list(_upstream(records, scores_stage))
+    upstream = list(upstream_stages(records, scores_stage))
     known = [records[name] for name in upstream if name in records]
     if not upstream or len(known) < len(upstream) or any(record.get("resumed") for record in known):
         return None
@@ -52,7 +52,7 @@ def _label(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return label
 
 
-def _upstream(records: Records, stage: str) -> Iterator[str]:
+def upstream_stages(records: Records, stage: str) -> Iterator[str]:
     """Names of all stages that a stage builds on, each once."""
     found: dict[str, None] = {}
     waiting = [stage]

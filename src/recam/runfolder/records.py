@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from recam.errors import Problem, StoreError
 from recam.runfolder.kinds import MAP_SCORES, MAPS, MASK_SCORES, MASKS, PICTURES, PREDICTIONS, REFINED_MAPS
-from recam.runfolder.store import RECORD, RunFolder, read_json, read_run
+from recam.runfolder.manifest import RECORD
+from recam.runfolder.store import RunFolder, read_json, read_run
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]

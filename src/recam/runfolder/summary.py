@@ -78,8 +78,8 @@ class RunSummary:
             lines += ["", f"{heading}{columns}".rstrip()]
             for name, found in scored:
                 cells = "  ".join(_score_at(found[kind]) for kind in ("oracle", "otsu", "recipe"))
-                cost = _cost(self.records, scored_by[name], max(6, len(unit)))
-                lines.append(f"{name + marks[name]:<{named}}{cells}  {cost}".rstrip())
+                costs = _cost(self.records, scored_by[name], max(6, len(unit)))
+                lines.append(f"{name + marks[name]:<{named}}{cells}  {costs}".rstrip())
             lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
             in_units = f"; {unit}: in units of what the maps of {self._unit} took" if unit else ""
             lines.append(f"minutes: cumulative, of all upstream stages{in_units}")
