@@ -200,7 +200,7 @@ def _losses(runs: Runs, name: str, title: str, lines: list[tuple[ReportedRun, st
         for epoch, value in enumerate(values, start=1)
     ]
     continued = any(start for _, _, _, start, _ in curves)
-    note = "A training that starts from another one begins at its last epoch." if continued else ""
+    note = "A training that starts from another one is drawn from the last epoch of that one on." if continued else ""
     return draw(name, title, note, table, paint, 3.3 + 0.17 * math.ceil(len(curves) / 2))
 
 

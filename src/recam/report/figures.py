@@ -45,6 +45,9 @@ such as runs."""
 WIDTH = 5.4
 """Inches; text of 10 points then reads well on a phone and beside another figure on a desktop."""
 
+LONG_LABEL = 32
+"""Characters above which two labels of a legend do not fit beside each other."""
+
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": ["DejaVu Sans"],
@@ -171,5 +174,7 @@ def light(name: str) -> str:
 def legend_below(axes: Axes, columns: int = 2) -> None:
     """A legend under the axes, clear of the data."""
     handles, labels = axes.get_legend_handles_labels()
+    if any(len(label) > LONG_LABEL for label in labels):
+        columns = 1
     if labels:
         axes.figure.legend(handles, labels, loc="outside lower left", ncols=min(columns, len(labels)), handlelength=1.6)
