@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/recam run --recipe demo -o runs/demo
 	@echo "report: runs/demo/report/report.html   pictures: runs/demo/pictures/overview.png   numbers: runs/demo/summary.json"
 
-test: $(VENV)/.installed-for-tests
+test: $(VENV)/.installed-for-tests $(VENV)/.importers
 	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/mypy
@@ -25,7 +25,13 @@ $(VENV)/.installed: pyproject.toml
 
 # With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx]'
+	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif]'
+	@touch $@
+
+# What people import exports with; in an environment of its own, as Datumaro needs a Pillow below 13.
+$(VENV)/.importers: tests/export/importers.txt $(VENV)/.installed
+	$(PYTHON) -m venv $(VENV)/importers
+	$(VENV)/importers/bin/pip install --quiet -r tests/export/importers.txt
 	@touch $@
 
 clean:

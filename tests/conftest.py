@@ -12,15 +12,14 @@ import torch
 import recam
 from skip_hooks import *  # noqa: F403 (pytest finds hooks by name)
 
-# Tests run beside each other, one process a core: more threads would only wait for each other.
-torch.set_num_threads(1)
+# Tests run beside each other, one process per core: more threads would only wait for each other, unless asked for.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or 1))
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 TINY = {
     "data.location": "scenes:",
     "data.options": {"seed": 6, "size": 64, "train": 12, "val": 4},
-    # A dozen scenes need not show all ten classes, which the check would tell.
     "data.on_problems": "skip",
     "compute.workers": 0,
     # Drawing figures takes longer than all the rest; tests of the report ask for it.

@@ -9,20 +9,24 @@ BROWSER = "no Chromium found"
 GOLDEN = "no golden cases"
 """Begins the reason for which a golden case is skipped."""
 EXTRA = "an extra is not installed"
+IMPORTERS = "no importers"
+"""Begins the reason for which an export is not read back by what people import it with."""
 
 WAYS_OUT = {
     BROWSER: ("browser", "install Chromium (apt-get install chromium, or name one in RECAM_CHROMIUM)"),
     GOLDEN: ("golden", "set RECAM_GOLDEN to the folder of golden cases"),
-    EXTRA: ("extra", "pip install -e '.[demo,dev,crf,onnx]'"),
+    IMPORTERS: ("importers", "make test, or name a Python that has them in RECAM_IMPORTERS"),
+    EXTRA: ("extra", "pip install -e '.[demo,dev,crf,onnx,heif]'"),
 }
 
 
 def kind_of(reason: str) -> str:
     """Which of `WAYS_OUT` a reason for skipping belongs to; the reason itself where it is none of them."""
     words = reason.removeprefix("Skipped: ")
-    if "pip install" in words or "extra" in words or "could not import" in words:
+    begun = next((known for known in WAYS_OUT if words.startswith(known)), None)
+    if begun is None and ("pip install" in words or "extra" in words or "could not import" in words):
         return EXTRA
-    return next((known for known in WAYS_OUT if words.startswith(known)), words)
+    return begun or words
 
 
 def describe(reasons: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from recam.data.catalog import catalogs, fingerprint
+from recam.data.check import HARMLESS
 from recam.data.coco import Coco
 from recam.data.coco_masks import CocoMask, Region, pack_shape
 from recam.digests import digest_file
@@ -151,27 +152,27 @@ def test_run_lengths_are_drawn_exactly(form):
     if form == "compressed":
         encoded = coco_mask.encode(np.asfortranarray(wanted, np.uint8))
         code = {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
-    mask = CocoMask("f.json", "a.jpg", (6, 8), (Region(4, False, pack_shape(code)),), "ignore-crowd").read()
+    mask = CocoMask("f.json", "a.jpg", (6, 8), (Region(4, False, pack_shape(code)[0]),), "ignore-crowd").read()
     assert np.array_equal(mask, 4 * wanted)
 
 
 def test_long_run_length_codes_are_checked_by_their_sum():
     picture = np.random.default_rng(0).random((131, 257)) < 0.3
     encoded = coco_mask.encode(np.asfortranarray(picture, np.uint8))
-    shape = pack_shape({"size": [131, 257], "counts": encoded["counts"].decode()})
+    shape = pack_shape({"size": [131, 257], "counts": encoded["counts"].decode()})[0]
     assert np.array_equal(CocoMask("f", "a", (131, 257), (Region(1, False, shape),), "recam").read(), picture)
     cut = shape._replace(counts=shape.counts[:-4])
     with pytest.raises(
-        DataError, match=r"shapes\.json: image a\.jpg: a run-length code of 131×257 does not cover the image of 131×257"
+        DataError, match=r"shapes\.json: image a\.jpg has a run-length code of 131×257 that does not cover its 131×257"
     ):
         CocoMask("shapes.json", "a.jpg", (131, 257), (Region(1, False, cut),), "recam").read()
-    with pytest.raises(DataError, match="of 131×257 does not cover the image of 257×131"):
+    with pytest.raises(DataError, match="of 131×257 that does not cover its 257×131"):
         CocoMask("shapes.json", "a.jpg", (257, 131), (Region(1, False, shape),), "recam").read()
 
 
 def test_several_polygons_are_one_region_and_decimals_are_drawn_as_pycocotools_does():
     polygons = [[0.5, 0.25, 3.75, 0.4, 2.1, 4.3], *box(5, 2, 8, 6)]
-    mask = CocoMask("f", "a", (6, 8), (Region(1, False, pack_shape(polygons)),), "ignore-crowd").read()
+    mask = CocoMask("f", "a", (6, 8), (Region(1, False, pack_shape(polygons)[0]),), "ignore-crowd").read()
     reference = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 6, 8)))
     assert np.array_equal(mask, reference)
     assert mask[2:6, 5:8].all()
@@ -187,11 +188,13 @@ def test_several_polygons_are_one_region_and_decimals_are_drawn_as_pycocotools_d
     ],
 )  # fmt: skip
 def test_what_draws_nothing_is_found_before_drawing(segmentation):
-    assert pack_shape(segmentation) is None
+    shape, lost = pack_shape(segmentation)
+    assert shape is None
+    assert lost == bool(segmentation)
 
 
 def test_polygons_that_can_be_drawn_are_kept_beside_those_that_cannot():
-    assert pack_shape([[1, 1, 2, 2], *box(0, 0, 2, 2)]) == pack_shape(box(0, 0, 2, 2))
+    assert pack_shape([[1, 1, 2, 2], *box(0, 0, 2, 2)]) == (pack_shape(box(0, 0, 2, 2))[0], 1)
 
 
 def test_masks_can_be_sent_to_workers_and_tell_when_they_change(official):
@@ -240,7 +243,11 @@ def test_boxes_without_shapes_are_labels_without_truth(tmp_path):
     catalog = Coco(file)
     assert catalog.roles.score is None
     assert [(s.labels, s.mask) for s in (*catalog.samples("train"), *catalog.samples("val"))] == [((0,), None)] * 4
-    assert catalog.problems() == []
+    (note,) = catalog.problems()
+    assert note.kind in HARMLESS
+    assert note.message.startswith(
+        "none of the 4 annotations draws anything, so they are labels and nothing can be scored. Export"
+    )
 
 
 def test_all_problems_are_told_at_once(official):

@@ -1,13 +1,14 @@
 """Scoring two folders of masks: pairs, classes, and every problem at once."""
 
 import math
+import unicodedata
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from recam.data.images import write_mask
-from recam.data.mask_folder import read_classes
+from recam.data.mask_folder import find_masks, read_classes
 from recam.errors import DataError, StoreError
 from recam.evaluation.folders import evaluate
 from recam.evaluation.metrics import ErrorSplit
@@ -95,7 +96,9 @@ def test_masks_without_any_class_are_not_scored(tmp_path):
     assert mixed.miou == pytest.approx((1 / 2 + 1 / 2) / 2)
 
 
-@pytest.mark.parametrize("first_line", ["background\n", "Background\n", "", "\n"])
+@pytest.mark.parametrize(
+    "first_line", ["background\n", "Background\n", "_background_\n", "__ignore__\n_Background_\n", "", "\n"]
+)
 def test_classes_of_a_file_with_and_without_background(folders, tmp_path, first_line):
     path = tmp_path / "classes.txt"
     path.write_text(f"{first_line}traffic light\n\ndog, wild\n", encoding="utf-8-sig")
@@ -110,6 +113,11 @@ def test_a_list_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "two.txt").write_text("dog\ndog\n")
     with pytest.raises(DataError, match=r"two\.txt: class names occur twice: dog"):
         read_classes(tmp_path / "two.txt")
+    (tmp_path / "last.txt").write_text("dog\n__background__\n")
+    with pytest.raises(
+        DataError, match=r"last\.txt: '__background__' stands among the classes\. It is mask value 0: put it first"
+    ):
+        read_classes(tmp_path / "last.txt")
 
 
 def test_everything_wrong_is_told_at_once(folders):
@@ -155,11 +163,39 @@ def test_folders_without_a_common_name_are_refused_even_when_partial(tmp_path):
 
 def test_folders_that_hold_nothing_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty/photo.jpg").touch()
+    (tmp_path / "empty/notes.txt").touch()
     with pytest.raises(DataError, match=r"empty holds no mask \(\.png"):
         evaluate(tmp_path / "empty", tmp_path / "empty")
     with pytest.raises(DataError, match="gone is no folder"):
         evaluate(tmp_path / "gone", tmp_path / "empty")
+
+
+def test_files_that_may_be_masks_are_reported(folders):
+    masks, truth = folders
+    Image.new("L", (3, 1)).save(masks / "c.jpg")
+    Image.new("L", (3, 1)).save(masks / "a.jpg")  # the photo beside its mask
+    (masks / "tally.npz").touch()
+    np.save(truth / "d.npy", np.zeros((1, 3), np.uint8))
+    with pytest.raises(DataError) as caught:
+        evaluate(masks, truth)
+    assert f"[unread-mask] {masks}: holds 1 files that may be masks and are not read (c.jpg). Save them as PNG" in str(
+        caught.value
+    )
+    assert f"[unread-mask] {truth}: holds 1 files that may be masks and are not read (d.npy)." in str(caught.value)
+    assert evaluate(masks, truth, partial=True).pixels == 5
+    with pytest.raises(DataError, match=r"holds 1 files that may be masks and are not read \(c\.jpg\)"):
+        find_masks(masks)
+
+
+def test_masks_of_differing_formats_and_unicode_forms_are_pairs(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    save(tmp_path / "m", **{composed: [[1, 0]]})
+    (tmp_path / "t").mkdir()
+    Image.fromarray(np.array([[1, 0]], np.uint8)).save(tmp_path / f"t/{decomposed}.tif")
+    assert evaluate(tmp_path / "m", tmp_path / "t").miou == 1
+    save(tmp_path / "m", **{decomposed: [[1, 0]]})
+    with pytest.raises(DataError, match=r"1 names occur twice: .*which are spelled in different Unicode forms"):
+        evaluate(tmp_path / "m", tmp_path / "t")
 
 
 def test_progress_is_told_after_each_pair(folders):

@@ -14,6 +14,7 @@ import pytest
 
 import recam
 from recam.data.images import write_mask
+from skipped import IMPORTERS
 
 HERE = Path(__file__).parent
 PYTHON = Path(os.environ.get("RECAM_IMPORTERS") or Path(sys.prefix) / "importers" / "bin" / "python")
@@ -22,7 +23,7 @@ NAMES = ("plain", "sub/50% & more #1+2", "Grüße ?=", "empty")
 
 pytestmark = pytest.mark.skipif(
     not PYTHON.is_file(),
-    reason=f"{PYTHON} is not there: pip install -r tests/export/importers.txt into an environment, and name its Python in RECAM_IMPORTERS",
+    reason=f"{IMPORTERS}: {PYTHON} is not there; pip install -r tests/export/importers.txt into an environment of its own",
 )
 
 

@@ -3,18 +3,20 @@ cannot be imported."""
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import nn
 
 import recam
 from recam.data.images import read_mask, write_png
-from recam.errors import DependencyError, ExportError, StoreError
+from recam.errors import DataError, DependencyError, ExportError, StoreError
 from recam.export import card, model
 from recam.export.tracing import FreePool, make_traceable
 from recam.inference.run_models import find_models
@@ -76,6 +78,15 @@ def test_exported_predicts_as_the_run(exported, tiny_run, how):
     assert np.mean(mine.mask == other.mask) > 0.995  # rounding may decide between two classes that are equally likely
     assert np.abs(mine.planes.astype(int) - other.planes).max() <= 1
     np.testing.assert_allclose(mine.probabilities, other.probabilities, atol=1e-4)
+
+
+def test_exported_takes_all_forms_of_an_image(exported):
+    predictor = recam.ExportedPredictor(exported[0])
+    expected = predictor(picture()).mask
+    forms = [picture() / 255, PIL.Image.fromarray(picture()), torch.from_numpy(picture()).permute(2, 0, 1)]
+    assert [np.array_equal(one.mask, expected) for one in predictor(forms)] == [True] * 3
+    with pytest.raises(DataError, match="with values nan…nan"):
+        predictor(picture() * np.nan)
 
 
 @pytest.fixture
@@ -165,6 +176,36 @@ def test_cards_tell_all_but_places(exported, tiny_run):
         f"missed (FN) {100 * errors['missed']:.1f}, another class (FP, object) {100 * errors['confused']:.1f}" in page
     )
     assert str(tiny_run) not in page + json.dumps(written)
+
+
+def test_names_in_a_card_are_text(exported):
+    """No HTML, link, emphasis, code or further line of Markdown comes of a class's, a file's or a data set's name."""
+    folder, _ = exported
+    written = json.loads((folder / "segmenter.json").read_text())
+    hostile = [
+        "<img src=x onerror=alert(1)>",
+        "[cow](http://x)",
+        "a`b",
+        "*dog*",
+        "_horse_",
+        "traffic_light",
+        "two\nlines",
+        "a & b",
+    ]
+    changed = {"classes": hostile, "file": "<b>.onnx", "command": "recam run --data 'folder:```x'"}
+    changed["data"] = {"location": "folder:<script>alert(1)</script>\n\n# Heading", "training_images": 1}
+    changed["scores"] = {"held-out <i>": {"images": 2, "miou": 0.5, "iou": {hostile[0]: 0.5}}}
+    page = card.render_card(written | changed)
+    assert not re.search(r"<[a-z/]", page)
+    shown = (
+        r"1 &lt;img src=x onerror=alert(1)&gt;, 2 \[cow\](http://x), 3 a\`b, 4 \*dog\*, 5 \_horse\_, 6 traffic_light, "
+    )
+    shown += "7 two lines, 8 a &amp; b."
+    assert f"0 background, then {shown}" in page
+    assert "- Data: folder:&lt;script&gt;alert(1)&lt;/script&gt; # Heading, 1 training images" in page
+    assert "````sh\nrecam run --data 'folder:```x'\n````\n" in page
+    assert page.count("\n# ") == 0
+    assert page.startswith("# &lt;b&gt;.onnx\n")
 
 
 def test_what_was_learned_from_is_told(copy_of_tiny_run):

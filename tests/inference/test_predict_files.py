@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -28,7 +29,7 @@ def photos(tmp_path):
 
 def test_names_of_files_folders_and_patterns(photos):
     def names(*places):
-        return [target.as_posix() for _, target in find_images(places)]
+        return [target.as_posix() for _, target in find_images(places).images]
 
     assert names(photos) == ["x/1", "x/2", "y/1"]
     assert names(photos / "x" / "2.png") == ["2"]
@@ -126,3 +127,89 @@ def test_settings_of_a_run_are_asked(copy_of_tiny_run, rerun):
     assert recam.Predictor(copy_of_tiny_run, window=0, refine="none").asking.window is None
     back = rerun(copy_of_tiny_run)
     assert back.made == ()
+
+
+def test_what_is_not_predicted_is_reported(photos, tiny_run, tmp_path):
+    """Files of systems, other endings, the output in the input: each by its kind, and none of them a problem."""
+    for name in ("x/._1.png", ".DS_Store", "Thumbs.db", "@eaDir/1.png", "y/film.mov", "y/sound.mov"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes(bytes(64))
+    (photos / "x" / "back").symlink_to(photos)
+    first, second = (recam.predict(tiny_run, photos, photos / "out") for _ in range(2))
+    assert (first.images, first.problems) == (3, ())
+    assert {entry.kind: entry.count for entry in first.passed_over} == {
+        "system-file": 4,
+        "link": 1,
+        "unread-ending": 3,
+        "output": 1,
+    }
+    assert "endings that are not read (.mov 2, .txt 1)" in str(first)
+    assert (second.images, second.skipped) == (0, 3)
+    assert second.passed_over == first.passed_over
+    report = json.loads((photos / "out" / "predict.json").read_text())["report"]
+    assert report["passed_over"] == [entry.as_dict() for entry in second.passed_over]
+    assert sorted(path.name for path in (photos / "out").iterdir()) == ["predict.json", "x", "y"]
+
+
+def test_patterns_pass_over_the_same(photos):
+    (photos / "x" / "._1.png").write_bytes(bytes(64))
+    (photos / "out").mkdir()
+    write_png(photos / "out" / "1.png", picture())
+    found = find_images([f"{photos}/**/*"], photos / "out")
+    assert [target.as_posix() for _, target in found.images] == ["x/1", "x/2", "y/1"]
+    assert {entry.kind: entry.count for entry in found.passed_over} == {
+        "system-file": 1,
+        "unread-ending": 1,
+        "output": 1,
+    }
+
+
+def test_places_of_which_some_hold_no_image(photos, tmp_path, tiny_run):
+    (tmp_path / "empty").mkdir()
+    found = find_images([photos, tmp_path / "empty", f"{photos}/*.jpg"])
+    assert [(entry.kind, entry.count) for entry in found.passed_over if entry.kind == "no-image"] == [("no-image", 2)]
+    assert str(tmp_path / "empty") in str(found.passed_over[-1])
+    with pytest.raises(DataError, match=r"no image in .*endings that are not read \(\.txt 1\)"):
+        recam.predict(tiny_run, f"{photos}/*.txt", tmp_path / "out")
+
+
+def test_output_among_files_given_by_name(photos, tiny_run, tmp_path):
+    """A list that names results of an earlier call beside their images: the reason is named, not its consequence."""
+    recam.predict(tiny_run, photos / "x", photos / "x" / "out")
+    listed = sorted((photos / "x").rglob("1*.png"))
+    with pytest.raises(DataError, match=r"the output .*out lies in the input: 2 of the images are files in it"):
+        recam.predict(tiny_run, listed, photos / "x" / "out")
+
+
+def test_names_in_either_spelling(photos):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    write_png(photos / "z" / decomposed / "1.png", picture())
+    assert [target.as_posix() for _, target in find_images([photos / "z" / composed]).images] == ["1"]
+    assert [target.as_posix() for _, target in find_images([photos / "z" / composed / "1.png"]).images] == ["1"]
+
+
+def test_one_name_in_two_spellings_is_one_file(tiny_run, tmp_path):
+    for folder, name in (("a", "caf\u00e9"), ("b", "cafe\u0301")):
+        write_png(tmp_path / folder / f"{name}.png", picture())
+    with pytest.raises(DataError, match="would write the same file"):
+        recam.predict(tiny_run, [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+
+
+def test_folders_that_may_not_be_read_and_what_is_no_file(photos, tiny_run, tmp_path, monkeypatch):
+    os.mkfifo(photos / "x" / "3.png")
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("y"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr("recam.data.file_tree.os.scandir", refuse)
+    report = recam.predict(tiny_run, photos, tmp_path / "out")
+    assert report.images == 2
+    assert [(problem.kind, problem.where) for problem in report.problems] == [
+        ("unreadable-folder", str(photos / "y")),
+        ("no-file", str(photos / "x" / "3.png")),
+    ]
+    with pytest.raises(DataError, match=r"y: may not be read .*Give read permission"):
+        recam.predict(tiny_run, photos / "y", tmp_path / "other")

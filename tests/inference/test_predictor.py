@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -61,6 +62,17 @@ def test_predictor_takes_arrays_and_files(tiny_run, tmp_path):
         predictor(tmp_path / "b.jpg")
 
 
+def test_predictor_takes_lists_and_all_forms_of_an_image(tiny_run):
+    predictor = Predictor(tiny_run)
+    expected = predictor(picture()).mask
+    forms = [picture() / 255, PIL.Image.fromarray(picture()), torch.from_numpy(picture()).permute(2, 0, 1)]
+    assert [np.array_equal(one.mask, expected) for one in predictor(forms)] == [True] * 3
+    assert predictor([]) == []
+    assert predictor(picture()[..., 0]).mask.shape == (50, 70)
+    with pytest.raises(DataError, match=r"got uint16 \(50, 70, 3\)"):
+        predictor(picture().astype(np.uint16))
+
+
 def test_a_run_predicts_as_it_was_scored(tiny_run):
     """The stored masks of the held-out scenes come out again."""
     import recam
@@ -106,8 +118,10 @@ def test_predict_keeps_sub_folders_and_tells_bad_files(tiny_run, tmp_path):
 def test_predict_never_writes_over_an_image_or_another_result(tiny_run, tmp_path):
     write_png(tmp_path / "a.png", picture())
     before = (tmp_path / "a.png").read_bytes()
-    with pytest.raises(DataError, match=r"a\.png.*different folder"):
+    with pytest.raises(DataError, match=r"is the folder of the images itself.*different folder"):
         predict(tiny_run, tmp_path, tmp_path)
+    with pytest.raises(DataError, match=r"a\.png.*different folder"):
+        predict(tiny_run, tmp_path / "a.png", tmp_path)
     assert (tmp_path / "a.png").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     for name in ("x/a.png", "x/a_overlay.png", "y/a.png"):

@@ -150,6 +150,11 @@ def test_normalisation():
     assert normalisation(BUNDLED, "bundled") == ((0.5,) * 3, (0.5,) * 3)
     with pytest.raises(WeightsError, match=r"unknown backbone 'resnet19'\. Did you mean .*'resnet1"):
         normalisation("resnet19", "none")
+    with pytest.raises(
+        WeightsError, match=r"unknown backbone 'zzzz'\. Nearest of .* `timm\.list_models\(\)` lists all"
+    ) as caught:
+        normalisation("zzzz", "none")
+    assert len(str(caught.value)) < 500
 
 
 def test_nothing_is_unpickled_anywhere():

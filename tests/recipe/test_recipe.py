@@ -172,3 +172,17 @@ def test_each_setting_has_a_sentence():
             assert section.description
         for field, info in getattr(section.annotation, "model_fields", {}).items():
             assert info.description, f"{name}.{field}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("classify.backbone=resnet50", r"Did you mean 'backbone\.name' or 'backbone\.weights'"),
+        ("name=resnet50", r"Did you mean 'backbone\.name'\?"),
+        ("classify.scales=[1.0]", r"Did you mean 'seeds\.scales' or 'advcam\.scales' or 'predict\.scales'\?"),
+        ("predict.zzz=1", r"Known: flip, overlap, refine, scales, window\."),
+    ],
+)
+def test_a_setting_of_another_section_is_named_by_its_place(setting, hint):
+    with pytest.raises(RecipeError, match=hint):
+        load_recipe("tiny", [setting])

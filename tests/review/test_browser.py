@@ -65,10 +65,11 @@ def serving(run):
 
 
 @contextmanager
-def serving_here(run):
-    """The server in a thread: no second start of Python."""
-    listener = listen(0)
-    server = uvicorn.Server(uvicorn.Config(make_app(Session(RunView(run), quiet=True), "token"), log_level="warning"))
+def serving_here(run, classes=None):
+    """The server in a thread: no second start of Python. `classes` renames the run's first ones."""
+    listener, view = listen(0), RunView(run)
+    view.classes = (*(classes or ()), *view.classes[len(classes or ()) :])
+    server = uvicorn.Server(uvicorn.Config(make_app(Session(view, quiet=True), "token"), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -277,3 +278,29 @@ def test_a_photo_is_tried_and_the_endpoints_are_told(browser, run, tmp_path):
             json.loads(page.evaluate("fetch('openapi.json').then((answer) => answer.text())"))["info"]["title"]
             == "recam review"
         )
+
+
+def test_names_are_text_on_the_page(browser, run):
+    """Class names that would be HTML, a selector or a prototype are shown, chosen and kept letter by letter."""
+    classes = ["<img src=x onerror=window.hit=1>", '"] , * {', "__proto__", "two  spaces"]
+    with serving_here(run, classes) as address, page_of(browser, address) as page:
+        wait_for_pixels(page)
+        assert page.locator("#classes .chip").all_text_contents()[0].startswith(classes[0])
+        for index in range(len(classes)):
+            page.select_option("#scope", str(index))
+            slide(page, 30)
+        page.wait_for_function("() => document.getElementById('miou').textContent.includes('IoU')")
+        page.select_option("#scope", "0")
+        page.keyboard.press("Escape")
+        page.locator(".cell").first.click()
+        page.wait_for_selector("#labels")
+        before = page.inner_text("#labels")
+        added = [name for name in classes if name not in before]
+        for name in added:
+            page.select_option("#add-label", str(classes.index(name)))
+            page.wait_for_function("(name) => document.getElementById('labels').textContent.includes(name)", arg=name)
+        assert page.evaluate("window.hit") is None
+        assert page.locator("main img[src=x], header img[src=x]").count() == 0
+    (state,) = Decisions(run / "review").decided().values()
+    assert added
+    assert set(added) <= set(state.labels)

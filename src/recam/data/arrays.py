@@ -125,9 +125,8 @@ def _eight_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype.kind == "f":
         low, high = values.min(), values.max()  # NaN where any is
         if low >= -ROUNDING and high <= 1 + ROUNDING:
-            wide = values.astype(np.float64 if values.itemsize > 4 else np.float32)
-            eight: NDArray[np.uint8] = np.rint(wide * 255).clip(0, 255).astype(np.uint8)
-            return eight
+            scaled: NDArray[np.uint8] = np.rint(values.astype(np.float64) * 255).clip(0, 255).astype(np.uint8)
+            return scaled
         hint = " Floats must be finite and in [0, 1]"
         hint += ": divide by 255, or pass image.astype(np.uint8)." if low >= 0 and 1 < high <= 255 else "."
     elif values.dtype.kind in "iu":

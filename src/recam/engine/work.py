@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from recam.data.roles import RunData
 from recam.engine.compute import ComputeSettings
-from recam.errors import StoreError
+from recam.errors import RecipeError, StoreError
 from recam.interrupts import ignore_interrupts, interrupts_deferred
 from recam.progress import Progress
 from recam.runfolder.store import StageFolder
@@ -105,6 +106,23 @@ def sum_over_processes(work: Work, *counts: NDArray[Any]) -> None:
     for array in counts:
         summed = work.accelerator.reduce(torch.from_numpy(array).to(work.accelerator.device), "sum")
         array[...] = summed.cpu().numpy()
+
+
+def refuse_unguarded() -> None:
+    """Raises `RecipeError` in a worker process that came here while importing the script of the process that it works
+    for.
+
+    Where processes are spawned and not forked, each one imports that script first; a run that began there would never
+    end.
+    """
+    imported = sys.modules.get(
+        "__mp_main__"
+    )  # the script under the name that workers give it; then it takes the place of __main__
+    if imported is not None and imported is not sys.modules.get("__main__"):
+        raise RecipeError(
+            "a worker process imports the script and would begin the run anew. Put what the script does below the line"
+            ' `if __name__ == "__main__":`.'
+        )
 
 
 def _begin_worker() -> None:

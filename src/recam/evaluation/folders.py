@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from recam.data.images import read_mask
-from recam.data.mask_folder import find_masks, read_classes, without_background
+from recam.data.images import MASK_ENDINGS, read_mask
+from recam.data.mask_folder import list_masks, read_classes, unread_message, without_background
 from recam.errors import DataError, Problem, StoreError, data_error
 from recam.evaluation.mask_scorer import MaskScorer
 from recam.evaluation.metrics import Scores
 from recam.evaluation.pixel_counts import save_image_scores
 from recam.files import checked_path, require_folder
-from recam.labels import IGNORE, ClassSet, present_values
+from recam.labels import IGNORE, ClassSet, nfc, present_values
 from recam.types import Mask
 
 _TOLD = 5
@@ -28,7 +28,8 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score the masks of one folder against those of another; pairs have the same path without ending, sub-folders
-    included.
+    included,
+    in whatever Unicode form.
 
     Args:
         masks: folder of predictions, values 0…K, or 255 for unsure (counted as wrong).
@@ -46,7 +47,9 @@ def evaluate(
     Raises:
         DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be
             read, pairs of
-            different size, values outside the classes, names that occur with two endings.
+            different size, values outside the classes, names that occur with two endings, and, unless `partial`, files
+            that may be
+            masks and are not read.
         StoreError: `per_image` is no name of a CSV, or cannot be written.
     """
     table = None if per_image is None else Path(per_image)
@@ -56,7 +59,10 @@ def evaluate(
         require_folder(table.parent)
     scorer, problems = MaskScorer(_as_class_set(classes)), _Problems()
     n_classes, rows = scorer.n_classes, []
-    predicted, true = _find_masks(checked_path(masks), problems), _find_masks(checked_path(truth), problems)
+    predicted, true = (
+        _find_masks(checked_path(masks), problems, partial),
+        _find_masks(checked_path(truth), problems, partial),
+    )
     pairs = sorted(predicted.keys() & true.keys())
     if not partial or not pairs:
         problems.add("missing-truth", truth, "masks have no true mask", sorted(predicted.keys() - true.keys()))
@@ -110,6 +116,9 @@ class _Problems:
                 Problem(kind, str(where), f"{len(names)} {what}: {'; '.join(names[:_TOLD])}{more}. {_ADVICE[kind]}")
             )
 
+    def report(self, kind: str, where: Path | str, message: str) -> None:
+        self._found.append(Problem(kind, str(where), message))
+
     def raise_any(self) -> None:
         if self._found:
             raise data_error(self._found)
@@ -119,16 +128,30 @@ _ADVICE = {
     "missing-truth": "Remove them, or score the pairs alone with partial.",
     "missing-mask": "Make them, or score the pairs alone with partial.",
     "duplicate-name": "Keep one file of each name.",
+    "unreadable-folder": "Give read permission.",
     "unreadable": "Replace them by intact copies.",
     "mask-size": "Bring each mask to the size of its image.",
     "mask-values": "Correct the list of classes, or the masks.",
 }
 
 
-def _find_masks(folder: Path, problems: _Problems) -> dict[str, Path]:
-    found, twice = find_masks(folder)
-    problems.add("duplicate-name", folder, "names occur twice", twice)
-    return found
+def _find_masks(folder: Path, problems: _Problems, partial: bool) -> dict[str, Path]:
+    """Masks by their name in composed form."""
+    found = list_masks(folder)
+    problems.add("duplicate-name", folder, "names occur twice", found.twice)
+    problems.add("unreadable-folder", folder, "folders may not be read", [problem.where for problem in found.problems])
+    if found.unread and not (partial and found.masks):
+        problems.report("unread-mask", folder, unread_message(found.unread))
+    masks: dict[str, Path] = {}
+    same = []
+    for name, path in found.masks.items():
+        first = masks.setdefault(nfc(name), path)
+        if first != path:
+            same.append(f"{first.name} and {path.name}, which are spelled in different Unicode forms")
+    problems.add("duplicate-name", folder, "names occur twice", same)
+    if not masks and not (found.unread or found.problems):
+        raise DataError(f"{folder} holds no mask ({', '.join(MASK_ENDINGS)}). Name the folder that the masks are in.")
+    return masks
 
 
 def _outside(mask: Mask, n_classes: int) -> str:

@@ -1,11 +1,11 @@
-"""The card of an exported network: what it learned from, how well it does, how it was made, and how it is asked.
+"""The card of an exported network: what it learned from, its scores, how it was made and how it is applied.
 
-Says what data a network comes from, never where they lay: of every path only the last part is told.
+What a card describes comes from the labels and records of the run, so it knows no training, no refiner and no stage by
+name. It names the data that a network comes from, never where they lie: of every path only the last part is written.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,9 @@ from typing import Any
 from recam.evaluation.metrics import ERROR_NAMES
 from recam.inference.run_models import RunModels
 from recam.recipe.recipe import load_recipe
-from recam.recipe.sections import CLASSIFIER
+from recam.recipe.toml import write_toml
+from recam.runfolder.kinds import MAP_SCORES, MAPS, PREDICTIONS
+from recam.runfolder.supervision import EXTERNAL, TRUTH
 
 INPUTS = {
     "images": "float32 (batch, 3, height, width): RGB in [0, 1], minus mean, over std; any batch, height and width"
@@ -36,86 +38,76 @@ _DATA_LICENCES = {
 
 
 def describe_model(models: RunModels, kind: str) -> dict[str, Any]:
-    """What a card tells beside file, classes and check; JSON-ready.
+    """The part of a card that the run decides; JSON-ready.
 
     Args:
         models: a run's trainings.
         kind: ``segmenter`` or ``classifier``.
     """
-    settings = without_places(models.recipe.model_dump(mode="json"))
     stage = models.segmenter if kind == "segmenter" else models.classifier
     assert stage is not None
-    location = str(settings["data"]["location"])
-    network = settings["segment"] if kind == "segmenter" else settings["backbone"]
-    origin = settings["backbone"]["weights"] if network["weights"] == CLASSIFIER else network["weights"]
-    named = {key: network[key] for key in ("model", "encoder", "name", "weights", "output_stride") if key in network}
+    record, settings = models.records[stage.name], without_places(models.settings["recipe"])
+    location, weights = str(settings["data"]["location"]), without_places(record["label"].get("pretrained", "none"))
     return {
         "kind": kind,
-        "network": named,
+        "network": {**record["label"].get("network", {}), "weights": weights},
         "inputs": INPUTS,
         "outputs": OUTPUTS[kind],
-        "data": {"location": location, "training_images": models.record(stage.name).get("images")},
+        "data": {"location": location, "training_images": record["results"].get("images")},
         "supervision": supervision(models, stage.name),
-        "scores": scores(models, kind),
-        "run": {"stage": stage.name, "key": stage.key, "packages": models.packages},
-        "command": command(settings),
+        "scores": scores(models, stage.name),
+        "run": {"stage": stage.name, "key": stage.key, "packages": models.settings.get("packages", {})},
+        "command": shlex.join(["recam", "run", "--data", location, "--recipe", "recipe.toml", "-o", "run"]),
+        "recipe": write_recipe(settings),
         "settings": settings,
-        "licence": list(_licences(location.partition(":")[0], str(origin))),
+        "licence": list(_licences(location.partition(":")[0], weights)),
     }
 
 
 def supervision(models: RunModels, stage: str) -> dict[str, Any]:
-    """What a network was told of the pixels: image labels, saliency, given class maps or true masks; and what true
-    masks chose."""
-    recipe = models.recipe.model_dump(mode="json")
-    if stage == "segment/truth":
-        return {"labels": "true masks", "notes": ["An upper bound: it learned from true masks."]}
-    chain = [str(one) for one in recipe.get("refine") or []]
-    masks = models.record("masks")
+    """What the network of a stage learned from beside the images, and where true masks had an influence."""
+    used = models.records[stage].get("supervision") or []
+    if TRUTH in used:
+        return {"labels": TRUTH, "notes": ["An upper bound: it learned from true masks."]}
     notes = []
-    if recipe["seeds"].get("source"):
-        notes.append(
-            "The class maps were made elsewhere and taken as they are; what they learned from is not known here."
-        )
-    if chain and stage != "classify":
-        notes.append(f"Pseudo masks were refined by {', '.join(chain)}.")
-    if masks.get("threshold_from") == "oracle":
-        notes.append(
-            "The threshold of the pseudo masks is the one that scores best on true masks of training images (oracle)."
-        )
-    recorded = models.done[stage].record.get("supervision") if stage in models.done else None
-    return {"labels": " and ".join(recorded or ["image labels"]), "notes": notes}
+    if EXTERNAL in used:
+        notes.append("The class maps are external (precomputed); what they learned from is not known here.")
+    for name in models.of_kind("masks"):
+        if name in models.upstream(stage):
+            notes.append(f"It learned from pseudo masks, made of {models.records[name]['label'].get('from')}.")
+        if models.records[name]["results"]["threshold_from"] == "oracle":
+            notes.append(
+                "The threshold of the pseudo masks is the one that scores best on true masks of training images"
+                " (oracle)."
+            )
+    return {"labels": " and ".join(used), "notes": notes}
 
 
-def scores(models: RunModels, kind: str) -> dict[str, Any]:
-    """Scores of the run in [0, 1], by what was scored; empty where there were no true masks."""
-    if kind == "segmenter":
-        assert models.segmenter is not None
-        found = models.record(models.segmenter.name.replace("segment", "predictions"))
-        return {"held-out images": {"images": found["images"], **found["scores"]}} if "scores" in found else {}
-    told: dict[str, Any] = {}
-    for stage in ("scores/recam", "scores/cam"):
-        for name, found in models.record(stage).get("seeds", {}).items():
-            told[f"class maps ({name}), oracle threshold"] = {
-                "images": models.record(stage)["images"],
-                **found["oracle"],
-            }
-    return told
+def scores(models: RunModels, stage: str) -> dict[str, Any]:
+    """Scores of what the network of a stage makes, in [0, 1], by what was scored; empty where there are no true masks.
+
+    These are the held-out predictions of a segmentation model, or the class maps of a classifier.
+    """
+    found: dict[str, Any] = {}
+    for name in models.of_kind(PREDICTIONS):
+        if stage in _inputs(models, name):
+            results = models.records[name]["results"]
+            found["held-out images"] = {"images": results["images"], **results["scores"]}
+    for name in models.of_kind(MAP_SCORES):
+        if any(stage in _inputs(models, maps) for maps in models.of_kind(MAPS) if maps in _inputs(models, name)):
+            results = models.records[name]["results"]
+            titles = {each["name"]: each["title"] for each in models.records[name]["label"]["sets"]}
+            for maps, judged in results["maps"].items():
+                title = f"class maps ({titles.get(maps, maps)}), oracle threshold"
+                found[title] = {"images": results["images"], **(judged["oracle"] or {})}
+    return found
 
 
-def command(settings: Mapping[str, Any]) -> str:
-    """The `recam run` that makes such a run again, where the data lie at the named place."""
-    published = dict(_flat(load_recipe("recam").model_dump(mode="json")))
-    own = {
-        name: value
-        for name, value in _flat(settings)
-        if name not in ("about", "data.location") and published.get(name) != value
-    }
-    words = ["recam", "run", "--data", str(settings["data"]["location"])]
-    for name, value in own.items():
-        if value is not None:  # a setting without a value has that by default
-            words += ["--set", f"{name}={_as_toml(value)}"]
-    return shlex.join([*words, "-o", "run"])
+def write_recipe(settings: Mapping[str, Any]) -> str:
+    """TOML of a recipe that has these settings: those that differ from the defaults, without the place of the data."""
+    own = _differing(settings, load_recipe({}).as_dict())
+    own["data"] = {name: value for name, value in own.get("data", {}).items() if name != "location"}
+    return write_toml({name: value for name, value in own.items() if value != {}})
 
 
 def without_places(settings: Any) -> Any:
@@ -145,12 +137,11 @@ def render_card(card: Mapping[str, Any]) -> str:
         "",
         f"- Network: {_text(', '.join(f'{key} {value}' for key, value in card['network'].items()))}",
         f"- Data: {_text(card['data']['location'])}" + _count(card["data"]["training_images"], ", {} training images"),
-        f"- Learned from: {_text(card['supervision']['labels'])}",
+        f"- Supervision: {_text(card['supervision']['labels'])}",
         *(f"- {_text(note)}" for note in card["supervision"]["notes"]),
         f"- SHA-256: `{card['sha256']}` ({card['bytes'] / 1e6:.1f} MB)",
         f"- Against PyTorch: differs by at most {check['max_difference']:.1e} at {len(check['cases'])} batches and"
-        " sizes "
-        f"(allowed: {check['tolerance']:g} of the largest output)",
+        f" sizes (allowed: {check['tolerance']:g} of the largest output)",
         "",
         "## Classes",
         "",
@@ -170,9 +161,9 @@ def render_card(card: Mapping[str, Any]) -> str:
         "recam predict --onnx FOLDER photos -o out",
         "```",
         "",
-        *(f"- Input `{name}`: {told}" for name, told in card["inputs"].items()),
+        *(f"- Input `{name}`: {described}" for name, described in card["inputs"].items()),
         f"- mean {card['mean']}, std {card['std']}",
-        *(f"- Output `{name}`: {told}" for name, told in card["outputs"].items()),
+        *(f"- Output `{name}`: {described}" for name, described in card["outputs"].items()),
         *([f"- Threshold of the maps: {_thresholds(card)}"] if "threshold" in card else []),
         "",
         "## Made by",
@@ -181,9 +172,14 @@ def render_card(card: Mapping[str, Any]) -> str:
         card["command"],
         _fence(card["command"]),
         "",
+        "with this `recipe.toml`:",
+        "",
+        f"{_fence(card['recipe'])}toml",
+        card["recipe"].rstrip("\n"),
+        _fence(card["recipe"]),
+        "",
         f"Packages: {_text(', '.join(f'{name} {version}' for name, version in card['run']['packages'].items()))}. All"
-        " settings are in "
-        f"`{card['kind']}.json`.",
+        f" settings are in `{card['kind']}.json`.",
         "",
         "## Licence",
         "",
@@ -193,29 +189,32 @@ def render_card(card: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _inputs(models: RunModels, stage: str) -> Mapping[str, str]:
+    inputs: Mapping[str, str] = models.records[stage].get("inputs", {}).get("inputs", {})
+    return inputs
+
+
+def _differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that are not the defaults, nested; a data set's or a model's `options` stay whole."""
+    own = {}
+    for name, value in settings.items():
+        before = defaults.get(name)
+        if value != before:
+            both = isinstance(value, Mapping) and isinstance(before, Mapping) and name != "options"
+            own[name] = _differing(value, before) if both and before is not None else value
+    return own
+
+
 def _licences(data: str, weights: str) -> Iterator[str]:
     yield "recam is MIT-licensed. That covers the code, not what a network learned from."
     yield _DATA_LICENCES.get(
         data, "The training photos are the run's owner's own: whoever shares the network answers for them."
     )
     if weights != "none":
-        yield f"Training started from pretrained weights ({weights}); those from ImageNet carry its terms, which are for research."
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and key != "options":
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
-
-
-def _as_toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_as_toml(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_as_toml(inner) for inner in value) + "]"
-    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)
+        yield (
+            f"Training started from pretrained weights ({weights}); those from ImageNet carry its terms, which are for"
+            " research."
+        )
 
 
 def _text(value: object) -> str:
@@ -239,8 +238,8 @@ def _thresholds(card: Mapping[str, Any]) -> str:
     return f"{card['threshold']:.2f}" + (f"; of single classes {', '.join(own)}" if own else "")
 
 
-def _count(number: int | None, told: str) -> str:
-    return "" if number is None else told.format(number)
+def _count(number: int | None, text: str) -> str:
+    return "" if number is None else text.format(number)
 
 
 def _score_lines(found: Mapping[str, Any]) -> list[str]:
@@ -255,7 +254,7 @@ def _score_lines(found: Mapping[str, Any]) -> list[str]:
         ious = {each: value for each, value in (one.get("iou") or {}).items() if value is not None}
         if ious:
             lines.append("  - IoU: " + ", ".join(f"{_text(each)} {100 * value:.1f}" for each, value in ious.items()))
-        # Runs scored by an earlier version tell of none.
+        # Runs scored by an earlier version have none.
         errors = {each: value for each, value in (one.get("errors") or {}).items() if value is not None}
         if errors:
             lines.append(

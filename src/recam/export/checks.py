@@ -81,7 +81,7 @@ def place_problems(
         target: folder to write to.
         written: sub-folders of it that get masks or photos.
         folder: of the masks.
-        images: of the photos, where one was given.
+        images: of the photos, where one was named.
     """
     target = target.resolve()
     masks, photos = folder.resolve(), images.resolve() if images else None

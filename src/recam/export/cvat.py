@@ -5,7 +5,7 @@ A ``mask`` holds its box and the run lengths of the pixels in it, row by row, be
 finds photos by
 name and classes by label: make the task with these photos, and its labels by pasting ``labels.json`` into the
 constructor's raw
-view. Polygons, where they are asked for, are CVAT's polygons.
+view. Polygons (`shapes="polygons"`) are CVAT's polygons.
 """
 
 from __future__ import annotations

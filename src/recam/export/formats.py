@@ -1,4 +1,4 @@
-"""What a format of masks is given, and the registry of formats: a new one is a file and a line here in
+"""What a format of masks receives, and the registry of formats: a new one is a file and a line here in
 `recam.export.masks`."""
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MaskItem:
         mask: the file.
         image_name: file name of the photo, from the images' folder on; where no photo is known the id with ``.jpg``.
         image: reads the photo; None where it is not known.
-        size: (H, W) of the mask, and of the photo; formats are given items that were read once, and know it.
+        size: (H, W) of the mask, and of the photo; formats receive items that were read once, and know it.
     """
 
     id: str

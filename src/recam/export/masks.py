@@ -99,9 +99,9 @@ def export_masks(
         StoreError: a run without such masks, or an output that cannot be written.
     """
     write = formats[to]
-    for given, known, what in ((part, PARTS, "part"), (shapes, _SHAPES, "kind of shapes")):
-        if given not in known:
-            raise RecipeError(f"unknown {what} {given!r}.{near_matches(given, known)}")
+    for value, known, what in ((part, PARTS, "part"), (shapes, _SHAPES, "kind of shapes")):
+        if value not in known:
+            raise RecipeError(f"unknown {what} {value!r}.{near_matches(value, known)}")
     _refuse_unread(to, shapes, simplify, ignore_as, image_prefix)
     root, target = checked_path(source), Path(output)
     require_folder(target)
@@ -134,7 +134,7 @@ def export_masks(
 
 
 def _match(found: dict[str, Path], photos: Photos, required: bool) -> tuple[list[MaskItem], list[Problem]]:
-    """Masks with their photos in the order of these; where names cannot be told apart, or a required photo is not
+    """Masks with their photos in the order of these; where names cannot be distinguished, or a required photo is not
     there, problems."""
     items, missing, first, problems = [], [], dict[str, str](), []
     for name, path in found.items():
@@ -174,9 +174,7 @@ def _refuse_unread(to: str, shapes: Shapes, simplify: float, ignore_as: str | No
             f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format."
         )
     elif simplify > 0 and shapes != "polygons":
-        problems.append(
-            f"simplify = {simplify} makes polygons simpler: ask for them as well (--shapes polygons), or leave it out."
-        )
+        problems.append(f"simplify = {simplify} makes polygons simpler: add --shapes polygons, or leave it out.")
     if ignore_as is not None and not ignore_as.strip():
         problems.append("ignore_as is empty: name the class that 255 becomes, or leave it out.")
     if image_prefix and to != "label-studio":

@@ -1,15 +1,13 @@
 """The networks of a run as ONNX files, each with a card: batch, height and width are free, and PyTorch's numbers come
 out.
 
-A network is traced once and then asked in onnxruntime at batches and sizes that tracing never saw, beside PyTorch.
-Where the outputs
-differ by more than `TOLERANCE`, nothing is written. What is traced takes normalised images, as in training:
-normalisation, scales and
-mirror images belong to whoever asks (`recam.inference.onnx_predictor`), and the card tells them.
+A network is traced once and then run in onnxruntime, beside PyTorch, at batches and sizes other than the traced ones.
+Where the outputs differ by more than `TOLERANCE`, nothing is written. What is traced takes normalised images, as in
+training; normalisation, test-time scales and flips are up to the caller (`recam.inference.onnx_predictor`), who finds
+them in the card.
 
-PyTorch's older exporter, by tracing, is used: of DeepLabV3+ on EfficientNet-Lite0 it takes a second, the newer one
-(``dynamo=True``) was
-not done after three minutes of CPU time.
+PyTorch's older exporter, by tracing, is used: for DeepLabV3+ on EfficientNet-Lite0 it takes a second, while the newer
+one (``dynamo=True``) was not done after three minutes of CPU time.
 """
 
 from __future__ import annotations
@@ -28,16 +26,15 @@ from recam.errors import DependencyError, ExportError, first_line
 from recam.export.card import describe_model, render_card
 from recam.export.tracing import make_traceable, rolling_freely
 from recam.files import atomic_write, require_folder, write_bytes
+from recam.inference.class_maps import weight_of
 from recam.inference.onnx_session import open_session
 from recam.inference.run_models import RunModels, find_models
-from recam.inference.tta import asking_of
 from recam.methods.cam import class_maps, classify
 from recam.models.classifier import Classifier
 from recam.models.saved import load_classifier, load_segmenter
-from recam.pipeline.seeds import weight_of
-from recam.pipeline.training_stages import WEIGHTS
 from recam.preprocess import Triple
 from recam.runfolder.store import write_json
+from recam.settings import as_json
 
 TOLERANCE = 2e-4
 """Largest difference allowed between PyTorch and onnxruntime, relative to the largest output where that is above 1."""
@@ -119,16 +116,18 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
     models = find_models(run)
     written = []
     if models.segmenter:
-        trained = load_segmenter(models.segmenter.path / WEIGHTS)
-        facts = {**_normalisation(trained.mean, trained.std), "asking": asdict(asking_of(models.recipe))}
+        trained = load_segmenter(models.segmenter.weights)
+        facts = {**_normalisation(trained.mean, trained.std), "inference": as_json(models.inference)}
         outputs = {"logits": {0: "batch", 2: "height", 3: "width"}}
         written.append(_write(trained.network, outputs, Path(output, "segmenter.onnx"), models, trained.classes, facts))
     if models.classifier:
-        classifier = load_classifier(models.classifier.path / WEIGHTS)
+        classifier = load_classifier(models.classifier.weights)
         facts = {
             **_normalisation(classifier.backbone.mean, classifier.backbone.std),
-            "asking": asdict(asking_of(models.recipe, segmenting=False)),
-            "threshold": models.recipe.masks.threshold if models.threshold is None else models.threshold,
+            "inference": as_json(models.map_inference),
+            "threshold": float(models.settings["models"]["seeds"]["threshold"])
+            if models.threshold is None
+            else models.threshold,
             "class_thresholds": models.class_thresholds,
             "weighting": models.weighting,
         }
@@ -187,11 +186,10 @@ def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path
             )
         # The exporter's own errors, of several modules, and those of a network that it cannot follow.
         except Exception as error:
-            told = (
+            raise ExportError(
                 f"{name} cannot be exported ({first_line(error)}). Predict with PyTorch, or train another"
                 " segment.model."
-            )
-            raise ExportError(told) from error
+            ) from error
 
 
 @torch.inference_mode()

@@ -21,12 +21,12 @@ from recam.labels import BACKGROUND
 from recam.types import Mask
 
 Loop = NDArray[np.int64]
-"""(n, 2) corners x, y on the grid between pixels, clockwise as seen from the topmost left one on, the last joined to
+"""(n, 2) corners x, y on the grid between pixels, clockwise as displayed, from the topmost left one on, the last joined to
 the first."""
 Edges = NDArray[np.int64]
 """(n, 2, 2) edges of pixels: start and end, x and y."""
 Shapes = NDArray[np.object_]
-"""(n,) lines or polygons of shapely; polygons go clockwise as seen, so that their pixels lie at the right."""
+"""(n,) lines or polygons of shapely; polygons go clockwise as displayed, so that their pixels lie at the right."""
 Sides = frozenset[tuple[int, bool]]
 """The lines that the outer ring of a polygon consists of, by number, each with whether it is followed in its own
 direction."""
@@ -79,7 +79,7 @@ def _simplify(lines: Shapes, frame: Edges, shapes: Shapes, tolerance: float) -> 
     stiff = np.zeros(len(lines), bool)
     borders = _sides(shapes, lines, frame)
     while True:
-        # What stays is given in stretches of two points, which cannot become simpler and which no other line may cross.
+        # What stays is passed on in stretches of two points, which cannot become simpler and which no other line may cross.
         # Those of the
         # image's frame are single edges: no line fits onto one, so that regions along it do not vanish.
         stretches = np.concatenate([frame, *(_pairs(shapely.simplify(line, 0.0)) for line in lines[stiff])])
@@ -137,7 +137,7 @@ def _join(edges: Edges) -> Shapes:
 def _enclosed(lines: Shapes, frame: Edges) -> Shapes:
     """The polygons that lines and the image's frame make, regions and background within them."""
     shapes = shapely.get_parts(shapely.polygonize(np.concatenate([lines, shapely.linestrings(frame)])))
-    # With y downwards, what is counter-clockwise to GEOS is clockwise as seen.
+    # With y downwards, what is counter-clockwise to GEOS is clockwise as displayed.
     oriented: Shapes = shapely.orient_polygons(shapes, exterior_cw=False)
     return oriented
 

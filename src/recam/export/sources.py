@@ -13,11 +13,12 @@ from recam.data.images import IMAGE_ENDINGS, ImageFile
 from recam.data.mask_folder import read_classes, without_background
 from recam.errors import DataError, RecamError, StoreError, first_line
 from recam.labels import ClassSet
-from recam.pipeline.store import RunFolder, read_json, read_settings
+from recam.runfolder.store import open_run, read_json, read_run
 from recam.types import Source
 
-PARTS = {"masks": ("masks",), "predictions": ("predictions/pseudo", "predictions/truth")}
-"""What of a run may be written: its pseudo masks, or what its segmentation model made of the held-out images."""
+PARTS = ("masks", "predictions")
+"""What of a run may be written, as the kind of its stage: pseudo masks, or the segmentation model's masks of held-out
+images."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Photos:
 
     by_key: dict[str, Photo] = field(default_factory=dict)
     twice: dict[str, list[str]] = field(default_factory=dict)
-    where: str = "as no folder of photos was given"
+    where: str = "as no folder of photos was named"
 
 
 def name_key(name: str) -> str:
@@ -56,17 +57,17 @@ def name_key(name: str) -> str:
 
 def find_run(root: Path, part: str) -> tuple[Path, ClassSet]:
     """The folder of a run's masks, and its classes. Raises `StoreError` where the run has none yet."""
-    folder = RunFolder(root)
-    done = set(folder.done_stages())
-    stage = next((name for name in PARTS[part] if name in done), None)
-    if stage is None:
-        raise StoreError(f"{root} has no {part} yet. Run `recam run` on it to the end first.")
-    record = folder.stage(stage)
-    return record.path, ClassSet(tuple(record.record["inputs"]["classes"]))
+    folder = open_run(root)
+    labels = {name: stage["label"] for name, stage in read_run(root)["stages"].items()}
+    name = next((name for name in folder.done_stages() if labels[name].get("kind") == part), None)
+    if name is None:
+        raise StoreError(f"{root} has no {part} yet. To make them, run its `recam run` command again, without --until.")
+    stage = folder.stage(name)
+    return stage.path, ClassSet(tuple(stage.record["inputs"]["classes"]))
 
 
 def find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> ClassSet:
-    """The classes of a folder of masks, as given or as `recam predict` wrote them. Raises `DataError` without any."""
+    """The classes of a folder of masks, as named or as `recam predict` wrote them. Raises `DataError` without any."""
     if isinstance(classes, str | Path):
         return read_classes(classes)
     if classes is not None:
@@ -92,7 +93,7 @@ def find_photos(folder: Path, masks: Collection[Path]) -> Photos:
 
 def photos_of_run(root: Path) -> Photos:
     """Photos of the run's data set; none where it cannot be opened any more, with the reason in `Photos.where`."""
-    settings = read_settings(root)["recipe"]["data"]
+    settings = read_run(root)["recipe"]["data"]
     try:
         catalog = open_catalog(settings["location"], settings["classes"], **settings["options"])
         samples = [sample for split in _splits(catalog, settings) for sample in catalog.samples(split)]

@@ -65,7 +65,7 @@ def rolling_freely() -> Iterator[None]:
 
 
 def _roll(maps: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Tensor:
-    """`torch.roll` along given axes, by index."""
+    """`torch.roll` along some axes, by index."""
     for shift, axis in zip(_several(shifts), _several(dims), strict=True):
         length = maps.shape[axis]
         maps = maps.index_select(axis, torch.remainder(torch.arange(length, device=maps.device) - shift, length))

@@ -1,5 +1,5 @@
-"""Class maps of one image from a trained classifier: several scales and mirrored images in, maps at a quarter of the
-size out."""
+"""Class maps of one image from a trained classifier, at several scales and flipped, fused to maps at a quarter of the
+image's size."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ from recam.types import Image, SeedMaps
 def view_pairs(
     network: Classifier, image: Image, scales: Sequence[float], flip: bool, max_side: int | None = None
 ) -> list[Tensor]:
-    """An image and its mirrored image (2, 3, H_i, W_i), or (1, …) without, at each scale, normalised, on the network's
-    device.
+    """The image and its mirrored image at each scale, normalised, on the network's device.
 
-    `max_side` reduces larger images before they are scaled; see `recam.preprocess.scaled_size`.
+    Args:
+        image: (H, W, 3) uint8.
+        scales: test-time scales.
+        flip: False leaves the mirrored image out.
+        max_side: larger images are reduced to this longer side (pixels) before they are scaled.
+
+    Returns:
+        for each scale (2, 3, H_i, W_i), or (1, …) without the mirrored image.
     """
     device, backbone = network.fc1.weight.device, network.backbone
     pairs = []
@@ -35,22 +41,29 @@ def view_pairs(
 
 
 def weight_of(network: Classifier, weighting: Weighting) -> Tensor:
-    """Weights (K, D) that maps are made with (eq. 9). Raises `RecipeError` for one that needs FC2 where there is
-    none."""
+    """Weights (K, D) that maps are made with (eq. 9). Raises `RecipeError` for a weighting that needs FC2 where the
+    network has none."""
     return network.weight_1 if weighting == "w" else combine_weights(network.weight_1, network.weight_2, weighting)
 
 
 def weighted_maps(
     network: Classifier, images: Tensor, classes: Sequence[int], weightings: Sequence[Weighting]
 ) -> dict[Weighting, Tensor]:
-    """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same
-    features."""
+    """Raw class maps of one image for each weighting, from the same features (eqs. 2 and 9).
+
+    Args:
+        images: (V, 3, H, W) normalised views of the image.
+        classes: n classes, 0…K−1.
+
+    Returns:
+        by weighting (V, n, h, w).
+    """
     features = network.backbone(images)  # (V, D, h, w)
     return {each: class_maps(features, weight_of(network, each)[list(classes)]) for each in weightings}
 
 
 MapsOf = Callable[[Classifier, Tensor, Sequence[int], Sequence[Weighting]], dict[Weighting, Tensor]]
-"""As `weighted_maps`: what a training gives in its place."""
+"""As `weighted_maps`, which a training may replace by maps of its own."""
 
 
 @torch.inference_mode()
@@ -64,13 +77,17 @@ def make_class_maps(
     max_side: int | None = None,
     maps_of: MapsOf = weighted_maps,
 ) -> dict[Weighting, SeedMaps]:
-    """Strided class maps of the given classes (eqs. 2 and 9), for each weighting from the same features.
+    """Class maps of one image for each weighting, summed over scales and flips, at a quarter of its size.
 
     Args:
         network: in evaluation mode.
         image: (H, W, 3) uint8.
-        class_indices: n classes, 0…K−1; none gives empty maps, and the network reads nothing.
-        maps_of: raw maps of the views at one scale.
+        class_indices: n classes, 0…K−1; for none the maps are empty, and the network is not run.
+        scales, flip, max_side: see `view_pairs`.
+        maps_of: makes the raw maps of the views at one scale.
+
+    Returns:
+        by weighting, maps (n, ⌈H/4⌉, ⌈W/4⌉) in [0, 1], the maximum of each at 1.
     """
     size = (image.shape[0], image.shape[1])
     indices, strided = np.asarray(class_indices, np.int64), strided_size(size)

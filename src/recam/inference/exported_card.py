@@ -1,40 +1,43 @@
-"""The JSON card beside an exported network, checked before anything is predicted by it. Needs neither PyTorch nor
-pydantic."""
+"""The JSON card beside an exported network, checked before anything is predicted by it. Needs no PyTorch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from recam.errors import StoreError
+from recam.errors import RecipeError, StoreError
+from recam.inference.settings import InferenceSettings
 from recam.labels import MAX_CLASSES
 from recam.runfolder.store import read_json
+from recam.settings import read_settings
 
 
-def read_card(path: Path, needs_threshold: bool) -> dict[str, Any]:
-    """Read the card of an exported network; one that gives class maps `needs_threshold`.
+def read_card(path: Path, needs_threshold: bool) -> tuple[dict[str, Any], InferenceSettings]:
+    """The card of an exported network, and how the network is applied; a classifier's `needs_threshold`.
 
     Raises:
         StoreError: names every field that is missing or cannot be.
     """
     card = read_json(path)
-    inference = card.get("inference")
-    own = inference if isinstance(inference, dict) else {}
     wrong = [name for name, fits in _CARD.items() if not fits(card.get(name))]
-    wrong += [f"inference.{name}" for name, fits in _INFERENCE.items() if name in own and not fits(own[name])]
-    wrong += [f"inference.{name}" for name in ("scales", "window") if name not in own]
-    wrong += [f"inference.{name}" for name in own if name not in _INFERENCE]
     if needs_threshold and not _is_share(card.get("threshold")):
         wrong.append("threshold")
     if not _are_shares(card.get("class_thresholds", {})):
         wrong.append("class_thresholds")
+    inference, settings = card.get("inference"), InferenceSettings()
+    try:
+        settings = read_settings(InferenceSettings, inference)
+        wrong += [f"inference.{each.name}" for each in fields(settings) if each.name not in (inference or {})]
+    except RecipeError as error:
+        wrong.append(f"inference ({error})")
     if wrong:
         raise StoreError(
             f"{path} is damaged: {', '.join(wrong)} missing or of another kind. Export the networks again."
         )
-    return card
+    return card, settings
 
 
 def _is_number(value: Any) -> bool:
@@ -58,22 +61,9 @@ def _are_three(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
 
 
-def _is_side(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31)
-
-
 _CARD: Mapping[str, Callable[[Any], bool]] = {
     "classes": _are_classes,
     "mean": _are_three,
     "std": lambda value: _are_three(value) and min(value) > 0,
     "sha256": lambda value: isinstance(value, str),
-    "inference": lambda value: isinstance(value, dict),
-}
-_INFERENCE: Mapping[str, Callable[[Any], bool]] = {
-    "scales": lambda value: isinstance(value, list) and bool(value) and all(map(_is_number, value)),
-    "flip": lambda value: isinstance(value, bool),
-    "max_side": _is_side,
-    "window": _is_side,
-    "overlap": _is_number,
-    "refine": lambda value: isinstance(value, str),
 }

@@ -1,8 +1,7 @@
 """Masks for files: what `recam predict` does, with the networks of a run or with exported ones, which need no PyTorch.
 
-An image that an earlier call finished is skipped, as long as the same model saw it in the same way: `predict.json` in
-the output folder
-tells. Another model or way of seeing is refused there, unless it may overwrite.
+An image that an earlier call finished is skipped, as long as model and inference settings are those that
+``predict.json`` in the output folder records. Others are refused there, unless they may overwrite.
 """
 
 from __future__ import annotations
@@ -100,19 +99,17 @@ def predict(
     Args:
         run: a run folder, or what `recam.export_model` wrote.
         images: a file, a folder (searched with its sub-folders), a pattern such as ``"photos/*/7*.jpg"``, ``"-"`` for a
-            list of files on
-            standard input, or several of them.
+            list of files on standard input, or several of them.
         output: folder for the results.
         scales, flip, device, window, refine: see `recam.Predictor`.
         probabilities: also write ``NAME_probabilities.npz``, see docs/predict.md.
-        overwrite: make again what is there.
-        onnx: whether `run` holds exported networks; None looks.
+        overwrite: predict again what is there.
+        onnx: whether `run` holds exported networks; None finds out.
 
     Raises:
         DataError: no image at all; two images that would write the same file, masks that would be written over images,
-            or an output that is
-            the folder of the images itself.
-        StoreError: no such run; results of another model or another way of seeing in `output`.
+            or an output that is the folder of the images itself.
+        StoreError: no such run; results of another model or other inference settings in `output`.
     """
     places = [images] if isinstance(images, str | Path) else list(images)
     root = Path(output)
@@ -197,8 +194,7 @@ def _refuse_collisions(found: Sequence[tuple[Path, Path]], root: Path, endings: 
     if doubled and own:
         raise DataError(
             f"the output {root} lies in the input: {len(own)} of the images are files in it (first: {own[0]}). Leave"
-            " them out, or name a"
-            " different folder with -o."
+            " them out, or name a different folder with -o."
         )
     if doubled:
         raise DataError(
@@ -210,19 +206,18 @@ def _refuse_collisions(found: Sequence[tuple[Path, Path]], root: Path, endings: 
 
 
 def _starts_afresh(root: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether no mask in the folder counts, as nobody knows what made it. Raises `StoreError` where another model or
-    way of seeing did."""
+    """Whether no mask in the folder counts, since nothing records what made it. Raises `StoreError` where another model
+    or other settings did."""
     if not (root / REPORT).is_file():
         return True
     before = read_json(root / REPORT)
-    # As JSON gives it back: tuples have become lists.
+    # As JSON returns it: tuples have become lists.
     now = {key: _as_json(value) for key, value in identity.items()}
     differing = [key for key in now if before.get(key) != now[key]]
     if differing:
         raise StoreError(
-            f"{root} holds masks made in another way ({', '.join(differing)} differ: see {root / REPORT}). Name"
-            " another folder with -o, or"
-            " make them again with --overwrite."
+            f"{root} holds masks of another model or other settings ({', '.join(differing)} differ: see"
+            f" {root / REPORT}). Name another folder with -o, or replace them with --overwrite."
         )
     return False
 

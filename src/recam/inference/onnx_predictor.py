@@ -1,9 +1,8 @@
 """Exported networks as a function: images in, masks out, by onnxruntime, NumPy and Pillow alone.
 
 Does what `recam.inference.predictor` does with a run, on what `recam.export_model` wrote: ``segmenter.onnx`` where
-there is one, else the
-class maps of ``classifier.onnx``. All that is needed besides (classes, normalisation, how images are seen) is in the
-JSON card beside.
+there is one, else the class maps of ``classifier.onnx``. All that is needed besides (classes, normalisation, inference
+settings) is in the JSON card beside.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from typing import Any, overload
 import numpy as np
 
 from recam.data.arrays import ImageLike, as_image, as_images
-from recam.errors import RecipeError, StoreError
+from recam.errors import StoreError
 from recam.inference.exported_card import read_card
 from recam.inference.onnx_session import open_session
-from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
-from recam.inference.settings import InferenceSettings
+from recam.inference.prediction import PRESENT, Prediction, predict_from_maps, predict_segmentation
 from recam.methods.refinements import Refinement, make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.types import Image
@@ -41,9 +39,9 @@ class ExportedPredictor:
 
     Args:
         folder: what `recam.export_model` wrote.
-        scales, flip, window, refine: None takes what the card says.
+        scales, flip, window, refine: None takes the card's own settings.
         device: ``auto`` takes a GPU where onnxruntime has one; or ``cpu``, ``cuda``.
-        keep_planes: give the probability of each class at each pixel, too.
+        keep_planes: also return the probability of each class at each pixel.
 
     Raises:
         DependencyError: onnxruntime is not installed; or `refine` needs a package that is not.
@@ -62,25 +60,15 @@ class ExportedPredictor:
         keep_planes: bool = False,
     ) -> None:
         if not is_exported(folder):
-            raise StoreError(
-                f"{folder} holds no exported network. Name the folder that `recam export model RUN -o` was given."
-            )
+            raise StoreError(f"{folder} holds no exported network. Name a folder that `recam export model` wrote.")
         self.kind = next(
             kind for kind in KINDS if Path(folder, f"{kind}.onnx").is_file() and Path(folder, f"{kind}.json").is_file()
         )
-        self.card = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=self.kind == "classifier")
+        is_segmenter = self.kind == "segmenter"
+        self.card, own = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=not is_segmenter)
         self.classes = tuple(self.card["classes"])
         self.keep = keep_planes
-        if window and self.kind == "classifier":
-            raise RecipeError("a sliding window needs a segmentation model, which was not exported: leave the window.")
-        own = dict(self.card["inference"])
-        given = {"scales": scales and tuple(scales), "flip": flip, "refine": refine}
-        chosen = {
-            **own,
-            "scales": tuple(own["scales"]),
-            **{name: value for name, value in given.items() if value is not None},
-        }
-        self.settings = InferenceSettings(**{**chosen, "window": own["window"] if window is None else window or None})
+        self.settings = own.changed(is_segmenter, scales=scales, flip=flip, window=window, refine=refine)
         make_refinement(self.settings.refine)
         network = Path(folder, f"{self.kind}.onnx")
         try:
@@ -91,11 +79,11 @@ class ExportedPredictor:
             ) from error
         if hashlib.sha256(content).hexdigest() != self.card["sha256"]:
             raise StoreError(
-                f"{network} is not the file that {self.kind}.json tells of. Export it again, or copy both again."
+                f"{network} is not the file that {self.kind}.json describes. Export it again, or copy both again."
             )
         self._session = open_session(network, device)
         planes = self._session.get_outputs()[0].shape[1]  # logits: background first in a segmenter's
-        if planes != len(self.classes) + (self.kind == "segmenter"):
+        if planes != len(self.classes) + is_segmenter:
             raise StoreError(
                 f"{self.kind}.json names {len(self.classes)} classes, but {network} has {planes} outputs. Export both"
                 " again."
@@ -110,7 +98,7 @@ class ExportedPredictor:
 
     @property
     def _class_thresholds(self) -> dict[str, float]:
-        # Cards of earlier versions tell of none, and a segmentation network has no class maps.
+        # A segmentation network has no class maps, and its card no thresholds.
         own: dict[str, float] = self.card.get("class_thresholds", {})
         return own
 
@@ -128,7 +116,7 @@ class ExportedPredictor:
 
     def _predict(self, pixels: Image) -> Prediction:
         if self.kind == "segmenter":
-            return SegmentationPrediction(self.classes, self.settings, self.keep)(pixels, self._probabilities_of)
+            return predict_segmentation(pixels, self._probabilities_of, self.classes, self.settings, self.keep)
         return self._from_class_maps(pixels)
 
     def _run(self, image: Image, scale: float, flip: bool, max_side: int | None) -> list[Planes]:
@@ -142,32 +130,34 @@ class ExportedPredictor:
         return outputs
 
     def _probabilities_of(self, part: Image) -> Planes:
-        how = self.settings
+        own = self.settings
         size = (part.shape[0], part.shape[1])
         total = np.zeros((len(self.classes) + 1, *size), np.float32)
-        for scale in how.scales:
-            logits = self._run(part, scale, how.flip, None if how.window else how.max_side)[0]  # (2, K+1, h, w)
+        for scale in own.scales:
+            logits = self._run(part, scale, own.flip, None if own.window else own.max_side)[0]  # (2, K+1, h, w)
             raised = np.exp(logits - logits.max(1, keepdims=True))
             probabilities = raised / raised.sum(1, keepdims=True)
             mean = (
-                (probabilities[0] + probabilities[1][:, :, ::-1]) / 2 if how.flip else probabilities[0]
+                (probabilities[0] + probabilities[1][:, :, ::-1]) / 2 if own.flip else probabilities[0]
             )  # (K+1, h, w)
             total += resize_planes(mean, size)
-        return total / np.float32(len(how.scales))
+        return total / np.float32(len(own.scales))
 
     def _from_class_maps(self, image: Image) -> Prediction:
-        how = self.settings
+        own = self.settings
         size = (image.shape[0], image.shape[1])
-        logits = self._run(image, 1.0, False, how.max_side)[0][0]  # (K,)
-        sure = tuple((1 / (1 + np.exp(-logits.astype(np.float64)))).tolist())
-        present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
+        logits = self._run(image, 1.0, False, own.max_side)[0][0]  # (K,)
+        probabilities = tuple((1 / (1 + np.exp(-logits.astype(np.float64)))).tolist())
+        present = [index for index, probability in enumerate(probabilities) if probability >= PRESENT]
         strided = (-(-size[0] // STRIDE), -(-size[1] // STRIDE))
         fused = np.zeros((len(present), *strided), np.float32)
-        for scale in how.scales if present else ():
-            raw = self._run(image, scale, how.flip, how.max_side)[1][:, present].clip(0)  # (2, n, h, w)
-            both = raw[0] + raw[1][:, :, ::-1] if how.flip else raw[0]
+        for scale in own.scales if present else ():
+            raw = self._run(image, scale, own.flip, own.max_side)[1][:, present].clip(0)  # (2, n, h, w)
+            both = raw[0] + raw[1][:, :, ::-1] if own.flip else raw[0]
             fused += resize_planes(both, strided)
         maps = fused / (fused.max((1, 2), keepdims=True, initial=0) + np.float32(EPS))
         full = resize_planes(maps, (strided[0] * STRIDE, strided[1] * STRIDE))[:, : size[0], : size[1]]  # (n, H, W)
-        threshold, own = self.card["threshold"], self._class_thresholds
-        return predict_from_maps(image, full, present, threshold, own, self.classes, sure, how, self.keep)
+        return predict_from_maps(
+            image, full, present, self.card["threshold"], self._class_thresholds, self.classes, probabilities, own,
+            self.keep,
+        )  # fmt: skip

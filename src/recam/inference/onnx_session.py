@@ -35,12 +35,14 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
         ) from error
     present = onnxruntime.get_available_providers()
     if device == "cuda" and _GPU not in present:
-        raise RecipeError("no GPU is here for this onnxruntime: take --device auto or cpu, or install onnxruntime-gpu.")
+        raise RecipeError(
+            "no GPU is available to this onnxruntime: take --device auto or cpu, or install onnxruntime-gpu."
+        )
     wanted = (_CPU,) if device == "cpu" else (_GPU, _CPU)
     options = onnxruntime.SessionOptions()
     # As PyTorch does, of a list the first; onnxruntime would take all cores.
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if threads := threads or (int(asked) if asked.isdecimal() else 0):
+    wished = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if threads := threads or (int(wished) if wished.isdecimal() else 0):
         options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors reach us as exceptions
     try:

@@ -1,8 +1,8 @@
-"""What is known of one image when a model has seen it, whatever ran the model. Needs neither PyTorch nor a run."""
+"""The prediction of one image, whatever ran the model. Needs neither PyTorch nor a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,16 +21,15 @@ PRESENT = 0.5
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one image.
+    """Mask and class probabilities of one image.
 
     Attributes:
         mask: (H, W) uint8, 0 background, 1…K classes.
         classes: names of all K classes; mask value k is ``classes[k - 1]``.
-        probabilities: (K,) in [0, 1], how sure the model is of each class anywhere in the image: the largest pixel
-            probability of a
+        probabilities: (K,) in [0, 1], of each class anywhere in the image: the largest pixel probability of a
             segmentation model, the classifier's sigmoid where there is none.
-        planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where it was not asked
-            for.
+        planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where these were not
+            kept.
         plane_values: (n,) the mask value of each plane, background first.
     """
 
@@ -65,17 +64,22 @@ class Model(Protocol):
         ...
 
 
-class SegmentationPrediction:
-    """Makes a `Prediction` of what a segmentation network says of an image or a window of it."""
+def predict_segmentation(
+    image: Image,
+    probabilities_of: Callable[[Image], Planes],
+    classes: tuple[str, ...],
+    settings: InferenceSettings,
+    keep: bool,
+) -> Prediction:
+    """The prediction of a segmentation network.
 
-    def __init__(self, classes: tuple[str, ...], settings: InferenceSettings, keep: bool) -> None:
-        self.classes, self.settings, self.keep = classes, settings, keep
-
-    def __call__(self, image: Image, probabilities_of: Any) -> Prediction:
-        """`probabilities_of` takes an image (h, w, 3) and gives (K+1, h, w), background first."""
-        answer = make_mask(image, probabilities_of, self.settings, self.keep)
-        values = mask_values(range(len(self.classes)))
-        return Prediction(answer.planes, self.classes, tuple(answer.highest[1:].tolist()), answer.probabilities, values)
+    Args:
+        probabilities_of: image (h, w, 3), or a window of it → probabilities (K+1, h, w), background first.
+        keep: also return `planes`.
+    """
+    made = make_mask(image, probabilities_of, settings, keep)
+    values = mask_values(range(len(classes)))
+    return Prediction(made.planes, classes, tuple(made.highest[1:].tolist()), made.probabilities, values)
 
 
 def predict_from_maps(
@@ -85,20 +89,24 @@ def predict_from_maps(
     threshold: float,
     class_thresholds: Mapping[str, float],
     classes: tuple[str, ...],
-    sure: tuple[float, ...],
-    how: InferenceSettings,
+    probabilities: tuple[float, ...],
+    settings: InferenceSettings,
     keep: bool,
 ) -> Prediction:
-    """The mask of class maps (n, H, W) of the classes in `present`, against a background plane: `threshold`, or of the
-    class of a pixel's
-    largest map its own in `class_thresholds`, by name."""
+    """The prediction of class maps (n, H, W) of the classes in `present`, against a background plane.
+
+    Args:
+        threshold: height of the background plane.
+        class_thresholds: its height where the map of this class, by name, is the largest.
+        probabilities: (K,) the classifier's.
+    """
     background = np.full(image.shape[:2], threshold, np.float32)
     if present and class_thresholds:
         levels = [class_thresholds.get(classes[index], threshold) for index in present]
         background = np.asarray(levels, np.float32)[maps.argmax(0)]  # (H, W)
     planes = np.concatenate([background[None], maps])  # (n+1, H, W)
-    if keep or how.refine != "none":
+    if keep or settings.refine != "none":
         planes = planes / planes.sum(0).clip(1e-8)
-    answer = make_mask(image, lambda _: planes, how, keep)
+    made = make_mask(image, lambda _: planes, settings, keep)
     values = mask_values(present)
-    return Prediction(values[answer.planes], classes, sure, answer.probabilities, values)
+    return Prediction(values[made.planes], classes, probabilities, made.probabilities, values)

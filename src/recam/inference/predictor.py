@@ -1,8 +1,7 @@
 """A finished run as a function: images of unknown labels in, masks out.
 
-With a segmentation model it is asked. A run that stopped before one has its classifier: the classes that it finds
-choose the class maps,
-and the run's threshold makes the mask.
+The segmentation model predicts where the run has one. A run that stopped before has its classifier: class maps of the
+classes that it finds become the mask, at the run's threshold.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from recam.data.arrays import ImageLike, as_image, as_images
 from recam.errors import RecipeError, near_matches
 from recam.inference.class_maps import make_class_maps, view_pairs
 from recam.inference.onnx_session import DEVICES
-from recam.inference.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
-from recam.inference.run_models import RunModels, change_inference, find_models
+from recam.inference.prediction import PRESENT, Prediction, predict_from_maps, predict_segmentation
+from recam.inference.run_models import RunModels, find_models
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import segment_part
 from recam.methods.cam import read_full
@@ -34,14 +33,14 @@ class Predictor:
 
     Args:
         run: a run folder, finished at least up to its pseudo masks.
-        scales, flip: how each image is seen; None takes the run's own settings.
+        scales, flip: test-time scales and horizontal-flip TTA; None takes the run's own settings.
         device: ``auto`` takes a GPU where there is one; or ``cpu``, ``cuda``.
         window: side (pixels) of a sliding window for larger images, 0 for none; None takes the run's own setting.
         refine: ``none``, ``crf`` or ``pamr``; None takes the run's own setting.
-        keep_planes: give the probability of each class at each pixel, too.
+        keep_planes: also return the probability of each class at each pixel.
 
     Raises:
-        RecipeError: unknown device, or cuda without a GPU; settings that make no sense; a window for a run that has no
+        RecipeError: unknown device, or cuda without a GPU; settings that make no sense; a window where there is no
             segmentation model.
         DependencyError: `refine` needs a package that is not installed.
         StoreError: no such run, or nothing in it to predict with.
@@ -63,11 +62,11 @@ class Predictor:
         if device not in DEVICES:
             raise RecipeError(f"unknown device {device!r}.{near_matches(device, DEVICES)}")
         if device == "cuda" and not torch.cuda.is_available():
-            raise RecipeError("no GPU is here: take --device auto or cpu.")
+            raise RecipeError("no GPU is available: take --device auto or cpu.")
         models = find_models(run)
         self._models, self._keep = models, keep_planes
-        self._settings = change_inference(
-            models.segmenter is not None, models.inference, scales=scales, flip=flip, window=window, refine=refine
+        self._settings = models.inference.changed(
+            models.segmenter is not None, scales=scales, flip=flip, window=window, refine=refine
         )
         make_refinement(self._settings.refine)
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
@@ -88,8 +87,7 @@ class Predictor:
     @property
     def identity(self) -> Mapping[str, Any]:
         """Stage and key of the weights that predict."""
-        stage = self._models.segmenter or self._models.classifier
-        assert stage is not None
+        stage = self._models.predicts
         maps: dict[str, Any] = {"weighting": self._models.weighting, "threshold": self._models.threshold}
         maps |= {"class_thresholds": self._models.class_thresholds} if self._models.class_thresholds else {}
         threshold = {} if self._models.segmenter else maps
@@ -106,8 +104,7 @@ class Predictor:
 
         Args:
             image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0,
-                1]; a tensor of the
-                same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them gives a list.
+                1]; a tensor of the same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them: a list.
 
         Raises:
             DataError: what is none of these, described; or a file that is no image. Of a list all are named.
@@ -118,22 +115,22 @@ class Predictor:
 
     def _predict(self, pixels: Image) -> Prediction:
         if self._models.segmenter:
-            return SegmentationPrediction(self.classes, self._settings, self._keep)(pixels, self._probabilities_of)
+            return predict_segmentation(pixels, self._probabilities_of, self.classes, self._settings, self._keep)
         return self._from_class_maps(pixels, self._models)
 
     def _probabilities_of(self, part: Image) -> Planes:
         return segment_part(self._segmenter, part, self._settings)
 
     def _from_class_maps(self, image: Image, models: RunModels) -> Prediction:
-        sure = self._classify(image)
-        present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
-        how = self._settings
-        made = make_class_maps(
-            self._classifier, image, present, (models.weighting,), how.scales, how.flip, how.max_side
-        )
+        probabilities = self._classify(image)
+        present = [index for index, probability in enumerate(probabilities) if probability >= PRESENT]
+        own, weighting = self._settings, models.weighting
+        made = make_class_maps(self._classifier, image, present, (weighting,), own.scales, own.flip, own.max_side)
         assert models.threshold is not None
-        full, own = read_full(made[models.weighting]), models.class_thresholds
-        return predict_from_maps(image, full, present, models.threshold, own, self.classes, sure, how, self._keep)
+        return predict_from_maps(
+            image, read_full(made[weighting]), present, models.threshold, models.class_thresholds, self.classes,
+            probabilities, own, self._keep,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> tuple[float, ...]:

@@ -1,19 +1,22 @@
-"""What a run has to predict with: its segmentation model, its classifier, and the threshold of its class maps."""
+"""What a run has to predict with: its segmentation model, its classifier, and the threshold of its class maps.
+
+Stages are found by their labels in ``run.json``, never by their names.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from recam.errors import RecipeError, StoreError
 from recam.inference.settings import InferenceSettings
 from recam.methods.recam import Weighting
+from recam.runfolder.costs import upstream_stages
+from recam.runfolder.kinds import SEGMENTER
+from recam.runfolder.records import read_records
 from recam.runfolder.store import StageFolder, open_run, read_run
 from recam.settings import read_settings
-
-SEGMENTERS = ("segment/pseudo", "segment/truth")
-"""The first that is finished predicts."""
 
 
 @dataclass(frozen=True)
@@ -23,108 +26,114 @@ class RunModels:
     Attributes:
         root: the run folder.
         settings: content of ``run.json``.
-        done: finished stages made from these settings, by name.
-        segmenter: the segmentation model's stage.
-        classifier: the stage of the classifier that makes the class maps.
+        records: record of each finished stage by name, with the label that the settings in force give it.
+        segmenter: stage of the segmentation model; of several the first.
+        classifier: stage of the classifier whose class maps become pseudo masks.
         weighting: weights of eq. 9 of these maps.
         threshold: background plane of these maps; None before they were made into masks.
         class_thresholds: that of single classes where it differs.
         inference: how the run applies the model that predicts.
+        map_inference: how it makes class maps of new images.
     """
 
     root: Path
     settings: dict[str, Any]
-    done: dict[str, StageFolder]
+    records: dict[str, dict[str, Any]]
     segmenter: StageFolder | None
     classifier: StageFolder | None
     weighting: Weighting
     threshold: float | None
     class_thresholds: dict[str, float]
     inference: InferenceSettings
+    map_inference: InferenceSettings
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the K classes."""
+    def predicts(self) -> StageFolder:
+        """The stage whose weights predict."""
         stage = self.segmenter or self.classifier
         assert stage is not None
-        return tuple(stage.record["inputs"]["classes"])
+        return stage
 
-    def record(self, stage: str) -> dict[str, Any]:
-        """Results of a finished stage; empty where it has not finished."""
-        results: dict[str, Any] = self.done[stage].record.get("results", {}) if stage in self.done else {}
-        return results
+    def upstream(self, stage: str) -> list[str]:
+        """Finished stages that a stage builds on, in the order in which the run made them."""
+        found = set(upstream_stages(self.records, stage))
+        return [name for name in self.records if name in found]
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Finished stages whose label is of this kind, such as ``predictions``."""
+        return [name for name, record in self.records.items() if record["label"].get("kind") == kind]
 
 
 def find_models(run: str | Path) -> RunModels:
-    """Look what a run has. Raises `StoreError` where there is no run, or nothing in it to predict with."""
+    """The finished trainings of a run folder.
+
+    Raises:
+        StoreError: there is no run, nothing in it to predict with yet, or a damaged record.
+    """
     folder = open_run(run)
     written = read_run(folder.root)
-    done = {name: folder.stage(name) for name in folder.done_stages()}
-    models = written["models"]
-    seeds, final = models["seeds"], models["maps"]
-    segmenter = next((done[name] for name in SEGMENTERS if name in done), None)
-    classifier = done.get(models["classifier"])
-    threshold = _find_threshold(models, done)
+    records = read_records(folder)
+    done = {name: folder.stage(name) for name in records}
+    segmenter = next((done[name] for name in done if records[name]["label"].get("kind") == SEGMENTER), None)
+    classifier = done.get(written["models"]["classifier"])
+    threshold, class_thresholds = _find_thresholds(written, records)
     if segmenter is None and (classifier is None or threshold is None):
         raise StoreError(
-            f"{run} has neither a segmentation model nor pseudo masks yet. Run `recam run` on it to the end first."
+            f"{run} has neither a segmentation model nor pseudo masks yet. To make them, run its `recam run` command"
+            " again, without --until."
         )
-    # Refined maps have thresholds of their own, which do not fit the maps that new images get.
-    own = written["recipe"]["masks"]["class_thresholds"] if final["stage"] == seeds["stage"] else {}
-    weighting: Weighting = seeds["folder"] or "w"
+    inference, map_inference = (_read_inference(folder.root, written, name) for name in ("inference", "map_inference"))
     return RunModels(
-        folder.root,
-        written,
-        done,
-        segmenter,
-        classifier,
-        weighting,
-        threshold,
-        own,
-        _inference(written, segmenter is not None),
+        root=folder.root,
+        settings=written,
+        records=records,
+        segmenter=segmenter,
+        classifier=classifier,
+        weighting=_weighting(folder.root, written, classifier),
+        threshold=threshold,
+        class_thresholds=class_thresholds,
+        inference=inference if segmenter else map_inference,
+        map_inference=map_inference,
     )
 
 
-def change_inference(models_have_segmenter: bool, own: InferenceSettings, **changes: Any) -> InferenceSettings:
-    """A run's way to apply its model with what was asked for laid over it; None takes the run's own, a window of 0 is
-    none.
+def _read_inference(root: Path, written: dict[str, Any], name: str) -> InferenceSettings:
+    try:
+        return read_settings(InferenceSettings, written["models"][name])
+    except RecipeError as error:
+        raise StoreError(
+            f"{root / 'run.json'} is damaged: models.{name}: {error} Delete it; the same command makes it again."
+        ) from error
 
-    Raises:
-        RecipeError: a window for class maps; or as `InferenceSettings` does.
+
+def _weighting(root: Path, written: dict[str, Any], classifier: StageFolder | None) -> Weighting:
+    """The weighting of the maps before any refiner, which is the name of their folder; external maps have none."""
+    folder = written["models"]["seeds"]["folder"] if classifier else get_args(Weighting)[0]
+    weighting: Weighting | None = next((each for each in get_args(Weighting) if each == folder), None)
+    if weighting is None:
+        raise StoreError(
+            f"{root / 'run.json'} is damaged: models.seeds.folder is {folder!r}. Delete it; the same command makes it"
+            " again."
+        )
+    return weighting
+
+
+def _find_thresholds(
+    written: dict[str, Any], records: dict[str, dict[str, Any]]
+) -> tuple[float | None, dict[str, float]]:
+    """Threshold of the class maps that new images get, and those of single classes.
+
+    No refiner and no map maker works on new images, and what these make has thresholds of its own.
     """
-    asked = {name: value for name, value in changes.items() if value is not None}
-    if "scales" in asked:
-        asked["scales"] = tuple(asked["scales"])
-    if "window" in asked:
-        asked["window"] = asked["window"] or None
-        if asked["window"] and not models_have_segmenter:
-            raise RecipeError("a sliding window needs a segmentation model, which this run has not: leave the window.")
-    return replace(own, **asked)
-
-
-def _inference(written: dict[str, Any], segmenting: bool) -> InferenceSettings:
-    """How a segmentation model is applied, or the classifier for its class maps."""
-    own = read_settings(InferenceSettings, written["models"]["inference"])
-    if segmenting:
-        return own
-    maps = written["recipe"]["maps"]
-    return replace(own, scales=tuple(maps["scales"]), flip=maps["flip"], window=None)
-
-
-def _find_threshold(models: dict[str, Any], done: dict[str, StageFolder]) -> float | None:
-    """That of the maps before any refiner: new images are not refined, and refined maps have thresholds of their
-    own."""
-    seeds, final = models["seeds"], models["maps"]
-    if "masks" not in done:
-        return None
-    masks = done["masks"].record["results"]
+    seeds, final = written["models"]["seeds"], written["models"]["maps"]
+    masks = next((each["results"] for each in records.values() if each["label"].get("kind") == "masks"), None)
+    if masks is None:
+        return None, {}
+    if written["stages"].get(seeds["stage"], {}).get("label", {}).get("maker"):
+        return float(seeds["threshold"]), {}
     if final["stage"] == seeds["stage"]:
-        return float(masks["threshold"])
-    scores = done.get(seeds["scores"])
-    if (
-        masks["threshold_from"] == "oracle"
-        and scores
-        and (found := scores.record["results"]["maps"][seeds["name"]]["oracle"])
-    ):
-        return float(found["threshold"])
-    return float(seeds["threshold"])
+        return float(masks["threshold"]), dict(masks.get("class_thresholds", {}))
+    scored = records.get(seeds["scores"])
+    oracle = scored["results"]["maps"].get(seeds["name"], {}).get("oracle") if scored else None
+    wants_oracle = masks["threshold_from"] == "oracle"
+    return float(oracle["threshold"] if oracle and wants_oracle else seeds["threshold"]), {}

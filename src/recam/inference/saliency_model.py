@@ -1,4 +1,4 @@
-"""A saliency network of the user's in ONNX format, run by onnxruntime: an image in, its saliency map out."""
+"""The user's saliency network in ONNX format, run by onnxruntime: an image in, its saliency map out."""
 
 from __future__ import annotations
 
@@ -26,26 +26,23 @@ DEFAULT_SIZE = 320
 @section("saliency")
 @dataclass(frozen=True)
 class SaliencySettings(Settings):
-    """Saliency maps: supervision beyond image labels, so all results made with them say so. Refiners and trainings take
-    them that say so."""
+    """Saliency maps, for trainings and refiners that use them. They are supervision beyond image labels, which every
+    result made with them states."""
 
     source: str = ""
-    """A folder with a grey PNG of 8 or 16 bits an image, ``ID.png`` at the image's size; or a saliency network as
-    ``.onnx`` file, which
-    needs the extra onnx."""
+    """A folder with one grey PNG of 8 or 16 bits per image, ``ID.png`` at the image's size; or a saliency network as
+    ``.onnx`` file, which needs the extra onnx."""
     input_size: Annotated[int, Field(ge=16)] | None = None
-    """Side (pixels) of the square that the network reads an image as; None: the network's own where it is fixed, else
-    320 (U²-Net's)."""
+    """Input size (pixels) of the network, a square; None: the network's own where it is fixed, else 320 (U²-Net's)."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of the network's images, scaled to [0, 1]; those of ImageNet by default."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Their standard deviation."""
     output: str = ""
-    """Name of the network's output that is the map; empty: the first, which is the fused one of U²-Net."""
+    """Name of the output to use; empty: the first, which is the fused one of U²-Net."""
     values: Values = "stretch"
-    """What it gives: ``stretch`` maps least to 0 and most to 1, image by image, as U²-Net's own code does;
-    ``probability`` is in [0, 1]
-    already; ``logit`` goes through a sigmoid."""
+    """Range of its output: ``stretch`` maps the smallest value of each image to 0 and the largest to 1, as U²-Net's own
+    code does; ``probability`` is in [0, 1] already; ``logit`` goes through a sigmoid."""
 
     def __post_init__(self) -> None:
         if min(self.std) <= 0:
@@ -58,15 +55,15 @@ class SaliencySettings(Settings):
 
 
 class SaliencyModel:
-    """A network with one input (1, 3, h, w) float and an output of (1, 1, h', w'), or without either of the ones.
+    """A network with one input (1, 3, h, w) float32 and an output (1, 1, h', w'), (1, h', w') or (h', w') float32.
 
     Args:
-        section: the file, how it sees images and what it gives.
+        section: the file, its input size and normalisation, and the range of its output.
         device: ``cpu``, or ``cuda`` where onnxruntime can.
 
     Raises:
         DependencyError: onnxruntime is not installed.
-        WeightsError: no ONNX file, or a network of other inputs and outputs; all that is wrong is told.
+        WeightsError: no ONNX file, or a network of other inputs and outputs; names everything that is wrong.
     """
 
     def __init__(self, section: SaliencySettings, device: str = "cpu") -> None:
@@ -79,17 +76,17 @@ class SaliencyModel:
         self._session = open_session(self._path, "auto" if device == "cuda" else "cpu", torch.get_num_threads())
         problems = [*self._input_problems(), *self._output_problems()]
         if not problems:
-            problems = self._answer_problems()
+            problems = self._trial_problems()
         if problems:
             raise WeightsError(f"{self._path} cannot be used as a saliency network: {'; '.join(problems)}.")
 
     def __call__(self, image: Image) -> Grey:
-        """Saliency (H, W) in [0, 1] of an image (H, W, 3). Raises `DataError` where the network answers with what is no
-        number."""
-        raw = self._ask(image)
+        """Saliency (H, W) in [0, 1] of an image (H, W, 3). Raises `DataError` for values that are NaN,
+        infinite or out of range."""
+        raw = self._run(image)
         if not np.isfinite(raw).all():
             raise DataError(
-                "the saliency network gives values that are no numbers: check saliency.mean and std, or the network."
+                "the saliency network returns NaN or infinity: check saliency.mean and std, or the network."
             )
         match self.section.values:
             case "stretch":
@@ -98,10 +95,9 @@ class SaliencyModel:
                 raw = 1 / (1 + np.exp(-raw.clip(-50, 50)))
             case "probability":
                 if raw.min() < -1e-3 or raw.max() > 1 + 1e-3:
-                    told = f"{raw.min():g}…{raw.max():g}"
                     raise DataError(
-                        f"the saliency network gives {told}, not probabilities. Set saliency.values to 'logit' or"
-                        " 'stretch'."
+                        f"the saliency network returns {raw.min():g}…{raw.max():g}, not probabilities. Set"
+                        " saliency.values to 'logit' or 'stretch'."
                     )
         size = (image.shape[1], image.shape[0])
         resized = PIL.Image.fromarray(raw.astype(np.float32)).resize(size, PIL.Image.Resampling.BILINEAR)
@@ -110,7 +106,7 @@ class SaliencyModel:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(h, w) at which images are seen: the setting, else the network's own, else 320."""
+        """Input size (h, w): the setting, else the network's own, else 320."""
         if self.section.input_size:
             return self.section.input_size, self.section.input_size
         height, width = (
@@ -118,37 +114,36 @@ class SaliencyModel:
         )
         return height, width
 
-    def _ask(self, image: Image) -> np.ndarray:
-        """Raw answer (h', w') for an image (H, W, 3)."""
+    def _run(self, image: Image) -> np.ndarray:
+        """Raw output (h', w') for an image (H, W, 3)."""
         view = normalise_image(resize_image(image, self.size), self.section.mean, self.section.std)[
             None
-        ].numpy()  # (1, 3, h, w)
+        ]  # (1, 3, h, w)
         names = [self.section.output or self._session.get_outputs()[0].name]
-        answer = np.asarray(self._session.run(names, {self._session.get_inputs()[0].name: view})[0])
-        lead, sides = answer.shape[:-2], answer.shape[-2:]
-        # A row of numbers is what a classifier gives.
-        if answer.ndim < 2 or any(side != 1 for side in lead) or min(sides) == 1:
-            raise ValueError(f"its output {names[0]!r} is {answer.shape} for one image, not (1, 1, h, w)")
-        return answer.reshape(sides)
+        output = np.asarray(self._session.run(names, {self._session.get_inputs()[0].name: view.numpy()})[0])
+        lead, sides = output.shape[:-2], output.shape[-2:]
+        # A single row of numbers is a classifier's output.
+        if output.ndim < 2 or any(side != 1 for side in lead) or min(sides) == 1:
+            raise ValueError(f"its output {names[0]!r} is {output.shape} for one image, not (1, 1, h, w)")
+        return output.reshape(sides)
 
     def _input_problems(self) -> list[str]:
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             return [
-                f"it has {len(inputs)} inputs ({', '.join(repr(each.name) for each in inputs)}), one is wanted, for"
-                " the image"
+                f"it has {len(inputs)} inputs ({', '.join(repr(each.name) for each in inputs)}) instead of one, the"
+                " image"
             ]
         name, shape, kind = inputs[0].name, inputs[0].shape, inputs[0].type
         problems = [] if kind == "tensor(float)" else [f"its input {name!r} is {kind}, not tensor(float)"]
         free = [None if not isinstance(side, int) else side for side in shape]
         if len(shape) != 4 or free[0] not in (None, 1) or free[1] not in (None, 3):
-            return [*problems, f"its input {name!r} is {_told(shape)}, not (1, 3, height, width)"]
+            return [*problems, f"its input {name!r} is {_shape(shape)}, not (1, 3, height, width)"]
         if any(side is not None and side != wanted for side, wanted in zip(free[2:], self.size, strict=True)):
-            told = (
-                f"saliency.input_size is {self.section.input_size}, its input {name!r} is fixed to {_told(shape)}:"
+            problems.append(
+                f"saliency.input_size is {self.section.input_size}, its input {name!r} is fixed to {_shape(shape)}:"
                 " leave input_size out"
             )
-            problems.append(told)
         return problems
 
     def _output_problems(self) -> list[str]:
@@ -165,16 +160,16 @@ class SaliencyModel:
             else [f"its output {chosen.name!r} is {chosen.type}, not tensor(float)"]
         )
 
-    def _answer_problems(self) -> list[str]:
-        # Shapes that the file leaves open are known when the network has answered once.
+    def _trial_problems(self) -> list[str]:
+        # Shapes that the file does not fix are known after one run.
         try:
-            self._ask(np.full((*self.size, 3), 128, np.uint8))
+            self._run(np.full((*self.size, 3), 128, np.uint8))
         except ValueError as error:
             return [str(error)]
-        except Exception as error:  # onnxruntime raises kinds of its own, all meaning that it does not run
+        except Exception as error:  # onnxruntime's errors have no base of their own
             return [f"it does not run on an image of {self.size[1]}×{self.size[0]} pixels ({first_line(error)})"]
         return []
 
 
-def _told(shape: list[Any]) -> str:
+def _shape(shape: list[Any]) -> str:
     return f"({', '.join(str(side) for side in shape)})"

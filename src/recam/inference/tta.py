@@ -32,8 +32,8 @@ def predict_probabilities(
     Args:
         segmenter: the trained network.
         image: (H, W, 3) uint8.
-        scales: factors at which it is seen.
-        flip: see the mirror image as well.
+        scales: test-time scales.
+        flip: horizontal-flip TTA.
         max_side: larger images are first reduced to this longer side (pixels).
 
     Returns:
@@ -59,7 +59,7 @@ def most_probable(probabilities: Tensor) -> Mask:
 
 
 def segment_part(segmenter: TrainedSegmenter, image: Image, settings: InferenceSettings) -> Planes:
-    """`predict_probabilities` of an image, or of a window of it, which is seen at its own size."""
+    """`predict_probabilities` of an image, or of a window of it, which is read at its own size."""
     max_side = None if settings.window else settings.max_side
     probabilities: Planes = predict_probabilities(segmenter, image, settings.scales, settings.flip, max_side).numpy()
     return probabilities

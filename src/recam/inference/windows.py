@@ -1,12 +1,9 @@
 """From probabilities to a mask, for images of any size: whole, or through a sliding window of bounded memory.
 
 A window slides over an image that is larger than it. Where windows overlap, the mean of their probabilities counts (as
-test time of
-DeepLab and its successors does). Only one row of windows is held: as soon as no window below reaches a pixel row, that
-row's classes are
-chosen and its probabilities given up, so memory grows with window × width of the image, not with its area. Each window
-is seen at all
-scales and mirrored by itself, and refined by itself, which is what bounds these too.
+DeepLab and its successors do at test time). Only one row of windows is held: as soon as no window below reaches a pixel
+row, that row's classes are chosen and its probabilities dropped, so memory grows with window × width of the image, not
+with its area. Test-time scales, flips and refinement apply to each window by itself, so their memory is bounded too.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from recam.types import Image
 
 @dataclass(frozen=True)
 class MaskOfWindows:
-    """What `make_mask` found.
+    """What `make_mask` returns.
 
     Attributes:
         planes: (H, W) uint8, the most probable plane of each pixel.
@@ -45,45 +42,43 @@ def make_mask(
 
     Args:
         image: (H, W, 3) uint8.
-        probabilities_of: image (h, w, 3) → probabilities (n, h, w), asked with the whole image, or with one window
+        probabilities_of: image (h, w, 3) → probabilities (n, h, w); called with the whole image, or with one window
             after the other.
-        settings: its `window`, `overlap` and `refine` are used here; scales and mirror image are up to
-            `probabilities_of`.
+        settings: its `window`, `overlap` and `refine` are used here; scales and flips are up to `probabilities_of`.
         keep: keep all probabilities, in 8 bits.
     """
     refine = make_refinement(settings.refine)
 
-    def ask(part: Image) -> Planes:
+    def refined(part: Image) -> Planes:
         return refine(part, probabilities_of(part))
 
     height, width = image.shape[:2]
     if not settings.slides_over(image):
-        return _choose(ask(image), keep)
+        return _choose(refined(image), keep)
     window = settings.window or 0
     tops, lefts = (_starts(side, window, settings.overlap) for side in (height, width))
     parts: list[MaskOfWindows] = []
-    carried: Planes | None = (
-        None  # (n, rows that the next windows reach too, W), not yet divided by how many windows saw them
-    )
+    # (n, rows that the next windows reach too, W), not yet divided by how many windows have covered them
+    carried: Planes | None = None
     counted = np.zeros(0, np.float32)
     columns = _count(width, lefts, window)
     for index, top in enumerate(tops):
         rows = min(window, height - top)
         band: Planes | None = None
         for left in lefts:
-            part = ask(np.ascontiguousarray(image[top : top + rows, left : left + window]))
+            part = refined(np.ascontiguousarray(image[top : top + rows, left : left + window]))
             if band is None:
                 band = np.zeros((len(part), rows, width), np.float32)
             band[:, :, left : left + window] += part
         assert band is not None
-        seen = np.ones(rows, np.float32)
+        covered = np.ones(rows, np.float32)
         if carried is not None:
             band[:, : carried.shape[1]] += carried
-            seen[: len(counted)] += counted
+            covered[: len(counted)] += counted
         done = rows if index + 1 == len(tops) else tops[index + 1] - top
-        carried, counted = band[:, done:].copy(), seen[done:]
+        carried, counted = band[:, done:].copy(), covered[done:]
         band = band[:, :done]
-        band /= seen[:done, None] * columns
+        band /= covered[:done, None] * columns
         parts.append(_choose(band, keep))
     kept = [part.probabilities for part in parts if part.probabilities is not None]
     return MaskOfWindows(
@@ -111,8 +106,8 @@ def _starts(side: int, window: int, overlap: float) -> list[int]:
 
 
 def _count(side: int, starts: list[int], window: int) -> NDArray[np.float32]:
-    """(side,) how many windows see each pixel."""
-    seen = np.zeros(side, np.float32)
+    """(side,) how many windows cover each pixel."""
+    covered = np.zeros(side, np.float32)
     for start in starts:
-        seen[start : start + window] += 1
-    return seen
+        covered[start : start + window] += 1
+    return covered

@@ -23,10 +23,11 @@ from recam.digests import FileDigests
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.runner import Runner
 from recam.engine.stage import Planned, key_stages
+from recam.engine.work import refuse_unguarded
 from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
-from recam.pipeline.stages.segment import inference_settings
+from recam.pipeline.stages.segment import inference_settings, map_inference_settings
 from recam.progress import Progress, say
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import parse_setting
@@ -71,6 +72,7 @@ def run(
             also
             at the end of a stage whose input files changed while it ran.
     """
+    refuse_unguarded()
     recipe = load_recipe(recipe, {**({"data.location": data} if data is not None else {}), **_as_mapping(settings)})
     if not recipe.section(DataSettings).location:
         raise RecipeError(
@@ -192,6 +194,7 @@ def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapp
             "seeds": {"stage": plan.seeds.folder.stage, "scores": plan.seeds.scores, **plan.seeds.label()},
             "maps": {"stage": plan.maps.folder.stage, "scores": plan.maps.scores, **plan.maps.label()},
             "inference": as_json(inference_settings(recipe)),
+            "map_inference": as_json(map_inference_settings(recipe)),
         },
     }
     path = folder.root / "run.json"

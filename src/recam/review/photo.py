@@ -12,8 +12,8 @@ import PIL.Image
 from PIL import ImageOps
 
 from recam.data.images import read_image
-from recam.data.views import resize_image, scaled_size
 from recam.errors import DataError
+from recam.preprocess import resize_image, scaled_size
 from recam.review.judged import jpeg
 from recam.types import Image
 

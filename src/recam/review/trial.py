@@ -31,7 +31,7 @@ from recam.visualize import overlay_heat, overlay_mask
 
 PLACES = 3
 """Photos that may be tried or wait for it at a time: each holds its bytes in memory, and nobody waits for a tenth."""
-SIDE, MOST = 1024, 2048
+SIDE, MOST = 640, 2048
 """Longer side (pixels) that a photo is reduced to where the run names no `data.max_side`, and where it names a larger
 one than `MOST`."""
 

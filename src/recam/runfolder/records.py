@@ -102,8 +102,12 @@ class _Label(_Part):
     colour: str = ""
     training: str = ""
     refiner: str = ""
+    maker: str = ""
     base: str | None = None
+    network: dict[str, str | int | None] = {}
+    pretrained: str = ""
     sets: list[_MapSet] = []
+    made_from: str = Field("", alias="from")
 
 
 class _Record(_Part):
@@ -137,6 +141,7 @@ class _Models(_Part):
     seeds: _RunMaps
     maps: _RunMaps
     inference: dict[str, Any]
+    map_inference: dict[str, Any]
 
 
 class _Settings(_Part):

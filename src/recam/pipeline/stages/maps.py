@@ -82,6 +82,7 @@ def plan_maps(
         "kind": MAPS,
         "training": training.name,
         "colour": training.colour,
+        "maker": maker.title if maker else "",
         "sets": [each.label() for each in sets],
     }
     version = maker.version if maker else 1

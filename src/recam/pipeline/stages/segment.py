@@ -198,6 +198,8 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
             "title": f"segmentation model, trained on {on}",
             "kind": SEGMENTER,
             "colour": "slate" if truth else "blue",
+            "network": {"model": own.model, "encoder": own.encoder, "output_stride": own.output_stride},
+            "pretrained": recipe.section(BackboneSettings).weights if start else own.weights,
         }
         stages.append(
             Stage(name, "segment", train_segmenter, given, needs, roles, VERSION, (TRUTH,) if truth else (), label)
@@ -216,6 +218,13 @@ def inference_settings(recipe: Recipe) -> InferenceSettings:
     """How the run applies its segmentation model."""
     own = recipe.section(InferenceSettings)
     return own if own.max_side else replace(own, max_side=recipe.section(DataSettings).max_side)
+
+
+def map_inference_settings(recipe: Recipe) -> InferenceSettings:
+    """How the run's classifier makes class maps of new images: as it made those of the training images."""
+    maps, max_side = recipe.section(MapSettings), recipe.section(DataSettings).max_side
+    own = recipe.section(InferenceSettings)
+    return replace(own, scales=maps.scales, flip=maps.flip, window=None, max_side=max_side)
 
 
 def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:

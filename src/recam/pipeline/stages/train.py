@@ -99,6 +99,8 @@ def plan_training(
         "kind": CLASSIFIER,
         "training": training.name,
         "base": training.base and training.base.name,
+        "network": {"name": backbone.name, "output_stride": backbone.output_stride},
+        "pretrained": backbone.weights,
     }
     supervision = (LABELS, SALIENCY) if training.is_on_saliency else (LABELS,)
     stages.append(
