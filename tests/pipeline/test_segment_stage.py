@@ -79,7 +79,7 @@ def test_the_best_weights_are_those_that_scored_best(copy_of_tiny_run, rerun):
     scores = [epoch["val_miou"] for epoch in record["history"]]
     best = max(range(3), key=lambda index: scores[index])
     assert record["best"] == {"epoch": best + 1, "miou": scores[best]}
-    assert (record["kept"], record["images_seen"]) == ("last", 36)
+    assert (record["kept"], record["images_read"]) == ("last", 36)
     # Held-out scores of the last epoch and of the predictions are one and the same measure.
     assert read_json(copy_of_tiny_run / "predictions/pseudo/stage.json")["results"]["scores"]["miou"] == scores[-1]
     last, meta = load_tensors(copy_of_tiny_run / "segment/pseudo/weights.safetensors")

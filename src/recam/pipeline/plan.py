@@ -30,6 +30,7 @@ from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
 from recam.pipeline.training import Training, make_training, trainings
 from recam.recipe.recipe import Recipe
 from recam.registry import Registry
+from recam.runfolder.kinds import MASK_SCORES
 from recam.training.settings import TrainSettings
 
 GROUPS = ("train", "maps", "refine", "masks", "segment", "pictures")
@@ -136,7 +137,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         raise _refused(problems)
     stages.append(plan_masks(recipe, maps))
     if data.score:
-        scores_label = {"title": "pseudo masks", "kind": "scores of masks"}
+        scores_label = {"title": "pseudo masks", "kind": MASK_SCORES, "colour": "red"}
         stages.append(
             Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
         )

@@ -82,16 +82,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_record(path: Path, stage: str = "") -> dict[str, Any]:
+def read_record(path: Path, kind: str = "") -> dict[str, Any]:
     """Read a ``stage.json``. Raises `StoreError` as `read_json` does, and for what no stage writes.
 
     Args:
-        stage: name of the stage; if it is finished, all must be there that readers take. Empty: it is not looked for.
+        kind: see `recam.runfolder.kinds`; a finished stage must hold all that readers take. Empty: not checked.
     """
     from recam.runfolder.records import check_finished, check_record  # here: exported networks predict without pydantic
 
     content = read_json(path)
-    return check_finished(path, content, stage) if stage else check_record(path, content)
+    return check_finished(path, content, kind) if kind else check_record(path, content)
 
 
 @dataclass(frozen=True)

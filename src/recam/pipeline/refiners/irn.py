@@ -36,6 +36,7 @@ from recam.pipeline.stages.masks import PseudoMasks
 from recam.pipeline.stages.score import mask_path
 from recam.pipeline.stages.train import fit_stage
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import REFINER_NETWORK
 from recam.runfolder.maps import read_seed
 from recam.runfolder.store import WEIGHTS, StageFolder
 from recam.settings import Count, Momentum, NonNegative, Positive, section
@@ -221,7 +222,7 @@ class IrnStep(RefinerStep):
             place.max_side,
         )
         needs = (labels.name, *([classifier] if classifier else []))
-        label = {"title": f"IRN on {before.title}", "kind": "IRN's network"}
+        label = {"title": f"IRN on {before.title}", "kind": REFINER_NETWORK}
 
         def rehearse(data: RunData) -> None:
             given.backbone.make()

@@ -17,6 +17,7 @@ from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.train import stage_of
 from recam.pipeline.training import Training
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import MAPS
 from recam.runfolder.maps import save_seed
 from recam.settings import Scales, Settings, section
 from recam.types import Sample
@@ -76,10 +77,9 @@ def plan_maps(
         _set(training, maker, weighting, f"maps/{stem}", f"scores/{stem}" if scored else "", threshold)
         for weighting in (chosen, *others)
     ]
-    kind = "maps"
     label = {
         "title": sets[0].title,
-        "kind": kind,
+        "kind": MAPS,
         "training": training.name,
         "colour": training.colour,
         "maker": maker.title if maker else "",

@@ -17,6 +17,7 @@ from recam.models.saved import fill_classifier, save_classifier
 from recam.pipeline.stages.saliency import VIEWS, SaliencyGiven
 from recam.pipeline.training import Objective, Training
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import CLASSIFIER
 from recam.runfolder.store import WEIGHTS
 from recam.runfolder.supervision import LABELS, SALIENCY
 from recam.training.augment import Augment
@@ -95,7 +96,8 @@ def plan_training(
     label = {
         "title": training.title,
         "colour": training.colour,
-        "kind": "classifier",
+        "kind": CLASSIFIER,
+        "training": training.name,
         "base": training.base and training.base.name,
         "network": {"name": backbone.name, "output_stride": backbone.output_stride},
         "pretrained": backbone.weights,
