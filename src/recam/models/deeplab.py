@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recam.labels import IGNORE
-from recam.models.encoders import freeze_statistics
+from recam.models.probe import freeze_statistics
 
 RATES = (6, 12, 18, 24)
 """Dilations of the branches at output stride 8, in cells of the map: they look 48 to 192 pixels far."""
@@ -80,10 +80,7 @@ class DeepLabV2(nn.Module):
         self.unit = 4 * stride
         self.multi_scale, self.freeze_batchnorm = multi_scale, freeze_batchnorm
         if freeze_batchnorm:
-            freeze_statistics(encoder)
-            for module in encoder.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.requires_grad_(False)
+            freeze_statistics(encoder, affine=True)
 
     def train(self, mode: bool = True) -> DeepLabV2:
         """As `nn.Module.train`, but a frozen BatchNorm stays in evaluation mode."""

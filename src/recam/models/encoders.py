@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from recam.errors import RecipeError, WeightsError, near_matches
-from recam.models.weights import normalisation, read_state
+from recam.models.backbones.transformer import WINDOWS, options_taken
+from recam.models.weights import IMAGENET_MEAN, IMAGENET_STD, normalisation, read_state
 
 TIMM_PREFIX = "tu-"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-ANY_SIZE = {"strict_img_size": False, "always_partition": True}
-"""What timm's window transformers (Swin) need to take images of any size and to shift their windows in every stage, as
-published."""
 
 
 def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -33,13 +27,6 @@ def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, floa
         return normalisation(encoder.removeprefix(TIMM_PREFIX), weights)
     check_encoder(encoder)
     return IMAGENET_MEAN, IMAGENET_STD
-
-
-def freeze_statistics(module: nn.Module) -> None:
-    """BatchNorm inside keeps its stored statistics, until the next ``train()``."""
-    for part in module.modules():
-        if isinstance(part, _BatchNorm):
-            part.eval()
 
 
 def check_encoder(encoder: str) -> None:
@@ -114,11 +101,7 @@ def _download(name: str, weights: str) -> dict[str, Tensor]:
 
 
 def size_options(encoder: str) -> dict[str, Any]:
-    """Those of `ANY_SIZE` that the encoder takes; none for all but window transformers."""
+    """Options with which a window transformer takes images of any size; none for all other encoders."""
     if not encoder.startswith(TIMM_PREFIX):
         return {}
-    import timm
-
-    with torch.device("meta"):
-        takes = inspect.signature(type(timm.create_model(encoder.removeprefix(TIMM_PREFIX)))).parameters
-    return {name: value for name, value in ANY_SIZE.items() if name in takes}
+    return options_taken(encoder.removeprefix(TIMM_PREFIX), WINDOWS)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from recam.errors import RecipeError
 from recam.models.backbones import Backbone
+from recam.models.probe import probe_features
 
 EDGE_WIDTH, EDGE_GROUPS = 32, 4
 DISPLACEMENT_WIDTHS, DISPLACEMENT_GROUPS = (64, 128, 256, 256, 256), (8, 16, 16, 16, 16)
@@ -33,6 +34,8 @@ FINE, COARSE = 4, 8
 PROBE = 65
 """Side of the image that tells the levels' strides, by ⌈65 / stride⌉; odd, so that networks which round down are
 noticed."""
+
+ADVICE = "Choose another backbone, e.g. resnet50 or tf_efficientnet_lite0."
 
 
 class IrnOutput(NamedTuple):
@@ -179,8 +182,8 @@ class IrNet(nn.Module):
 def _probe_levels(backbone: Backbone) -> tuple[list[int], list[int]]:
     """Channels of the levels, and their strides after the stem is brought to 4."""
     device = next(backbone.parameters()).device
-    with torch.no_grad():
-        levels = backbone.levels(torch.zeros(1, 3, PROBE, PROBE, device=device))
+    problem = f"IRN needs feature levels of images of any size, which {backbone.name!r} does not make"
+    levels = probe_features(backbone.levels, torch.zeros(1, 3, PROBE, PROBE, device=device), problem, ADVICE)
     known = {-(-PROBE // stride): stride for stride in (1, 2, 4, 8, 16, 32)}
     strides = [known.get(level.shape[2], 0) for level in levels]
     if (
@@ -191,8 +194,7 @@ def _probe_levels(backbone: Backbone) -> tuple[list[int], list[int]]:
         sizes = ", ".join(str(level.shape[2]) for level in levels)
         raise RecipeError(
             f"IRN needs feature levels at strides 2 or 4, then 4, 8 and 8 to 32 that round up; {backbone.name!r} makes"
-            f" {sizes} of {PROBE} "
-            "pixels. Choose another backbone, e.g. resnet50 or tf_efficientnet_lite0."
+            f" {sizes} of {PROBE} pixels. {ADVICE}"
         )
     return [level.shape[1] for level in levels], [FINE, *strides[1:]]
 

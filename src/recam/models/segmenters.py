@@ -26,7 +26,8 @@ the last stage but one, which common training code adds.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -37,7 +38,8 @@ from torch import Tensor, nn
 
 from recam.errors import RecipeError, near_matches
 from recam.models.deeplab import DeepLabV2
-from recam.models.encoders import check_encoder, freeze_statistics, load_encoder, size_options
+from recam.models.encoders import check_encoder, load_encoder, size_options
+from recam.models.probe import freeze_statistics, probe_features, refusing
 from recam.registry import Registry
 from recam.settings import Settings
 
@@ -134,8 +136,7 @@ def _make_deeplabv3plus(
     """
     import segmentation_models_pytorch as smp
 
-    _check_stride("deeplabv3plus", encoder, output_stride)
-    try:
+    with _stride("deeplabv3plus", encoder, output_stride):
         network = smp.DeepLabV3Plus(
             encoder_name=encoder,
             encoder_weights=None,
@@ -143,9 +144,6 @@ def _make_deeplabv3plus(
             decoder_channels=decoder_channels,
             classes=n_outputs,
         )
-    # Each family refuses an output stride in its own way: an unknown keyword, an assertion, a message.
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise _no_stride("deeplabv3plus", encoder, output_stride, error) from error
     load_encoder(network.encoder, encoder, weights)
     return Segmenter(network, freeze_batchnorm)
 
@@ -163,11 +161,8 @@ def _make_deeplabv2(
     """DeepLabV2, see `recam.models.deeplab`. Encoders as for DeepLabV3+."""
     import segmentation_models_pytorch as smp
 
-    _check_stride("deeplabv2", encoder, output_stride)
-    try:
+    with _stride("deeplabv2", encoder, output_stride):
         features = smp.encoders.get_encoder(encoder, depth=5, weights=None, output_stride=output_stride)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise _no_stride("deeplabv2", encoder, output_stride, error) from error
     load_encoder(features, encoder, weights)
     return DeepLabV2(features, features.out_channels[-1], n_outputs, output_stride, multi_scale, freeze_batchnorm)
 
@@ -184,18 +179,13 @@ def _make_upernet(
     import segmentation_models_pytorch as smp
 
     check_encoder(encoder)
-    try:
+    problem = f"the encoder {encoder!r} cannot give upernet levels at strides 4 to 32 for images of any size"
+    advice = "Take a Swin such as tu-swin_tiny_patch4_window7_224, or a convolutional one."
+    with refusing(problem, advice):
         network = smp.UPerNet(
             encoder, encoder_weights=None, decoder_channels=decoder_channels, classes=n_outputs, **size_options(encoder)
         )
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, 64, 96))
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise RecipeError(
-            f"the encoder {encoder!r} cannot give upernet levels at strides 4 to 32 for images of any size"
-            f" ({type(error).__name__}: {error}). Take a Swin such as tu-swin_tiny_patch4_window7_224, or a"
-            " convolutional one."
-        ) from error
+    probe_features(network.eval(), torch.zeros(1, 3, 64, 96), problem, advice)
     load_encoder(network.encoder, encoder, weights)
     return Segmenter(network.train(), freeze_batchnorm)
 
@@ -242,14 +232,12 @@ class Segmenter(nn.Module):
         return logits[..., :height, :width]
 
 
-def _check_stride(model: str, encoder: str, output_stride: int) -> None:
+@contextmanager
+def _stride(model: str, encoder: str, output_stride: int) -> Iterator[None]:
+    """An encoder made inside that cannot be brought to the stride is refused, with a way out."""
     if output_stride not in (8, 16):
         raise RecipeError(f"{model} takes output_stride 8 or 16, got {output_stride}.")
     check_encoder(encoder)
-
-
-def _no_stride(model: str, encoder: str, output_stride: int, error: Exception) -> RecipeError:
-    return RecipeError(
-        f"the encoder {encoder!r} cannot be brought to output stride {output_stride}, which {model} needs"
-        f" ({type(error).__name__}: {error}). {CONVOLUTIONAL}"
-    )
+    problem = f"the encoder {encoder!r} cannot be brought to output stride {output_stride}, which {model} needs"
+    with refusing(problem, CONVOLUTIONAL):
+        yield

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from recam.errors import DependencyError, WeightsError, near_matches
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 BUNDLED = "tf_efficientnet_lite0"
 WAYS_OUT = (
     "Three ways out: run where the network is reached; weights=PATH to a .safetensors or .pth file of this model; "
