@@ -192,6 +192,7 @@ class Backbone(nn.Module):
             for parameter in self.net.parameters(recurse=False):
                 parameter.requires_grad_(False)
         # What is left of the classifier takes no part; several processes would wait for its gradients for ever.
-        for name, child in self.net.named_children():
-            if name in HEAD_NAMES:
-                child.requires_grad_(False)
+        children = list(self.net.named_children())
+        head = next((index for index, (name, _) in enumerate(children) if name in HEAD_NAMES), len(children))
+        for _, child in children[head:]:
+            child.requires_grad_(False)

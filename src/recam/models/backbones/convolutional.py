@@ -22,6 +22,8 @@ STRIDES = (8, 16, 32)
 class Convolutional(Family):
     """Convolutional networks of timm."""
 
+    rank = 2
+
     def takes(self, name: str) -> bool:
         return bool(timm.is_model(name))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 from torch import Tensor, nn
@@ -32,7 +32,13 @@ Builder = Callable[[int, bool], nn.Module]
 
 
 class Family:
-    """Networks that are made and read alike, here those of timm; stateless, because copies of a backbone share it."""
+    """Networks that are made and read alike, here those of timm; stateless, because copies of a backbone share it.
+
+    Attributes:
+        rank: of several families that take a name, the lowest has it; ours are 1, and 2 for all that is left of timm.
+    """
+
+    rank: ClassVar[int] = 0
 
     def takes(self, name: str) -> bool:
         """Whether the family makes the network of this name."""
@@ -110,17 +116,16 @@ backbones: Registry[Family | Builder] = Registry(
 
 
 def family_of(name: str) -> Family:
-    """The family that makes the network `name`; of several the one that was registered last.
+    """The family that makes the network `name`.
 
     Raises:
         WeightsError: no family takes the name; with near matches.
     """
     if name in backbones and not isinstance(own := backbones[name], Family):
         return OwnNetwork(own)
-    families = [entry for entry in backbones.values() if isinstance(entry, Family)]
-    for family in reversed(families):
-        if family.takes(name):
-            return family
+    taking = [entry for entry in backbones.values() if isinstance(entry, Family) and entry.takes(name)]
+    if taking:
+        return min(taking, key=lambda family: family.rank)
     known = [key for key, entry in backbones.items() if not isinstance(entry, Family)] + timm.list_models()
     raise WeightsError(f"unknown backbone {name!r}.{near_matches(name, known, '`timm.list_models()`')}")
 

@@ -38,6 +38,8 @@ ANY_SIZE = {"dynamic_img_size": True, **WINDOWS}
 class Transformer(Family):
     """Plain and window transformers of timm."""
 
+    rank = 1
+
     def takes(self, name: str) -> bool:
         return timm.is_model(name) and timm.model_entrypoint(name).__module__.rpartition(".")[2] in MODULES
 
