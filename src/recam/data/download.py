@@ -1,12 +1,11 @@
 """Public data sets from their official addresses: checksummed, resumable, unpacked safely.
 
 Checksums: VOC's is the one that torchvision and others check; those of COCO are the ones that several public code bases
-check (COCO
-publishes none). An archive without one is held to the server's Content-Length and to the checksums inside the archive.
+check (COCO publishes none). An archive without one is held to the server's Content-Length and to the checksums inside
+the archive.
 
 SBD's masks, which make VOC's 1464 training images the 10 582 of ``train_aug``, have no official address in VOC's form:
-see the `note` of
-``voc2012`` for what to put where.
+see the `note` of ``voc2012`` for what to put where.
 """
 
 from __future__ import annotations

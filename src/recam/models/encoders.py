@@ -16,11 +16,10 @@ TIMM_PREFIX = "tu-"
 
 
 def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """(mean, std) a channel, for images in [0, 1], that the encoder's weights were trained with.
+    """Per-channel (mean, std) of images in [0, 1] that the encoder's weights were trained with.
 
     Those of timm's models are known. segmentation-models-pytorch keeps its own encoders' on its download site; here
-    they have
-    ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there
+    they have ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there
     (``tu-dpn68``).
     """
     if encoder.startswith(TIMM_PREFIX):
@@ -48,8 +47,7 @@ def check_encoder(encoder: str) -> None:
 
 
 def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
-    """Fill the encoder `name` with `weights`; every tensor of it must be found, or a `WeightsError` says which is
-    not."""
+    """Fill the encoder `name` with `weights`; raises `WeightsError` where one of its tensors is missing."""
     if weights == "none":
         return
     state = (
@@ -58,8 +56,8 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
         else _download(name, weights)
     )
     # timm's feature extractors flatten the top of the module tree ("stages.0.x" → "stages_0.x"): compare names without
-    # the dots.
-    # A classifier's tensors are left over, and counters of batches, which no arithmetic reads, may be missing.
+    # the dots. A classifier's tensors are left over, and counters of batches, which no arithmetic reads, may be
+    # missing.
     found = {key.replace(".", "_"): tensor for key, tensor in state.items()}
     target = encoder.get_submodule("model") if name.startswith(TIMM_PREFIX) else encoder
     wanted = {key: tensor for key, tensor in target.state_dict().items() if not key.endswith("num_batches_tracked")}

@@ -1,15 +1,13 @@
 """The network of IRN (Ahn et al., CVPR 2019, section 4 and figure 4) on any backbone with five feature levels.
 
-Two branches read the features of a frozen backbone: one gives the logits of a class boundary, the other, optional, each
-pixel's
-displacement to the centre of its object. Layer widths, normalisation groups and where maps are enlarged are those of
-the published code.
+Two branches read the features of a frozen backbone: one gives the logits of class boundaries, the other, optional, each
+pixel's displacement to the centre of its object. Layer widths, normalisation groups and where maps are enlarged are
+those of the published code.
 
 Departures: no graph is built through the backbone (published: built, then thrown away). A stem at stride 2 is brought
-to stride 4 by 3×3
-max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges are found on an
-image of any size, as
-it is (published: padded with zeros to 512×512, which GroupNorm, being over the whole map, lets all edges feel).
+to stride 4 by 3×3 max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges
+are found on an image of any size, as it is (published: padded with zeros to 512×512, which GroupNorm, being over the
+whole map, lets all edges feel).
 
 Letters: B images of H×W, h×w = ⌈H/4⌉×⌈W/4⌉.
 """
@@ -32,14 +30,13 @@ DISPLACEMENT_WIDTHS, DISPLACEMENT_GROUPS = (64, 128, 256, 256, 256), (8, 16, 16,
 FINE, COARSE = 4, 8
 """Strides at which the levels meet: all of them for edges; the last three, then all, for displacements."""
 PROBE = 65
-"""Side of the image that tells the levels' strides, by ⌈65 / stride⌉; odd, so that networks which round down are
-noticed."""
+"""Side of the image that shows the levels' strides, by ⌈65 / stride⌉; odd, to notice networks that round down."""
 
 ADVICE = "Choose another backbone, e.g. resnet50 or tf_efficientnet_lite0."
 
 
 class IrnOutput(NamedTuple):
-    """What the branches say of a batch.
+    """Output of the branches for a batch.
 
     Attributes:
         edge_logits: (B, 1, h, w), before the sigmoid.
@@ -172,8 +169,8 @@ class IrNet(nn.Module):
 
     @torch.no_grad()
     def edges(self, images: Tensor) -> Tensor:
-        """Probabilities of a class boundary (B, 1, h, w): the sigmoid of the mean logit of image and mirror image, as
-        the walk wants."""
+        """Probabilities of a class boundary (B, 1, h, w): the sigmoid of the mean logit of the image and its horizontal
+        flip, as the walk needs."""
         logits: Tensor = self.edge(self.features(images))
         mirrored: Tensor = self.edge(self.features(images.flip(-1))).flip(-1)
         return ((logits + mirrored) / 2).sigmoid()

@@ -1,26 +1,21 @@
-"""Segmentation networks by name: images in, one logit a class and pixel out.
+"""Segmentation networks by name: images in, logits per class and pixel out.
 
 A network is a registry line. A builder takes ``(encoder, n_outputs, weights, *, its options)`` and returns a module
-that maps normalised
-images (B, 3, H, W), float, to logits (B, n_outputs, H, W) for any H and W; `Segmenter` makes one of a network that is
-choosy about
-sizes. So a network of one's own is entered by::
+that maps normalised images (B, 3, H, W), float, to logits (B, n_outputs, H, W) for any H and W; `Segmenter` makes one
+of a network that takes certain sizes only. So a network of one's own is entered by::
 
     segmenters.register("mine")(lambda encoder, n_outputs, weights: MyNetwork(n_outputs))
 
 A network may learn from more than its one output: with a method ``training_pairs(images, masks)`` it names the logits
-that training
-compares and the masks it compares them with (`recam.models.deeplab` does); the losses are added.
+that training compares and the masks it compares them with (`recam.models.deeplab` does); the losses are added.
 
 DeepLabV3+: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018,
 arXiv 1802.02611.
+
 UperNet: Xiao et al., Unified Perceptual Parsing for Scene Understanding, ECCV 2018, arXiv 1807.10221, with Swin as
-encoder (Liu et al.,
-ICCV 2021, arXiv 2103.14030). Both as segmentation-models-pytorch implements them. Departures: any size is taken (padded
-inside, cropped
-again); BatchNorm of the encoder keeps its stored statistics while training, because the batches are small; UperNet has
-no second loss on
-the last stage but one, which common training code adds.
+encoder (Liu et al., ICCV 2021, arXiv 2103.14030). Both as segmentation-models-pytorch implements them. Departures: any
+size is taken (padded inside, cropped again); BatchNorm of the encoder keeps its stored statistics while training,
+because the batches are small; UperNet has no second loss on the last stage but one, which common training code adds.
 """
 
 from __future__ import annotations
@@ -91,9 +86,8 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
         options: what this network takes besides, see `segmenter_options`.
 
     Returns:
-        A module (B, 3, H, W) float, normalised as `recam.models.encoders.encoder_normalisation` says → (B, K + 1, H, W)
-        logits, background
-        first, for any H and W.
+        A module (B, 3, H, W) float, normalised by `recam.models.encoders.encoder_normalisation` → (B, K + 1, H, W)
+        logits, background first, for any H and W.
 
     Raises:
         RecipeError: unknown network, encoder or option; an encoder that cannot be used in this network.
@@ -194,10 +188,8 @@ class Segmenter(nn.Module):
     """A network with an `encoder`, made to take images of any size.
 
     Images are padded at the right and at the bottom with 0 (the mean colour) to a multiple of 32; logits are brought to
-    the padded
-    size where the network returns smaller ones, and cropped. Batches of one image cannot be trained on: the pooled
-    branch of
-    DeepLab's ASPP normalises over the batch.
+    the padded size where the network returns smaller ones, and cropped. Batches of one image cannot be trained on: the
+    pooled branch of DeepLab's ASPP normalises over the batch.
 
     Args:
         network: (B, 3, H, W) → (B, n, h, w) logits; its attribute `encoder` holds what was pretrained.

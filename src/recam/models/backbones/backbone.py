@@ -167,7 +167,7 @@ class Backbone(nn.Module):
                 for unit in self.units:
                     output = unit(output)
                 output = self.family.as_map(self.net, output)
-        except (*REFUSALS, IndexError, AttributeError):  # e.g. a unit that wants more than one tensor
+        except (*REFUSALS, IndexError, AttributeError):  # e.g. a unit that takes several tensors
             return False
         return output.shape == expected.shape and torch.allclose(output, expected, rtol=1e-4, atol=1e-4)
 

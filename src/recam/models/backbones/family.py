@@ -6,7 +6,7 @@ A single network of one's own is a function; its result maps images (B, 3, H, W)
     def make_mine(output_stride, dilate):
         return MyNetwork()
 
-and ``backbone.name = "mine"`` names it. A family of networks is a subclass of `Family` that says which names it takes,
+and ``backbone.name = "mine"`` names it. A family of networks is a subclass of `Family` with the names it takes,
 registered as ``backbones.register("mine")(MyFamily())``. Other packages use the entry-point group ``recam.backbones``.
 """
 
@@ -84,7 +84,7 @@ class Family:
 class OwnNetwork(Family):
     """The family of a single network that somebody registered; its units are its children.
 
-    The network may say in `mean` and `std` how its images are normalised; without them as ImageNet's.
+    Attributes `mean` and `std` of the network normalise its images; without them ImageNet's do.
     """
 
     build: Builder

@@ -76,12 +76,12 @@ class Transformer(Family):
         return tokens.transpose(1, 2).unflatten(2, (height // stride, width // stride))  # (B, D, h, w)
 
 
-def options_taken(name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the wanted options that the class of timm's model, or one that it extends, has."""
+def options_taken(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that the class of timm's model, or one that it extends, has."""
     with torch.device("meta"):
         kinds = type(timm.create_model(name)).__mro__
     taken = {option for kind in kinds for option in inspect.signature(kind.__init__).parameters}
-    return {option: value for option, value in wanted.items() if option in taken}
+    return {option: value for option, value in options.items() if option in taken}
 
 
 backbones.register("transformer")(Transformer())
