@@ -192,7 +192,8 @@ def _check_space(pending: list[Archive], folder: Path) -> None:
     if free < needed:
         raise StoreError(
             f"{folder} has {free / _GIGABYTE:.1f} GB free, but fetching and unpacking"
-            f" {', '.join(a.name for a in pending)} takes about {needed / _GIGABYTE:.1f} GB. Free space or choose another folder."
+            f" {', '.join(a.name for a in pending)} takes about {needed / _GIGABYTE:.1f} GB."
+            " Free space or choose another folder."
         )
 
 
