@@ -299,7 +299,7 @@ def test_a_family_of_ones_own_goes_before_ours(entered, monkeypatch):
             return timm.create_model("test_resnet", num_classes=0)
 
     wide = entered("wide")(Wide())
-    monkeypatch.setattr(backbones, "_entries", dict(reversed(backbones.items())))  # whatever was imported first
+    monkeypatch.setattr(backbones, "_entries", dict(reversed(list(backbones.items()))))  # whatever was imported first
     assert family_of("vit_tiny_patch16_224") is backbones["transformer"]
     assert family_of("resnet18.wide") is family_of("resnet18") is wide
     assert family_of("resnet50") is backbones["convolutional"]

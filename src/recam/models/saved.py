@@ -87,10 +87,10 @@ def load_classifier(path: Path, freeze_until: int | str | None = None) -> Classi
         StoreError: no such file, or one that holds no classifier that can be built.
     """
     meta = _load(path, "classifier")[1]
-    changed = {} if freeze_until is None else {"freeze_until": freeze_until}
     with _fitting(path):
         facts = _ClassifierFacts.model_validate(meta)
-        backbone = replace(facts.backbone, weights="none", **changed).make()
+        frozen = facts.backbone.freeze_until if freeze_until is None else freeze_until
+        backbone = replace(facts.backbone, weights="none", freeze_until=frozen).make()
         classifier = Classifier(backbone, len(facts.classes), facts.heads).to(memory_format=torch.channels_last)
     return fill_classifier(classifier, path).eval()
 

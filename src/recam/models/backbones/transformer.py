@@ -48,7 +48,7 @@ class Transformer(Family):
             raise RecipeError(
                 f"backbone {name!r} is a transformer, which has no kernels to dilate. Set backbone.dilate = false."
             )
-        net = timm.create_model(name, pretrained=False, num_classes=0, **options_taken(name, ANY_SIZE))
+        net: Any = timm.create_model(name, pretrained=False, num_classes=0, **options_taken(name, ANY_SIZE))
         stride = net.feature_info[-1]["reduction"]
         if stride != output_stride:
             raise RecipeError(
@@ -73,14 +73,14 @@ class Transformer(Family):
             return self.as_map(net, output)
         stride, (height, width) = net.feature_info[-1]["reduction"], images.shape[-2:]
         tokens = output[:, net.num_prefix_tokens :]  # (B, h·w, D)
-        return tokens.transpose(1, 2).unflatten(2, (height // stride, width // stride))  # (B, D, h, w)
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, height // stride, width // stride)  # (B, D, h, w)
 
 
 def options_taken(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the options that the class of timm's model, or one that it extends, has."""
     with torch.device("meta"):
         kinds = type(timm.create_model(name)).__mro__
-    taken = {option for kind in kinds for option in inspect.signature(kind.__init__).parameters}
+    taken = {option for kind in kinds for option in inspect.signature(kind).parameters}
     return {option: value for option, value in options.items() if option in taken}
 
 
