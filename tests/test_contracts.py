@@ -1,5 +1,7 @@
-"""Every registered data set, backbone, training, map maker, refiner and segmenter through one battery, on the day it is
-registered."""
+"""Every registered data set, training, map maker, refiner and segmenter through one battery, on the day it is registered.
+
+The battery over families of backbones is in tests/models/test_backbones.py.
+"""
 
 import json
 import os
@@ -8,9 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import timm
 import torch
-from torch import nn
 
 import recam
 from recam.data.catalog import catalogs, fingerprint, open_catalog
@@ -18,7 +18,7 @@ from recam.data.images import read_image, write_grey, write_mask, write_png
 from recam.data.saliency import SaliencyFolder
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE, mask_value
-from recam.models.backbones import Backbone, BackboneSettings
+from recam.models.backbones import BackboneSettings
 from recam.models.saved import load_classifier, make_irnet, save_classifier, save_irnet
 from recam.models.segmenters import make_segmenter, segmenters
 from recam.pipeline.maker import Views, make_maker, makers
@@ -225,71 +225,8 @@ def test_check_finds_nothing(data_set):
     json.dumps(report.as_dict())
 
 
-BACKBONES = {"resnet18": 512, "tf_efficientnet_lite0": 1280, "convnext_atto": 320, "regnety_002": 368}
-
-
-@pytest.fixture(scope="module", params=BACKBONES)
-def backbone(request):
-    torch.manual_seed(0)
-    return Backbone(request.param, "none", freeze_until=2)
-
-
 def images(size=64, batch=2):
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
-
-
-def test_backbone_gives_a_feature_map_at_stride_16(backbone):
-    features = backbone(images(80))
-    assert features.shape == (2, BACKBONES[backbone.name], 5, 5)
-    assert backbone.channels == features.shape[1]
-    # Patches that do not overlap leave a rest of the image out.
-    assert backbone(images(50)).shape[2:] == ((3, 3) if backbone.name.startswith("convnext") else (4, 4))
-
-
-def test_backbone_is_trunk_and_top(backbone):
-    assert backbone.has_frozen_trunk
-    with torch.no_grad():
-        split = backbone.top(backbone.trunk(images()))
-        assert torch.equal(split, backbone(images()))
-        torch.testing.assert_close(split, backbone.net.forward_features(images()), rtol=1e-4, atol=1e-5)
-    assert not backbone.trunk(images()).requires_grad
-
-
-def test_backbone_trains_all_but_what_is_frozen(backbone):
-    backbone.train()
-    backbone.zero_grad()
-    backbone(images()).square().mean().backward()
-    frozen = {id(p) for unit in backbone.units[: backbone._frozen] for p in unit.parameters()}
-    assert frozen
-    for name, parameter in backbone.named_parameters():
-        if id(parameter) in frozen:
-            assert not parameter.requires_grad, name
-            assert parameter.grad is None, name
-        else:
-            # Several processes wait for the gradient of whatever says that it trains.
-            assert parameter.requires_grad == (parameter.grad is not None), name
-    assert any(parameter.requires_grad for parameter in backbone.parameters())
-
-
-def test_backbone_keeps_its_statistics(backbone):
-    backbone.train()
-    norms = [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    assert not any(norm.training for norm in norms)
-    before = [buffer.clone() for buffer in backbone.buffers()]
-    backbone(images())
-    assert all(torch.equal(old, new) for old, new in zip(before, backbone.buffers(), strict=True))
-
-
-def test_backbone_refuses_a_stage_or_unit_that_it_has_not(backbone):
-    with pytest.raises(RecipeError, match=rf"freeze_until=9, but {backbone.name} has stages 1…\d"):
-        backbone._count_frozen(9)
-    last = backbone._unit_names[-1]
-    with pytest.raises(RecipeError, match=rf"has no unit '{last}x'\. Did you mean .*'{last}'"):
-        backbone._count_frozen(f"{last}x")
-
-
-def test_the_battery_knows_only_names_of_timm():
-    assert all(timm.is_model(name) for name in BACKBONES)
 
 
 @pytest.fixture(scope="module", params=sorted(segmenters))

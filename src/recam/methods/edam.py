@@ -1,15 +1,13 @@
 """EDAM's post-processing (Wu et al., Embedded Discriminative Attention Mechanism, CVPR 2021; ReCAM paper, Table 4: with
 ReCAM it is ReCAM-M).
 
-A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results
-made with it must say
-so.
+A saliency map measures how much a pixel stands out, of whatever class. It is supervision beyond image labels, so
+results made with it must be labelled so.
 
 Followed: the published settings. Departures: where several maps exceed β the largest wins, not the class that comes
-first; a salient
-pixel where all maps are below α is ignored, where the published code calls it background.
+first; a salient pixel where all maps are below α is ignored, where the published code calls it background.
 
-Letters: n maps of one image, H×W an image.
+Letters: n maps of one image, H×W image.
 """
 
 from __future__ import annotations
@@ -69,8 +67,7 @@ def edam_mask(
 
     Returns:
         (H, W): the class of the largest map where that is above β or the pixel is salient; background where it is not
-        salient; 255 where it
-        is and all maps are below α. All background without any map.
+        salient; 255 where it is and all maps are below α. All background without any map.
 
     Raises:
         DataError: maps and saliency that do not fit, either of them outside [0, 1] or NaN; class indices that are none,

@@ -1,17 +1,14 @@
 """EPS's loss (Lee et al., Railroad is not a Train, CVPR 2021; ReCAM paper, Table 4: with ReCAM it is ReCAM-E).
 
-A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results
-made with it must say
-so.
+A saliency map measures how much a pixel stands out, of whatever class. It is supervision beyond image labels, so
+results made with it must be labelled so.
 
 Followed: the published code. Of the labelled classes' channels, those that lie on salient pixels are foreground, the
-others count as
-background together with the background's own channel; channels of classes that the image does not have are left out of
-both. Departures:
-the background channel comes first, as everywhere here, not last; an overlap is divided by the channel's area, without a
-small constant.
+others count as background together with the background's own channel; channels of classes that the image does not have
+are left out of both. Departures: the background channel comes first, as everywhere here, not last; an overlap is
+divided by the channel's area, without a small constant.
 
-Letters: B images, K classes, H×W an image, h×w a map.
+Letters: B images, K classes, H×W image, h×w map.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ class EpsSettings(Settings):
 
 
 def eps_loss(logit_maps: Tensor, saliency: Tensor, labels: Tensor, settings: EpsSettings | None = None) -> Tensor:
-    """Mean squared difference of the saliency that the class channels together claim and the one given.
+    """Mean squared difference of the saliency that the class channels together claim and that of the map.
 
     It is added to the classification loss on the K class channels.
 

@@ -204,7 +204,9 @@ def _with_rehearsal(stage: Stage, data: RunData, training: Training) -> Stage:
     def rehearse(data: RunData) -> None:
         if not any(sample.labels for sample in data.train):
             raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
-        stage.given.backbone.make()
+        backbone = stage.given.backbone.make()
+        if stage.name == "features":
+            backbone.check_trunk()
 
     starts_fresh = stage.name == "features" or (stage.name.startswith("train/") and stage.given.training.base is None)
     return replace(stage, rehearse=rehearse) if starts_fresh else stage

@@ -12,7 +12,7 @@ from recam.engine.work import Work
 from recam.methods.refine import Refiner
 from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep
-from recam.pipeline.stages.saliency import MAPS, SaliencyGiven
+from recam.pipeline.stages.saliency import SaliencyGiven
 from recam.runfolder.kinds import REFINED_MAPS
 from recam.runfolder.maps import read_seed, save_seed
 from recam.runfolder.supervision import SALIENCY

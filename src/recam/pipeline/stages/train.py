@@ -139,11 +139,7 @@ def make_features(given: FeaturesGiven, work: Work, gigabytes: float) -> dict[st
         given.views.seed
     )  # without pretrained weights the trunk is drawn, and must be the one that trainings draw
     backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
-    if not backbone.has_frozen_trunk:
-        raise RecipeError(
-            f"train.cache_features: {backbone.name} has no frozen trunk. Set backbone.freeze_until, or cache_features"
-            " to 0."
-        )
+    backbone.check_trunk()
     count, augment = given.views.views, given.views.augment(backbone)
     probe = backbone.trunk(torch.zeros(1, 3, given.views.crop, given.views.crop, device=work.accelerator.device))
     need = probe.numel() * 2 * count * len(work.data.train) / 2**30
