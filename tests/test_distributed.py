@@ -138,7 +138,7 @@ def test_two_processes_with_saliency(tiny_settings, tmp_path):
     folder = tmp_path / "run"
     finished = launch(folder, "--until", "masks", *(word for setting in settings for word in ("--set", setting)))
     assert finished.returncode == 0, finished.stderr
-    assert len(names(folder, ["saliency/views"])) == 13  # the record besides
+    assert len(names(folder, ["saliency/views"])) == 14  # record and manifest besides
     assert "background.weight" in load_tensors(folder / "reactivate/weights.safetensors")[0]
     assert read_json(folder / "masks/stage.json")["supervision"] == ["image labels", "saliency"]
     assert len(list((folder / "masks").glob("*.png"))) == 12
