@@ -146,7 +146,7 @@ def test_names_that_formats_cannot_hold(tmp_path):
         assert "[image-name] 'a\\nb.jpg': holds a line break" in text
         assert "[class-name] 'do\\x1bg': holds" in text
     (tmp_path / "masks" / "a\nb.png").unlink()
-    text = reported(tmp_path, "voc", classes=["a:b", "#c", " d", "background_", "e,f, 'g'"], ignore_as="background")
+    text = reported(tmp_path, "voc", classes=["a:b", "#c", " d", "ground", "e,f, 'g'"], ignore_as="background")
     assert text.startswith("8 problems:")
     for part in (
         "#1.jpg: begins with '#'",
