@@ -81,7 +81,16 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     finished = launch(folder, "--until", "segment")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("pseudo masks from") == 1, "only one process speaks"
-    stages = ["train/cam", "train/recam", "maps/cam", "maps/recam", "scores/cam", "scores/recam", "masks", "scores/masks"]
+    stages = [
+        "train/cam",
+        "train/recam",
+        "maps/cam",
+        "maps/recam",
+        "scores/cam",
+        "scores/recam",
+        "masks",
+        "scores/masks",
+    ]
     stages += ["segment/pseudo", "predictions/pseudo"]
     assert names(folder, stages) == names(tiny_run, stages)
     for stage in ("train/cam", "scores/recam", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo"):

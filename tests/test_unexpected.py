@@ -109,7 +109,7 @@ def test_names_that_are_no_text_are_told(command):
     from recam.errors import DataError
 
     code, err = command(DataError("photo \udcff.jpg is damaged"), "recipes")
-    assert (code, err) == (2, "DataError: photo \\udcff.jpg is damaged\n")
+    assert (code, err) == (2, "DataError: photo \\xff.jpg is damaged\n")
 
 
 def test_numbers_of_the_command_line(command):

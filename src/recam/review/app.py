@@ -302,12 +302,6 @@ def make_app(session: Session, token: str) -> ASGIApp:
         ]
         return _refusal(problems, 422)
 
-    @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> Response:
-        # Without what was sent: NaN and halves of characters cannot be sent back as JSON.
-        told = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
-        return Response(json.dumps({"detail": told}), 422, media_type="application/json")
-
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
