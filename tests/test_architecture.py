@@ -31,6 +31,10 @@ ROOMS = {
     "data.loader": "loader",
     "data.transforms": "loader",
     "data.views": "views",
+    "data.images": "views",
+    "data.opening": "views",
+    "data.palettes": "views",
+    "data.large_photos": "views",
     "models": "models",
     "methods": "methods",
     "training": "training",
@@ -57,8 +61,8 @@ ROOMS = {
 
 MAY_IMPORT = {
     "base": BASE,
-    # NumPy and Pillow alone, for where PyTorch is not installed.
-    "views": BASE,
+    # Decoding and resizing, by NumPy and Pillow alone, for where PyTorch is not installed.
+    "views": BASE | {"views"},
     "loader": BASE | {"loader", "views"},
     "data": BASE | {"data", "loader", "views"},
     "models": BASE | {"models"},
@@ -75,7 +79,7 @@ MAY_IMPORT = {
     # recipes that a run takes: it stands on the pipeline, and nothing but the command line stands on it.
     "review": BASE | {"review", "store", "data", "views", "methods", "models", "pipeline", "rendering", "facade"},
     # Masks are read, and the photos that they belong to are found, by the catalog of the run's data set.
-    "export": BASE | {"export", "metrics", "store", "data"},
+    "export": BASE | {"export", "metrics", "store", "data", "views"},
     # Tracing a network takes the network itself, as the pipeline loads it, and PyTorch's outputs to compare with; a card names its scores.
     "model export": BASE | {"model export", "pipeline", "store", "models", "methods", "metrics", "views"},
     "recipes": set(),

@@ -228,7 +228,7 @@ def test_an_image_that_has_gone_is_told_before_anything_is_done(tmp_path, rerun)
     assert rerun(tmp_path / "run", "classify", **data).made == ()
     (tmp_path / "photos" / "images" / "b.png").unlink()
     before = artefacts(tmp_path / "run")
-    with pytest.raises(DataError, match=r"(?s)1 problem.*b.*Mend them, or set data\.on_problems=skip"):
+    with pytest.raises(DataError, match=r"(?s)1 problem.*b.*Fix them, or set data\.on_problems=skip"):
         rerun(tmp_path / "run", "classify", **data)
     assert artefacts(tmp_path / "run") == before
     write_png(tmp_path / "photos" / "images" / "b.png", image)  # another file that holds the same

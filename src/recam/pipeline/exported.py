@@ -18,7 +18,7 @@ from recam.data.views import Planes, normalise_pixels, resize_image, resize_plan
 from recam.errors import RecipeError, StoreError
 from recam.pipeline.exported_card import read_card
 from recam.pipeline.onnx_session import open_session
-from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
+from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_bounded, predict_from_maps
 from recam.pipeline.windows import Asking, Refinement, make_refinement
 from recam.types import Image
 
@@ -105,8 +105,8 @@ class ExportedPredictor:
     def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
         """As `recam.Predictor`."""
         if isinstance(image, list | tuple):
-            return [self._predict(pixels) for pixels in as_images(image)]
-        return self._predict(as_image(image))
+            return [predict_bounded(pixels, self.asking, self._predict) for pixels in as_images(image)]
+        return predict_bounded(as_image(image), self.asking, self._predict)
 
     def _predict(self, pixels: Image) -> Prediction:
         if self.kind == "segmenter":

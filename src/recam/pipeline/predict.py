@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recam.data.large_photos import enlarge, working_copy
 from recam.data.transforms import normalise_image, resize_image, scaled_size
 from recam.data.views import Planes
 from recam.errors import RecipeError
@@ -95,4 +96,6 @@ def ask_segmenter(segmenter: TrainedSegmenter, image: Image, asking: Asking) -> 
 
 def predict_mask(segmenter: TrainedSegmenter, image: Image, asking: Asking) -> Mask:
     """The (H, W) uint8 mask of an image (H, W, 3): 0 background, k class k−1."""
-    return make_mask(image, lambda part: ask_segmenter(segmenter, part, asking), asking).planes
+    copy = image if asking.slides_over(image) else working_copy(image, asking.max_side)
+    mask = make_mask(copy, lambda part: ask_segmenter(segmenter, part, asking), asking).planes
+    return mask if copy is image else enlarge(mask, (image.shape[0], image.shape[1]))

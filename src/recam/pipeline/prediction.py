@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.data.large_photos import enlarge, working_copy
 from recam.data.views import Planes
 from recam.labels import mask_values
 from recam.pipeline.windows import Asking, make_mask
@@ -73,6 +74,16 @@ class SegmentationPrediction:
         answer = make_mask(image, probabilities_of, self.asking, self.keep)
         values = mask_values(range(len(self.classes)))
         return Prediction(answer.planes, self.classes, tuple(answer.highest[1:].tolist()), answer.probabilities, values)
+
+
+def predict_bounded(image: Image, asking: Asking, predict: Callable[[Image], Prediction]) -> Prediction:
+    """What `predict` makes of an image; of a large one that no window slides over, made of its `working_copy` and enlarged."""
+    copy = image if asking.slides_over(image) else working_copy(image, asking.max_side)
+    made = predict(copy)
+    if copy is image:
+        return made
+    size = (image.shape[0], image.shape[1])
+    return replace(made, mask=enlarge(made.mask, size), planes=None if made.planes is None else enlarge(made.planes, size))
 
 
 def predict_from_maps(

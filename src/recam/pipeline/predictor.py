@@ -19,7 +19,7 @@ from recam.methods.cam import classify, read_full
 from recam.models.folding import fold_batchnorm
 from recam.pipeline.onnx_session import DEVICES
 from recam.pipeline.predict import ask_segmenter, asking_of
-from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_from_maps
+from recam.pipeline.prediction import PRESENT, Prediction, SegmentationPrediction, predict_bounded, predict_from_maps
 from recam.pipeline.run_models import RunModels, find_models
 from recam.pipeline.seeds import encode_scales, make_seeds
 from recam.pipeline.trained import load_classifier, load_segmenter
@@ -108,8 +108,8 @@ class Predictor:
             DataError: what is none of these, described; or a file that is no image. Of a list all are named.
         """
         if isinstance(image, list | tuple):
-            return [self._predict(pixels) for pixels in as_images(image)]
-        return self._predict(as_image(image))
+            return [predict_bounded(pixels, self._asking, self._predict) for pixels in as_images(image)]
+        return predict_bounded(as_image(image), self._asking, self._predict)
 
     def _predict(self, pixels: Image) -> Prediction:
         if self._models.segmenter:

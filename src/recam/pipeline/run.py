@@ -337,5 +337,5 @@ def _say(text: str) -> None:
 
 
 def _problems(problems: Sequence[Problem]) -> DataError:
-    advice = "Mend them, or set data.on_problems=skip to go on without what is damaged."
+    advice = "Fix them, or set data.on_problems=skip to leave out what is damaged."
     return DataError(f"{data_error(problems)}\n{advice}")
