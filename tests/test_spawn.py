@@ -19,7 +19,16 @@ from recam.pipeline.store import StageFolder
 from test_readme import blocks
 
 SPAWN = "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"
-SHORT = """recipe="tiny", settings={"compute.workers": 1, "compute.report": False, "data.on_problems": "skip", "classify.crop": 32}"""
+SETTINGS = {
+    "compute.workers": 1,
+    "compute.report": False,
+    "data.on_problems": "skip",
+    "classify.crop": 32,
+    # One training: each begins its workers in the same way, and each worker imports PyTorch anew.
+    "reactivate.enabled": False,
+    "segment.enabled": False,
+}
+SHORT = f'recipe="tiny", settings={SETTINGS}'
 
 
 def run_script(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
