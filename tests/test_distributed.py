@@ -111,20 +111,9 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     assert shapes[0] == shapes[1]
     assert all(value.isfinite().all() for value in weights[0].values())
 
-    again = launch(folder, "--until", "segment")
-    assert again.returncode == 0, again.stderr
-    assert "nothing to do" in again.stdout
-
-    chain = [word for setting in CHAIN for word in ("--set", setting)]
-    refined = launch(folder, "--until", "refine", *chain)
-    assert refined.returncode == 0, refined.stderr
-    for stage in ("irn/recam/labels", "irn/recam/network", "refined/recam+irn", "scores/recam+irn"):
-        record = read_json(folder / stage / "stage.json")
-        assert record["processes"] == 2
-        assert record["results"]["images"] == 12
-    assert len(names(folder, ["refined/recam+irn"])) == len(names(tiny_run, ["maps/cam"]))
-
-    # The segmentation model with all that is kept beside its weights: one training for both, judged alike.
+    # Once more, with what is left: a refiner, and the segmentation model with all that is kept beside its weights.
+    kept = ("train/cam", "train/recam", "maps/cam", "maps/recam")
+    before = [(folder / stage / "stage.json").read_bytes() for stage in kept]
     keeping = [
         "ema=0.5",
         "validate_epochs=1",
@@ -134,10 +123,17 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         "output_stride=16",
         "epochs=2",
     ]
-    kept = launch(
-        folder, "--until", "segment", *(word for setting in keeping for word in ("--set", f"segment.{setting}"))
-    )
-    assert kept.returncode == 0, kept.stderr
+    more = [word for setting in (*CHAIN, *(f"segment.{each}" for each in keeping)) for word in ("--set", setting)]
+    further = launch(folder, "--until", "segment", *more)
+    assert further.returncode == 0, further.stderr
+    assert [(folder / stage / "stage.json").read_bytes() for stage in kept] == before
+    for stage in ("irn/recam/labels", "irn/recam/network", "refined/recam+irn", "scores/recam+irn"):
+        record = read_json(folder / stage / "stage.json")
+        assert record["processes"] == 2
+        assert record["results"]["images"] == 12
+    assert len(names(folder, ["refined/recam+irn"])) == len(names(tiny_run, ["maps/cam"]))
+
+    # One training for both processes.
     results = read_json(folder / "segment/pseudo/stage.json")["results"]
     assert [epoch["epoch"] for epoch in results["history"]] == [1, 2]
     # Judged by both processes, on half of the images each, as the finished model is.

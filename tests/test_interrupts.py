@@ -19,6 +19,14 @@ FORKS = pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason=
 _press: list[bool] = []
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Where tests run in the background of a shell, Ctrl-C is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _press_ctrl_c() -> None:
     """As if Ctrl-C were pressed while the process is copied: the first Python code after that is such a function."""
     if _press:

@@ -300,3 +300,13 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps(begun))
     with pytest.raises(StoreError, match="has no masks yet"):
         recam.export_masks(tmp_path / "run", root / "x", "voc")
+
+
+def test_an_export_without_a_class_says_so(tmp_path):
+    write_mask(tmp_path / "masks" / "a.png", np.full((4, 6), 255, np.uint8))
+    write_png(_made(tmp_path / "photos" / "a.png"), np.zeros((4, 6, 3), np.uint8))
+    report = recam.export_masks(
+        tmp_path / "masks", tmp_path / "coco", "coco", images=tmp_path / "photos", classes=["cat"]
+    )
+    assert report.shapes == 0
+    assert "no mask shows a class" in str(report)

@@ -146,3 +146,17 @@ def test_a_gpu_that_is_not_there(tmp_path, monkeypatch):
 def test_scales_that_make_no_image(scale):
     with pytest.raises(RecipeError, match="give at least one scale, all above 0 and at most 16"):
         InferenceSettings(scales=(1.0, scale))
+
+
+def test_a_large_photo_is_predicted_from_a_copy_and_its_mask_has_its_size(tiny_run, monkeypatch):
+    predictor = Predictor(tiny_run, keep_planes=True)
+    object.__setattr__(predictor._settings, "max_side", 64)
+    image = np.asarray(PIL.Image.fromarray(picture(20, 28)).resize((280, 200), PIL.Image.Resampling.BICUBIC))
+    whole = predictor(image)
+    monkeypatch.setattr("recam.data.large_photos.LARGE", 10_000)
+    monkeypatch.setattr("recam.data.large_photos.WORKING", 14_000)
+    made = predictor(image)
+    assert made.mask.shape == (200, 280)
+    assert made.planes is not None
+    assert made.planes.shape == (11, 200, 280)
+    assert np.abs(made.planes.astype(int) - whole.planes).mean() < 8  # of 255

@@ -40,7 +40,6 @@ from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
-CHECK = "check"
 CHECK_VERSION = 2
 """Raised when the check reports other things of the same data."""
 
