@@ -274,7 +274,7 @@ def decisions(folder: Path) -> Made:
     from recam.review.decisions import Decisions
 
     log = Decisions(folder)
-    source = {"layer": "seeds/cam/w", "key": "a", "threshold": 0.5, "class_thresholds": {"cat": 0.2}}
+    source = {"layer": "maps/cam/w", "key": "a", "threshold": 0.5, "class_thresholds": {"cat": 0.2}}
     log.add("one", ["a", "b"], verdict="accepted", source=source)
     log.add("two", ["a"], labels=["cat"], mask="abc.png")
     log.undo("one")
@@ -297,13 +297,13 @@ def review_requests(folder: Path) -> Made:
     from fastapi.testclient import TestClient
 
     from recam.review.app import make_app
-    from recam.review.layers import RunView
+    from recam.review.layers import ReviewedRun
     from recam.review.session import Session
 
     write_run(folder / "run")
-    session = Session(RunView(folder / "run"), quiet=True)
+    session = Session(ReviewedRun(folder / "run"), quiet=True)
     client = TestClient(make_app(session, "token"), base_url="http://127.0.0.1/token", raise_server_exceptions=True)
-    layer = {"layer": "seeds/cam/w", "threshold": 0.5, "class_thresholds": {session.view.classes[0]: 0.3}}
+    layer = {"layer": "maps/cam/w", "threshold": 0.5, "class_thresholds": {session.run.classes[0]: 0.3}}
     bodies = {
         "decisions": {"tab": "one", "images": [0, 1], "verdict": "accepted", **layer},
         "recipe": layer,
