@@ -143,7 +143,7 @@ def test_a_threshold_is_judged_with_the_mask(decide):
 @pytest.mark.parametrize(
     ("fields", "status", "told"),
     [
-        ({"verdict": "accepted"}, 422, "which layer"),
+        ({"verdict": "accepted"}, 422, "name the layer"),
         ({"verdict": "accepted", "layer": "truth"}, 422, "no mask to accept"),
         ({"verdict": "accepted", "layer": "masks", "images": [13]}, 422, "has no mask to accept"),
         ({"verdict": "accepted", "layer": "corrected"}, 422, "corrected mask"),
@@ -251,7 +251,7 @@ def test_thresholds_go_into_a_recipe_that_runs(client, session):
     assert (recipe.masks.threshold, recipe.masks.oracle, recipe.masks.class_thresholds) == (0.37, False, {"cow": 0.2})
     assert recipe.cam == session.run.recipe.cam
     summary = recam.run(recipe=told["path"], output=root, until="masks")
-    assert summary.made == ("scores/cam", "scores/recam", "masks", "scores/masks")  # nothing is trained again
+    assert summary.made == ("masks", "scores/masks")  # nothing is trained again
     item = next(item for item in session.run.items if 0 in item.labels)
     seed = session.run.read_maps(session.run.main_maps, item)
     assert np.array_equal(read_mask(root / "masks" / f"{item.id}.png"), mask_of_maps(seed, item.labels, {0: 0.2}, 0.37))
@@ -273,7 +273,7 @@ def test_recipes_that_cannot_be(client):
 def test_the_model_predicts_all_images_once(client, session):
     assert client.post("api/model").status_code == 200
     assert wait_for(client, "model")["state"] == "done"
-    assert all(value is not None for value in client.get("api/images").json()["mpredict_all"][:12])
+    assert all(value is not None for value in client.get("api/images").json()["model_disagreement"][:12])
     layer = session.run.model
     assert len(list(layer.folders[-1].glob("*.png"))) == 12
     assert client.post("api/model").status_code == 200

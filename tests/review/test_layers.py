@@ -131,7 +131,7 @@ def test_measures_of_an_image(session):
         for layer in (cam, view.main_maps)
     ]
     assert row.maps_disagreement == pytest.approx(disagreement(*planes))
-    assert (row.height, row.width, row.mpredict_all) == (64, 64, None)
+    assert (row.height, row.width, row.model_disagreement) == (64, 64, None)
 
 
 def test_the_index_is_kept_and_only_what_changed_is_measured_again(run, monkeypatch):

@@ -8,11 +8,11 @@ from recam.types import SeedMaps
 
 def test_maps_and_masks_come_back():
     maps = np.array([[[0, 0.2, 1]], [[0.5, 0, 0.998]]], np.float32)
-    seed = SeedMaps(maps, np.array([3, 300]), (4, 12))
+    seed = SeedMaps(maps, np.array([3, 253]), (4, 12))
     mask = np.array([[0, 1, 255], [2, 2, 2]], np.uint8)
     empty = SeedMaps(np.zeros((0, 1, 3), np.float32), np.zeros(0, np.int64), (4, 12))
     one, two, three = read_packed(write_packed([pack_maps(7, seed, 0), pack_mask(8, mask, 0), pack_maps(9, empty, 0)]))
-    assert (one.number, one.size, one.class_indices.tolist()) == (7, (4, 12), [3, 300])
+    assert (one.number, one.size, one.class_indices.tolist()) == (7, (4, 12), [3, 253])
     assert one.planes.tolist() == [[[0, 51, 255]], [[128, 0, 254]]]
     assert (two.number, two.size, two.class_indices.tolist()) == (8, (2, 3), [MASK_PLANE])
     assert np.array_equal(two.planes[0], mask)

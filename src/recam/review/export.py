@@ -170,15 +170,7 @@ def export_decisions(
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raises `StoreError` for class names that would not read back from ``classes.txt`` and ``labels.csv``, all at
-    once."""
-    broken = [name for name in names if "\n" in name or "\r" in name]
-    if broken:
-        quoted = ", ".join(map(repr, broken))
-        raise StoreError(
-            f"class names with a line break cannot stand in classes.txt: {quoted}. Rename them in the data set of the"
-            " run."
-        )
+    """Raises `StoreError` for class names that would not read back from ``labels.csv``."""
     taken = [name for name in names if name in _COLUMNS] if _needs_columns(names) else []
     if taken:
         parted = next(name for name in names if _needs_columns([name]))
