@@ -13,11 +13,11 @@ import statistics
 import time
 
 import torch
+from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective
 
 from recam.methods.recam import ReCamSettings
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
-from recam.pipeline.objectives import ClassifierObjective, ReactivationObjective
 from recam.training.loader import Batch
 
 

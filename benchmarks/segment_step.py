@@ -14,9 +14,9 @@ import json
 import time
 
 import torch
+from recam.pipeline.objectives import SegmentationObjective
 
 from recam.models.segmenters import make_segmenter
-from recam.pipeline.objectives import SegmentationObjective
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy_of_tiny_run(tiny_run: Path, tmp_path: Path) -> Path:
     """A finished tiny run to do with as one likes."""
-    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    return Path(shutil.copytree(tiny_run, tmp_path / "run", symlinks=True))
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,7 @@ def saliency_maps(folder: Path) -> Made:
 
 @reader(120)
 def class_maps(folder: Path) -> Made:
-    from recam.pipeline.store import read_seed, save_seed
+    from recam.runfolder.maps import read_seed, save_seed
 
     maps = np.random.default_rng(0).random((2, 3, 4), dtype=np.float32)
     save_seed(folder / "a.npz", SeedMaps(maps, np.array([0, 1]), SIZE, np.zeros(SIZE, bool)))
@@ -286,18 +286,18 @@ def archives(folder: Path) -> Made:
 
 @reader(300, toml=mutate_toml)
 def recipes(folder: Path) -> Made:
-    from recam.pipeline.recipe import load_recipe
+    from recam.recipe.recipe import load_recipe
 
     (folder / "mine.toml").write_text(
         'extends = "tiny"\nabout = "mine"\nseed = 3\nrefine = ["crf"]\n[data]\nlocation = "folder:x"\noptions = {a = 1}\n'
-        "[classify]\nepochs = 2\nlong_side = [64, 96]\n[seeds]\nscales = [0.5, 1.0]\n[masks.class_thresholds]\ncat ="
-        " 0.3\n"
+        "[cam]\nepochs = 2\n[train]\nlong_side = [64, 96]\n[maps]\nscales = [0.5, 1.0]\n[masks.class_thresholds]\n"
+        "cat = 0.3\n"
     )
 
     def read() -> None:
         recipe = load_recipe(folder / "mine.toml")
-        assert all(scale > 0 for scale in recipe.seeds.scales)
+        assert all(scale > 0 for scale in recipe.maps.scales)
         assert 0 <= recipe.masks.threshold <= 1
-        recipe.model_dump_json()
+        json.dumps(recipe.as_dict(), allow_nan=False)
 
     return [folder / "mine.toml"], read

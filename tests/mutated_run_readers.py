@@ -23,11 +23,12 @@ from recam.types import SeedMaps
 
 def write_run(root: Path) -> None:
     """A finished run up to its pseudo masks, of numbers that nothing was computed for."""
+    from recam.evaluation.metrics import ConfusionMatrix
+    from recam.evaluation.pixel_counts import ImageScore, save_image_scores, save_tally
     from recam.labels import ClassSet
-    from recam.metrics import ConfusionMatrix
-    from recam.pipeline.recipe import load_recipe
-    from recam.pipeline.store import RunFolder, map_path, save_seed, write_json
-    from recam.pipeline.tallies import ImageScore, save_image_scores, save_tally
+    from recam.recipe.recipe import load_recipe
+    from recam.runfolder.maps import save_seed
+    from recam.runfolder.store import FORMAT, RunFolder, write_json
 
     options = {"seed": 6, "size": 64, "train": 2, "val": 1}
     recipe = load_recipe("tiny", {"data.location": "scenes:", "data.options": options, "segment.enabled": False})
@@ -38,35 +39,51 @@ def write_run(root: Path) -> None:
     scores.counts[1, 1] = 10
     square = scores.counts.tolist()
     at = {"threshold": 0.5, "miou": 0.4}
-    judged = {"oracle": at, "otsu": None, "recipe": at, "thresholds": [0.25, 0.5, 0.75], "curve": [0.1, 0.4, 0.2]}
-    found: dict[str, tuple[list[str], dict[str, Any]]] = {
-        "classify": ([], {"history": [{"epoch": 1, "loss": 0.7, "images_per_second": 3.0}], "images": 2}),
-        "reactivate": (["classify"], {"history": [{"epoch": 1, "loss": 0.7, "images_per_second": 3.0}], "images": 2}),
-        "seeds/cam": (["classify"], {"images": 2, "weightings": ["w"]}),
-        "seeds/recam": (["reactivate"], {"images": 2, "weightings": ["w_prime"]}),
-        "scores/cam": (["seeds/cam"], {"images": 2, "seeds": {"cam": judged}}),
-        "scores/recam": (["seeds/recam"], {"images": 2, "seeds": {"recam w_prime": judged}}),
-        "masks": (
-            ["seeds/recam"],
-            {"images": 2, "seeds": "recam w_prime", "threshold": 0.5, "threshold_from": "oracle"},
-        ),
-        "scores/masks": (["masks"], {"images": 2, "scores": scores.scores().as_dict(), "confusion": square}),
+    judged = {"oracle": at, "otsu": None, "thresholds": [0.25, 0.5, 0.75], "curve": [0.1, 0.4, 0.2]}
+    history = {"history": [{"epoch": 1, "loss": 0.7, "images_per_second": 3.0}], "images": 2}
+    sets = {
+        "cam": {"name": "cam", "title": "CAM", "threshold": 0.5, "folder": "w"},
+        "recam": {"name": "recam w_prime", "title": "ReCAM w′", "threshold": 0.5, "folder": "w_prime"},
     }
+    found: dict[str, tuple[list[str], dict[str, Any], dict[str, Any]]] = {}
+    for name, (title, base) in {"cam": ("CAM", None), "recam": ("ReCAM", "cam")}.items():
+        start = [f"train/{base}"] if base else []
+        maps = {"title": sets[name]["title"], "training": name, "colour": name, "sets": [sets[name]]}
+        trained = {"title": title, "kind": "classifier", "colour": name, "base": base}
+        found[f"train/{name}"] = (start, history, trained)
+        found[f"maps/{name}"] = (
+            [f"train/{name}"],
+            {"images": 2, "weightings": [sets[name]["folder"]]},
+            {**maps, "kind": "maps"},
+        )
+        of_maps = {"images": 2, "maps": {sets[name]["name"]: judged}}
+        found[f"scores/{name}"] = ([f"maps/{name}"], of_maps, {**maps, "kind": "scores of maps"})
+    found["masks"] = (
+        ["maps/recam"],
+        {"images": 2, "maps": "recam w_prime", "threshold": 0.5, "threshold_from": "oracle"},
+        {"title": "pseudo masks", "kind": "masks", "from": "ReCAM w′"},
+    )
+    found["scores/masks"] = (
+        ["masks"],
+        {"images": 2, "scores": scores.scores().as_dict(), "confusion": square},
+        {"title": "pseudo masks", "kind": "scores of masks"},
+    )
     folder, keys = RunFolder(root), {name: f"{number:016x}" for number, name in enumerate(found)}
     counts = np.broadcast_to(scores.counts, (3, 3, *scores.counts.shape)).astype(np.int64)
-    for name, (needs, results) in found.items():
+    for name, (needs, results, label) in found.items():
         stage = folder.open_stage(name, keys[name])
         stage.begin(
             {
                 "inputs": {"inputs": {need: keys[need] for need in needs}, "classes": classes},
+                "label": label,
                 "supervision": ["image labels"],
             }
         )
-        if name.startswith("seeds/"):
+        if name.startswith("maps/"):
             for sample_id in ids:
                 save_seed(
-                    map_path(stage, results["weightings"][0], sample_id),
-                    SeedMaps(np.ones((1, 16, 16)), np.array([0]), (64, 64)),
+                    stage.path / results["weightings"][0] / f"{sample_id}.npz",
+                    SeedMaps(np.ones((1, 16, 16), np.float32), np.array([0]), (64, 64)),
                 )
         elif name == "masks":
             for sample_id in ids:
@@ -75,7 +92,7 @@ def write_run(root: Path) -> None:
             save_tally(stage.path / "tally.npz", counts[:, :1])
             save_image_scores(stage.path / "images.csv", [ImageScore(each, 1, 0.5, 10, 1, 1, 1, 0) for each in ids])
         elif name.startswith("scores/"):
-            save_tally(stage.path / f"{next(iter(results['seeds']))}.npz", counts, (0.25, 0.5, 0.75))
+            save_tally(stage.path / f"{next(iter(results['maps']))}.npz", counts, (0.25, 0.5, 0.75))
         stage.finish(
             {
                 "seconds": 1.5,
@@ -86,21 +103,32 @@ def write_run(root: Path) -> None:
                 "results": results,
             }
         )
+    maps_in_force = {"stage": "maps/recam", "scores": "scores/recam", **sets["recam"]}
+    how = {"scales": [1.0], "flip": False, "window": None, "overlap": 0.25, "refine": "none", "max_side": None}
+    models = {"classifier": "train/recam", "seeds": maps_in_force, "maps": maps_in_force}
+    stages = {name: {"key": keys[name], "label": label} for name, (_, _, label) in found.items()}
     write_json(
-        root / "run.json", {"recipe": recipe.model_dump(mode="json"), "packages": {"recam": "0"}, "stages": keys}
+        root / "run.json",
+        {
+            "format": FORMAT,
+            "recipe": recipe.as_dict(),
+            "packages": {"recam": "0"},
+            "stages": stages,
+            "models": {**models, "inference": how, "map_inference": how},
+        },
     )
     check = {"images": 3, "classes": classes, "problems": [{"kind": "a", "where": "b", "message": "c"}], "notes": []}
-    write_json(root / "check" / "check.json", check)
+    write_json(folder.open_stage("check", "c" * 16).path / "check.json", check)
 
 
 @reader(420, json=mutate_json)
 def run_folders(folder: Path) -> Made:
-    from recam.pipeline.records import read_problems
-    from recam.pipeline.run_models import find_models
-    from recam.pipeline.store import RunFolder
-    from recam.pipeline.summary import summarise
+    from recam.inference.run_models import find_models
     from recam.report.reading import read_runs
     from recam.report.words import headline, score_table
+    from recam.runfolder.records import read_problems
+    from recam.runfolder.store import RunFolder
+    from recam.runfolder.summary import summarise
 
     write_run(folder / "run")
 
@@ -141,7 +169,7 @@ def run_folders(folder: Path) -> Made:
 
 @reader(60)
 def run_tallies(folder: Path) -> Made:
-    from recam.pipeline.tallies import ImageScore, read_image_scores, read_tally, save_image_scores, save_tally
+    from recam.evaluation.pixel_counts import ImageScore, read_image_scores, read_tally, save_image_scores, save_tally
 
     save_tally(folder / "a.npz", np.ones((3, 2, 3, 4), np.int64), (0.2, 0.4))
     save_image_scores(
@@ -181,7 +209,7 @@ def file_hashes(folder: Path) -> Made:
 
 @reader(60)
 def cached_features(folder: Path) -> Made:
-    from recam.data.features import _read_view, save_features
+    from recam.training.cached_features import _read_view, save_features
 
     save_features(folder / "a.npy", torch.ones(2, 3, 4, 5))
 
@@ -193,21 +221,16 @@ def cached_features(folder: Path) -> Made:
 
 @reader(160, safetensors=mutate_safetensors)
 def trained_networks(folder: Path) -> Made:
-    from recam.pipeline.settings import BackboneSettings, SegmentSettings
-    from recam.pipeline.trained import (
-        build_segmenter,
-        load_classifier,
-        load_segmenter,
-        make_classifier,
-        save_classifier,
-        save_segmenter,
-    )
+    from recam.models.backbones import BackboneSettings
+    from recam.models.classifier import Classifier
+    from recam.models.saved import load_classifier, load_segmenter, save_classifier, save_segmenter
+    from recam.models.segmenters import SegmenterSettings
 
     backbone = BackboneSettings(name="test_resnet", weights="none", freeze_until=0, output_stride=32)
-    segment = SegmentSettings(encoder="tu-test_resnet", model="deeplabv3plus", decoder_channels=8, weights="none")
-    save_classifier(folder / "a.safetensors", make_classifier(backbone, 2, second_head=True), backbone, CLASSES)
+    segment = SegmenterSettings(encoder="tu-test_resnet", model="deeplabv3plus", decoder_channels=8)
+    save_classifier(folder / "a.safetensors", Classifier(backbone.make(), 2, ("fc2",)), backbone, CLASSES)
     triple = (0.5, 0.5, 0.5)
-    save_segmenter(folder / "b.safetensors", build_segmenter(segment, 2, "none"), segment, CLASSES, triple, triple)
+    save_segmenter(folder / "b.safetensors", segment.make(2, "none"), segment, CLASSES, triple, triple)
     turn = iter(range(10**9))
 
     def read() -> None:
@@ -345,17 +368,24 @@ def write_onnx(path: Path, planes: int) -> None:
 def exported_networks(folder: Path) -> Made:
     import hashlib
 
-    from recam.pipeline.exported import ExportedPredictor
+    from recam.inference.onnx_predictor import ExportedPredictor
 
     write_onnx(folder / "segmenter.onnx", 3)
-    asking = {"scales": [1.0, 0.5], "flip": True, "max_side": None, "window": None, "overlap": 0.25, "refine": "none"}
+    inference = {
+        "scales": [1.0, 0.5],
+        "flip": True,
+        "max_side": None,
+        "window": None,
+        "overlap": 0.25,
+        "refine": "none",
+    }
     card = {
         "file": "segmenter.onnx",
         "sha256": hashlib.sha256((folder / "segmenter.onnx").read_bytes()).hexdigest(),
         "classes": list(CLASSES),
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
-        "asking": asking,
+        "inference": inference,
     }
     (folder / "segmenter.json").write_text(json.dumps(card))
 
@@ -371,11 +401,10 @@ def exported_networks(folder: Path) -> Made:
 
 @reader(120)
 def saliency_networks(folder: Path) -> Made:
-    from recam.pipeline.saliency_model import SaliencyModel
-    from recam.pipeline.saliency_settings import SaliencySection
+    from recam.inference.saliency_model import SaliencyModel, SaliencySettings
 
     write_onnx(folder / "s.onnx", 1)
-    section = SaliencySection(source=str(folder / "s.onnx"), input_size=16, values="stretch")
+    section = SaliencySettings(source=str(folder / "s.onnx"), input_size=16, values="stretch")
 
     def read() -> None:
         grey = SaliencyModel(section)(picture(0))

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from recam.cells import as_text, from_cell, is_formula, table_text
-from recam.pipeline.tallies import ImageScore, read_image_scores, save_image_scores
+from recam.evaluation.pixel_counts import ImageScore, read_image_scores, save_image_scores
 from recam.report.figures import Figure
 
 NAMES = [

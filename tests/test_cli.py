@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
+import recam
 from recam import cli
 from recam.data.images import read_image, read_mask, write_mask, write_png
+from recam.files import TEMPORARY_ENDING
 from recam.labels import voc_palette
-from recam.pipeline.stages import GROUPS
+from recam.pipeline.plan import GROUPS
+from recam.runfolder.store import RunFolder
 
 SETTINGS = [
     *("--set", "data.options={seed=6, size=64, train=12, val=4}"),
@@ -24,8 +27,7 @@ SETTINGS = [
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """``command("check", "scenes:")`` → (exit code, what it printed, what it told on the side), as the console script
-    does."""
+    """``command("check", "scenes:")`` → (exit code, standard output, standard error), as the console script does."""
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
@@ -60,9 +62,8 @@ def test_threads_that_wait_spin_briefly(command, monkeypatch, own, expected):
 @pytest.mark.slow
 def test_run_from_the_shell(tmp_path, tiny_run):
     """The console script itself, in a process of its own."""
-    recam = Path(sys.executable).with_name("recam")
     words = [
-        recam,
+        Path(sys.executable).with_name("recam"),
         "run",
         "--data",
         "scenes:",
@@ -72,17 +73,17 @@ def test_run_from_the_shell(tmp_path, tiny_run):
         "-o",
         tmp_path / "run",
         "--until",
-        "classify",
+        "train",
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=900)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith(f"run {tmp_path / 'run'}\n")
-    assert "classify" in first.stderr
+    assert "train/cam" in first.stderr
     record, theirs = (
-        json.loads((root / "classify" / "stage.json").read_text()) for root in (tmp_path / "run", tiny_run)
+        json.loads((root / "train/cam" / "stage.json").read_text()) for root in (tmp_path / "run", tiny_run)
     )
-    assert record["key"] == theirs["key"]  # the same settings, told by words here and by Python there
+    assert record["key"] == theirs["key"]  # the same settings, from the command line here and from Python there
 
 
 def test_run_that_has_nothing_to_do(command, copy_of_tiny_run):
@@ -94,23 +95,23 @@ def test_run_that_has_nothing_to_do(command, copy_of_tiny_run):
     code, out, _ = command(*words, "--json")
     told = json.loads(out)
     assert code == 0
-    assert set(told) == {"seeds", "masks", "segmentation", "stages", "supervision"}
+    assert set(told) == {"maps", "masks", "segmentation", "stages", "supervision"}
     assert told == json.loads((copy_of_tiny_run / "summary.json").read_text())
 
 
 def test_run_with_mistakes(command, tmp_path):
     code, out, err = command(
-        "run", "--data", "scenes:", "--set", "classify.epoch=3", "--set", "seeds.bits=9", "-o", tmp_path / "run"
+        "run", "--data", "scenes:", "--set", "cam.epoch=3", "--set", "maps.bits=9", "-o", tmp_path / "run"
     )
     assert (code, out) == (2, "")
     assert err.startswith("RecipeError: the recipe does not hold:")
-    assert "Did you mean 'epochs'?" in err
-    assert "seeds.bits" in err
+    assert "cam.epoch: there is no such setting. Did you mean 'epochs'?" in err
+    assert "maps.bits" in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
-    code, _, err = command("run", "--data", "scenes:", "--recipe", "tiny", "--until", "seed", "-o", tmp_path / "run")
+    code, _, err = command("run", "--data", "scenes:", "--recipe", "tiny", "--until", "map", "-o", tmp_path / "run")
     assert code == 2
-    assert err.startswith("RecipeError: --until: there is no stage 'seed'. Did you mean 'seeds'?")
+    assert err.startswith("RecipeError: --until: there is no stage 'map'. Did you mean 'maps'")
     code, _, err = command("run", "--recipe", "tiny", "-o", tmp_path / "run")
     assert code == 2
     assert "no data set is named: give --data KIND:PATH" in err
@@ -130,7 +131,7 @@ def test_run_stops_at_broken_data(command, photos, tmp_path):
     assert err.count("[") >= 2
     assert "c.png" in err
     assert "data.on_problems=skip" in err
-    assert not (tmp_path / "run" / "classify").exists()
+    assert not (tmp_path / "run" / "train").exists()
 
 
 def test_run_selects_classes(command, copy_of_tiny_run, tmp_path):
@@ -217,7 +218,7 @@ def test_predict(command, tiny_run, tmp_path):
     (tmp_path / "in" / "broken.jpg").unlink()
     code, _, err = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip")
     assert code == 2
-    assert "holds masks made in another way (asking differ" in err
+    assert "holds masks of another model or other settings (inference differ" in err
     code, out, _ = command("predict", tiny_run, tmp_path / "in", "-o", tmp_path / "out", "--flip", "--overwrite")
     assert code == 0
     assert out.startswith("1 masks and overlays in")
@@ -243,7 +244,7 @@ def test_export_masks(command, tiny_run, tmp_path):
     assert command(*words, "--shapes", "polygons", "-o", tmp_path / "simple")[0] == 0
     code, _, err = command(*words, "-o", tmp_path / "x")
     assert code == 2
-    assert "simplify = 1.5 makes polygons simpler: ask for them as well (--shapes polygons)" in err
+    assert "simplify = 1.5 makes polygons simpler: add --shapes polygons" in err
     code, _, err = command("export", "masks", tiny_run, "-o", tmp_path / "x", "--to", "coko")
     assert code == 2
     assert "Did you mean 'coco'" in err
@@ -314,7 +315,7 @@ def test_recipes(command):
     assert code == 0
     assert {line.split()[0] for line in out.splitlines()} >= {"recam", "tiny"}
     code, out, _ = command("recipes", "tiny")
-    assert json.loads(out)["classify"]["epochs"] == 1
+    assert json.loads(out)["cam"]["epochs"] == 1
     code, _, err = command("recipes", "tiney")
     assert code == 2
     assert "Did you mean 'tiny'?" in err
@@ -330,5 +331,41 @@ def test_download_of_an_unknown_data_set(command, tmp_path):
 def test_help_names_all_commands(command):
     code, out, err = command("--help")
     assert code == 0
-    for name in ("run", "check", "report", "review", "predict", "evaluate", "export", "download", "recipes"):
+    for name in get_command(cli.app).commands:
         assert name in out + err
+
+
+def test_version(command):
+    assert command("--version") == (0, f"{recam.__version__}\n", "")
+
+
+def test_completion_in_the_shell():
+    """Commands, and names of recipes, as bash asks for them."""
+
+    def completed(*words):
+        environment = os.environ | {"COMP_WORDS": " ".join(("recam", *words)), "COMP_CWORD": str(len(words))}
+        script = [Path(sys.executable).with_name("recam")]
+        done = subprocess.run(
+            script, capture_output=True, text=True, env=environment | {"_RECAM_COMPLETE": "complete_bash"}, timeout=300
+        )
+        return done.stdout.split()
+
+    assert completed("pre") == ["predict"]
+    assert completed("run", "--recipe", "tin") == ["tiny"]
+
+
+def test_runs_are_listed_and_cleaned(command, copy_of_tiny_run, tmp_path):
+    code, out, _ = command("runs", tmp_path)
+    assert (code, "ReCAM w′" in out) == (0, True)
+    code, out, _ = command("runs", copy_of_tiny_run, "--json")
+    (listed,) = json.loads(out)["runs"]
+    assert listed["done"] == listed["stages"] > 10
+    code, out, _ = command("clean", tmp_path, "--dry-run")
+    assert (code, out) == (0, "0 stages of earlier settings and 0 leftovers would be removed: 0 B to be freed\n")
+    (copy_of_tiny_run / f".x.0{TEMPORARY_ENDING}").write_bytes(b"half")
+    code, out, _ = command("clean", tmp_path, "--json")
+    assert (code, json.loads(out)["bytes"]) == (0, 4)
+    with RunFolder(copy_of_tiny_run).lock():
+        code, _, err = command("clean", tmp_path)
+        assert (code, "is working in" in err) == (2, True)
+    assert command("runs", tmp_path / "none")[0] == 2

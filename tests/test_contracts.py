@@ -1,22 +1,34 @@
-"""Every registered data set, backbone and segmenter through one battery, on the day it is registered."""
+"""Every registered data set, training, map maker, refiner and segmenter through one battery, on the day it is registered.
+
+The battery over families of backbones is in tests/models/test_backbones.py.
+"""
 
 import json
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import timm
 import torch
-from torch import nn
 
 import recam
 from recam.data.catalog import catalogs, fingerprint, open_catalog
-from recam.data.images import read_image, write_mask, write_png
+from recam.data.images import read_image, write_grey, write_mask, write_png
+from recam.data.saliency import SaliencyFolder
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE, mask_value
-from recam.models.backbones import Backbone
+from recam.models.backbones import BackboneSettings
+from recam.models.saved import load_classifier, make_irnet, save_classifier, save_irnet
 from recam.models.segmenters import make_segmenter, segmenters
+from recam.pipeline.maker import Views, make_maker, makers
+from recam.pipeline.map_set import MapFolder, MapSet
+from recam.pipeline.refiner import Place, RefineContext, refiner_steps
+from recam.pipeline.training import make_training, trainings
+from recam.recipe.recipe import load_recipe
+from recam.runfolder.store import WEIGHTS, StageFolder
+from recam.settings import Settings, as_json, sections
+from recam.types import SeedMaps
 
 SIZE = (24, 32)
 
@@ -213,71 +225,8 @@ def test_check_finds_nothing(data_set):
     json.dumps(report.as_dict())
 
 
-BACKBONES = {"resnet18": 512, "tf_efficientnet_lite0": 1280, "convnext_atto": 320, "regnety_002": 368}
-
-
-@pytest.fixture(scope="module", params=BACKBONES)
-def backbone(request):
-    torch.manual_seed(0)
-    return Backbone(request.param, "none", freeze_until=2)
-
-
 def images(size=64, batch=2):
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
-
-
-def test_backbone_gives_a_feature_map_at_stride_16(backbone):
-    features = backbone(images(80))
-    assert features.shape == (2, BACKBONES[backbone.name], 5, 5)
-    assert backbone.channels == features.shape[1]
-    # Patches that do not overlap leave a rest of the image out.
-    assert backbone(images(50)).shape[2:] == ((3, 3) if backbone.name.startswith("convnext") else (4, 4))
-
-
-def test_backbone_is_trunk_and_top(backbone):
-    assert backbone.has_frozen_trunk
-    with torch.no_grad():
-        split = backbone.top(backbone.trunk(images()))
-        assert torch.equal(split, backbone(images()))
-        torch.testing.assert_close(split, backbone.net.forward_features(images()), rtol=1e-4, atol=1e-5)
-    assert not backbone.trunk(images()).requires_grad
-
-
-def test_backbone_trains_all_but_what_is_frozen(backbone):
-    backbone.train()
-    backbone.zero_grad()
-    backbone(images()).square().mean().backward()
-    frozen = {id(p) for unit in backbone.units[: backbone._frozen] for p in unit.parameters()}
-    assert frozen
-    for name, parameter in backbone.named_parameters():
-        if id(parameter) in frozen:
-            assert not parameter.requires_grad, name
-            assert parameter.grad is None, name
-        else:
-            # Several processes wait for the gradient of whatever says that it trains.
-            assert parameter.requires_grad == (parameter.grad is not None), name
-    assert any(parameter.requires_grad for parameter in backbone.parameters())
-
-
-def test_backbone_keeps_its_statistics(backbone):
-    backbone.train()
-    norms = [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    assert not any(norm.training for norm in norms)
-    before = [buffer.clone() for buffer in backbone.buffers()]
-    backbone(images())
-    assert all(torch.equal(old, new) for old, new in zip(before, backbone.buffers(), strict=True))
-
-
-def test_backbone_refuses_a_stage_or_unit_that_it_has_not(backbone):
-    with pytest.raises(RecipeError, match=rf"freeze_until=9, but {backbone.name} has stages 1…\d"):
-        backbone._count_frozen(9)
-    last = backbone._unit_names[-1]
-    with pytest.raises(RecipeError, match=rf"has no unit '{last}x'\. Did you mean .*'{last}'"):
-        backbone._count_frozen(f"{last}x")
-
-
-def test_the_battery_knows_only_names_of_timm():
-    assert all(timm.is_model(name) for name in BACKBONES)
 
 
 @pytest.fixture(scope="module", params=sorted(segmenters))
@@ -298,3 +247,206 @@ def test_segmenter_learns(segmenter):
     without = [name for name, p in segmenter.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
     assert any(p.grad.abs().sum() > 0 for p in segmenter.parameters() if p.grad is not None)
+
+
+# Trainings, map makers and refiners: on the recipe that every run starts from, of a network as small as it goes.
+
+SMALL = {
+    "data.location": "scenes:",
+    "data.options": {"seed": 6, "size": 64, "train": 12, "val": 4},
+    "backbone.name": "test_resnet",
+    "backbone.weights": "none",
+    "backbone.freeze_until": 0,
+    "backbone.output_stride": 16,
+    "irn.labels_by": "pamr",
+    "irn.crop": 96,
+    "irn.steps": 4,
+    "advcam.steps": 2,
+    "pamr.iterations": 2,
+    "pamr.dilations": [1, 2],
+}
+N_CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("tiny", SMALL)
+
+
+@pytest.fixture(scope="module", params=sorted(trainings))
+def training(request, recipe):
+    return make_training(recipe, request.param)
+
+
+@pytest.fixture(scope="module")
+def network(training, recipe):
+    torch.manual_seed(0)
+    return training.network(recipe.section(BackboneSettings).make(), N_CLASSES)
+
+
+def make_batch(training):
+    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0, 0, 0]])
+    saliency = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    batch = {"images": images(batch=3), "labels": labels}
+    return batch | ({"saliency": saliency} if training.is_on_saliency else {})
+
+
+def test_training_says_what_it_is(training, recipe):
+    kind = trainings[training.name]
+    assert training.title
+    assert training.epochs >= 1
+    assert training.weightings
+    assert kind.Settings in (Settings, *sections.values()), "its settings are a section of recipes"
+    assert (training.base and training.base.name) == (kind.start(recipe) or None)
+    assert training.problems(N_CLASSES) == []
+
+
+def test_training_takes_a_step(training, network):
+    network.train()
+    network.zero_grad()
+    losses = training.losses(network, make_batch(training))
+    assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
+    losses["loss"].backward()
+    missing = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing, "several processes wait for the gradient of whatever says that it trains"
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+    assert any(p.grad.abs().sum() > 0 for p in network.parameters() if p.grad is not None)
+    grouped = [p for group in training.groups(network) for p in group["params"]]
+    assert len({id(p) for p in grouped}) == len(grouped)
+    assert {id(p) for p in network.parameters() if p.requires_grad} == {id(p) for p in grouped}
+    assert all(group["lr"] > 0 for group in training.groups(network))
+
+
+def test_training_learns_from_a_batch_without_labels(training, network):
+    batch = make_batch(training)
+    batch["labels"] = torch.zeros_like(batch["labels"])
+    assert training.losses(network, batch)["loss"].isfinite()
+
+
+def test_training_makes_maps_for_each_weighting(training, network):
+    network.eval()
+    with torch.no_grad():
+        made = training.maps(network, images(), [0, 2], training.weightings)
+        assert list(made) == list(training.weightings)
+        assert {tuple(maps.shape) for maps in made.values()} == {(2, 2, 4, 4)}
+        assert all(maps.isfinite().all() for maps in made.values())
+        for weighting in training.weightings:
+            assert training.weight(network, weighting).shape == (N_CLASSES, network.backbone.channels)
+            alone = training.maps(network, images(), [2], [weighting])[weighting]
+            torch.testing.assert_close(alone, made[weighting][:, 1:])
+    assert training.choose_weighting("mul") in training.weightings
+
+
+def test_training_is_its_key_and_its_network_its_file(training, network, recipe, tmp_path):
+    again = make_training(load_recipe(recipe.as_dict()), training.name)
+    assert again == training
+    key = as_json(training, for_key=True)
+    assert key == json.loads(json.dumps(as_json(again, for_key=True), allow_nan=False))
+    own = recipe.section(BackboneSettings)
+    save_classifier(tmp_path / "a.safetensors", network, own, ["a", "b", "c"])
+    loaded = load_classifier(tmp_path / "a.safetensors")
+    assert tuple(loaded.heads) == training.all_heads
+    network.eval()
+    with torch.no_grad():
+        ours, theirs = (training.maps(each, images(), [0, 1], training.weightings) for each in (network, loaded))
+    for weighting, maps in ours.items():
+        torch.testing.assert_close(theirs[weighting], maps)
+
+
+def seed(n=2, size=(40, 56)):
+    rng = np.random.default_rng(3)
+    maps = rng.random((n, -(-size[0] // 4), -(-size[1] // 4)), dtype=np.float32)
+    ignore = np.zeros(size, bool)
+    ignore[:5, :7] = True
+    return SeedMaps(maps, np.array([2, 0])[:n], size, ignore)
+
+
+def check_maps(made, given):
+    """Maps in [0, 1] of the same classes in the same order, of the image's size or a quarter of it."""
+    assert made.class_indices.tolist() == given.class_indices.tolist()
+    assert made.size == given.size
+    assert made.maps.dtype == np.float32
+    assert made.maps.shape[0] == len(given.maps)
+    assert made.maps.shape[1:] in (given.size, (-(-given.size[0] // 4), -(-given.size[1] // 4)))
+    assert np.isfinite(made.maps).all()
+    assert not made.maps.size or (made.maps.min() >= 0 and made.maps.max() <= 1)
+
+
+def photo(size=(40, 56)):
+    return np.random.default_rng(4).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("n", [2, 1, 0])
+@pytest.mark.parametrize("maker", sorted(makers))
+def test_map_maker(maker, n, recipe):
+    made = make_maker(recipe, maker)
+    assert made.title
+    assert makers[maker].Settings in (Settings, *sections.values())
+    json.dumps(as_json(made, for_key=True), allow_nan=False)
+    training = make_training(recipe, recipe.training)
+    torch.manual_seed(0)
+    own = replace(recipe.section(BackboneSettings), freeze_until=0)
+    network = training.network(own.make(), N_CLASSES).requires_grad_(False).eval()
+    views = made.views(Views((1.0,), False, None, training.weightings[0]))
+    maps_of = made.make(training, network, views)
+    check_maps(maps_of(photo(), [2, 0][:n]), seed(n))
+    again = maps_of(photo(), [2, 0][:n])
+    np.testing.assert_array_equal(again.maps, maps_of(photo(), [2, 0][:n]).maps)
+
+
+@pytest.fixture(scope="module", params=sorted(refiner_steps))
+def step(request, recipe):
+    """A refiner at its place behind CAM's maps, and the place."""
+    if request.param == "crf":
+        pytest.importorskip("pydensecrf", reason="the dense CRF needs pydensecrf2: pip install 'recam[crf]'")
+    before = MapSet(MapFolder("maps/cam", "w"), "cam", "cam", "CAM", 0.3, scores="scores/cam")
+    place = Place(recipe, before, None, None)
+    return refiner_steps[request.param].plan(request.param, place), place
+
+
+@pytest.fixture(scope="module")
+def refine(step, recipe, tmp_path_factory):
+    """The refiner of a sample, networks of its preparations fresh."""
+    made, place = step
+    root, inputs = tmp_path_factory.mktemp("prepared"), {}
+    for stage in made.preparations(place):
+        inputs[stage.name] = StageFolder(stage.name, root / stage.name, "key")
+        torch.manual_seed(0)
+        own = recipe.section(BackboneSettings)
+        save_irnet(inputs[stage.name].path / WEIGHTS, make_irnet(own, False), own)
+    sample = next(iter(open_catalog("scenes:", **SMALL["data.options"]).samples("train")))
+    write_grey(root / f"{sample.id}.png", np.linspace(0, 1, 40 * 56, dtype=np.float32).reshape(40, 56))
+    saliency = SaliencyFolder(root) if made.uses_saliency else None
+    return made.make_for_each(RefineContext(inputs, torch.device("cpu"), 0.3, saliency)), sample
+
+
+def test_refiner_says_what_it_is(step):
+    made, place = step
+    assert made.title
+    assert refiner_steps[made.name].Settings in (Settings, *sections.values())
+    assert made.problems(place) == []
+    assert 0 <= made.threshold(place) <= 1
+    json.dumps(as_json(made, for_key=True), allow_nan=False)
+    for stage in made.preparations(place):
+        json.dumps(as_json(stage.given, for_key=True), allow_nan=False)
+        assert stage.group == "refine"
+        assert stage.label.get("title")
+
+
+@pytest.mark.parametrize("n", [2, 1, 0])
+def test_refiner_keeps_classes_and_range(refine, n):
+    refiner_of, sample = refine
+    given = seed(n)
+    copy = given.maps.copy()
+    made = refiner_of(sample)(photo(), given)
+    check_maps(made, given)
+    np.testing.assert_array_equal(given.maps, copy, err_msg="what it was given has changed")
+    assert made.ignore is not None, "ignored pixels are lost"
+    assert made.ignore[given.ignore].all()
+
+
+def test_refiner_travels_to_worker_processes(step, refine):
+    if step[0].in_processes:
+        refiner_of, sample = refine
+        again = pickle.loads(pickle.dumps(refiner_of))
+        np.testing.assert_array_equal(again(sample)(photo(), seed()).maps, refiner_of(sample)(photo(), seed()).maps)

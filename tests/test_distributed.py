@@ -81,9 +81,19 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     finished = launch(folder, "--until", "segment")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("pseudo masks from") == 1, "only one process speaks"
-    stages = ["classify", "reactivate", "seeds", "scores", "masks", "segment", "predictions"]
+    stages = [
+        "train/cam",
+        "train/recam",
+        "maps/cam",
+        "maps/recam",
+        "scores/cam",
+        "scores/recam",
+        "masks",
+        "scores/masks",
+    ]
+    stages += ["segment/pseudo", "predictions/pseudo"]
     assert names(folder, stages) == names(tiny_run, stages)
-    for stage in ("classify", "scores/recam", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo"):
+    for stage in ("train/cam", "scores/recam", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo"):
         ours, theirs = read_json(folder / stage / "stage.json"), read_json(tiny_run / stage / "stage.json")
         assert ours["processes"] == 2
         assert ours["key"] == theirs["key"]
@@ -96,25 +106,14 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     assert pixels[0] == pixels[1]
     # What the weights are depends on the order of summation; that the gradients are those of one process is tested in
     # float64 below.
-    weights = [load_tensors(Path(root) / "classify/weights.safetensors")[0] for root in (folder, tiny_run)]
+    weights = [load_tensors(Path(root) / "train/cam/weights.safetensors")[0] for root in (folder, tiny_run)]
     shapes = [{name: (value.shape, value.dtype) for name, value in each.items()} for each in weights]
     assert shapes[0] == shapes[1]
     assert all(value.isfinite().all() for value in weights[0].values())
 
-    again = launch(folder, "--until", "segment")
-    assert again.returncode == 0, again.stderr
-    assert "nothing to do" in again.stdout
-
-    chain = [word for setting in CHAIN for word in ("--set", setting)]
-    refined = launch(folder, "--until", "refine", *chain)
-    assert refined.returncode == 0, refined.stderr
-    for stage in ("irn/recam/labels", "irn/recam/network", "refined/recam+irn", "scores/recam+irn"):
-        record = read_json(folder / stage / "stage.json")
-        assert record["processes"] == 2
-        assert record["results"]["images"] == 12
-    assert len(names(folder, ["refined"])) == len(names(tiny_run, ["seeds/cam"]))
-
-    # The segmentation model with all that is kept beside its weights: one training for both, judged alike.
+    # Once more, with what is left: a refiner, and the segmentation model with all that is kept beside its weights.
+    kept = ("train/cam", "train/recam", "maps/cam", "maps/recam")
+    before = [(folder / stage / "stage.json").read_bytes() for stage in kept]
     keeping = [
         "ema=0.5",
         "validate_epochs=1",
@@ -124,10 +123,17 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         "output_stride=16",
         "epochs=2",
     ]
-    kept = launch(
-        folder, "--until", "segment", *(word for setting in keeping for word in ("--set", f"segment.{setting}"))
-    )
-    assert kept.returncode == 0, kept.stderr
+    more = [word for setting in (*CHAIN, *(f"segment.{each}" for each in keeping)) for word in ("--set", setting)]
+    further = launch(folder, "--until", "segment", *more)
+    assert further.returncode == 0, further.stderr
+    assert [(folder / stage / "stage.json").read_bytes() for stage in kept] == before
+    for stage in ("irn/recam/labels", "irn/recam/network", "refined/recam+irn", "scores/recam+irn"):
+        record = read_json(folder / stage / "stage.json")
+        assert record["processes"] == 2
+        assert record["results"]["images"] == 12
+    assert len(names(folder, ["refined/recam+irn"])) == len(names(tiny_run, ["maps/cam"]))
+
+    # One training for both processes.
     results = read_json(folder / "segment/pseudo/stage.json")["results"]
     assert [epoch["epoch"] for epoch in results["history"]] == [1, 2]
     # Judged by both processes, on half of the images each, as the finished model is.
@@ -146,15 +152,16 @@ def test_two_processes_with_saliency(tiny_settings, tmp_path):
     source = write_maps(tmp_path / "maps", samples)
     settings = [
         f"saliency.source={source}",
-        "classify.saliency_loss=eps",
+        "recam.starts_from=eps",
+        'compare=["eps"]',
         'refine=["edam"]',
-        "classify.cache_features=2",
+        "train.cache_features=2",
         "backbone.freeze_until=4",
     ]
     folder = tmp_path / "run"
     finished = launch(folder, "--until", "masks", *(word for setting in settings for word in ("--set", setting)))
     assert finished.returncode == 0, finished.stderr
-    assert len(names(folder, ["saliency/views"])) == 13  # the record besides
-    assert "background.weight" in load_tensors(folder / "reactivate/weights.safetensors")[0]
+    assert len(names(folder, ["saliency/views"])) == 14  # record and manifest besides
+    assert "heads.background.weight" in load_tensors(folder / "train/recam/weights.safetensors")[0]
     assert read_json(folder / "masks/stage.json")["supervision"] == ["image labels", "saliency"]
     assert len(list((folder / "masks").glob("*.png"))) == 12

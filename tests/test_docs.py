@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from pydantic.fields import FieldInfo
+from recam.recipe.sections import Section
 
 from recam.recipe.recipe import Recipe, recipe_names
-from recam.recipe.sections import Section
 
 PAGE = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
 FIELDS = dict(Recipe.model_fields)

@@ -9,14 +9,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from recam.data.loader import EpochBatches, make_loader, read_batches
+from recam.engine.compute import ComputeSettings
+from recam.engine.work import Work
 from recam.interrupts import interrupts_deferred
-from recam.pipeline.recipe import load_recipe
-from recam.pipeline.store import StageFolder
-from recam.pipeline.work import Work
+from recam.runfolder.store import StageFolder
+from recam.training.loader import EpochBatches, make_loader, read_batches
 
 FORKS = pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers are no copies of this process")
 _press: list[bool] = []
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Where tests run in the background of a shell, Ctrl-C is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _press_ctrl_c() -> None:
@@ -86,7 +94,7 @@ def test_nothing_is_deferred_where_no_signal_arrives(monkeypatch):
 @FORKS
 def test_a_ctrl_c_while_a_pool_starts_ends_the_work(ctrl_c_at_next_fork, tmp_path):
     accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
-    work = Work(load_recipe({}, {"compute.workers": 2}), None, StageFolder("masks", tmp_path, "key"), {}, accelerator)
+    work = Work(None, StageFolder("masks", tmp_path, "key"), {}, accelerator, ComputeSettings(workers=2))
     ctrl_c_at_next_fork()
     with pytest.raises(KeyboardInterrupt):
         work.each(range(4), lambda number: False, str, processes=True)

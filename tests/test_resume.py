@@ -19,19 +19,33 @@ from recam.runfolder.store import RunFolder, read_json
 from recam.tensors import load_tensors
 
 ALL_STAGES = [
-    "classify", "reactivate", "seeds/cam", "seeds/recam", "scores/cam", "scores/recam", "masks", "scores/masks",
+    "train/cam", "maps/cam", "scores/cam", "train/recam", "maps/recam", "scores/recam", "masks", "scores/masks",
     "segment/pseudo", "predictions/pseudo", "pictures",
 ]  # fmt: skip
+CAM = {"training": "cam", "compare": ()}
+"""One training and no other."""
 RECORDS = ("stage.json", "manifest.json")
 NOT_RESULTS = ("run.lock", "run.json", "summary.json", "summary.txt", *RECORDS)
+
+
+def shown(folder):
+    """Files of the stages that the settings in force name, by path in the run's folder; and those beside."""
+    run = RunFolder(folder)
+    beside = {path.name: path for path in folder.iterdir() if path.is_file()}
+    inside = {
+        f"{name}/{path.relative_to(run.at(name, key).path).as_posix()}": path
+        for name, key in run.keys.items()
+        for path in run.at(name, key).path.rglob("*")
+        if path.is_file()
+    }
+    return beside | inside
 
 
 def artefacts(folder):
     """Content of everything that a run made, by path; of weights the tensors."""
     found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and path.name not in NOT_RESULTS and not name.startswith(("old/", "check/")):
+    for name, path in sorted(shown(folder).items()):
+        if path.name not in NOT_RESULTS:
             found[name] = path.read_bytes()
             if path.suffix == ".safetensors":
                 found[name] = {key: value.numpy().tobytes() for key, value in load_tensors(path)[0].items()}
@@ -39,9 +53,7 @@ def artefacts(folder):
 
 
 def times(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()
-    }
+    return {name: path.stat().st_mtime_ns for name, path in shown(folder).items()}
 
 
 def state(folder, stage):
@@ -57,9 +69,9 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tiny_ru
     folder = tmp_path / "run"
     settings = tiny_settings | {"compute.save_minutes": 1e-6}  # saved after each step
     moments = {
-        "classify": lambda: files(folder, "classify/*.safetensors"),
-        "reactivate": lambda: files(folder, "reactivate/*.safetensors"),
-        "seeds/recam": lambda: len(files(folder, "seeds/recam/w_prime/*.npz")) >= 4,
+        "train/cam": lambda: files(folder, "train/cam/*.safetensors"),
+        "train/recam": lambda: files(folder, "train/recam/*.safetensors"),
+        "maps/recam": lambda: len(files(folder, "maps/recam/w_prime/*.npz")) >= 4,
         "masks": lambda: files(folder, "masks/*.png"),
         "segment/pseudo": lambda: files(folder, "segment/pseudo/*.safetensors"),
         "pictures": lambda: files(folder, "pictures/*.png"),
@@ -84,13 +96,13 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tiny_ru
 
 def test_training_goes_on_from_the_last_saved_step(tiny_settings, tmp_path):
     folder = tmp_path / "run"
-    settings = tiny_settings | {"compute.save_minutes": 1e-6, "classify.epochs": 50}
-    checkpoint = folder / "classify" / "training.safetensors"
+    settings = tiny_settings | {"compute.save_minutes": 1e-6, "cam.epochs": 50}
+    checkpoint = folder / "train/cam" / "training.safetensors"
 
     def step():
         return load_tensors(checkpoint)[1]["step"] if checkpoint.is_file() else 0
 
-    kill_when(start_run(folder, settings, "classify"), lambda: step() >= 5)
+    kill_when(start_run(folder, settings, "train"), lambda: step() >= 5)
     reached = step()
     seen = []
 
@@ -98,9 +110,9 @@ def test_training_goes_on_from_the_last_saved_step(tiny_settings, tmp_path):
         seen.append(step())
         return seen[-1] > reached
 
-    kill_when(start_run(folder, settings, "classify"), moved_on)
+    kill_when(start_run(folder, settings, "train"), moved_on)
     assert min(seen) == reached  # never back at the start
-    assert read_json(folder / "classify" / "stage.json")["resumed"]
+    assert read_json(folder / "train/cam" / "stage.json")["resumed"]
 
 
 def test_the_same_command_again_does_nothing_and_says_so(copy_of_tiny_run, rerun):
@@ -115,7 +127,7 @@ def test_the_same_command_again_does_nothing_and_says_so(copy_of_tiny_run, rerun
 
 
 def test_settings_of_the_machine_redo_nothing(copy_of_tiny_run, rerun):
-    assert rerun(copy_of_tiny_run, compute__save_minutes=1.0, compute__workers=1, classify__cache_gb=1.0).made == ()
+    assert rerun(copy_of_tiny_run, compute__save_minutes=1.0, compute__workers=1, train__cache_gb=1.0).made == ()
 
 
 def test_a_changed_setting_redoes_what_depends_on_it_and_comes_back_without_work(copy_of_tiny_run, rerun):
@@ -123,7 +135,7 @@ def test_a_changed_setting_redoes_what_depends_on_it_and_comes_back_without_work
     before = times(copy_of_tiny_run)
     assert rerun(copy_of_tiny_run, segment__epochs=2).made == ("segment/pseudo", "predictions/pseudo", "pictures")
     after = times(copy_of_tiny_run)
-    untouched = [name for name in before if name.startswith(("classify", "reactivate", "seeds", "scores", "masks"))]
+    untouched = [name for name in before if name.startswith(("train", "maps", "scores", "masks"))]
     assert untouched
     assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
     second = artefacts(copy_of_tiny_run)
@@ -141,46 +153,50 @@ def test_each_setting_reaches_its_stages(copy_of_tiny_run, rerun):
     assert made == ("masks", "scores/masks")
     results = read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]
     assert (results["threshold"], results["threshold_from"]) == (0.21, "recipe")
-    assert rerun(copy_of_tiny_run, "masks", masks__threshold=0.3).made == ("scores/cam", "scores/recam")
-    assert rerun(copy_of_tiny_run, "seeds", seeds__bits=16).made == (
-        "seeds/cam",
-        "seeds/recam",
+    # The recipe's threshold is not in force, so nothing is made again, and its score stands in the summary.
+    summary = rerun(copy_of_tiny_run, "masks", masks__threshold=0.3)
+    assert summary.made == ()
+    assert summary.as_dict()["maps"]["cam"]["recipe"]["threshold"] == 0.3
+    assert rerun(copy_of_tiny_run, "maps", maps__bits=16).made == (
+        "maps/cam",
         "scores/cam",
+        "maps/recam",
         "scores/recam",
     )
-    # One more weighting is made beside the others; masks and segmentation model stay.
-    assert rerun(copy_of_tiny_run, seeds__compare=["w"]).made == ("seeds/recam", "scores/recam")
-    assert (copy_of_tiny_run / "seeds/recam/w").is_dir()
-    assert rerun(copy_of_tiny_run, "masks", reactivate__enabled=False).made == ("masks", "scores/masks")
-    assert read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]["seeds"] == "cam"
+    both = rerun(copy_of_tiny_run, "maps", maps__compare=["w"])
+    assert both.made == ("maps/recam", "scores/recam")
+    assert {"recam w_prime", "recam w"} <= set(both.as_dict()["maps"])
+    assert (copy_of_tiny_run / "maps/recam/w").is_dir()
+    assert rerun(copy_of_tiny_run, "masks", training="cam").made == ("masks", "scores/masks")
+    assert read_json(copy_of_tiny_run / "masks" / "stage.json")["results"]["maps"] == "cam"
 
 
 def test_a_summary_holds_nothing_that_other_settings_made(copy_of_tiny_run, rerun):
-    summary = rerun(copy_of_tiny_run, "classify", classify__lr=0.02)
-    assert list(summary.records) == ["classify"]
+    summary = rerun(copy_of_tiny_run, "train", compare=(), training="cam", cam__lr=0.02)
+    assert list(summary.records) == ["train/cam"]
     told = json.loads((copy_of_tiny_run / "summary.json").read_text())
     assert told["masks"]["miou"] is None
-    assert list(told["stages"]) == ["classify"]
+    assert list(told["stages"]) == ["train/cam"]
     assert list(rerun(copy_of_tiny_run).records) == ALL_STAGES
     assert json.loads((copy_of_tiny_run / "summary.json").read_text())["masks"]["miou"] is not None
 
 
 def test_what_is_deleted_is_made_again_and_nothing_else(copy_of_tiny_run, rerun):
     first, before = artefacts(copy_of_tiny_run), times(copy_of_tiny_run)
-    gone = ["classify/weights.safetensors", "segment/pseudo/training.safetensors"]
+    gone = ["train/cam/weights.safetensors", "segment/pseudo/training.safetensors"]
     gone += [
         f"{files(copy_of_tiny_run, pattern)[0].relative_to(copy_of_tiny_run)}"
-        for pattern in ("seeds/cam/w/*", "masks/*.png")
+        for pattern in ("maps/cam/w/*", "masks/*.png")
     ]
     for name in gone:
         (copy_of_tiny_run / name).unlink()
-    assert rerun(copy_of_tiny_run).made == ("classify", "seeds/cam", "masks", "segment/pseudo")
+    assert rerun(copy_of_tiny_run).made == ("train/cam", "maps/cam", "masks", "segment/pseudo")
     assert artefacts(copy_of_tiny_run) == first
     after = times(copy_of_tiny_run)
     kept = [
         name
         for name in before
-        if name.startswith(("seeds", "masks")) and name not in gone and not name.endswith(RECORDS)
+        if name.startswith(("maps", "masks")) and name not in gone and not name.endswith(RECORDS)
     ]
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
 
@@ -213,7 +229,7 @@ def test_a_foreign_folder_is_refused_and_left_as_it_is(rerun, tmp_path):
 @pytest.mark.parametrize("room_for", [0, 3])
 def test_a_full_disk_damages_nothing(copy_of_tiny_run, rerun, monkeypatch, room_for):
     first = artefacts(copy_of_tiny_run)
-    for path in [*files(copy_of_tiny_run, "seeds/recam/w_prime/*.npz")[:6], *files(copy_of_tiny_run, "masks/*.png")]:
+    for path in [*files(copy_of_tiny_run, "maps/recam/w_prime/*.npz")[:6], *files(copy_of_tiny_run, "masks/*.png")]:
         path.unlink()
     written = []
 
@@ -227,7 +243,7 @@ def test_a_full_disk_damages_nothing(copy_of_tiny_run, rerun, monkeypatch, room_
         with pytest.raises(StoreError, match=r"disk full while writing .*free space and run the same command again"):
             rerun(copy_of_tiny_run)
     assert not list(copy_of_tiny_run.rglob("*.tmp"))
-    assert rerun(copy_of_tiny_run).made == ("seeds/recam", "masks")
+    assert rerun(copy_of_tiny_run).made == ("maps/recam", "masks")
     assert artefacts(copy_of_tiny_run) == first
 
 
@@ -239,21 +255,21 @@ def test_an_image_that_has_gone_is_told_before_anything_is_done(tmp_path, rerun)
         write_png(tmp_path / "photos" / "images" / f"{name}.png", image)
         rows.append(f"{name},{label},train")
     (tmp_path / "photos" / "labels.csv").write_text("\n".join(rows))
-    data = {"data__location": f"folder:{tmp_path / 'photos'}", "data__options": {}, "data__on_problems": "stop"}
-    assert rerun(tmp_path / "run", "classify", **data).made == ("classify",)
-    assert rerun(tmp_path / "run", "classify", **data).made == ()
+    data = {"data__location": f"folder:{tmp_path / 'photos'}", "data__options": {}, "data__on_problems": "stop", **CAM}
+    assert rerun(tmp_path / "run", "train", **data).made == ("train/cam",)
+    assert rerun(tmp_path / "run", "train", **data).made == ()
     (tmp_path / "photos" / "images" / "b.png").unlink()
     before = artefacts(tmp_path / "run")
-    with pytest.raises(DataError, match=r"(?s)1 problem.*b.*Mend them, or set data\.on_problems=skip"):
-        rerun(tmp_path / "run", "classify", **data)
+    with pytest.raises(DataError, match=r"(?s)1 problem.*b.*Fix them, or set data\.on_problems=skip"):
+        rerun(tmp_path / "run", "train", **data)
     assert artefacts(tmp_path / "run") == before
     write_png(tmp_path / "photos" / "images" / "b.png", image)  # another file that holds the same
-    assert rerun(tmp_path / "run", "classify", **data).made == ()
+    assert rerun(tmp_path / "run", "train", **data).made == ()
     (tmp_path / "photos").rename(tmp_path / "moved")
     data["data__location"] = f"folder:{tmp_path / 'moved'}"
-    assert rerun(tmp_path / "run", "classify", **data).made == ()
+    assert rerun(tmp_path / "run", "train", **data).made == ()
     write_png(tmp_path / "moved" / "images" / "b.png", image[::-1].copy())
-    assert rerun(tmp_path / "run", "classify", **data).made == ("classify",)
+    assert rerun(tmp_path / "run", "train", **data).made == ("train/cam",)
 
 
 def test_files_are_read_once_for_their_keys(tmp_path, rerun, monkeypatch):
@@ -262,13 +278,13 @@ def test_files_are_read_once_for_their_keys(tmp_path, rerun, monkeypatch):
         write_png(photos / f"{name}.png", np.full((40, 40, 3), ord(name[-1]), np.uint8))
     read, digest_file = [], digests.digest_file
     monkeypatch.setattr(digests, "digest_file", lambda path: read.append(path.name) or digest_file(path))
-    data = {"data__location": f"folder:{photos}", "data__options": {}}
-    rerun(tmp_path / "run", "classify", **data)
+    data = {"data__location": f"folder:{photos}", "data__options": {}, **CAM}
+    rerun(tmp_path / "run", "train", **data)
     assert sorted(read) == ["a.png", "b.png", "c.png"]
-    rerun(tmp_path / "run", "classify", **data)
+    rerun(tmp_path / "run", "train", **data)
     assert len(read) == 3
     os.utime(photos / "cat" / "b.png", ns=(1, 1))
-    rerun(tmp_path / "run", "classify", **data)
+    rerun(tmp_path / "run", "train", **data)
     assert read[3:] == ["b.png"]
 
 
@@ -280,12 +296,9 @@ def test_other_weights_under_the_same_name_train_again(tmp_path, rerun):
         {name: value * 0.5 if value.is_floating_point() else value for name, value in network.state_dict().items()},
         other,
     )
-    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == (
-        "classify",
-    )
+    settings = {"backbone__name": "test_resnet", "backbone__weights": str(path), **CAM}
+    assert rerun(tmp_path / "run", "train", **settings).made == ("train/cam",)
     os.utime(path, ns=(1, 1))
-    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == ()
+    assert rerun(tmp_path / "run", "train", **settings).made == ()
     other.replace(path)
-    assert rerun(tmp_path / "run", "classify", backbone__name="test_resnet", backbone__weights=str(path)).made == (
-        "classify",
-    )
+    assert rerun(tmp_path / "run", "train", **settings).made == ("train/cam",)

@@ -12,14 +12,23 @@ import numpy as np
 import pytest
 
 from recam.data.images import write_png
-from recam.training.loader import LabelledImages
-from recam.training.augment import Augment
 from recam.pipeline.refiners.irn import LabelMaker
 from recam.runfolder.store import StageFolder
+from recam.training.augment import Augment
+from recam.training.loader import LabelledImages
 from test_readme import blocks
 
 SPAWN = "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"
-SHORT = """recipe="tiny", settings={"compute.workers": 1, "compute.report": False, "data.on_problems": "skip", "classify.crop": 32}"""
+SETTINGS = {
+    "compute.workers": 1,
+    "compute.report": False,
+    "data.on_problems": "skip",
+    "classify.crop": 32,
+    # One training: each begins its workers in the same way, and each worker imports PyTorch anew.
+    "reactivate.enabled": False,
+    "segment.enabled": False,
+}
+SHORT = f'recipe="tiny", settings={SETTINGS}'
 
 
 def run_script(text: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ def command(monkeypatch, capsys, tmp_path):
         def fail(*args, **options):
             raise error
 
-        monkeypatch.setattr("recam.pipeline.recipe.recipe_names", fail)
+        monkeypatch.setattr("recam.recipe.recipe.recipe_names", fail)
         monkeypatch.setattr(recam, "run", fail, raising=False)
         monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
@@ -109,7 +109,7 @@ def test_names_that_are_no_text_are_told(command):
     from recam.errors import DataError
 
     code, err = command(DataError("photo \udcff.jpg is damaged"), "recipes")
-    assert (code, err) == (2, "DataError: photo \\udcff.jpg is damaged\n")
+    assert (code, err) == (2, "DataError: photo \\xff.jpg is damaged\n")
 
 
 def test_numbers_of_the_command_line(command):

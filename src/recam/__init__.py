@@ -4,7 +4,7 @@
 >>> summary = recam.run("folder:photos", recipe="recam-cpu", output="runs/photos")
 >>> mask = recam.Predictor("runs/photos")("photo.jpg").mask
 
-The methods work on plain tensors: see `recam.methods`, one paper a file.
+The methods work on plain tensors: see `recam.methods`, one paper per file.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ if TYPE_CHECKING:
     from recam.recipe.recipe import load_recipe
     from recam.report.page import write_report
     from recam.review.server import export_review, serve_review
+    from recam.runfolder.runs import clean_runs, list_runs
 
 __version__ = version("recam")
 __all__ = [
     "ExportedPredictor",
     "Predictor",
     "check",
+    "clean_runs",
     "download",
     "evaluate",
     "export_masks",
     "export_model",
     "export_review",
+    "list_runs",
     "load_recipe",
     "open_catalog",
     "predict",
@@ -46,16 +49,18 @@ __all__ = [
     "write_report",
 ]
 
-# Loaded when first asked for: `import recam` stays instant, and `recam check` needs no network library.
+# Loaded at first use: `import recam` stays instant, and `recam check` needs no network library.
 _HOMES = {
     "ExportedPredictor": "recam.inference.onnx_predictor",
     "Predictor": "recam.inference.predictor",
     "check": "recam.data.check",
+    "clean_runs": "recam.runfolder.runs",
     "download": "recam.data.download",
     "evaluate": "recam.evaluation.folders",
     "export_masks": "recam.export.masks",
     "export_model": "recam.export.model",
     "export_review": "recam.review.server",
+    "list_runs": "recam.runfolder.runs",
     "load_recipe": "recam.recipe.recipe",
     "open_catalog": "recam.data.catalog",
     "predict": "recam.inference.files",

@@ -15,10 +15,11 @@ import typer
 from recam.crash_log import run_folder, write_crash_log
 from recam.errors import RecamError, RecipeError, first_line
 from recam.progress import Progress, console
+from recam.recipe.toml import recipe_names
+from recam.recipes import NAME
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="From image labels to segmentation masks.",
 )
@@ -26,11 +27,13 @@ app = typer.Typer(
 Classes = Annotated[
     str | None,
     typer.Option(
-        help='Keep just these: a,b,c, or a JSON list ["a, b", "c"]; the others become ignore in masks and no label.'
+        help='Keep these classes only: a,b,c, or a JSON list ["a, b", "c"]; the others are ignored in masks, and no'
+        " labels."
     ),
 ]
 export = typer.Typer(no_args_is_help=True, help="Networks and masks for other programs.")
 app.add_typer(export, name="export")
+Workspace = Annotated[Path, typer.Argument(help="A run folder, or the folder that runs lie in.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DataSet = Annotated[
     str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")
@@ -41,6 +44,23 @@ def _show(result: Any, as_json: bool = False) -> None:
     if os.environ.get("RANK", "0") != "0":  # of several processes that torchrun started, one speaks
         return
     print(json.dumps(result.as_dict(), indent=2) if as_json else result)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from recam import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -85,27 +105,31 @@ def _counter(what: str, unit: str = "images") -> Any:
 @app.command()
 def run(
     data: Annotated[str | None, typer.Option(help="KIND:PATH of the data set; default: the recipe's own.")] = None,
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or the path of a TOML file.")] = "recam",
-    output: Annotated[Path, typer.Option("-o", "--output", help="The run folder, new or of an earlier run.")] = Path(
+    recipe: Annotated[
+        str,
+        typer.Option(
+            autocompletion=recipe_names, help="Name of a recipe (`recam recipes` lists them), or a TOML file."
+        ),
+    ] = NAME,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder, new or of an earlier run.")] = Path(
         "runs/recam"
     ),
-    setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, as often as needed.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE; may be repeated.")] = None,
     until: Annotated[
         str | None,
-        typer.Option(help="Stop after these stages: classify, reactivate, seeds, refine, masks, segment or pictures."),
+        typer.Option(help="Stop after these stages: train, maps, refine, masks, segment or pictures."),
     ] = None,
     classes: Classes = None,
     verify: Annotated[
         bool,
         typer.Option(
             "--verify",
-            help="Read all results of finished stages and compare them with their hashes, not just size and time.",
+            help="Compare all files of finished stages with their hashes, not only their size and time.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train, re-activate, make seeds and pseudo masks, train a segmentation model, score. Finished stages are
-    skipped."""
+    """Train a classifier, make class maps and pseudo masks, train a segmentation model; skips finished stages."""
     import recam
 
     run_folder.set(output)
@@ -118,13 +142,14 @@ def check(
     data: DataSet,
     classes: Classes = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE that this kind of data set takes, e.g. protocol=recam.")
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, an option of this kind of data set; may be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell everything that is wrong with a data set. Exit code 1 where something is."""
+    """Report everything that is wrong with a data set. Exit code 1 if anything is."""
     import recam
-    from recam.recipe.recipe import parse_setting
+    from recam.recipe.toml import parse_setting
 
     options = dict(parse_setting(text) for text in option or [])
     report = recam.check(data, classes=_names(classes), progress=_counter("check"), **options)
@@ -134,16 +159,16 @@ def check(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not; several are shown side by side.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, finished or not; several are compared.")],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="The HTML file; default: RUN/report/report.html, of several RUN/comparison/."
+            "-o", "--output", help="HTML file; default: RUN/report/report.html, for several runs RUN/comparison/."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """One HTML file on what came out of a run, or of several side by side; figures as SVG, PNG and CSV beside it."""
+    """Write an HTML report of a run, or a comparison of several; figures as SVG, PNG and CSV beside it."""
     import recam
 
     _show(recam.write_report(runs, output), as_json)
@@ -157,28 +182,29 @@ def predict(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks and overlays.")],
     scales: Annotated[
-        str | None, typer.Option(help="Factors at which each image is seen: 0.75,1,1.25; default: the run's own.")
+        str | None, typer.Option(help="Test-time scales, e.g. 0.75,1,1.25; default: the run's own.")
     ] = None,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="See the mirror image too; default: the run's own.")
+        bool | None, typer.Option("--flip/--no-flip", help="Horizontal-flip TTA; default: the run's own.")
     ] = None,
     window: Annotated[
-        int | None, typer.Option(help="Side of a window that slides over larger images; 0: none.")
+        int | None,
+        typer.Option(help="Side (pixels) of a window that slides over larger images, 0: none; default: the run's own."),
     ] = None,
     refine: Annotated[
-        str | None, typer.Option(help="none, crf or pamr: clean masks along edges; default: the run's own.")
+        str | None, typer.Option(help="Refine masks along image edges: none, crf or pamr; default: the run's own.")
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also write the probability of each class and pixel.")
+        bool, typer.Option("--probabilities", help="Also write per-pixel class probabilities.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make masks again that are there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there already.")] = False,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="RUN holds exported networks: predict with onnxruntime, without PyTorch.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Masks for new images, labels unknown. Finished ones are skipped. Exit code 1 where a file could not be read."""
+    """Predict masks of new images; skips finished ones. Exit code 1 if any file cannot be read."""
     import recam
 
     report = recam.predict(
@@ -204,7 +230,7 @@ def export_model(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the networks and their cards.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write classifier and segmentation model as ONNX, checked against PyTorch, each with a model card."""
+    """Export classifier and segmentation model to ONNX, checked against PyTorch, each with a model card."""
     import recam
 
     _show(recam.export_model(run, output), as_json)
@@ -215,31 +241,32 @@ def export_masks(
     source: Annotated[Path, typer.Argument(help="A run folder, or a folder of masks.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
     to: Annotated[str, typer.Option(help="voc, coco, cvat or label-studio.")],
-    images: Annotated[Path | None, typer.Option(help="Folder of the photos; a run knows its own.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos; default for a run: its own.")] = None,
     classes: Annotated[
-        Path | None, typer.Option(help="classes.txt; a run and a folder of recam predict know their own.")
+        Path | None,
+        typer.Option(help="classes.txt, one name per line; not needed for a run or predictions."),
     ] = None,
     part: Annotated[
-        str, typer.Option(help="Of a run: masks (pseudo masks) or predictions (of held-out images).")
+        str, typer.Option(help="Which masks of a run: masks (pseudo masks) or predictions (of held-out images).")
     ] = "masks",
     shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
     simplify: Annotated[
         float,
         typer.Option(
             metavar="PIXELS",
-            help="Polygons with fewer corners, their outlines moved by so many pixels at most; 0: exact.",
+            help="Simplify polygons: outlines move by at most so many pixels; 0: exact.",
         ),
     ] = 0.0,
-    copy_images: Annotated[bool, typer.Option("--copy-images", help="Put the photos beside.")] = False,
-    ignore_as: Annotated[str | None, typer.Option(help="Make unsure pixels (255) a class of this name.")] = None,
-    image_prefix: Annotated[str, typer.Option(help="What Label Studio's addresses of photos begin with.")] = "",
+    copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy the photos into the output folder.")] = False,
+    ignore_as: Annotated[str | None, typer.Option(help="Make ignore pixels (255) a class of this name.")] = None,
+    image_prefix: Annotated[str, typer.Option(help="Prefix of the photos' addresses in Label Studio.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Write masks as a VOC folder, as COCO JSON, or for import into CVAT or Label Studio."""
     import recam
 
     kind = cast(Any, shapes)
-    words = {
+    options = {
         "images": images,
         "classes": classes,
         "part": part,
@@ -247,23 +274,23 @@ def export_masks(
         "ignore_as": ignore_as,
         "simplify": simplify,
     }
-    _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, words)), as_json)
+    _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, options)), as_json)
 
 
 @app.command()
 def evaluate(
     masks: Annotated[Path, typer.Argument(help="Folder of predicted masks.")],
     truth: Annotated[Path, typer.Argument(help="Folder of true masks.")],
-    classes: Annotated[Path | None, typer.Option(help="classes.txt, one name a line.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="classes.txt, one name per line.")] = None,
     partial: Annotated[
-        bool, typer.Option(help="Score the pairs that there are, where one folder holds more than the other.")
+        bool, typer.Option(help="Score the masks that both folders hold, and ignore the others.")
     ] = False,
     per_image: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Also write a row an image to this file.")
+        Path | None, typer.Option(metavar="FILE.csv", help="Also write one row per image to this file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score any two folders of masks."""
+    """Score a folder of predicted masks against true masks: per-class IoU, mIoU, boundary IoU."""
     import recam
 
     scores = recam.evaluate(masks, truth, classes, partial=partial, per_image=per_image, progress=_counter("evaluate"))
@@ -275,7 +302,7 @@ def download(
     name: Annotated[str, typer.Argument(help="voc2012 or coco2014.")],
     folder: Annotated[Path, typer.Argument(help="Where to put it.")],
 ) -> None:
-    """Fetch a data set from its official address: checksummed, resumable."""
+    """Download a data set from its official address, with checksums. To resume, run the same command."""
     import recam
 
     counters: dict[str, Any] = {}
@@ -288,21 +315,22 @@ def download(
 
 @app.command()
 def review(
-    run: Annotated[Path, typer.Argument(help="A run folder, finished or half done.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes any that is free.")] = 8765,
-    data: Annotated[str | None, typer.Option(help="KIND:PATH, where the data set has moved since the run.")] = None,
+    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 8765,
+    data: Annotated[str | None, typer.Option(help="KIND:PATH of the data set, if it has moved since the run.")] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Write what was decided to this new folder as a data set, and end.")
+        Path | None, typer.Option(help="Write the reviewed masks to this new folder as a data set, and exit.")
     ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="With --export: link to the photos instead of copying them.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="With --export: also open and rejected images, without masks.")
+        bool,
+        typer.Option("--all", help="With --export: also undecided and rejected images, without masks."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at masks, judge and mend them on a page in the browser; export them as a clean data set."""
+    """Review masks on a page in the browser: accept, reject or edit them, and export a clean data set."""
     import recam
 
     if export:
@@ -312,12 +340,36 @@ def review(
 
 
 @app.command()
-def recipes(name: Annotated[str | None, typer.Argument(help="Show all settings of this recipe.")] = None) -> None:
+def runs(folder: Workspace = Path("runs"), as_json: AsJson = False) -> None:
+    """List runs: data, class maps, mIoU, minutes, size on disk."""
+    import recam
+
+    _show(recam.list_runs(folder), as_json)
+
+
+@app.command()
+def clean(
+    folder: Workspace = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove stages of earlier settings, and what killed processes left half written."""
+    import recam
+
+    _show(recam.clean_runs(folder, dry_run), as_json)
+
+
+@app.command()
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(autocompletion=recipe_names, help="Show all settings of this recipe.")
+    ] = None,
+) -> None:
     """List the recipes that come with the package, or all settings of one."""
-    from recam.recipe.recipe import load_recipe, recipe_names
+    from recam.recipe.recipe import load_recipe
 
     if name:
-        print(load_recipe(name).model_dump_json(indent=2))
+        print(json.dumps(load_recipe(name).as_dict(), indent=2))
     else:
         print("\n".join(f"{each:<16} {load_recipe(each).about}" for each in recipe_names()))
 
@@ -331,9 +383,8 @@ def main() -> None:
     """Entry point: a `RecamError` becomes its text and exit code 2; anything else a line, a log that holds the
     traceback, and 70."""
     # Threads of OpenMP that wait for work spin for a while, which doubles the time of a training where other programs
-    # want the cores.
-    # A short spin costs an idle machine a tenth (docs/results.md). It counts when PyTorch is loaded, so not later than
-    # here.
+    # want the cores. A short spin costs an idle machine a tenth (docs/results.md). It counts when PyTorch is loaded, so
+    # not later than here.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     run_folder.set(None)
     try:
@@ -349,7 +400,7 @@ def main() -> None:
         if ended.code == INTERRUPTED:  # Typer has caught Ctrl-C, and says nothing
             _refuse("Interrupted", _RESUME, INTERRUPTED)
         raise
-    except BrokenPipeError:  # as of `recam check … | head -1`: there is nobody to tell it to
+    except BrokenPipeError:  # as of `recam check … | head -1`: nobody reads it any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
@@ -359,21 +410,23 @@ def main() -> None:
             if log
             else "No log could be written: please send the command along"
         )
-        told = f"{type(error).__name__}: {first_line(error)}. recam did not expect this. {where} when you report it."
+        message = f"{type(error).__name__}: {first_line(error)}. recam did not expect this. {where} when you report it."
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            told = (
+            message = (
                 f"out of memory ({first_line(error)}). Take smaller batches, images or fewer workers. {where} if that"
                 " does not help."
             )
-        _refuse("Unexpected error", told, UNEXPECTED)
+        _refuse("Unexpected error", message, UNEXPECTED)
 
 
 _RESUME = "to resume, run the same command."
 
 
-def _refuse(what: str, told: str, code: int) -> NoReturn:
+def _refuse(what: str, message: str, code: int) -> NoReturn:
     with suppress(OSError, ValueError):  # nobody reads standard error any more
         console.print(f"[bold red]{what}[/bold red]: ", end="", highlight=False)
         # Names of files may hold bytes that are no text.
-        console.print(told.encode("utf-8", "backslashreplace").decode(), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            message.encode("utf-8", "backslashreplace").decode(), markup=False, highlight=False, soft_wrap=True
+        )
     sys.exit(code)

@@ -99,6 +99,7 @@ def near_matches(name: str, known: Iterable[str], listing: str = "") -> str:
     if close:
         return f" Did you mean {' or '.join(repr(c) for c in close)}?{more}"
     if len(options) <= LISTED_NAMES:
-        return f" Known: {', '.join(options)}." if options else ""
+        # A name with a comma would look like two.
+        return f" Known: {', '.join(repr(name) if ',' in name else name for name in options)}." if options else ""
     nearest = difflib.get_close_matches(name, options, n=LISTED_NAMES, cutoff=0.0)
     return f" Nearest of {len(options)} known: {', '.join(nearest)}.{more}"

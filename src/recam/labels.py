@@ -43,7 +43,9 @@ class ClassSet:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(nfc(name) for name in self.names))
-        broken = [name for name in self.names if ";" in name or "\0" in name or len(f"{name}.".splitlines()) > 1]
+        broken = [
+            name for name in self.names if ";" in name or "\0" in name or len(f"{name}.".splitlines()) > 1
+        ]  # also one at the end
         if broken:
             told = ", ".join(map(repr, broken[:5]))
             raise DataError(

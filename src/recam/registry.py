@@ -12,8 +12,8 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
 
 from recam.errors import DependencyError, RecipeError, near_matches
 
@@ -27,6 +27,7 @@ class Registry(Mapping[str, T], Generic[T]):
         what: what an entry is, for messages.
         group: group of entry points by which other packages add entries, e.g. ``recam.catalogs``; None: none.
         builtin: modules of this package that enter theirs when imported; of a package, all its modules.
+        beside: groups of entry points that are imported as well, for what their modules enter here.
 
     Example:
         >>> catalogs = Registry("data set", "recam.catalogs", ("recam.data.voc",))
@@ -34,8 +35,10 @@ class Registry(Mapping[str, T], Generic[T]):
         ... class Voc: ...
     """
 
-    def __init__(self, what: str, group: str | None = None, builtin: tuple[str, ...] = ()) -> None:
-        self.what, self.group, self.builtin = what, group, builtin
+    def __init__(
+        self, what: str, group: str | None = None, builtin: tuple[str, ...] = (), beside: tuple[str, ...] = ()
+    ) -> None:
+        self.what, self.group, self.builtin, self.beside = what, group, builtin, beside
         self._entries: dict[str, T] = {}
         self._is_loaded = False
 
@@ -85,11 +88,16 @@ class Registry(Mapping[str, T], Generic[T]):
             module = import_module(name)
             for inner in pkgutil.iter_modules(getattr(module, "__path__", ())):
                 import_module(f"{name}.{inner.name}")
+        for group in self.beside:
+            for point in entry_points(group=group):
+                self._load_point(point)
         for point in entry_points(group=self.group) if self.group else ():
-            try:
-                entry = point.load()
-            except Exception as error:  # code of others, which may fail in any way
-                package = point.dist.name if point.dist else "an installed package"
-                told = f"{self.what} {point.name!r} of {package} cannot be imported ({type(error).__name__}: {error})"
-                raise DependencyError(f"{told}. Fix or uninstall {package}.") from error
-            self.register(point.name)(entry)
+            self.register(point.name)(self._load_point(point))
+
+    def _load_point(self, point: EntryPoint) -> Any:
+        try:
+            return point.load()
+        except Exception as error:  # code of others, which may fail in any way
+            package = point.dist.name if point.dist else "an installed package"
+            told = f"{self.what} {point.name!r} of {package} cannot be imported ({type(error).__name__}: {error})"
+            raise DependencyError(f"{told}. Fix or uninstall {package}.") from error

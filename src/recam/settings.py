@@ -58,6 +58,7 @@ sections: Registry[type[Settings]] = Registry(
         "recam.pipeline.makers",
         "recam.pipeline.refiners",
     ),
+    beside=("recam.trainings", "recam.makers", "recam.refiners"),
 )
 """Sections of a recipe by name, filled by the rooms that they belong to."""
 
@@ -72,14 +73,40 @@ def section(name: str) -> Callable[[SettingsType], SettingsType]:
     return enter
 
 
-def as_json(given: Any) -> Any:
-    """Settings, or anything made of them, as JSON-ready dictionaries and lists; the same for equal settings."""
+def sentences(kind: type[Settings]) -> dict[str, str]:
+    """The sentence under each field, in order, those of classes that it extends as well."""
+    told: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            fields = TypeAdapter(base).json_schema().get("properties", {})
+            told |= {name: field["description"] for name, field in fields.items() if "description" in field}
+    return {field.name: told[field.name] for field in dataclasses.fields(kind) if field.name in told}
+
+
+CHANGES_NOTHING = {"changes results": False}
+"""Metadata of a field that decides how something is computed and not what comes out: no key hashes it."""
+
+
+def as_json(given: Any, for_key: bool = False) -> Any:
+    """Settings, or anything made of them, as JSON-ready dictionaries and lists; the same for equal settings.
+
+    Args:
+        for_key: without the fields that are declared to change no result, see `CHANGES_NOTHING`; and 5 for 5.0, which
+            equal settings may hold in the place of each other.
+    """
     if dataclasses.is_dataclass(given) and not isinstance(given, type):
-        return {field.name: as_json(getattr(given, field.name)) for field in dataclasses.fields(given)}
+        fields = [
+            each
+            for each in dataclasses.fields(given)
+            if not (for_key and CHANGES_NOTHING.items() <= each.metadata.items())
+        ]
+        return {field.name: as_json(getattr(given, field.name), for_key) for field in fields}
     if isinstance(given, dict):
-        return {str(name): as_json(value) for name, value in given.items()}
+        return {str(name): as_json(value, for_key) for name, value in given.items()}
     if isinstance(given, tuple | list):
-        return [as_json(value) for value in given]
+        return [as_json(value, for_key) for value in given]
+    if for_key and isinstance(given, float) and given.is_integer():
+        return int(given)
     json.dumps(given, allow_nan=False)  # refuses what no key could be made of
     return given
 

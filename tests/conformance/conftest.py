@@ -1,14 +1,18 @@
-"""The golden cases: `RECAM_GOLDEN=<folder> pytest tests/conformance`."""
+"""The golden cases: `RECAM_GOLDEN=<folder> pytest tests/conformance`; with `RECAM_DEVICE=cuda` on a GPU, in full precision."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from skipped import GOLDEN
 
 RTOL, ATOL = 1e-4, 1e-5
+DEVICE = torch.device(os.environ.get("RECAM_DEVICE", "cpu"))
+# TF32 has ten bits of mantissa, too few for these tolerances.
+torch.backends.cudnn.allow_tf32 = False
 
 
 class GoldenCase:
@@ -22,7 +26,16 @@ class GoldenCase:
     def __getitem__(self, key):
         return self.arrays[key]
 
+    def tensor(self, key):
+        """The array of this name, on the device under test."""
+        return self.put(self.arrays[key])
+
+    def put(self, array):
+        """An array on the device under test."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(DEVICE)
+
     def matches(self, key, value, rtol=RTOL, atol=ATOL):
+        value = value.detach().cpu() if isinstance(value, torch.Tensor) else value
         np.testing.assert_allclose(
             np.asarray(value), self.arrays[key], rtol=rtol, atol=atol, err_msg=f"{self.name}: {key}", strict=False
         )

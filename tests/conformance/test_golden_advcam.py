@@ -1,4 +1,3 @@
-import torch
 import torch.nn.functional as F
 
 from recam.methods.advcam import AdvCamSettings, climb
@@ -6,10 +5,7 @@ from recam.methods.advcam import AdvCamSettings, climb
 
 def features_of(case):
     """The small network of the case: two strided convolutions."""
-    layers = [
-        [torch.from_numpy(case[f"param.{stage}.0.{part}"]) for part in ("weight", "bias")]
-        for stage in ("stage1", "stage4")
-    ]
+    layers = [[case.tensor(f"param.{stage}.0.{part}") for part in ("weight", "bias")] for stage in ("stage1", "stage4")]
 
     def features(images):
         for weight, bias in layers:
@@ -27,9 +23,9 @@ def test_every_step(golden):
             mu=float(case["mu"]),
             mask_threshold=float(case["mask_threshold"]),
         )
-        pairs = torch.from_numpy(case["image_pair"])[None]
+        pairs = case.tensor("image_pair")[None]
         result = climb(
-            features_of(case), pairs, [int(case["target"])], torch.from_numpy(case["param.classifier.weight"]), settings
+            features_of(case), pairs, [int(case["target"])], case.tensor("param.classifier.weight"), settings
         )
 
         case.matches("cam_per_step", result.cam_per_step[:, 0])

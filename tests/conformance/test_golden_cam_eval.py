@@ -1,8 +1,9 @@
 import numpy as np
 
 from recam.evaluation.metrics import ConfusionMatrix
+from recam.evaluation.threshold_sweep import ThresholdSweep
 from recam.labels import IGNORE
-from recam.methods.thresholds import ThresholdSweep, apply_threshold
+from recam.methods.thresholds import apply_threshold
 
 
 def truths(case):

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from recam.methods import cam, recam
 
@@ -8,10 +7,8 @@ from recam.methods import cam, recam
 @pytest.mark.parametrize("weighting", recam.WEIGHTINGS)
 def test_maps_of_all_scales(golden, weighting):
     for case in golden("cam_fusion"):
-        features = [torch.from_numpy(case[f"feature_{index}"]) for index in range(len(case["scales"]))]
-        weight = recam.combine_weights(
-            torch.from_numpy(case["weight_1"]), torch.from_numpy(case["weight_2"]), weighting
-        )
+        features = [case.tensor(f"feature_{index}") for index in range(len(case["scales"]))]
+        weight = recam.combine_weights(case.tensor("weight_1"), case.tensor("weight_2"), weighting)
         present = np.flatnonzero(case["label"])
         size = tuple(case["size"].tolist())
 
@@ -19,6 +16,6 @@ def test_maps_of_all_scales(golden, weighting):
         # Stored as float16, so that is how finely it can be compared.
         case.matches(
             f"high_res_{weighting}",
-            cam.make_cams(features, weight, present, size, "full").numpy().astype(np.float16),
+            cam.make_cams(features, weight, present, size, "full").cpu().numpy().astype(np.float16),
             rtol=1e-3,
         )

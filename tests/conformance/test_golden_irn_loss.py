@@ -1,5 +1,4 @@
 import numpy as np
-import torch
 
 from recam.labels import IGNORE
 from recam.methods import irn
@@ -7,11 +6,9 @@ from recam.methods import irn
 
 def test_loss_and_gradients(golden):
     for case in golden("irn_loss"):
-        edge_logits, displacement = (
-            torch.from_numpy(case[name]).requires_grad_() for name in ("edge_logits", "displacement")
-        )
+        edge_logits, displacement = (case.tensor(name).requires_grad_() for name in ("edge_logits", "displacement"))
         # The published code counts the 21 values of VOC; ours ignores 255 alone.
-        segmentation = torch.from_numpy(np.where(case["segmentation"] >= 21, IGNORE, case["segmentation"]))
+        segmentation = case.put(np.where(case["segmentation"] >= 21, IGNORE, case["segmentation"]))
         loss = irn.irn_loss(edge_logits, displacement, segmentation, float(case["radius"]))
         loss.total.backward()
 
@@ -30,8 +27,8 @@ def test_loss_and_gradients(golden):
 
 def test_without_displacement_the_affinity_terms_remain(golden):
     for case in golden("irn_loss"):
-        segmentation = torch.from_numpy(np.where(case["segmentation"] >= 21, IGNORE, case["segmentation"]))
-        loss = irn.irn_loss(torch.from_numpy(case["edge_logits"]), None, segmentation, float(case["radius"]))
+        segmentation = case.put(np.where(case["segmentation"] >= 21, IGNORE, case["segmentation"]))
+        loss = irn.irn_loss(case.tensor("edge_logits"), None, segmentation, float(case["radius"]))
         assert loss.total.item() == np.float32((loss.positive + loss.negative).item() / 2)
         case.matches("loss_pos", loss.positive)
         case.matches("loss_neg", loss.negative)

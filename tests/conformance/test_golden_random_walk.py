@@ -1,12 +1,11 @@
 import numpy as np
-import torch
 
 from recam.methods import irn
 
 
 def test_walked_maps(golden):
     for case in golden("random_walk"):
-        cams, edges = torch.from_numpy(case["cam"]), torch.from_numpy(case["edge"])
+        cams, edges = case.tensor("cam"), case.tensor("edge")
         walked = irn.random_walk(cams, edges, float(case["radius"]), float(case["beta"]), 2 ** int(case["exp_times"]))
         case.matches("walked", walked, rtol=1e-3)
 
@@ -15,7 +14,7 @@ def test_label_maps(golden):
     for case in golden("random_walk"):
         size = tuple(case["size"].tolist())
         labels = irn.walk_to_labels(
-            torch.from_numpy(case["walked"]), size, np.arange(len(case["walked"])), float(case["background_threshold"])
+            case.tensor("walked"), size, np.arange(len(case["walked"])), float(case["background_threshold"])
         )
         assert labels.shape == size
         assert (labels == case["label_map"]).mean() >= 0.999, case.name

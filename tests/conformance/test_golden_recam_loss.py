@@ -1,5 +1,4 @@
 import numpy as np
-import torch
 
 from recam.methods import cam, recam
 
@@ -7,11 +6,9 @@ from recam.methods import cam, recam
 def test_loss_and_gradients(golden):
     for case in golden("recam_loss"):
         features, weight_1, weight_2 = (
-            torch.from_numpy(case[name]).requires_grad_() for name in ("feature", "weight_1", "weight_2")
+            case.tensor(name).requires_grad_() for name in ("feature", "weight_1", "weight_2")
         )
-        loss = recam.reactivation_loss(
-            features, weight_1, weight_2, torch.from_numpy(case["label"]), float(case["sce_weight"])
-        )
+        loss = recam.reactivation_loss(features, weight_1, weight_2, case.tensor("label"), float(case["sce_weight"]))
         loss.total.backward()
 
         case.matches("logits", loss.logits.detach())
@@ -26,7 +23,7 @@ def test_loss_and_gradients(golden):
 
 def test_masks_and_masked_features_of_every_class(golden):
     for case in golden("recam_loss"):
-        features, weight_1 = torch.from_numpy(case["feature"]), torch.from_numpy(case["weight_1"])
+        features, weight_1 = case.tensor("feature"), case.tensor("weight_1")
         masks = recam.soft_masks(cam.class_maps(features, weight_1))
         case.matches("soft_mask", masks)
         case.matches("masked_feature", recam.masked_features(features, masks))

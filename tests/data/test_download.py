@@ -216,7 +216,7 @@ def test_a_server_that_stays_away_is_told_with_what_is_kept(server, tmp_path):
     sets = offer(server)
     server.cut_after = [40_000, 0, 0, 0, 0, 0]
     with pytest.raises(
-        DataError, match=r"ended after 40000 of \d+ bytes\); 40000 bytes are kept.*it goes on from there"
+        DataError, match=r"ended after 40000 of \d+ bytes\); 40000 bytes are kept.*the same command resumes there"
     ):
         download("mine", tmp_path, sets=sets)
     assert len(server.ranges) == module.TRIES
@@ -256,7 +256,7 @@ def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(server, tmp_path, mo
     monkeypatch.setattr(
         module, "_write", lambda file, chunk, part: real(Full() if part.stat().st_size else file, chunk, part)
     )
-    with pytest.raises(StoreError, match=r"No space left on device.*free space and run the same command again"):
+    with pytest.raises(StoreError, match=r"No space left on device.*free space, the same command resumes"):
         download("mine", tmp_path, sets=sets)
     monkeypatch.setattr(module, "_write", real)
     download("mine", tmp_path, sets=sets)

@@ -6,18 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from recam.engine.compute import ComputeSettings
 from recam.engine.work import Work
 from recam.errors import StoreError
-from recam.recipe.recipe import load_recipe
 from recam.runfolder.store import StageFolder
 
 
 @pytest.fixture
 def work(tmp_path):
     accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
-    return Work(
-        load_recipe({}, {"compute.workers": 2}), None, StageFolder("refined/cam+crf", tmp_path, "key"), {}, accelerator
-    )
+    return Work(None, StageFolder("refined/cam+crf", tmp_path, "key"), {}, accelerator, ComputeSettings(workers=2))
 
 
 def _die_at_three(number):

@@ -65,7 +65,7 @@ def test_counting_in_blocks_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     truth, prediction = rng.choice([0, 1, 2, 3, 255], (2, 7, 5)).astype(np.uint8)
     whole = matrix_of(prediction, truth).counts
-    monkeypatch.setattr("recam.metrics.PIXEL_BLOCK", 4)
+    monkeypatch.setattr("recam.evaluation.metrics.PIXEL_BLOCK", 4)
     np.testing.assert_array_equal(matrix_of(prediction, truth).counts, whole)
 
 

@@ -74,7 +74,7 @@ def test_a_run_leaves_counts_that_give_its_scores(tiny_run):
         errors, pixels = results["scores"]["errors"], results["scores"]["pixels"]
         assert errors == pytest.approx({name: sum(getattr(row, name) for row in rows) / pixels for name in errors})
         assert all(0 <= row.boundary_iou <= 1 for row in rows)
-    judged = read_json(tiny_run / "scores/recam/stage.json")["results"]["seeds"]["recam w_prime"]
+    judged = read_json(tiny_run / "scores/recam/stage.json")["results"]["maps"]["recam w_prime"]
     tally = read_tally(tiny_run / "scores/recam/recam w_prime.npz")
     for threshold, miou in zip(judged["thresholds"], judged["curve"], strict=True):
         confusion = ConfusionMatrix(10)

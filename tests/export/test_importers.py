@@ -18,12 +18,12 @@ from skipped import IMPORTERS
 
 HERE = Path(__file__).parent
 PYTHON = Path(os.environ.get("RECAM_IMPORTERS") or Path(sys.prefix) / "importers" / "bin" / "python")
-CLASSES = ["red & blue", 'a "b"; c', "ärmel", "ignored"]
+CLASSES = ["red & blue", 'a "b", c', "ärmel", "ignored"]
 NAMES = ("plain", "sub/50% & more #1+2", "Grüße ?=", "empty")
 
 pytestmark = pytest.mark.skipif(
     not PYTHON.is_file(),
-    reason=f"{IMPORTERS}: {PYTHON} is not there; pip install -r tests/export/importers.txt into an environment of its own",
+    reason=f"{IMPORTERS}: {PYTHON} is not there; install tests/export/importers.txt in an environment of its own",
 )
 
 

@@ -259,7 +259,7 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
     with pytest.raises(RecipeError, match="kind of shapes 'boxes'"):
         recam.export_masks(masks, root / "x", "coco", shapes="boxes", **known)
     for words, told in (
-        ({"simplify": 2}, r"simplify = 2 makes polygons simpler: ask for them as well \(--shapes polygons\)"),
+        ({"simplify": 2}, r"simplify = 2 makes polygons simpler: add --shapes polygons"),
         (
             {"simplify": -1, "shapes": "polygons"},
             r"simplify = -1: give the pixels that an outline may move by, 0 or more",
@@ -278,7 +278,7 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
     with pytest.raises(DataError, match="nothing names the classes of the masks"):
         recam.export_masks(masks, root / "x", "coco", images=root / "photos")
     with pytest.raises(
-        DataError, match=r"3 of 3 masks have no photo as no folder of photos was given \(a, c, sub/b\).*--images"
+        DataError, match=r"3 of 3 masks have no photo as no folder of photos was named \(a, c, sub/b\).*--images"
     ):
         recam.export_masks(masks, root / "x", "coco", classes=CLASSES)
     with pytest.raises(DataError, match=r"a\.png: holds the mask values 2, but there are 1 classes"):
@@ -294,6 +294,19 @@ def test_what_cannot_be_written(folder, tiny_run, tmp_path):
     with pytest.raises(DataError, match="without them several photos have the name sub__b"):
         recam.export_masks(masks, root / "x", "voc", classes=CLASSES)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
+    maps = {"stage": "", "scores": "", "name": "", "title": "", "threshold": 0.2, "folder": ""}
+    models = {"classifier": "", "seeds": maps, "maps": maps, "inference": {}, "map_inference": {}}
+    begun = {"format": 2, "recipe": {}, "stages": {"masks": {"key": "a", "label": {"kind": "masks"}}}, "models": models}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(begun))
     with pytest.raises(StoreError, match="has no masks yet"):
         recam.export_masks(tmp_path / "run", root / "x", "voc")
+
+
+def test_an_export_without_a_class_says_so(tmp_path):
+    write_mask(tmp_path / "masks" / "a.png", np.full((4, 6), 255, np.uint8))
+    write_png(_made(tmp_path / "photos" / "a.png"), np.zeros((4, 6, 3), np.uint8))
+    report = recam.export_masks(
+        tmp_path / "masks", tmp_path / "coco", "coco", images=tmp_path / "photos", classes=["cat"]
+    )
+    assert report.shapes == 0
+    assert "no mask shows a class" in str(report)

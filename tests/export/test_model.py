@@ -1,5 +1,5 @@
-"""Exported networks: any batch and size, PyTorch's numbers, cards that tell no places, and prediction where PyTorch
-cannot be imported."""
+"""Exported networks: any batch and size, PyTorch's numbers, cards without paths, and prediction where PyTorch cannot be
+imported."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ def test_both_networks_are_written_and_agree_with_pytorch(exported):
     ]
 
 
-def test_shapes_of_outputs_at_a_size_never_seen(exported):
+def test_shapes_of_outputs_at_a_size_that_was_not_traced(exported):
     folder, _ = exported
     images = np.zeros((3, 3, 45, 121), np.float32)
     (logits,) = onnxruntime.InferenceSession(str(folder / "segmenter.onnx")).run(None, {"images": images})
@@ -72,7 +72,7 @@ def test_exported_predicts_as_the_run(exported, tiny_run, how):
         recam.Predictor(tiny_run, keep_planes=True, **how),
         recam.ExportedPredictor(exported[0], keep_planes=True, **how),
     )
-    assert ours.asking == theirs.asking
+    assert ours.settings == theirs.settings
     mine, other = ours(picture()), theirs(picture())
     assert mine.classes == other.classes
     assert np.mean(mine.mask == other.mask) > 0.995  # rounding may decide between two classes that are equally likely
@@ -91,13 +91,13 @@ def test_exported_takes_all_forms_of_an_image(exported):
 
 @pytest.fixture
 def everything_present(monkeypatch):
-    """The tiny run's classifier is sure of nothing: here every class counts as found, and its map is asked."""
-    for module in ("exported", "predictor"):
-        monkeypatch.setattr(f"recam.pipeline.{module}.PRESENT", 0.0)
+    """The tiny run's classifier finds nothing: here every class counts as found, and its map is made."""
+    for module in ("onnx_predictor", "predictor"):
+        monkeypatch.setattr(f"recam.inference.{module}.PRESENT", 0.0)
 
 
 def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path, everything_present):
-    shutil.rmtree(copy_of_tiny_run / "segment")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     report = model.export_model(copy_of_tiny_run, tmp_path / "onnx")
     assert [one.path.name for one in report.networks] == ["classifier.onnx"]
     for how in ({}, {"scales": [0.5, 1.0], "flip": True}):
@@ -112,7 +112,7 @@ def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path, ever
 
 def test_thresholds_of_single_classes_are_exported(copy_of_tiny_run, tmp_path, rerun, everything_present):
     """Both predictors follow the run's ``masks.class_thresholds``, which change the mask."""
-    shutil.rmtree(copy_of_tiny_run / "segment")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     classes = recam.Predictor(copy_of_tiny_run).classes
     plain = recam.Predictor(copy_of_tiny_run)(picture())
     assert len(plain.found) > 1
@@ -157,7 +157,7 @@ def test_without_pytorch(exported, tmp_path):
     assert "pamr needs PyTorch" in refused.stderr
 
 
-def test_cards_tell_all_but_places(exported, tiny_run):
+def test_cards_hold_all_but_places(exported, tiny_run):
     folder, _ = exported
     written = json.loads((folder / "segmenter.json").read_text())
     assert written["classes"][0] == "cow"
@@ -169,6 +169,7 @@ def test_cards_tell_all_but_places(exported, tiny_run):
     page = (folder / "segmenter.md").read_text()
     assert written["sha256"] in page
     assert written["command"] in page
+    assert written["recipe"] in page
     assert "scenes are drawn by recam" in page
     errors = written["scores"]["held-out images"]["errors"]
     assert sum(errors.values()) == pytest.approx(1)
@@ -208,25 +209,36 @@ def test_names_in_a_card_are_text(exported):
     assert page.startswith("# &lt;b&gt;.onnx\n")
 
 
-def test_what_was_learned_from_is_told(copy_of_tiny_run):
+def test_supervision(copy_of_tiny_run):
     models = find_models(copy_of_tiny_run)
+    segmenter, classifier = models.segmenter.name, models.classifier.name
 
-    def told(stage="segment/pseudo", **changed):
-        settings = {name.replace("__", "."): value for name, value in changed.items()}
-        recipe = recam.load_recipe(models.recipe.model_dump(), settings)
-        return card.supervision(dataclasses.replace(models, recipe=recipe), stage)
+    def described(stage=segmenter, **changed):
+        """The supervision of a stage whose own record, or that of another, holds something else."""
+        records = {name: {**record, **changed.get(name, {})} for name, record in models.records.items()}
+        return card.supervision(dataclasses.replace(models, records=records), stage)
 
-    assert told()["labels"] == "image labels"
-    assert told("segment/truth")["labels"] == "true masks"
-    assert any("scores best on true masks" in note for note in told()["notes"])  # the tiny run takes the oracle
-    assert "refined by pamr." in told(refine=["pamr"])["notes"][0]
-    assert "made elsewhere" in told(seeds__source="maps")["notes"][0]
-    path = copy_of_tiny_run / "segment/pseudo/stage.json"
-    write_json(path, read_json(path) | {"supervision": ["image labels", "saliency"]})
-    assert told()["labels"] == "image labels and saliency"
-    assert told("classify")["labels"] == "image labels", (
-        "what refines the maps is nothing that the classifier learned from"
-    )
+    assert described()["labels"] == "image labels"
+    assert described()["notes"][0] == "It learned from pseudo masks, made of ReCAM w′."
+    assert any("scores best on true masks" in note for note in described()["notes"])  # the tiny run takes the oracle
+    truth = described(**{segmenter: {"supervision": ["true masks"]}})
+    assert (truth["labels"], truth["notes"]) == ("true masks", ["An upper bound: it learned from true masks."])
+    refined = described(masks={"label": {"kind": "masks", "from": "ReCAM w′ + PAMR"}})
+    assert refined["notes"][0] == "It learned from pseudo masks, made of ReCAM w′ + PAMR."
+    external = described(**{segmenter: {"supervision": ["external class maps"]}})
+    assert "external (precomputed)" in external["notes"][0]
+    both = {segmenter: {"supervision": ["image labels", "saliency"]}}
+    assert described(**both)["labels"] == "image labels and saliency"
+    # What refines the maps is nothing that the classifier learned from.
+    assert described(classifier, **both)["labels"] == "image labels"
+    assert not any("pseudo masks, made of" in note for note in described(classifier)["notes"])
+
+
+def test_scores_are_those_of_what_the_network_makes(copy_of_tiny_run):
+    models = find_models(copy_of_tiny_run)
+    assert list(card.scores(models, models.segmenter.name)) == ["held-out images"]
+    assert list(card.scores(models, models.classifier.name)) == ["class maps (ReCAM w′), oracle threshold"]
+    assert list(card.scores(models, "train/cam")) == ["class maps (CAM), oracle threshold"]
 
 
 def test_a_run_that_was_scored_by_an_earlier_version_has_its_card(copy_of_tiny_run):
@@ -234,26 +246,31 @@ def test_a_run_that_was_scored_by_an_earlier_version_has_its_card(copy_of_tiny_r
     record = read_json(path)
     del record["results"]["scores"]["errors"]
     write_json(path, record)
-    scores = card.scores(find_models(copy_of_tiny_run), "segmenter")
+    scores = card.scores(find_models(copy_of_tiny_run), "segment/pseudo")
     (line, ious) = card._score_lines(scores)
     assert line.startswith("- held-out images (4): ")
     assert ious.startswith("  - IoU: background ")
 
 
-def test_the_command_of_a_card_makes_the_same_settings(exported):
-    """What the card tells to type is parsed to the settings that the run had."""
-    import shlex
-
+def test_the_recipe_of_a_card_has_the_same_settings(exported, tmp_path):
     written = json.loads((exported[0] / "classifier.json").read_text())
-    words = shlex.split(written["command"])
-    given = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
-    made = recam.load_recipe("recam", given).model_dump(mode="json")
-    told = written["settings"]
-    made["about"], made["data"]["location"] = told["about"], told["data"]["location"]
-    assert made == told
+    assert written["command"] == "recam run --data scenes: --recipe recipe.toml -o run"
+    (tmp_path / "recipe.toml").write_text(written["recipe"])
+    made = recam.load_recipe(tmp_path / "recipe.toml", {"data.location": "scenes:"}).as_dict()
+    assert made == written["settings"]
+    assert "irn" not in written["recipe"]  # defaults are left out
 
 
-def test_of_paths_the_last_part_is_told():
+def test_a_recipe_keeps_names_that_are_no_words(tmp_path):
+    settings = recam.load_recipe(
+        {"data": {"location": "scenes:", "options": {"size": 64}}, "masks": {"class_thresholds": {'St. "B"': 0.3}}}
+    )
+    (tmp_path / "recipe.toml").write_text(card.write_recipe(settings.as_dict()), encoding="utf-8")
+    back = recam.load_recipe(tmp_path / "recipe.toml", {"data.location": "scenes:"})
+    assert back == settings
+
+
+def test_of_paths_the_last_part_is_written():
     settings = {
         "data": {"location": "voc:/home/me/VOC2012/", "classes": ["a"]},
         "weights": "/home/me/w.pth",
@@ -319,7 +336,7 @@ def test_what_cannot_be_exported_or_predicted_with(exported, tiny_run, tmp_path,
     damaged = shutil.copytree(exported[0], tmp_path / "damaged")
     with (damaged / "segmenter.onnx").open("ab") as file:
         file.write(b"more")
-    with pytest.raises(StoreError, match=r"segmenter\.onnx is not the file that segmenter\.json tells of"):
+    with pytest.raises(StoreError, match=r"segmenter\.onnx is not the file that segmenter\.json describes"):
         recam.ExportedPredictor(damaged)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DependencyError, match=r"recam\[onnx\]"):

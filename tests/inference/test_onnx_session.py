@@ -40,7 +40,7 @@ def test_what_cannot_be_opened(network, tmp_path, monkeypatch):
     with pytest.raises(RecipeError, match=r"unknown device 'gpu'\. Did you mean 'cpu'"):
         open_session(network, "gpu")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        with pytest.raises(RecipeError, match="no GPU is here for this onnxruntime: take --device auto or cpu"):
+        with pytest.raises(RecipeError, match="no GPU is available to this onnxruntime: take --device auto or cpu"):
             open_session(network, "cuda")
     (tmp_path / "text.onnx").write_text("not a network")
     with pytest.raises(WeightsError, match=r"text\.onnx cannot be read as an ONNX network \(.+\)\. Export it again\."):

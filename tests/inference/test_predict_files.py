@@ -53,7 +53,7 @@ def test_a_list_on_standard_input(photos, monkeypatch, tiny_run, tmp_path):
 
 
 def test_what_is_done_is_skipped(photos, tiny_run, tmp_path, monkeypatch):
-    """A call that was stopped after two images goes on with the third; then there is nothing left to do."""
+    """A call that was stopped after two images resumes with the third; then there is nothing left to do."""
     written = []
 
     def stop_after_two(path, mask):
@@ -80,9 +80,9 @@ def test_what_is_done_is_skipped(photos, tiny_run, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / "predict.json").read_text())["report"] == more.as_dict()
 
 
-def test_another_way_of_seeing_is_refused_or_replaces(photos, tiny_run, tmp_path):
+def test_other_inference_settings_are_refused_or_replace(photos, tiny_run, tmp_path):
     recam.predict(tiny_run, photos, tmp_path / "out")
-    with pytest.raises(StoreError, match=r"made in another way \(asking differ.*--overwrite"):
+    with pytest.raises(StoreError, match=r"of another model or other settings \(inference differ.*--overwrite"):
         recam.predict(tiny_run, photos, tmp_path / "out", window=32)
     replaced = recam.predict(tiny_run, photos, tmp_path / "out", window=32, overwrite=True)
     assert (replaced.images, replaced.skipped) == (3, 0)
@@ -90,7 +90,7 @@ def test_another_way_of_seeing_is_refused_or_replaces(photos, tiny_run, tmp_path
     assert np.array_equal(read_mask(tmp_path / "out" / "x" / "2.png"), expected)
 
 
-def test_masks_of_nobody_knows_what_do_not_count(photos, tiny_run, tmp_path):
+def test_masks_without_a_report_do_not_count(photos, tiny_run, tmp_path):
     write_png(tmp_path / "out" / "x" / "1.png", picture(9))
     write_png(tmp_path / "out" / "x" / "1_overlay.png", picture(9))
     assert recam.predict(tiny_run, photos, tmp_path / "out").images == 3
@@ -110,7 +110,7 @@ def test_probabilities_are_what_the_mask_was_chosen_by(photos, tiny_run, tmp_pat
 
 
 def test_a_window_needs_a_segmentation_model(copy_of_tiny_run, photos, tmp_path):
-    shutil.rmtree(copy_of_tiny_run / "segment")
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     with pytest.raises(RecipeError, match="needs a segmentation model"):
         recam.Predictor(copy_of_tiny_run, window=64)
     refined = recam.Predictor(copy_of_tiny_run, refine="pamr", keep_planes=True)(picture())
@@ -118,13 +118,13 @@ def test_a_window_needs_a_segmentation_model(copy_of_tiny_run, photos, tmp_path)
     assert refined.planes.shape[0] == len(refined.plane_values)
 
 
-def test_settings_of_a_run_are_asked(copy_of_tiny_run, rerun):
+def test_settings_of_a_run_are_followed(copy_of_tiny_run, rerun):
     """Window and refinement of the recipe make the predictions of the held-out images again, and nothing before
     them."""
     summary = rerun(copy_of_tiny_run, predict__window=32, predict__refine="pamr")
     assert set(summary.made) == {"predictions/pseudo", "pictures"}
-    assert recam.Predictor(copy_of_tiny_run).asking.window == 32
-    assert recam.Predictor(copy_of_tiny_run, window=0, refine="none").asking.window is None
+    assert recam.Predictor(copy_of_tiny_run).settings.window == 32
+    assert recam.Predictor(copy_of_tiny_run, window=0, refine="none").settings.window is None
     back = rerun(copy_of_tiny_run)
     assert back.made == ()
 

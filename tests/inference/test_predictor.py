@@ -1,4 +1,4 @@
-"""A finished run as a function: sizes, mirror, scales, sources, and folders of images that are never damaged."""
+"""A finished run as a function: sizes, flips, scales, sources, and folders of images that are never damaged."""
 
 import shutil
 
@@ -10,11 +10,11 @@ import torch
 from recam import Predictor
 from recam.data.images import read_mask, write_png
 from recam.errors import DataError, RecipeError, StoreError
-from recam.models.segmenters import make_segmenter
-from recam.inference.tta import most_probable, predict_probabilities
 from recam.inference.files import predict
-from recam.models.saved import TrainedSegmenter
 from recam.inference.settings import InferenceSettings
+from recam.inference.tta import most_probable, predict_probabilities
+from recam.models.saved import TrainedSegmenter
+from recam.models.segmenters import make_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_probabilities(segmenter, scales):
     assert mask[3, 5] == int(probabilities[:, 3, 5].argmax())
 
 
-def test_with_its_mirror_an_image_is_seen_like_its_mirror(segmenter):
+def test_with_flips_an_image_and_its_mirrored_image_are_predicted_alike(segmenter):
     straight = predict_probabilities(segmenter, picture(), flip=True)
     mirrored = predict_probabilities(segmenter, picture()[:, ::-1], flip=True)
     torch.testing.assert_close(mirrored.flip(-1), straight)
@@ -82,14 +82,14 @@ def test_a_run_predicts_as_it_was_scored(tiny_run):
         assert np.array_equal(Predictor(tiny_run)(sample.image.read()).mask, stored)
 
 
-def test_without_a_segmentation_model_the_class_maps_answer(copy_of_tiny_run):
-    shutil.rmtree(copy_of_tiny_run / "segment")
+def test_without_a_segmentation_model_the_class_maps_predict(copy_of_tiny_run):
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "segment")
     prediction = Predictor(copy_of_tiny_run)(picture())
     assert prediction.mask.shape == (50, 70)
     assert len(prediction.probabilities) == 10
-    sure = {name for name, p in zip(prediction.classes, prediction.probabilities, strict=True) if p >= 0.5}
-    assert set(prediction.found) <= sure
-    shutil.rmtree(copy_of_tiny_run / "masks")
+    likely = {name for name, p in zip(prediction.classes, prediction.probabilities, strict=True) if p >= 0.5}
+    assert set(prediction.found) <= likely
+    shutil.rmtree(copy_of_tiny_run / ".stages" / "masks")
     with pytest.raises(StoreError, match="neither a segmentation model nor pseudo masks"):
         Predictor(copy_of_tiny_run)
 
@@ -99,7 +99,7 @@ def test_what_is_no_run(tmp_path):
         Predictor(tmp_path)
 
 
-def test_predict_keeps_sub_folders_and_tells_bad_files(tiny_run, tmp_path):
+def test_predict_keeps_sub_folders_and_reports_bad_files(tiny_run, tmp_path):
     for name in ("a", "sub/a"):
         write_png(tmp_path / "in" / f"{name}.png", picture())
     (tmp_path / "in" / "c.jpg").write_bytes(b"no picture")
@@ -138,11 +138,25 @@ def test_predict_never_writes_over_an_image_or_another_result(tiny_run, tmp_path
 
 def test_a_gpu_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RecipeError, match=r"no GPU is here: take --device auto or cpu\."):
+    with pytest.raises(RecipeError, match=r"no GPU is available: take --device auto or cpu\."):
         Predictor(tmp_path, device="cuda")
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0.0, -1.0, 17.0])
 def test_scales_that_make_no_image(scale):
-    with pytest.raises(RecipeError, match="give at least one factor, all above 0 and at most 16"):
-        Asking(scales=(1.0, scale))
+    with pytest.raises(RecipeError, match="give at least one scale, all above 0 and at most 16"):
+        InferenceSettings(scales=(1.0, scale))
+
+
+def test_a_large_photo_is_predicted_from_a_copy_and_its_mask_has_its_size(tiny_run, monkeypatch):
+    predictor = Predictor(tiny_run, keep_planes=True)
+    object.__setattr__(predictor._settings, "max_side", 64)
+    image = np.asarray(PIL.Image.fromarray(picture(20, 28)).resize((280, 200), PIL.Image.Resampling.BICUBIC))
+    whole = predictor(image)
+    monkeypatch.setattr("recam.data.large_photos.LARGE", 10_000)
+    monkeypatch.setattr("recam.data.large_photos.WORKING", 14_000)
+    made = predictor(image)
+    assert made.mask.shape == (200, 280)
+    assert made.planes is not None
+    assert made.planes.shape == (11, 200, 280)
+    assert np.abs(made.planes.astype(int) - whole.planes).mean() < 8  # of 255

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from recam.errors import DependencyError, RecipeError
-from recam.inference.windows import Asking, _starts, make_mask, make_refinement
+from recam.inference.settings import InferenceSettings
+from recam.inference.windows import _starts, make_mask, make_refinement
 
 
 def picture(height, width, seed=0):
@@ -35,28 +36,28 @@ def test_windows_cover_a_side(side, overlap):
 
 @pytest.mark.parametrize("size", [(100, 90), (40, 130), (130, 33), (41, 41)])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
-def test_where_each_pixel_speaks_for_itself_windows_change_nothing(size, overlap):
+def test_where_each_pixel_decides_for_itself_windows_change_nothing(size, overlap):
     image = picture(*size)
-    whole = make_mask(image, by_colour, Asking(), keep=True)
-    slid = make_mask(image, by_colour, Asking(window=40, overlap=overlap), keep=True)
+    whole = make_mask(image, by_colour, InferenceSettings(), keep=True)
+    slid = make_mask(image, by_colour, InferenceSettings(window=40, overlap=overlap), keep=True)
     assert np.array_equal(whole.planes, slid.planes)
     assert np.abs(whole.probabilities.astype(int) - slid.probabilities).max() <= 1
     np.testing.assert_allclose(whole.highest, slid.highest, rtol=1e-6)
 
 
 def test_overlapping_windows_are_averaged():
-    """Two windows of 32 over 48 columns: 0–31 and 16–47. The first says 0.2 of plane 1, the second 0.9."""
-    seen = []
+    """Two windows of 32 over 48 columns: 0–31 and 16–47. The first returns 0.2 for plane 1, the second 0.9."""
+    shapes = []
 
-    def say(part):
-        seen.append(part.shape)
-        value = 0.2 if len(seen) == 1 else 0.9
+    def constant(part):
+        shapes.append(part.shape)
+        value = 0.2 if len(shapes) == 1 else 0.9
         plane = np.full(part.shape[:2], value, np.float32)
         return np.stack([1 - plane, plane])
 
-    answer = make_mask(picture(32, 48), say, Asking(window=32, overlap=0.5), keep=True)
-    assert seen == [(32, 32, 3)] * 2
-    assert answer.probabilities[1, 0, [0, 15, 16, 31, 32, 47]].tolist() == [
+    made = make_mask(picture(32, 48), constant, InferenceSettings(window=32, overlap=0.5), keep=True)
+    assert shapes == [(32, 32, 3)] * 2
+    assert made.probabilities[1, 0, [0, 15, 16, 31, 32, 47]].tolist() == [
         51,
         51,
         140,
@@ -64,15 +65,15 @@ def test_overlapping_windows_are_averaged():
         230,
         230,
     ]  # 0.2, 0.55, 0.9 of 255
-    assert answer.planes[0, [0, 16, 47]].tolist() == [0, 1, 1]
-    assert answer.highest.tolist() == pytest.approx([0.8, 0.9])
+    assert made.planes[0, [0, 16, 47]].tolist() == [0, 1, 1]
+    assert made.highest.tolist() == pytest.approx([0.8, 0.9])
 
 
 def test_memory_does_not_grow_with_the_height():
     def peak(height):
         image = np.zeros((height, 200, 3), np.uint8)
         tracemalloc.start()
-        make_mask(image, lambda part: np.zeros((20, *part.shape[:2]), np.float32), Asking(window=64))
+        make_mask(image, lambda part: np.zeros((20, *part.shape[:2]), np.float32), InferenceSettings(window=64))
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return highest - height * 200 * 2  # without the mask itself, as its bands and as a whole
@@ -88,13 +89,13 @@ def test_refinement_by_pamr_smooths_inside_a_region():
     refined = make_refinement("pamr")(image, np.concatenate([noise, 1 - noise]))
     assert refined[0].std() < 0.5 * noise.std()
     np.testing.assert_allclose(refined.sum(0), 1, atol=1e-4)
-    answer = make_mask(image, lambda part: np.concatenate([noise, 1 - noise]), Asking(refine="pamr"))
-    assert answer.planes.tolist() == refined.argmax(0).tolist()
+    made = make_mask(image, lambda part: np.concatenate([noise, 1 - noise]), InferenceSettings(refine="pamr"))
+    assert made.planes.tolist() == refined.argmax(0).tolist()
 
 
-def test_refinement_by_crf_asks_the_published_field(monkeypatch):
+def test_refinement_by_crf_is_the_published_field(monkeypatch):
     """Positions weigh 3 at 1 pixel, colours 4 at 67 pixels and 3 levels, ten steps."""
-    told = {}
+    used = {}
 
     class Field:
         def __init__(self, width, height, labels):
@@ -104,13 +105,13 @@ def test_refinement_by_crf_asks_the_published_field(monkeypatch):
             self.unary = unary
 
         def addPairwiseGaussian(self, **words):
-            told["gaussian"] = words
+            used["gaussian"] = words
 
         def addPairwiseBilateral(self, rgbim, **words):
-            told["bilateral"] = words
+            used["bilateral"] = words
 
         def inference(self, steps):
-            told["steps"] = steps
+            used["steps"] = steps
             return np.exp(-self.unary)
 
     module = types.ModuleType("pydensecrf.densecrf")
@@ -118,14 +119,14 @@ def test_refinement_by_crf_asks_the_published_field(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", types.ModuleType("pydensecrf"))
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", module)
     image = picture(8, 9)
-    answer = make_mask(image, by_colour, Asking(refine="crf"))
-    assert told == {"gaussian": {"sxy": 1, "compat": 3}, "bilateral": {"sxy": 67, "srgb": 3, "compat": 4}, "steps": 10}
-    assert np.array_equal(answer.planes, by_colour(image).argmax(0))
+    made = make_mask(image, by_colour, InferenceSettings(refine="crf"))
+    assert used == {"gaussian": {"sxy": 1, "compat": 3}, "bilateral": {"sxy": 67, "srgb": 3, "compat": 4}, "steps": 10}
+    assert np.array_equal(made.planes, by_colour(image).argmax(0))
 
 
-def test_what_cannot_be_asked(monkeypatch):
+def test_settings_that_make_no_sense(monkeypatch):
     with pytest.raises(RecipeError, match=r"scales \(\).*window of 8 pixels.*overlap 1.*'crff'.*crf"):
-        Asking(scales=(), window=8, overlap=1, refine="crff")
+        InferenceSettings(scales=(), window=8, overlap=1, refine="crff")
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(DependencyError, match=r"recam\[crf\].*PAMR"):
         make_refinement("crf")

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from recam.errors import DataError, RecipeError
+from recam.evaluation.ious import check_mask_values
+from recam.evaluation.threshold_sweep import ThresholdSweep
 from recam.labels import check_class_indices, mask_values, multi_hot
 from recam.methods import advcam, cam, irn, recam
 from recam.methods.crf import confident_labels
+from recam.methods.edam import edam_mask
+from recam.methods.eps import eps_loss
 from recam.methods.pamr import PamrRefiner, refine
-from recam.methods.saliency import edam_mask, eps_loss
-from recam.methods.thresholds import OtsuThreshold, ThresholdSweep, apply_threshold, check_mask_values
+from recam.methods.thresholds import OtsuThreshold, apply_threshold
 from recam.types import SeedMaps
 
 MAPS = np.linspace(0, 1, 2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4)

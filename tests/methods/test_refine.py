@@ -6,7 +6,7 @@ import torch
 
 from recam.errors import DataError, RecipeError
 from recam.labels import IGNORE
-from recam.methods import advcam, crf, irn, pamr, saliency
+from recam.methods import advcam, crf, edam, irn, pamr
 from recam.methods.refine import EVEN, join, one_plane_a_class, with_background, without_background
 from recam.types import SeedMaps
 
@@ -107,11 +107,11 @@ def test_edam_gives_maps_of_a_mask_and_leaves_pixels_open():
     maps = np.zeros((2, 1, 3), np.float32)
     maps[1, 0, 0] = 0.4
     given = np.array([[1.0, 1.0, 0.0]])
-    refiner = saliency.EdamRefiner(lambda image: given, saliency.EdamSettings(ignore_below=0.2))
+    refiner = edam.EdamRefiner(lambda image: given, edam.EdamSettings(ignore_below=0.2))
     refined = refiner(IMAGE[:1, :3], seed(maps, (1, 3), [2, 5]))
     np.testing.assert_array_equal(refined.maps, [[[0, 0, 0]], [[1, 0, 0]]])
     np.testing.assert_array_equal(refined.ignore, [[False, True, False]])
-    assert saliency.edam_mask(maps, [2, 5], given, refiner.settings)[0, 1] == IGNORE
+    assert edam.edam_mask(maps, [2, 5], given, refiner.settings)[0, 1] == IGNORE
 
 
 @pytest.mark.parametrize("on", ["labels", "probabilities"])
@@ -138,7 +138,7 @@ def test_a_chain_is_one_after_the_other():
         pamr.PamrRefiner(),
         crf.CrfRefiner(),
         irn.IrnRefiner(lambda image: torch.zeros(1, 4, 6)),
-        saliency.EdamRefiner(lambda image: np.zeros((16, 24))),
+        edam.EdamRefiner(lambda image: np.zeros((16, 24))),
     ],
 )
 def test_an_image_without_labels_gets_no_maps(refiner):
@@ -153,4 +153,4 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(RecipeError, match="dense CRF: threshold must be in"):
         crf.CrfRefiner(-0.1)
     with pytest.raises(DataError, match="make it for the same images"):
-        saliency.EdamRefiner(lambda image: np.zeros((4, 4)))(IMAGE, blob())
+        edam.EdamRefiner(lambda image: np.zeros((4, 4)))(IMAGE, blob())

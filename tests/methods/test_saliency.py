@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from recam.errors import DataError, RecipeError
-from recam.methods.saliency import EdamSettings, EpsSettings, check_saliency, edam_mask, eps_loss
+from recam.methods.edam import EdamSettings, check_saliency, edam_mask
+from recam.methods.eps import EpsSettings, eps_loss
 
 
 def logits_of(probabilities):

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError, RecipeError
+from recam.evaluation.ious import class_ious, mean_over_present
 from recam.evaluation.metrics import ConfusionMatrix
-from recam.methods.thresholds import OtsuThreshold, ThresholdSweep, apply_threshold, class_ious, mean_over_present
+from recam.evaluation.threshold_sweep import ThresholdSweep
+from recam.methods.thresholds import OtsuThreshold, apply_threshold
 
 THRESHOLDS = (0.1, 0.25, 0.3, 0.5, 0.9)
 

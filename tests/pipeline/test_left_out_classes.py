@@ -8,13 +8,12 @@ import pytest
 import recam
 from recam.data.catalog import open_catalog
 from recam.data.images import read_mask, write_mask, write_png
+from recam.data.roles import DataSettings, RunData
 from recam.errors import DataError
 from recam.labels import IGNORE
-from recam.pipeline.recipe import Recipe
 from recam.pipeline.run import _leave_out_unlabelled
-from recam.pipeline.work import RunData
 
-SETTINGS = {"compute.workers": 0, "compute.report": False, "classify.epochs": 1}
+SETTINGS = {"compute.workers": 0, "compute.report": False, "cam.epochs": 1}
 NAMES = ("ant", "cat", "bee", "dog", "zebra")
 
 
@@ -36,7 +35,7 @@ def photos(tmp_path):
 
 
 def test_the_data_are_narrowed(photos, capsys):
-    settings = Recipe.model_validate({"data": {"location": f"folder:{photos}"}}).data
+    settings = DataSettings(location=f"folder:{photos}")
     data = _leave_out_unlabelled(RunData(open_catalog(settings.location), settings))
     assert data.catalog.classes.names == data.settings.classes == ("cat", "dog")
     assert data.left_out == ("ant", "bee", "zebra")

@@ -16,19 +16,19 @@ from recam.data.images import read_grey, read_mask, write_grey
 from recam.data.saliency import SaliencyFolder
 from recam.errors import DataError, RecipeError
 from recam.methods.cam import read_full
-from recam.methods.saliency import edam_mask
+from recam.methods.edam import edam_mask
 from recam.models.saved import load_classifier
-from recam.pipeline.saliency import saliency_problems
-from recam.recipe.recipe import load_recipe
 from recam.report.reading import read_runs
 from recam.report.words import headline
-from recam.runfolder.store import read_json, read_seed
-from recam.tensors import load_tensors, save_tensors
+from recam.runfolder.maps import read_seed
+from recam.runfolder.store import read_json
+from recam.tensors import load_tensors
 from recam.training.augment import Augment
 from recam.training.cached_features import CachedFeatures
 from saliency_inputs import write_maps, write_network
 
-EPS = {"classify__saliency_loss": "eps"}
+EPS = {"recam__starts_from": "eps", "compare": ("eps",)}
+CONTROLLED = EPS | {"compare": ("eps", "control")}
 BOTH = "image labels + saliency"
 
 
@@ -46,18 +46,16 @@ def maps(scenes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_edam(tiny_run, maps, tmp_path_factory, rerun):
-    """The tiny run, gone on to a segmentation model from EDAM's masks, of ReCAM and of CAM."""
-    root = shutil.copytree(tiny_run, tmp_path_factory.mktemp("edam") / "run")
-    return root, rerun(
-        root, "segment", refine=["edam"], chains__cam=True, saliency__source=str(maps), segment__upper_bound=True
-    )
+    """The tiny run, followed by a segmentation model from EDAM's masks."""
+    root = shutil.copytree(tiny_run, tmp_path_factory.mktemp("edam") / "run", symlinks=True)
+    return root, rerun(root, "segment", refine=["edam"], saliency__source=str(maps), segment__upper_bound=True)
 
 
 @pytest.fixture(scope="module")
 def with_eps(maps, tmp_path_factory, rerun):
     """A tiny run with EPS's loss, up to the masks."""
     root = tmp_path_factory.mktemp("eps") / "run"
-    return root, rerun(root, until="masks", saliency__source=str(maps), reactivate__control=True, **EPS)
+    return root, rerun(root, until="masks", saliency__source=str(maps), **CONTROLLED)
 
 
 def history(root, stage):
@@ -70,12 +68,12 @@ def weights(root, stage):
 
 def test_edam_in_a_run_is_edam(with_edam, maps):
     root, summary = with_edam
-    assert not {"classify", "reactivate", "seeds/cam", "seeds/recam"} & set(summary.made)
+    assert not {"train/cam", "train/recam", "maps/cam", "maps/recam"} & set(summary.made)
     files = sorted((root / "masks").glob("*.png"))
     assert len(files) == 12
     open_pixels = 0
     for path in files:
-        seed = read_seed(root / "seeds/recam/w_prime" / f"{path.stem}.npz")
+        seed = read_seed(root / "maps/recam/w_prime" / f"{path.stem}.npz")
         expected = edam_mask(read_full(seed), seed.class_indices, read_grey(maps / path.name))
         np.testing.assert_array_equal(read_mask(path), expected)
         open_pixels += int((expected == 0).sum())
@@ -87,7 +85,6 @@ def test_all_that_is_made_of_saliency_says_so(with_edam):
     for stage in (
         "refined/recam+edam",
         "scores/recam+edam",
-        "refined/cam+edam",
         "masks",
         "scores/masks",
         "segment/pseudo",
@@ -95,17 +92,10 @@ def test_all_that_is_made_of_saliency_says_so(with_edam):
     ):
         assert read_json(root / stage / "stage.json")["supervision"] == ["image labels", "saliency"], stage
     told = json.loads((root / "summary.json").read_text())["supervision"]
-    assert (
-        told["masks"]
-        == told["segmentation"]["pseudo"]
-        == told["seeds"]["cam + edam"]
-        == told["seeds"]["recam w_prime + edam"]
-        == BOTH
-    )
+    assert told["masks"] == told["segmentation"]["pseudo"] == told["maps"]["recam w_prime + edam"] == BOTH
     assert told["segmentation"]["truth"] == "true masks"
     assert summary.as_dict()["supervision"] == told
     lines = (root / "summary.txt").read_text().splitlines()
-    assert [line for line in lines if line.startswith("cam + edam *")]
     assert [line for line in lines if line.startswith("recam w_prime + edam *")]
     assert [line for line in lines if line.startswith("recam w_prime  ")], "the seeds themselves took none"
     assert f"* supervision: {BOTH}" in lines
@@ -133,79 +123,80 @@ def test_a_run_without_saliency_says_nothing_of_it(tiny_run):
 
 
 def test_the_same_again_does_nothing_and_a_changed_map_redoes_what_took_it(with_edam, maps, tmp_path, rerun):
-    root = shutil.copytree(with_edam[0], tmp_path / "run")
+    root = shutil.copytree(with_edam[0], tmp_path / "run", symlinks=True)
     own = shutil.copytree(maps, tmp_path / "maps")
-    settings = {"refine": ["edam"], "chains__cam": True, "saliency__source": str(own)}
+    settings = {"refine": ["edam"], "saliency__source": str(own)}
     assert rerun(root, "segment", segment__upper_bound=True, **settings).made == ()
     first = next(own.glob("*.png"))
     first.touch()
     assert rerun(root, "segment", segment__upper_bound=True, **settings).made == ()
     write_grey(first, 1 - read_grey(first))
     made = rerun(root, until="masks", **settings).made
-    assert {"saliency/maps", "refined/recam+edam", "refined/cam+edam", "masks"} <= set(made)
+    assert {"saliency/maps", "refined/recam+edam", "masks"} <= set(made)
     assert "classify" not in made
     assert "saliency/maps" not in rerun(root, until="masks", **settings, edam__saliency_threshold=0.5).made
 
 
 def test_eps_trains_a_background_channel_in_all_three_trainings(with_eps):
     root, summary = with_eps
-    for stage in ("classify", "control", "reactivate"):
-        assert weights(root, stage)["background.weight"].shape[:2] == (1, 1280)
+    for stage in ("train/eps", "train/control", "train/recam"):
+        assert weights(root, stage)["heads.background.weight"].shape[:2] == (1, 1280)
         assert history(root, stage)[0]["saliency"] > 0
     assert not torch.equal(
-        weights(root, "classify")["background.weight"], weights(root, "reactivate")["background.weight"]
+        weights(root, "train/eps")["heads.background.weight"], weights(root, "train/recam")["heads.background.weight"]
     )
     told = summary.as_dict()["supervision"]
-    assert set(told["seeds"].values()) == {BOTH}
+    assert set(told["maps"].values()) == {BOTH}
     assert told["masks"] == BOTH
     assert f"* supervision: {BOTH}" in str(summary)
 
 
 def test_eps_loss_is_what_the_method_computes(with_eps, tiny_run):
     # The same draws, so what differs in the first epoch's loss is the term itself and what was learned from it.
-    with_term, without = history(with_eps[0], "classify")[0], history(tiny_run, "classify")[0]
+    with_term, without = history(with_eps[0], "train/eps")[0], history(tiny_run, "train/cam")[0]
     assert with_term["loss"] - with_term["saliency"] == pytest.approx(without["loss"], rel=0.05)
-    assert set(history(with_eps[0], "reactivate")[0]) >= {"loss", "bce", "sce", "saliency"}
-    part = history(with_eps[0], "reactivate")[0]
+    assert set(history(with_eps[0], "train/recam")[0]) >= {"loss", "bce", "sce", "saliency"}
+    part = history(with_eps[0], "train/recam")[0]
     assert part["loss"] == pytest.approx(part["bce"] + part["sce"] + part["saliency"], rel=1e-4)
 
 
 def test_a_refiner_added_later_trains_nothing_anew(with_eps, maps, tmp_path, rerun):
-    root = shutil.copytree(with_eps[0], tmp_path / "run")
-    made = rerun(root, until="masks", saliency__source=str(maps), reactivate__control=True, refine=["edam"], **EPS).made
-    assert not {"classify", "control", "reactivate", "seeds/recam"} & set(made)
+    root = shutil.copytree(with_eps[0], tmp_path / "run", symlinks=True)
+    made = rerun(root, until="masks", saliency__source=str(maps), refine=["edam"], **CONTROLLED).made
+    assert not {"train/eps", "train/control", "train/recam", "maps/recam"} & set(made)
     assert {"refined/recam+edam", "masks"} <= set(made)
 
 
 def test_the_weight_of_the_loss_and_its_source_count_where_it_is_used(with_eps, tiny_run, maps, tmp_path, rerun):
-    root = shutil.copytree(tiny_run, tmp_path / "run")
+    root = shutil.copytree(tiny_run, tmp_path / "run", symlinks=True)
     unused = {"eps__weight": 0.5, "saliency__source": str(maps), "refine": ["edam"]}
-    assert "classify" not in rerun(root, until="masks", **unused).made
-    root = shutil.copytree(with_eps[0], tmp_path / "eps")
-    assert "classify" in rerun(root, until="classify", saliency__source=str(maps), eps__weight=0.5, **EPS).made
+    assert "train/cam" not in rerun(root, until="masks", **unused).made
+    root = shutil.copytree(with_eps[0], tmp_path / "eps", symlinks=True)
+    assert "train/eps" in rerun(root, until="train", saliency__source=str(maps), eps__weight=0.5, **EPS).made
 
 
 def test_a_killed_training_with_eps_ends_like_one_that_was_not(with_eps, tiny_settings, maps, tmp_path):
     root = tmp_path / "run"
     settings = tiny_settings | {
-        "classify.saliency_loss": "eps",
+        "training": "eps",
+        "compare": ("eps",),
         "saliency.source": str(maps),
         "compute.save_minutes": 1e-6,
     }
-    kill_when(start_run(root, settings, "classify"), lambda: list(root.glob("classify/training.safetensors")))
-    recam.run(recipe="tiny", output=root, settings=settings, until="classify")
-    ours, theirs = weights(root, "classify"), weights(with_eps[0], "classify")
+    kill_when(start_run(root, settings, "train"), lambda: list(root.glob("train/eps/training.safetensors")))
+    recam.run(recipe="tiny", output=root, settings=settings, until="train")
+    ours, theirs = weights(root, "train/eps"), weights(with_eps[0], "train/eps")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_eps_on_cached_features_sees_the_same_views_and_keeps_the_features(scenes, maps, tmp_path, rerun):
-    cached = {"classify__cache_features": 2, "backbone__freeze_until": 4}
+    cached = {"train__cache_features": 2, "backbone__freeze_until": 4}
     root = tmp_path / "run"
-    assert rerun(root, "classify", **cached).made == ("features", "classify")
-    made = rerun(root, "classify", saliency__source=str(maps), **cached, **EPS).made
-    assert made == ("saliency/maps", "saliency/views", "classify")
-    assert history(root, "classify")[0]["saliency"] > 0
+    assert rerun(root, "train", training="cam", **cached).made == ("features", "train/cam")
+    made = rerun(root, "train", training="eps", compare=(), saliency__source=str(maps), **cached).made
+    assert made == ("saliency/training", "saliency/views", "train/eps")
+    assert history(root, "train/eps")[0]["saliency"] > 0
 
     dataset = CachedFeatures(root / "features", scenes, 10, saliency=root / "saliency/views")
     augment, read = Augment(64, (0.0,) * 3, (1.0,) * 3, long_side=(64, 96)), SaliencyFolder(maps)
@@ -220,7 +211,7 @@ def test_eps_on_cached_features_sees_the_same_views_and_keeps_the_features(scene
 
 def test_maps_by_a_network_are_made_once(with_edam, tmp_path, rerun):
     pytest.importorskip("onnx", reason="a network to test with: pip install 'recam[onnx]'")
-    root = shutil.copytree(with_edam[0], tmp_path / "run")
+    root = shutil.copytree(with_edam[0], tmp_path / "run", symlinks=True)
     settings = {
         "refine": ["edam"],
         "saliency__source": str(write_network(tmp_path / "colours.onnx")),
@@ -240,38 +231,33 @@ def test_maps_by_a_network_are_made_once(with_edam, tmp_path, rerun):
         rerun(root, until="masks", **settings, saliency__values="logit").made
     )
     # Without a training that waits for them, maps are made where they are used.
-    assert rerun(tmp_path / "short", until="seeds", **settings).made[0] == "classify"
+    assert rerun(tmp_path / "short", until="train", **settings).made == ("train/cam",)
 
 
-def test_weights_of_before_load_without_a_background(tiny_run, with_eps, tmp_path):
-    tensors, meta = load_tensors(tiny_run / "classify/weights.safetensors")
-    assert not meta.pop("background")
-    save_tensors(tmp_path / "old.safetensors", tensors, meta)
-    assert load_classifier(tmp_path / "old.safetensors").background is None
-    classifier = load_classifier(with_eps[0] / "reactivate/weights.safetensors")
+def test_only_networks_with_a_background_give_logit_maps_of_it(tiny_run, with_eps):
+    classifier = load_classifier(with_eps[0] / "train/recam/weights.safetensors")
+    assert list(classifier.heads) == ["background", "fc2"]
     assert classifier.logit_maps(torch.rand(2, 1280, 3, 4)).shape == (2, 11, 3, 4)
     with pytest.raises(RecipeError, match="has no background channel"):
-        load_classifier(tiny_run / "classify/weights.safetensors").logit_maps(torch.rand(1, 1280, 2, 2))
+        load_classifier(tiny_run / "train/cam/weights.safetensors").logit_maps(torch.rand(1, 1280, 2, 2))
 
 
 def refused(tmp_path, tiny_settings, kind=RecipeError, **settings):
     changed = {name.replace("__", "."): value for name, value in settings.items()}
     with pytest.raises(kind) as caught:
         recam.run(recipe="tiny", output=tmp_path / "run", settings=tiny_settings | changed)
-    assert not (tmp_path / "run" / "classify").exists()
+    assert not (tmp_path / "run/.stages/train").exists()
     return str(caught.value)
 
 
 def test_without_source_and_with_one_that_nothing_uses(tmp_path, tiny_settings, maps):
     told = refused(tmp_path, tiny_settings, refine=["edam", "edam"], **EPS)
     assert (
-        "the refiner 'edam' and classify.saliency_loss = 'eps' need saliency maps. Set saliency.source to a folder of"
-        " maps" in told
+        "the training 'eps' and the training 'recam' and the refiner 'edam' need saliency maps."
+        " Set saliency.source to a folder of maps" in told
     )
     assert "the chain edam → edam has 'edam' twice" in told  # all at once
-    assert "classify.saliency_loss = 'eps' needs saliency maps" in refused(tmp_path, tiny_settings, **EPS)
-    given = load_recipe({}, {"classify.saliency_loss": "eps", "seeds.source": "maps", "saliency.source": str(maps)})
-    assert "with seeds.source there is none" in saliency_problems(given, None)[0]
+    assert "the training 'eps' needs saliency maps" in refused(tmp_path, tiny_settings, training="eps", compare=())
     assert "saliency.source is set and nothing uses it" in refused(tmp_path, tiny_settings, saliency__source=str(maps))
 
 
@@ -304,7 +290,7 @@ def test_maps_that_do_not_fit_are_all_told(tmp_path, tiny_settings, maps, scenes
 
 def test_a_network_that_cannot_be_used_and_thresholds_that_make_no_sense(tmp_path, tiny_settings):
     (tmp_path / "text.onnx").write_text("no network")
-    wrong = {"saliency__source": str(tmp_path / "text.onnx"), "edam__ignore_below": 0.9, "edam__sure_above": 0.1}
-    told = refused(tmp_path, tiny_settings, refine=["edam"], **wrong)
+    told = refused(tmp_path, tiny_settings, refine=["edam"], saliency__source=str(tmp_path / "text.onnx"))
     assert "text.onnx cannot be read as an ONNX network" in told
+    told = refused(tmp_path, tiny_settings, refine=["edam"], edam__ignore_below=0.9, edam__sure_above=0.1)
     assert "edam: EDAM: ignore_below 0.9 is above sure_above 0.1" in told

@@ -15,18 +15,17 @@ from recam.tensors import load_tensors
 def test_the_encoder_is_the_classifiers_and_stays(copy_of_tiny_run, rerun):
     summary = rerun(copy_of_tiny_run, "segment", segment__weights="classifier", segment__freeze_encoder=True)
     assert summary.made == ("segment/pseudo", "predictions/pseudo")
-    classifier, _ = load_tensors(copy_of_tiny_run / "reactivate" / "weights.safetensors")
+    classifier, _ = load_tensors(copy_of_tiny_run / "train/recam" / "weights.safetensors")
     network, meta = load_tensors(copy_of_tiny_run / "segment" / "pseudo" / "weights.safetensors")
-    assert meta["mean"] == list(load_tensors(copy_of_tiny_run / "reactivate" / "weights.safetensors")[1]["mean"])
+    assert meta["mean"] == list(load_tensors(copy_of_tiny_run / "train/recam" / "weights.safetensors")[1]["mean"])
     kept = [name for name in network if ".encoder.model." in name and not name.endswith("num_batches_tracked")]
     assert len(kept) > 100
     for name in kept:
         own = "backbone.net." + name.split(".encoder.model.")[1]
         assert network[name].equal(classifier[own]), name
-    assert (
-        read_json(copy_of_tiny_run / "segment" / "pseudo" / "stage.json")["inputs"]["settings"]["classifier"]
-        is not None
-    )
+    inputs = read_json(copy_of_tiny_run / "segment" / "pseudo" / "stage.json")["inputs"]
+    assert inputs["given"]["classifier"] == "train/recam"
+    assert set(inputs["inputs"]) == {"masks", "train/recam"}
 
 
 PAPER = {
@@ -49,17 +48,18 @@ PAPER = {
 
 
 def test_killed_while_it_trains_it_ends_with_the_same_weights(copy_of_tiny_run, rerun, tiny_settings, tmp_path):
-    cut = Path(shutil.copytree(copy_of_tiny_run, tmp_path / "cut"))
+    cut = Path(shutil.copytree(copy_of_tiny_run, tmp_path / "elsewhere" / "cut", symlinks=True))
     assert rerun(copy_of_tiny_run, "segment", **PAPER).made == ("segment/pseudo", "predictions/pseudo")
     settings = (
         tiny_settings
         | {name.replace("__", "."): value for name, value in PAPER.items()}
         | {"compute.save_minutes": 1e-6}
     )
-    # The tiny run's own checkpoint lies in the same place until it is set aside.
+    # The tiny run's own stage is shown in the same place until this one begins.
+    shown = (cut / "segment/pseudo").resolve()
     kill_when(
         start_run(cut, settings, "segment"),
-        lambda: (cut / "old/segment/pseudo").is_dir() and (cut / "segment/pseudo/training.safetensors").is_file(),
+        lambda: (cut / "segment/pseudo").resolve() != shown and (cut / "segment/pseudo/training.safetensors").is_file(),
     )
     assert read_json(cut / "segment/pseudo/stage.json")["state"] == "begun"
     rerun(cut, "segment", **PAPER)
@@ -79,7 +79,7 @@ def test_the_best_weights_are_those_that_scored_best(copy_of_tiny_run, rerun):
     scores = [epoch["val_miou"] for epoch in record["history"]]
     best = max(range(3), key=lambda index: scores[index])
     assert record["best"] == {"epoch": best + 1, "miou": scores[best]}
-    assert (record["kept"], record["images_seen"]) == ("last", 36)
+    assert (record["kept"], record["images_read"]) == ("last", 36)
     # Held-out scores of the last epoch and of the predictions are one and the same measure.
     assert read_json(copy_of_tiny_run / "predictions/pseudo/stage.json")["results"]["scores"]["miou"] == scores[-1]
     last, meta = load_tensors(copy_of_tiny_run / "segment/pseudo/weights.safetensors")
@@ -97,17 +97,16 @@ def test_validation_without_truth_is_refused_at_the_start(copy_of_tiny_run, reru
 
 
 def test_each_setting_of_the_training_changes_the_weights(copy_of_tiny_run, rerun):
-    plain = load_tensors(copy_of_tiny_run / "segment/pseudo/weights.safetensors")[0]
+    """After two steps: the least at which an average of weights is not the first ones."""
     changes = [
-        {"segment__optimizer": "adamw"}, {"segment__decoder_bias_factor": 3.0},
+        {}, {"segment__optimizer": "adamw"}, {"segment__decoder_bias_factor": 3.0},
         {"segment__decay_biases": False, "segment__weight_decay": 0.9},
         {"segment__frame": (128, 32)}, {"segment__jitter": 1.0}, {"segment__class_balance": 1.0}, {"segment__ema": 0.5},
-        {"segment__steps": 1},
         {"segment__options": {"freeze_batchnorm": False}},
     ]  # fmt: skip
-    seen = [plain]
+    seen = [load_tensors(copy_of_tiny_run / "segment/pseudo/weights.safetensors")[0]]
     for change in changes:
-        rerun(copy_of_tiny_run, "segment", **change)
+        rerun(copy_of_tiny_run, "segment", segment__steps=2, **change)
         found = load_tensors(copy_of_tiny_run / "segment/pseudo/weights.safetensors")[0]
         assert all(any(not value.equal(other[name]) for name, value in found.items()) for other in seen), change
         seen.append(found)

@@ -42,7 +42,7 @@ def test_what_cannot_be_scored_is_not(photos, tmp_path, capfd):
     for split in ("train", "val"):
         assert f"split {split} is not scored: none of its 2 true masks shows a pixel of any class" in told
     found = summary.as_dict()
-    assert found["seeds"] == {}
+    assert found["maps"] == {}
     assert (found["masks"]["threshold_from"], found["masks"]["miou"]) == ("recipe", None)
     assert "mIoU" not in str(summary)
     assert not [stage for stage in found["stages"] if stage.startswith("scores/")]

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def stop_after():
-    """``stop_after(run, "classify")``: leave what a run would hold had it been stopped after that stage."""
+    """``stop_after(run, "train/cam")``: leave what a run would hold had it been stopped after that stage."""
 
     def stop(run, last):
         stages = list(json.loads((run / "run.json").read_text())["stages"])

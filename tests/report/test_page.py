@@ -4,7 +4,6 @@ else."""
 import csv
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -12,10 +11,13 @@ import pytest
 import recam
 from recam.errors import StoreError
 from recam.recipe.recipe import load_recipe
+from recam.recipe.toml import write_toml
 from recam.report import page
+from recam.report.charts import losses
 from recam.report.page import write_report
 from recam.report.reading import read_runs
-from recam.report.words import headline, recipe_text
+from recam.report.series import colour_of, fill_colours
+from recam.report.words import headline
 from recam.runfolder.store import read_json
 
 FIGURES = {"scores", "thresholds", "classes", "errors", "labels", "loss-classifier", "loss-segmentation", "costs"}
@@ -77,15 +79,15 @@ def test_every_figure_comes_as_svg_png_and_csv_with_its_numbers(tiny_run, report
     assert found == {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png", "csv")}
     assert all((report.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in FIGURES)
     rows = list(csv.DictReader((report.figures / "thresholds.csv").open(encoding="utf-8")))
-    judged = read_json(tiny_run / "scores/recam/stage.json")["results"]["seeds"]["recam w_prime"]
+    judged = read_json(tiny_run / "scores/recam/stage.json")["results"]["maps"]["recam w_prime"]
     assert [float(row["mIoU"]) for row in rows if row["maps"] == "ReCAM w′"] == pytest.approx(judged["curve"])
     assert [float(row["threshold"]) for row in rows if "oracle" in row["used as"]][1] == judged["oracle"]["threshold"]
     ious = read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]["iou"]
-    told = {
+    shown = {
         row["class"]: row["Pseudo masks"]
         for row in csv.DictReader((report.figures / "classes.csv").open(encoding="utf-8"))
     }
-    assert {name: float(value) if value else None for name, value in told.items()} == pytest.approx(ious)
+    assert {name: float(value) if value else None for name, value in shown.items()} == pytest.approx(ious)
     for row in csv.reader((report.figures / "errors.csv").open(encoding="utf-8")):
         if row[0] == "Pseudo masks":
             assert (
@@ -96,50 +98,49 @@ def test_every_figure_comes_as_svg_png_and_csv_with_its_numbers(tiny_run, report
 def test_figures_of_an_earlier_report_do_not_stay(copy_of_tiny_run, stop_after):
     report = write_report(copy_of_tiny_run)
     assert report.path == copy_of_tiny_run / "report" / "report.html"
-    write_report(stop_after(copy_of_tiny_run, "classify"))
+    write_report(stop_after(copy_of_tiny_run, "train/cam"))
     assert {path.stem for path in report.figures.iterdir()} == {"loss-classifier", "costs"}
 
 
 def test_a_run_stopped_after_its_classifier(copy_of_tiny_run, stop_after):
-    report = write_report(stop_after(copy_of_tiny_run, "classify"))
+    report = write_report(stop_after(copy_of_tiny_run, "train/cam"))
     text = report.path.read_text(encoding="utf-8")
-    loss = read_json(copy_of_tiny_run / "classify/stage.json")["results"]["history"][0]["loss"]
+    loss = read_json(copy_of_tiny_run / "train/cam/stage.json")["results"]["history"][0]["loss"]
     assert str(report).startswith(
-        f"{loss:.3f} is the loss of the classifier after 1 epoch; class maps are still to be made."
+        f"{loss:.3f} is the training loss of CAM after 1 epoch; class maps are still to be made."
     )
-    assert "The run is not at its end" in str(report)
-    assert "There are no pictures here" in text
+    assert "The run has not finished: " in str(report)
+    assert "There are no pictures yet" in text
     assert not Elements(text).open
 
 
 @pytest.mark.parametrize(
-    ("last", "told"),
+    ("last", "shown"),
     [
-        ("seeds/recam", "12 images have class maps; pseudo masks are still to be made."),
+        ("maps/cam", "12 images have class maps; pseudo masks are still to be made."),
         ("scores/cam", "mIoU of CAM on 12 images, at threshold"),
         ("scores/recam", "mIoU of ReCAM w′ on 12 images, at threshold"),
         ("masks", "Pseudo masks|mIoU of ReCAM w′"),
     ],
 )
-def test_the_first_sentence_tells_how_far_a_run_has_come(copy_of_tiny_run, stop_after, last, told):
+def test_the_first_sentence_says_how_far_a_run_has_come(copy_of_tiny_run, stop_after, last, shown):
     (view,) = read_runs([stop_after(copy_of_tiny_run, last)])
-    assert re.search(told, str(headline([view])))
+    assert re.search(shown, str(headline([view])))
     page.render([view], headline([view]), [])
 
 
 def test_a_run_that_has_only_begun(copy_of_tiny_run, stop_after):
-    shutil.rmtree(copy_of_tiny_run / "check")
-    stop_after(copy_of_tiny_run, "classify")
-    (copy_of_tiny_run / "classify" / "stage.json").unlink()
+    stop_after(copy_of_tiny_run, "train/cam")
+    (copy_of_tiny_run / "train" / "cam" / "stage.json").unlink()
     report = write_report(copy_of_tiny_run)
-    assert "Nothing has come out yet" in str(report)
+    assert "No results yet" in str(report)
     assert list(report.figures.glob("*")) == []
 
 
 def test_a_run_without_truth(copy_of_tiny_run):
     record = json.loads((copy_of_tiny_run / "run.json").read_text())
     record["stages"] = {
-        name: key for name, key in record["stages"].items() if not name.startswith(("scores", "predictions"))
+        name: stage for name, stage in record["stages"].items() if not name.startswith(("scores", "predictions"))
     }
     (copy_of_tiny_run / "run.json").write_text(json.dumps(record))
     report = write_report(copy_of_tiny_run)
@@ -147,9 +148,9 @@ def test_a_run_without_truth(copy_of_tiny_run):
     assert {path.stem for path in report.figures.iterdir()} == {"loss-classifier", "loss-segmentation", "costs"}
 
 
-def test_what_other_settings_had_made_is_not_shown(copy_of_tiny_run):
+def test_results_of_earlier_settings_are_not_shown(copy_of_tiny_run):
     record = json.loads((copy_of_tiny_run / "run.json").read_text())
-    record["stages"]["scores/masks"] = "another"
+    record["stages"]["scores/masks"]["key"] = "another"
     (copy_of_tiny_run / "run.json").write_text(json.dumps(record))
     (view,) = read_runs([copy_of_tiny_run])
     assert view.find("scores/masks") is None
@@ -163,16 +164,65 @@ def test_a_run_of_a_version_that_kept_fewer_numbers(copy_of_tiny_run):
     assert {path.stem for path in report.figures.iterdir()} == FIGURES - {"labels"}
 
 
-def test_refined_maps_are_shown_by_whatever_name_they_have(copy_of_tiny_run):
-    settings = json.loads((copy_of_tiny_run / "run.json").read_text())
-    record = json.loads((copy_of_tiny_run / "scores/recam/stage.json").read_text())
-    record["results"]["seeds"] = {"recam w_prime + irn + mine": record["results"]["seeds"]["recam w_prime"]}
-    (copy_of_tiny_run / "scores/recam+irn+mine").mkdir()
-    (copy_of_tiny_run / "scores/recam+irn+mine/stage.json").write_text(json.dumps(record))
-    settings["stages"]["scores/recam+irn+mine"] = record["key"]
-    (copy_of_tiny_run / "run.json").write_text(json.dumps(settings))
-    (view,) = read_runs([copy_of_tiny_run])
-    assert [found.title for found in view.maps] == ["CAM", "ReCAM w′", "ReCAM w′ + IRN + mine"]
+def test_refined_maps_are_shown_by_whatever_title_they_have(copy_of_tiny_run):
+    add_scores(copy_of_tiny_run, "scores/recam+mine", "recam w_prime + mine", "ReCAM w′ + Mine", refiner="Mine")
+    (run,) = read_runs([copy_of_tiny_run])
+    assert [found.title for found in run.maps] == ["CAM", "ReCAM w′", "ReCAM w′ + Mine"]
+    assert len({colour_of([run], run, found) for found in run.maps}) == 3  # not in the colour of what they are made of
+
+
+def test_methods_that_nobody_knows_are_shown_by_their_labels_alone(copy_of_tiny_run):
+    """Trainings, sets and colours of another package: the file ``run.json`` says all there is to know."""
+    path = copy_of_tiny_run / "run.json"
+    text = path.read_text().replace('"title": "CAM"', '"title": "Eight"').replace('"title": "ReCAM', '"title": "Nine')
+    path.write_text(text.replace('"colour": "orange"', '"colour": "no such"'))
+    (run,) = read_runs([copy_of_tiny_run])
+    assert [found.title for found in run.maps] == ["Eight", "Nine w′"]
+    assert run.baseline is run.maps[0]
+    assert re.search(r"made from Nine w′ at .* points (above|below) Eight\.", str(headline([run])))
+    report = write_report(copy_of_tiny_run)
+    shown = report.path.read_text(encoding="utf-8").partition("<h2>Settings")[0]
+    words = re.sub(r"data:[^\"]+|<style>.*?</style>|<path.*?/>", "", shown, flags=re.DOTALL)
+    assert "Nine w′" in words
+    tiles, stages = r"<figcaption>(Re)?CAM[^<]*|alt=\"(Re)?CAM[^\"]*", r"(train|maps|scores)/(re)?cam"
+    assert not re.search("CAM", re.sub(f"{tiles}|{stages}", "", words))
+    header = next(csv.reader((report.figures / "scores.csv").open(encoding="utf-8")))
+    assert "in units of Eight" in header
+
+
+def test_a_training_continues_where_the_one_it_starts_from_ended(tiny_run):
+    (run,) = read_runs([tiny_run])
+    assert (run.first_epoch("train/cam"), run.first_epoch("train/recam")) == (0, 1)
+    (figure,) = (each for each in losses([run]) if each.name == "loss-classifier")
+    assert {row[:2] for row in figure.table[1:]} == {
+        ("CAM", 1), ("ReCAM", 2), ("ReCAM: bce", 2), ("ReCAM: sce", 2),
+    }  # fmt: skip
+
+
+def test_losses_of_any_network_are_drawn(copy_of_tiny_run):
+    record = json.loads((copy_of_tiny_run / "train/cam/stage.json").read_text())
+    add_stage(copy_of_tiny_run, "mine/network", record, {"title": "Mine on CAM", "kind": "refiner's network"})
+    add_stage(copy_of_tiny_run, "mine/other", record, {"title": "Other"})
+    names = {figure.name: figure.title for figure in losses(read_runs([copy_of_tiny_run]))}
+    assert names["loss-refiner"] == "Loss of the refiners' networks"
+    assert names["loss-other"] == "Loss: other trainings"
+
+
+def add_stage(run, name, record, label):
+    settings = json.loads((run / "run.json").read_text())
+    settings["stages"][name] = {"key": record["key"], "label": label}
+    (run / "run.json").write_text(json.dumps(settings))
+    folder = run / ".stages" / name / record["key"]
+    folder.mkdir(parents=True)
+    (folder / "stage.json").write_text(json.dumps(record))
+
+
+def add_scores(run, stage, name, title, **label):
+    """Scores of another set of maps in a run, a copy of those of ReCAM's."""
+    record = json.loads((run / "scores/recam/stage.json").read_text())
+    record["results"]["maps"] = {name: record["results"]["maps"]["recam w_prime"]}
+    sets = [{"name": name, "title": title, "threshold": 0.5, "folder": ""}]
+    add_stage(run, stage, record, {**record["label"], "title": title, "sets": sets, **label})
 
 
 def test_two_runs_side_by_side_with_their_differences(tiny_run, copy_of_tiny_run):
@@ -194,13 +244,13 @@ def test_two_runs_side_by_side_with_their_differences(tiny_run, copy_of_tiny_run
     assert not Elements(text).open
     assert '<small class="worse">−12.3</small>' in text
     assert re.search(r"masks\.threshold</code></th><td><code>0\.77</code></td><td><code>0\.21", text)
-    assert "classify.epochs" not in text
+    assert "cam.epochs" not in text
     assert text.count("data:image/jpeg") == 2 * 6
     rows = list(csv.DictReader((report.figures / "costs.csv").open(encoding="utf-8")))
     assert {row["run"] for row in rows} == {"other", "run"}
 
 
-def test_folders_that_are_no_runs_are_told_all_at_once(tiny_run, tmp_path):
+def test_folders_that_are_no_runs_are_reported_all_at_once(tiny_run, tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(StoreError, match=r"(?s)photos is no run folder.*none is no run folder.*is named twice"):
         write_report([tiny_run, tmp_path / "photos", tmp_path / "none", tiny_run])
@@ -212,12 +262,9 @@ def test_folders_that_are_no_runs_are_told_all_at_once(tiny_run, tmp_path):
 
 def test_the_settings_to_copy_are_the_settings(tiny_run, report, tmp_path):
     recipe = read_json(tiny_run / "run.json")["recipe"] | {"about": 'with "quotes", ⊗ and \\'}
-    (tmp_path / "recipe.toml").write_text(recipe_text(recipe), encoding="utf-8")
-    assert load_recipe(tmp_path / "recipe.toml").model_dump(mode="json") == recipe
-    assert (
-        load_recipe(report.path.with_name("recipe.toml")).model_dump(mode="json")
-        == read_json(tiny_run / "run.json")["recipe"]
-    )
+    (tmp_path / "recipe.toml").write_text(write_toml(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "recipe.toml").as_dict() == recipe
+    assert load_recipe(report.path.with_name("recipe.toml")).as_dict() == read_json(tiny_run / "run.json")["recipe"]
 
 
 def test_a_run_ends_with_its_report_and_does_it_once(copy_of_tiny_run, rerun):
@@ -230,6 +277,22 @@ def test_a_run_ends_with_its_report_and_does_it_once(copy_of_tiny_run, rerun):
     written.unlink()
     rerun(copy_of_tiny_run, compute__report=True)
     assert written.is_file()
+
+
+def test_a_report_written_by_itself_is_the_runs_own(copy_of_tiny_run, rerun, capsys):
+    report = write_report(copy_of_tiny_run)
+    before = report.path.stat().st_mtime_ns
+    rerun(copy_of_tiny_run, compute__report=True)
+    assert report.path.stat().st_mtime_ns == before
+    assert write_report(copy_of_tiny_run).path.stat().st_mtime_ns > before
+    rerun(copy_of_tiny_run, compute__report=True)
+    assert "report" not in capsys.readouterr().err.replace("report: ", "")
+
+
+def test_colours_of_labels_are_kept_and_others_are_filled_with_free_ones():
+    filled = fill_colours({"a": "", "b": "orange", "c": "none such", "d": "orange", "e": ""})
+    assert (filled["b"], filled["d"]) == ("orange", "orange")
+    assert len({filled["a"], filled["c"], filled["e"], "orange"}) == 4
 
 
 def test_a_report_that_fails_loses_no_run(copy_of_tiny_run, rerun, monkeypatch, capsys):

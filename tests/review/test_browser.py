@@ -145,11 +145,13 @@ def test_an_evening_in_short(browser, run, tmp_path):
         page.keyboard.press("Escape")
 
         page.click("#layers button:has-text('mask')")
+        wait_for_pixels(page)
         page.focus("#grid")
-        for key in ("a", "a", "r"):
+        for number, key in enumerate(("a", "a", "r"), start=1):
             page.keyboard.press(key)
-            page.wait_for_timeout(400)
-        page.wait_for_function("() => document.querySelector('#progress span').textContent.startsWith('3 of')")
+            page.wait_for_function(
+                f"() => document.querySelector('#progress span').textContent.startsWith('{number} of')"
+            )
         page.keyboard.press("u")
         page.wait_for_function("() => document.querySelector('#progress span').textContent.startsWith('2 of')")
 

@@ -228,9 +228,7 @@ def renamed(view, names):
     return view
 
 
-@pytest.mark.parametrize(
-    "first", ["=cmd|'/c calc'!A1", "cow| black", "one, two", '"quoted"', "<img src=x>", "@home", "-1"]
-)
+@pytest.mark.parametrize("first", ["=cmd|'/c calc'!A1", "one, two", '"quoted"', "<img src=x>", "@home", "-1"])
 def test_class_names_read_back_letter_by_letter(session, tmp_path, first):
     view, log = renamed(session.run, [first]), session.decisions
     ids = [item.id for item in view.items[:3]]
@@ -248,18 +246,11 @@ def test_class_names_read_back_letter_by_letter(session, tmp_path, first):
     assert any("open it as text" in note and repr(first) in note for note in report.notes) == (first[0] in "=@-")
 
 
-@pytest.mark.parametrize(
-    ("names", "told"),
-    [
-        (["a\nb"], "line break"),
-        (["a\r", "b\n"], "line break.*'a.r', 'b.n'"),
-        (["a|b", "split"], "'a.b' needs a column per class"),
-    ],
-)
-def test_class_names_that_no_table_can_hold(session, tmp_path, names, told):
+@pytest.mark.parametrize("names", [["a\nb"], ["a\r", "b\n"], ["a;b", "split"]])
+def test_class_names_that_no_table_can_hold(session, tmp_path, names):
     view, log = renamed(session.run, names), session.decisions
     source = session.source(view.layers["masks"], None, {}).model_dump()
     log.add("t", [view.items[0].id], verdict="accepted", source=source, labels=list(view.classes))
-    with pytest.raises((StoreError, DataError), match=told):
+    with pytest.raises(DataError, match="';' or a line break, which separate names"):
         export_decisions(view, log, tmp_path / "out")
     assert not (tmp_path / "out").exists()

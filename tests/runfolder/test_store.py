@@ -1,4 +1,4 @@
-"""The run folder: seeds that survive storing, stages set aside and taken back, a lock, nothing half written."""
+"""The run folder: maps that survive storing, stages kept by key and taken over, a lock, nothing half written."""
 
 import errno
 import json
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from recam.errors import StoreError
 from recam.files import TEMPORARY_ENDING, write_bytes
+from recam.runfolder import store
 from recam.runfolder.maps import read_seed, save_seed
 from recam.runfolder.store import RunFolder, StageFolder, make_key, read_json, read_record, write_json
 from recam.tensors import load_tensors, save_tensors
@@ -103,6 +104,18 @@ def make_stage(run, name, key, files):
     return stage
 
 
+def name_stages(run, **keys):
+    """``run.json`` with the keys of these stages, dots for slashes; what readers need besides is empty."""
+    maps = {"stage": "", "scores": "", "name": "", "title": "", "threshold": 0.2, "folder": ""}
+    content = {
+        "format": 2,
+        "recipe": {},
+        "stages": {name: {"key": key, "label": {}} for name, key in keys.items()},
+        "models": {"classifier": "", "seeds": maps, "maps": maps, "inference": {}, "map_inference": {}},
+    }
+    write_json(run.root / "run.json", content)
+
+
 def contents(path):
     return {
         str(file.relative_to(path)): file.read_bytes()
@@ -111,26 +124,76 @@ def contents(path):
     }
 
 
-def test_another_key_sets_aside_and_the_old_one_takes_back(tmp_path):
+def test_stages_of_several_keys_lie_side_by_side(tmp_path):
     run = RunFolder(tmp_path / "run")
-    make_stage(run, "seeds/cam", KEYS[0], {"w/a.npz": b"1", "w/sub/b.npz": b"2"})
-    other = run.open_stage("seeds/cam", KEYS[1])
+    make_stage(run, "maps/x", KEYS[0], {"w/a.npz": b"1", "w/sub/b.npz": b"2"})
+    other = run.open_stage("maps/x", KEYS[1])
     assert not other.is_done
     assert contents(other.path) == {}
-    make_stage(run, "seeds/cam", KEYS[1], {"w/a.npz": b"3"})
-    back = run.open_stage("seeds/cam", KEYS[0])
+    make_stage(run, "maps/x", KEYS[1], {"w/a.npz": b"3"})
+    assert contents(run.root / "maps" / "x") == {"w/a.npz": b"3"}  # the link shows the one that was opened last
+    back = run.open_stage("maps/x", KEYS[0])
     assert back.is_done
-    assert contents(back.path) == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
-    assert run.open_stage("seeds/cam", KEYS[1]).is_done
-    assert run.done_stages() == ["seeds/cam"]
+    assert contents(back.path) == contents(run.root / "maps" / "x") == {"w/a.npz": b"1", "w/sub/b.npz": b"2"}
+    assert run.open_stage("maps/x", KEYS[1]).is_done
+    name_stages(run, **{"maps/x": KEYS[1]})
+    assert run.done_stages() == ["maps/x"]
+    assert [stage.key for stage in run.kept_stages()] == list(KEYS)
 
 
-def test_a_stage_without_record_is_never_taken_for_a_part_of_the_new(tmp_path):
+def test_links_show_the_stages_in_force_and_no_others(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for name in ("maps/x", "maps/y", "check"):
+        make_stage(run, name, KEYS[0], {"a.npz": b"1"})
+    make_stage(run, "maps/x", KEYS[1], {"a.npz": b"2"})
+    run.link_stages({"maps/x": KEYS[0], "masks": KEYS[0]})
+    assert (run.root / "maps" / "x" / "a.npz").read_bytes() == b"1"
+    assert not (run.root / "maps" / "y").exists()
+    assert not (run.root / "masks").exists()
+    assert (run.root / "check").is_dir()  # which no plan names
+    assert run.at("maps/y", KEYS[0]).is_done
+
+
+def test_a_finished_stage_of_a_run_beside_is_taken_over(tmp_path):
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    made = make_stage(one, "maps/x", KEYS[0], {"w/a.npz": b"1"})
+    assert two.find("maps/x", KEYS[0]).path == made.path
+    assert two.find("maps/x", KEYS[1]) is None
+    taken = two.open_stage("maps/x", KEYS[0])
+    assert taken.is_done
+    assert taken.path.is_relative_to(two.root)
+    assert (taken.path / "w" / "a.npz").samefile(made.path / "w" / "a.npz")
+    made.discard()
+    assert taken.is_done
+    begun = one.open_stage("masks", KEYS[0])
+    begun.begin({})
+    assert two.find("masks", KEYS[0]) is None
+
+
+def test_a_stage_that_is_cleaned_while_it_is_taken_over_is_made_here(tmp_path, monkeypatch):
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    made = make_stage(one, "maps/x", KEYS[0], {"a.npz": b"1"})
+
+    def cleaned(source, target):
+        made.discard()
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr(store, "_take_over", cleaned)
+    stage = two.open_stage("maps/x", KEYS[0])
+    assert (stage.record, contents(stage.path)) == ({}, {})
+    made = make_stage(one, "maps/x", KEYS[0], {"a.npz": b"1"})
+    monkeypatch.setattr(
+        store, "_take_over", lambda source, target: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        RunFolder(tmp_path / "three").open_stage("maps/x", KEYS[0])
+
+
+def test_a_file_where_a_stage_would_be_shown_is_refused(tmp_path):
     run = RunFolder(tmp_path / "run")
     write_bytes(run.root / "masks" / "a.png", b"of who knows what")
-    stage = run.open_stage("masks", KEYS[0])
-    assert contents(stage.path) == {}
-    assert [file.read_bytes() for file in (run.root / "old").rglob("a.png")] == [b"of who knows what"]
+    with pytest.raises(StoreError, match=r"masks lies where the stage 'masks' would be shown\. Move it away"):
+        run.open_stage("masks", KEYS[0])
 
 
 def test_a_stage_is_done_only_while_all_of_it_is_there(tmp_path):
@@ -162,14 +225,18 @@ def test_only_finished_stages_are_read(tmp_path):
     run = RunFolder(tmp_path / "run")
     stage = run.open_stage("masks", KEYS[0])
     stage.begin({})
-    with pytest.raises(StoreError, match="no finished stage 'masks'"):
-        run.stage("masks")
+    for keys in ({}, {"masks": KEYS[0]}, {"masks": KEYS[1]}):
+        name_stages(run, **keys)
+        with pytest.raises(StoreError, match="no finished stage 'masks'"):
+            run.stage("masks")
+    name_stages(run, masks=KEYS[0])
     stage.finish({})
     assert run.stage("masks").key == KEYS[0]
 
 
 def test_one_process_at_a_time(tmp_path):
     run = RunFolder(tmp_path / "run")
+    name_stages(run)
     with run.lock():
         with (
             pytest.raises(StoreError, match=rf"another process \(process {os.getpid()}\) is working in .*run"),
@@ -294,8 +361,10 @@ def test_a_record_that_no_stage_writes_is_refused(tmp_path, changed, told):
     stage = make_stage(run, "masks", KEYS[0], {})
     record = json.loads((stage.path / "stage.json").read_text())
     (stage.path / "stage.json").write_text(json.dumps(record | changed))
+    name_stages(run, masks=KEYS[0])
     with pytest.raises(
-        StoreError, match=rf"masks/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again"
+        StoreError,
+        match=rf"masks/{KEYS[0]}/stage\.json is damaged: .*{told}.*Delete it; the same command makes it again",
     ):
         run.stage("masks")
 

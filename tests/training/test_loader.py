@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from recam.training.loader import EpochBatches, LabelledImages, MaskedImages, make_loader, read_batches, workers_watched
-from recam.training.augment import Augment
 from recam.errors import DataError, StoreError
+from recam.training.augment import Augment
+from recam.training.loader import EpochBatches, LabelledImages, MaskedImages, make_loader, read_batches, workers_watched
 from recam.types import Sample
 
 AUGMENT = Augment(8, (0.5,) * 3, (0.5,) * 3, scale=(0.5, 1.5))

@@ -1,12 +1,11 @@
 """Public data sets from their official addresses: checksummed, resumable, unpacked safely.
 
 Checksums: VOC's is the one that torchvision and others check; those of COCO are the ones that several public code bases
-check (COCO
-publishes none). An archive without one is held to the server's Content-Length and to the checksums inside the archive.
+check (COCO publishes none). An archive without one is held to the server's Content-Length and to the checksums inside
+the archive.
 
 SBD's masks, which make VOC's 1464 training images the 10 582 of ``train_aug``, have no official address in VOC's form:
-see the `note` of
-``voc2012`` for what to put where.
+see the `note` of ``voc2012`` for what to put where.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from recam.errors import DataError, RecipeError, StoreError, first_line, near_ma
 from recam.files import expand_home, require_folder, write_bytes
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, bytes done, bytes in all; 0 where the server does not tell)."""
+"""Called with (what is being done, bytes done, bytes in all; 0 where the server does not send it)."""
 
 WORK_FOLDER = ".download"
 TRIES = 5
@@ -41,6 +40,8 @@ RETRY_WAIT = 1.0
 _TIMEOUT = 60.0
 _CHUNK = 1 << 20
 _GIGABYTE = 10**9
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError)
+"""How archives that are damaged fail while they are unpacked."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Downloaded:
 
     Attributes:
         location: as ``--data`` takes it.
-        fetched: names of the archives that were unpacked now; empty where all was there.
+        fetched: names of the archives that were unpacked now; empty where it was complete.
         note: what a user still has to do or know.
     """
 
@@ -94,8 +95,8 @@ class Downloaded:
     note: str
 
     def __str__(self) -> str:
-        told = f"fetched {', '.join(self.fetched)}" if self.fetched else "all was there"
-        return "\n".join(line for line in (f"{told}; use it with --data {self.location}", self.note) if line)
+        what = f"fetched {', '.join(self.fetched)}" if self.fetched else "everything is already there"
+        return "\n".join(line for line in (f"{what}; use it with --data {self.location}", self.note) if line)
 
 
 _COCO = "http://images.cocodataset.org"
@@ -111,13 +112,11 @@ DOWNLOADABLE: Mapping[str, DownloadableSet] = {
         kind="voc",
         inner="VOCdevkit/VOC2012",
         note=(
-            "The published training set train_aug (10 582 images) adds SBD (Hariharan et al., ICCV 2011) and is not"
-            " part of the devkit."
-            " Its images and their labels are here already; put DeepLab's list, one id a line, at"
-            " ImageSets/Segmentation/train_aug.txt,"
-            " and, to score on these images too, the masks in VOC's form (12 031 PNGs, known as"
-            " SegmentationClassAug.zip) into"
-            " SegmentationClassAug/. Without the list, train (1464 images) is used."
+            "The published training set train_aug (10 582 images) adds SBD (Hariharan et al., ICCV 2011), which is not"
+            " part of the devkit. Its images and their labels are included; put DeepLab's list, one id per line, at"
+            " ImageSets/Segmentation/train_aug.txt, and, to score on these images too, the masks in VOC's form (12 031"
+            " PNGs, known as SegmentationClassAug.zip) into SegmentationClassAug/. Without the list, train (1464"
+            " images) is used."
         ),
     ),
     "coco2014": DownloadableSet(
@@ -143,7 +142,7 @@ def download(
     progress: Progress | None = None,
     sets: Mapping[str, DownloadableSet] = DOWNLOADABLE,
 ) -> Downloaded:
-    """Fetch and unpack a data set; the same call after an interruption goes on, and does nothing where all is there.
+    """Fetch and unpack a data set; the same call after an interruption resumes, and does nothing where it is complete.
 
     Archives are kept in ``.download`` in the folder until they are unpacked.
 
@@ -160,7 +159,7 @@ def download(
     if name not in sets:
         raise RecipeError(f"unknown data set {name!r} to download.{near_matches(name, sets)}")
     chosen, folder = sets[name], expand_home(folder)
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda what, done, total: None)
     require_folder(folder)
     try:
         (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -169,8 +168,8 @@ def download(
     pending = [archive for archive in chosen.archives if not _marker(archive, folder).is_file()]
     _check_space(pending, folder)
     for archive in pending:
-        path = _fetch(archive, folder, tell)
-        _unpack(path, folder, tell)
+        path = _fetch(archive, folder, report)
+        _unpack(path, folder, report)
         write_bytes(_marker(archive, folder), json.dumps({"url": archive.url, "md5": archive.md5}).encode())
         path.unlink()
     return Downloaded(f"{chosen.kind}:{folder / chosen.inner}", tuple(archive.name for archive in pending), chosen.note)
@@ -193,12 +192,12 @@ def _check_space(pending: list[Archive], folder: Path) -> None:
     if free < needed:
         raise StoreError(
             f"{folder} has {free / _GIGABYTE:.1f} GB free, but fetching and unpacking"
-            f" {', '.join(a.name for a in pending)} takes about"
-            f" {needed / _GIGABYTE:.1f} GB. Free space or choose another folder."
+            f" {', '.join(a.name for a in pending)} takes about {needed / _GIGABYTE:.1f} GB."
+            " Free space or choose another folder."
         )
 
 
-def _fetch(archive: Archive, folder: Path, tell: Progress) -> Path:
+def _fetch(archive: Archive, folder: Path, report: Progress) -> Path:
     """The archive whole and checked on disk."""
     path = folder / WORK_FOLDER / archive.name
     part = path.with_name(f"{archive.name}.part")
@@ -208,7 +207,7 @@ def _fetch(archive: Archive, folder: Path, tell: Progress) -> Path:
     while True:
         before = _size(part)
         try:
-            complete, reason = _fetch_more(archive, part, tell)
+            complete, reason = _fetch_more(archive, part, report)
         except (http.client.HTTPException, OSError) as error:  # URLError, timeouts and resets are OSErrors
             complete, reason = False, f"{type(error).__name__}: {error}"
         if complete:
@@ -216,13 +215,12 @@ def _fetch(archive: Archive, folder: Path, tell: Progress) -> Path:
         failures = 1 if _size(part) > before else failures + 1
         if failures >= TRIES:
             raise DataError(
-                f"{archive.url} cannot be fetched ({reason}); {_size(part)} bytes are kept. Check the network and run"
-                " the same command"
-                " again: it goes on from there."
+                f"{archive.url} cannot be fetched ({reason}); {_size(part)} bytes are kept. Check the network; the same"
+                " command resumes there."
             )
         time.sleep(RETRY_WAIT * 2 ** (failures - 1))
     if archive.md5 is not None:
-        found = _md5(part, archive.name, tell)
+        found = _md5(part, archive.name, report)
         if found != archive.md5:
             part.unlink()
             raise DataError(
@@ -233,7 +231,7 @@ def _fetch(archive: Archive, folder: Path, tell: Progress) -> Path:
     return path
 
 
-def _fetch_more(archive: Archive, part: Path, tell: Progress) -> tuple[bool, str]:
+def _fetch_more(archive: Archive, part: Path, report: Progress) -> tuple[bool, str]:
     """One request for what is missing; whether the file is complete now, and if not why."""
     done = _size(part)
     request = urllib.request.Request(archive.url, headers={"Range": f"bytes={done}-"} if done else {})
@@ -262,7 +260,7 @@ def _fetch_more(archive: Archive, part: Path, tell: Progress) -> tuple[bool, str
             while chunk := response.read(_CHUNK):
                 _write(file, chunk, part)
                 done += len(chunk)
-                tell(archive.name, done, total)
+                report(archive.name, done, total)
     return not total or done == total, f"the connection ended after {done} of {total} bytes"
 
 
@@ -270,9 +268,8 @@ def _open(part: Path, mode: str) -> IO[bytes]:
     try:
         return part.open(mode, buffering=0)  # what is counted as done is on the disk
     except OSError as error:
-        raise StoreError(
-            f"{part} cannot be written ({error.strerror}). Give write permission or choose another folder."
-        ) from error
+        advice = "Give write permission or choose another folder."
+        raise StoreError(f"{part} cannot be written ({error.strerror}). {advice}") from error
 
 
 def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
@@ -282,54 +279,41 @@ def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
             rest = rest[file.write(rest) :]
     except OSError as error:
         advice = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to the disk"
-        raise StoreError(
-            f"{part} cannot be written ({error.strerror}); {advice} and run the same command again: it goes on."
-        ) from error
+        raise StoreError(f"{part} cannot be written ({error.strerror}); {advice}, the same command resumes.") from error
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _md5(path: Path, name: str, tell: Progress) -> str:
+def _md5(path: Path, name: str, report: Progress) -> str:
     digest, done, total = hashlib.md5(usedforsecurity=False), 0, _size(path)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             done += len(chunk)
-            tell(f"checking {name}", done, total)
+            report(f"checking {name}", done, total)
     return digest.hexdigest()
 
 
-def _unpack(path: Path, folder: Path, tell: Progress) -> None:
+def _unpack(path: Path, folder: Path, report: Progress) -> None:
     """All files of the archive into the folder; a damaged one is deleted, one that reaches out of the folder is refused
     whole."""
     try:
         if path.suffix == ".zip":
-            _unpack_zip(path, folder, tell)
+            _unpack_zip(path, folder, report)
         else:
-            _unpack_tar(path, folder, tell)
+            _unpack_tar(path, folder, report)
     except tarfile.FilterError as error:
         raise DataError(
             f"{path} would write outside of {folder} ({error}); nothing of it was unpacked. Do not use it."
         ) from error
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        ValueError,
-        OverflowError,
-    ) as error:
+    except DAMAGE as error:
         path.unlink(missing_ok=True)
         raise DataError(
             f"{path} is damaged ({error}) and was deleted. Run the same command again to fetch it anew."
         ) from error
-    except (
-        RuntimeError,
-        NotImplementedError,
-    ) as error:  # a password, or a method of compression that Python does not know
+    except RuntimeError as error:  # a password, or (NotImplementedError) a compression that Python does not know
         raise DataError(
             f"{path} cannot be unpacked ({first_line(error)}): unpack it into {folder} with another program."
         ) from error
@@ -339,7 +323,7 @@ def _unpack(path: Path, folder: Path, tell: Progress) -> None:
         ) from error
 
 
-def _unpack_zip(path: Path, folder: Path, tell: Progress) -> None:
+def _unpack_zip(path: Path, folder: Path, report: Progress) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         for member in members:
@@ -358,10 +342,10 @@ def _unpack_zip(path: Path, folder: Path, tell: Progress) -> None:
         for member in members:
             archive.extract(member, folder)  # compares each file's CRC
             done += member.file_size
-            tell(f"unpacking {path.name}", done, total)
+            report(f"unpacking {path.name}", done, total)
 
 
-def _unpack_tar(path: Path, folder: Path, tell: Progress) -> None:
+def _unpack_tar(path: Path, folder: Path, report: Progress) -> None:
     with tarfile.open(path) as archive:
         members = archive.getmembers()
         for member in members:
@@ -370,4 +354,4 @@ def _unpack_tar(path: Path, folder: Path, tell: Progress) -> None:
         for member in members:
             archive.extract(member, folder, filter="data")
             done += member.size
-            tell(f"unpacking {path.name}", done, total)
+            report(f"unpacking {path.name}", done, total)

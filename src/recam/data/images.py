@@ -53,7 +53,7 @@ def read_image(path: Path | str) -> Image:
     path = Path(path)
     with open_picture(path) as picture:
         picture.load()
-    return rgb_pixels(_upright(picture), path)
+    return rgb_pixels(upright(picture), path)
 
 
 def rgb_pixels(picture: PIL.Image.Image, where: object) -> Image:
@@ -92,7 +92,7 @@ def read_mask(path: Path | str) -> Mask:
                 f"{path} is a {_LOSSY[picture.format]}, whose compression changes class values. Save the mask as PNG."
             )
         picture.load()
-    picture = _upright(picture)
+    picture = upright(picture)
     if picture.format == "GIF" and picture.mode == "P":
         table = _gif_values(picture, path)
         return _by_rows(picture, lambda block: table[np.asarray(block)])
@@ -131,7 +131,7 @@ def read_grey(path: Path | str) -> Grey:
                 f"{path} has the colour mode {picture.mode}, not grey. Save it as a grey PNG of 8 or 16 bits."
             )
         picture.load()
-    picture = _upright(picture)
+    picture = upright(picture)
     grey = np.array(picture, np.float32)
     grey /= {"1": 1, "L": 255}.get(picture.mode, 65535)
     return grey
@@ -249,7 +249,8 @@ class MaskFile:
         return content if self.table is None else f"{content}-{hashlib.sha256(bytes(self.table)).hexdigest()[:16]}"
 
 
-def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
+def upright(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """The picture turned as its EXIF orientation says, in place."""
     with suppress(Exception):  # a damaged EXIF block says nothing of the picture; viewers show it as stored
         ImageOps.exif_transpose(picture, in_place=True)
     return picture

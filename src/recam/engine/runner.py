@@ -40,7 +40,7 @@ class Runner:
     @property
     def is_main(self) -> bool:
         """Whether this process writes records and messages."""
-        return self.accelerator.is_main_process
+        return bool(self.accelerator.is_main_process)
 
     def pending(self, planned: Mapping[str, Planned], names: Sequence[str], verify: bool) -> list[str]:
         """Stages that are still to be made. Finished ones whose files are damaged are opened again, which is

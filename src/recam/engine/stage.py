@@ -9,6 +9,7 @@ from typing import Any
 from recam.data.roles import Role, RunData
 from recam.engine.work import Work
 from recam.runfolder.store import make_key
+from recam.runfolder.supervision import in_order
 from recam.settings import as_json
 
 Make = Callable[[Any, Work], dict[str, Any]]
@@ -72,13 +73,13 @@ def key_stages(stages: Sequence[Stage], data: RunData) -> dict[str, Planned]:
             parts = {
                 "stage": stage.name,
                 "version": stage.version,
-                "given": as_json(stage.given),
+                "given": as_json(stage.given, for_key=True),
                 "inputs": {name: planned[name].key for name in stage.needs},
                 "data": {role: data.fingerprint(role) for role in stage.roles},
                 "classes": list(data.catalog.classes.names),
             }
         before = (word for name in stage.needs for word in planned[name].supervision)
-        supervision = tuple(dict.fromkeys((*before, *stage.supervision)))
+        supervision = in_order((*before, *stage.supervision))
         planned[stage.name] = Planned(stage, make_key(parts), parts, supervision, stage.files | files)
     return planned
 

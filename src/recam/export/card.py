@@ -15,6 +15,7 @@ from recam.evaluation.metrics import ERROR_NAMES
 from recam.inference.run_models import RunModels
 from recam.recipe.recipe import load_recipe
 from recam.recipe.toml import write_toml
+from recam.runfolder.kinds import MAP_SCORES, MAPS, PREDICTIONS
 from recam.runfolder.supervision import EXTERNAL, TRUTH
 
 INPUTS = {
@@ -88,12 +89,12 @@ def scores(models: RunModels, stage: str) -> dict[str, Any]:
     These are the held-out predictions of a segmentation model, or the class maps of a classifier.
     """
     found: dict[str, Any] = {}
-    for name in models.of_kind("predictions"):
+    for name in models.of_kind(PREDICTIONS):
         if stage in _inputs(models, name):
             results = models.records[name]["results"]
             found["held-out images"] = {"images": results["images"], **results["scores"]}
-    for name in models.of_kind("scores of maps"):
-        if any(stage in _inputs(models, maps) for maps in models.of_kind("maps") if maps in _inputs(models, name)):
+    for name in models.of_kind(MAP_SCORES):
+        if any(stage in _inputs(models, maps) for maps in models.of_kind(MAPS) if maps in _inputs(models, name)):
             results = models.records[name]["results"]
             titles = {each["name"]: each["title"] for each in models.records[name]["label"]["sets"]}
             for maps, judged in results["maps"].items():

@@ -44,7 +44,12 @@ class MaskExport:
 
     def __str__(self) -> str:
         photos = f" and {self.images} photos" if self.images else ""
-        return f"{self.masks} masks with {self.shapes} shapes{photos} in {self.output} ({self.format})"
+        empty = (
+            "; no mask shows a class: values from 1 are classes, 255 is ignore"
+            if self.masks and not self.shapes
+            else ""
+        )
+        return f"{self.masks} masks with {self.shapes} shapes{photos} in {self.output} ({self.format}){empty}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""

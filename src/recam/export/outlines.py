@@ -21,8 +21,8 @@ from recam.labels import BACKGROUND
 from recam.types import Mask
 
 Loop = NDArray[np.int64]
-"""(n, 2) corners x, y on the grid between pixels, clockwise as displayed, from the topmost left one on, the last joined to
-the first."""
+"""(n, 2) corners x, y on the grid between pixels, clockwise as displayed, from the topmost left one on, the last joined
+to the first."""
 Edges = NDArray[np.int64]
 """(n, 2, 2) edges of pixels: start and end, x and y."""
 Shapes = NDArray[np.object_]
@@ -79,9 +79,8 @@ def _simplify(lines: Shapes, frame: Edges, shapes: Shapes, tolerance: float) -> 
     stiff = np.zeros(len(lines), bool)
     borders = _sides(shapes, lines, frame)
     while True:
-        # What stays is passed on in stretches of two points, which cannot become simpler and which no other line may cross.
-        # Those of the
-        # image's frame are single edges: no line fits onto one, so that regions along it do not vanish.
+        # What stays is passed on in stretches of two points, which cannot become simpler and which no other line may
+        # cross. Those of the frame are single edges: no line fits onto one, so that regions along it do not vanish.
         stretches = np.concatenate([frame, *(_pairs(shapely.simplify(line, 0.0)) for line in lines[stiff])])
         together = shapely.multilinestrings(np.concatenate([lines[~stiff], shapely.linestrings(stretches)]))
         moved = lines.copy()

@@ -18,7 +18,7 @@ from recam.data.arrays import ImageLike, as_image, as_images
 from recam.errors import StoreError
 from recam.inference.exported_card import read_card
 from recam.inference.onnx_session import open_session
-from recam.inference.prediction import PRESENT, Prediction, predict_from_maps, predict_segmentation
+from recam.inference.prediction import PRESENT, Prediction, predict_bounded, predict_from_maps, predict_segmentation
 from recam.methods.refinements import Refinement, make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.types import Image
@@ -111,8 +111,8 @@ class ExportedPredictor:
     def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
         """As `recam.Predictor`."""
         if isinstance(image, list | tuple):
-            return [self._predict(pixels) for pixels in as_images(image)]
-        return self._predict(as_image(image))
+            return [predict_bounded(pixels, self.settings, self._predict) for pixels in as_images(image)]
+        return predict_bounded(as_image(image), self.settings, self._predict)
 
     def _predict(self, pixels: Image) -> Prediction:
         if self.kind == "segmenter":

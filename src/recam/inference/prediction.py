@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.data.large_photos import enlarge, working_copy
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
 from recam.labels import mask_values
@@ -80,6 +81,18 @@ def predict_segmentation(
     made = make_mask(image, probabilities_of, settings, keep)
     values = mask_values(range(len(classes)))
     return Prediction(made.planes, classes, tuple(made.highest[1:].tolist()), made.probabilities, values)
+
+
+def predict_bounded(image: Image, settings: InferenceSettings, predict: Callable[[Image], Prediction]) -> Prediction:
+    """What `predict` makes of an image; of a large one that no window slides over, made of its `working_copy` and enlarged."""
+    copy = image if settings.slides_over(image) else working_copy(image, settings.max_side)
+    made = predict(copy)
+    if copy is image:
+        return made
+    size = (image.shape[0], image.shape[1])
+    return replace(
+        made, mask=enlarge(made.mask, size), planes=None if made.planes is None else enlarge(made.planes, size)
+    )
 
 
 def predict_from_maps(

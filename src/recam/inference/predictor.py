@@ -16,7 +16,7 @@ from recam.data.arrays import ImageLike, as_image, as_images
 from recam.errors import RecipeError, near_matches
 from recam.inference.class_maps import make_class_maps, view_pairs
 from recam.inference.onnx_session import DEVICES
-from recam.inference.prediction import PRESENT, Prediction, predict_from_maps, predict_segmentation
+from recam.inference.prediction import PRESENT, Prediction, predict_bounded, predict_from_maps, predict_segmentation
 from recam.inference.run_models import RunModels, find_models
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import segment_part
@@ -110,8 +110,8 @@ class Predictor:
             DataError: what is none of these, described; or a file that is no image. Of a list all are named.
         """
         if isinstance(image, list | tuple):
-            return [self._predict(pixels) for pixels in as_images(image)]
-        return self._predict(as_image(image))
+            return [predict_bounded(pixels, self._settings, self._predict) for pixels in as_images(image)]
+        return predict_bounded(as_image(image), self._settings, self._predict)
 
     def _predict(self, pixels: Image) -> Prediction:
         if self._models.segmenter:

@@ -13,8 +13,9 @@ from recam.errors import RecipeError, StoreError
 from recam.inference.settings import InferenceSettings
 from recam.methods.recam import Weighting
 from recam.runfolder.costs import upstream_stages
-from recam.runfolder.manifest import RECORD
-from recam.runfolder.store import StageFolder, open_run, read_record, read_run
+from recam.runfolder.kinds import SEGMENTER
+from recam.runfolder.records import read_records
+from recam.runfolder.store import StageFolder, open_run, read_run
 from recam.settings import read_settings
 
 
@@ -71,10 +72,9 @@ def find_models(run: str | Path) -> RunModels:
     """
     folder = open_run(run)
     written = read_run(folder.root)
-    done = {name: folder.stage(name) for name in folder.done_stages()}
-    labels = {name: stage["label"] for name, stage in written["stages"].items()}
-    records = {name: {**read_record(stage.path / RECORD, name), "label": labels[name]} for name, stage in done.items()}
-    segmenter = next((done[name] for name in done if labels[name].get("kind") == "segmenter"), None)
+    records = read_records(folder)
+    done = {name: folder.stage(name) for name in records}
+    segmenter = next((done[name] for name in done if records[name]["label"].get("kind") == SEGMENTER), None)
     classifier = done.get(written["models"]["classifier"])
     threshold, class_thresholds = _find_thresholds(written, records)
     if segmenter is None and (classifier is None or threshold is None):

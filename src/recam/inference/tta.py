@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recam.data.large_photos import enlarge, working_copy
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
 from recam.models.saved import TrainedSegmenter
@@ -67,4 +68,6 @@ def segment_part(segmenter: TrainedSegmenter, image: Image, settings: InferenceS
 
 def predict_mask(segmenter: TrainedSegmenter, image: Image, settings: InferenceSettings) -> Mask:
     """The (H, W) uint8 mask of an image (H, W, 3): 0 background, k class k−1."""
-    return make_mask(image, lambda part: segment_part(segmenter, part, settings), settings).planes
+    copy = image if settings.slides_over(image) else working_copy(image, settings.max_side)
+    mask = make_mask(copy, lambda part: segment_part(segmenter, part, settings), settings).planes
+    return mask if copy is image else enlarge(mask, (image.shape[0], image.shape[1]))

@@ -1,24 +1,19 @@
 """Adversarial climbing (AdvCAM): Lee et al., CVPR 2021, as equation 10 of the ReCAM paper restates it.
 
-An image and its mirror image are moved, step by step, so that the classifier sees more of one class in them; the class
-maps of all steps
-are added. Each step climbs y_k − Σ_j≠k y_j − μ‖mask ⊗ |map − first map|‖₁.
+An image and its flipped image are moved, step by step, so that the classifier's logit of one class rises; the class
+maps of all steps are added. Each step climbs y_k − Σ_j≠k y_j − μ‖mask ⊗ |map − first map|‖₁.
 
 Followed: the published code. Its y is the mean over positions of relu(logit map). Its map is Grad-CAM's: features
-weighted by the gradient
-of Σ relu(logit map), for which it runs a second backward pass. That gradient is w_k wherever the logit map is positive,
-so the weights are
-known in closed form (`map_scale`), the map is relu(A_k) times a constant of the step, and one forward and one backward
-pass a step are
-enough.
+weighted by the gradient of Σ relu(logit map), for which it runs a second backward pass. That gradient is w_k wherever
+the logit map is positive, so the weights are known in closed form (`map_scale`), the map is relu(A_k) times a constant
+of the step, and one forward and one backward pass per step are enough.
 
 Departures: every scale takes the same steps and counts alike, where the published code gives scale 0.5 half of the
-steps, doubles them, and
-leaves the factor on for the scales after it (`AdvCamSettings.published_scale_rule` does the same). The classes of an
-image climb as one
-batch, which changes nothing: each pair has its own objective, gradient maximum and range.
+steps, doubles them, and leaves the factor on for the scales after it (`AdvCamSettings.published_scale_rule` does the
+same). The classes of an image climb as one batch, which changes nothing: each pair has its own objective, gradient
+maximum and range.
 
-Letters: n pairs, one a class, K classes, D channels, H×W an image, h×w its feature map, T steps.
+Letters: n pairs, one per class, K classes, D channels, H×W image, h×w its feature map, T steps.
 """
 
 from __future__ import annotations
@@ -92,7 +87,7 @@ class AdvCamResult:
     """What climbing at one scale gave, without graph.
 
     Attributes:
-        cam_per_step: (T, n, h, w), image and mirrored-back mirror image added, ≥ 0, before each step's move.
+        cam_per_step: (T, n, h, w), image and flipped-back flipped image added, ≥ 0, before each step's move.
         cam_sum: (n, h, w), their sum; not normalised.
         objective: (T, n), what was climbed (eq. 10), before each step's move.
         final_images: (n, 2, 3, H, W) after the last move.
@@ -109,10 +104,9 @@ def map_scale(target_maps: Tensor, rows: Tensor) -> Tensor:
     (n, 2), no graph.
 
     The gradient of Σ relu(A_k) with respect to the features is w_k at the P positions of an image where A_k > 0, and 0
-    elsewhere. Summed
-    over positions it is P·w_k; it has D⁺·(P_image + P_mirror) positive entries, D⁺ the number of positive weights. The
-    weights of the
-    features are the first divided by the second: w_k · P / (D⁺·(P_image + P_mirror)).
+    elsewhere. Summed over positions it is P·w_k; it has D⁺·(P_image + P_mirror) positive entries, D⁺ the number of
+    positive weights. The weights of the features are the first divided by the second: w_k · P / (D⁺·(P_image +
+    P_mirror)).
     """
     positions = (target_maps.detach() > 0).sum((2, 3))  # (n, 2)
     entries = (rows.detach() > 0).sum(1) * positions.sum(1)  # (n,)
@@ -126,14 +120,14 @@ def climb(
     weight: Tensor,
     settings: AdvCamSettings | None = None,
 ) -> AdvCamResult:
-    """Climb with n pairs of image and mirror image at one scale, each for its own class.
+    """Climb with n pairs of image and flipped image at one scale, each for its own class.
 
     Several classes of one image are ``pair.expand(n, -1, -1, -1, -1)``; the result is that of one pair at a time.
 
     Args:
         features_of: the backbone. Freeze its parameters (``requires_grad_(False)``): only the images need a gradient,
             so the graph shrinks.
-        pairs: (n, 2, 3, H, W) normalised image and mirror image; they are not changed.
+        pairs: (n, 2, 3, H, W) normalised image and flipped image; they are not changed.
         targets: (n,) the class each pair climbs for, 0…K−1.
         weight: (K, D) or (K, D, 1, 1), any of eq. 9: both the maps and the logits are made with it.
         settings: published ones if None.
@@ -174,7 +168,7 @@ def climb(
 
 
 def scale_plan(scales: Sequence[float], settings: AdvCamSettings) -> list[tuple[int, float]]:
-    """Steps and weight of each scale, in the order given.
+    """Steps and weight of each scale, in order.
 
     The published rule starts with scale 0.5 whatever its place, so that its factor reaches all others.
     """
@@ -203,7 +197,7 @@ def make_advcams(
 
     Args:
         features_of: as in `climb`.
-        pairs: for each scale (2, 3, H_i, W_i), the normalised image at that scale and its mirror image.
+        pairs: for each scale (2, 3, H_i, W_i), the normalised image at that scale and its horizontal flip.
         scales: for each of them its scale, e.g. 1, 0.5, 1.5, 2.
         weight: as in `climb`.
         class_indices: the n classes wanted, 0…K−1; usually the image's labels.
@@ -211,8 +205,7 @@ def make_advcams(
         resolution: ``"strided"`` → (n, ⌈H/4⌉, ⌈W/4⌉), ``"full"`` → (n, H, W).
         settings: published ones if None.
         classes_at_once: how many classes climb as one batch; if None, as many as a GPU's memory holds, and one on a
-            CPU. All give the same
-            maps.
+            CPU. All give the same maps.
 
     Returns:
         float maps in [0, 1), in the order of `class_indices`; raise them to `WALK_POWER` before IRN's random walk.
@@ -243,8 +236,7 @@ def _climb_in_parts(
     features_of: FeaturesOf, pair: Tensor, chosen: Tensor, weight: Tensor, settings: AdvCamSettings, at_once: int | None
 ) -> Tensor:
     """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: as `_first_try` says, half as many
-    where a GPU's memory
-    is too small."""
+    where a GPU's memory is too small."""
     size, sums, start = at_once or _first_try(pair.device, len(chosen)), list[Tensor](), 0
     while start < len(chosen):
         part = chosen[start : start + size]
@@ -262,18 +254,18 @@ def _climb_in_parts(
 
 
 def _first_try(device: torch.device, n: int) -> int:
-    """How many of n classes to climb with at once: all, but on a CPU, where a batch is no faster and nobody tells that
-    memory runs out."""
+    """How many of n classes to climb with at once: all, but on a CPU, where a batch is no faster and nothing reports
+    that memory runs out."""
     return 1 if device.type == "cpu" else n
 
 
 @dataclass(frozen=True)
 class AdvCamRefiner:
-    """AdvCAM's maps of an image in place of those that come in, of which the classes and the open pixels stay.
+    """AdvCAM's maps of an image in place of those that come in, of which the classes and the ignored pixels stay.
 
     Attributes:
         features_of: as in `climb`.
-        pairs_of: for each scale (2, 3, H_i, W_i), the normalised image (H, W, 3) at that scale and its mirror image.
+        pairs_of: for each scale (2, 3, H_i, W_i), the normalised image (H, W, 3) at that scale and its horizontal flip.
         scales: the scale of each.
         weight: as in `climb`: of CAM, or of any weighting of ReCAM.
         settings: published ones.
@@ -305,7 +297,7 @@ class AdvCamRefiner:
 
 
 def _objective(logit_maps: Tensor, target_maps: Tensor, cam: Tensor, first: Tensor, settings: AdvCamSettings) -> Tensor:
-    """Eq. 10 of each pair (n,), summed over its image and mirror image."""
+    """Eq. 10 of each pair (n,), summed over its image and flipped image."""
     scores = logit_maps.relu().mean((3, 4)).sum((1, 2))  # (n,): Σ_j y_j
     target = target_maps.relu().mean((2, 3)).sum(1)  # (n,): y_k
     largest = cam.detach().amax((1, 2), keepdim=True)  # (n, 1, 1)
@@ -323,6 +315,6 @@ def _move(images: Tensor, gradient: Tensor, step_size: float) -> Tensor:
 
 def _check_pairs(pairs: Tensor, chosen: Tensor) -> None:
     if pairs.ndim != 5 or pairs.shape[1] != 2 or not len(pairs):
-        raise DataError(f"pairs are (n, 2, 3, H, W), image and mirror image of each class; got {tuple(pairs.shape)}.")
+        raise DataError(f"pairs are (n, 2, 3, H, W), image and flipped image of each class; got {tuple(pairs.shape)}.")
     if chosen.shape != (len(pairs),):
         raise DataError(f"{len(pairs)} pairs for targets of shape {tuple(chosen.shape)}: give one class for each pair.")

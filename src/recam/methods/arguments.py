@@ -1,11 +1,10 @@
-"""What the methods are given, checked where a wrong value would still give an answer that looks right.
+"""Arguments of the methods, checked where a wrong value would still give a plausible result.
 
 Types and shapes are checked always. Values of labels are checked on a CPU; on a GPU that would wait for the device in
-each training step,
-so only `recam.methods.recam.reactivation_loss` does, which waits for its labels anyway. Nothing waits inside
-`torch.compile`.
+each training step, so only `recam.methods.recam.reactivation_loss` does, which waits for its labels anyway. Nothing
+waits inside `torch.compile`.
 
-Letters: B images, K classes, n maps of one image, H×W an image.
+Letters: B images, K classes, n maps of one image, H×W image.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def as_class_indices(class_indices: ClassIndices, device: torch.device, n_classe
 
 
 def check_finite(values: Tensor, what: str, source: str) -> None:
-    """Raises `DataError` where `what` holds NaN or inf; `source` says where such values come from."""
+    """Raises `DataError` where `what` holds NaN or inf; `source` names where such values come from."""
     if values.numel() and not torch.isfinite(values).all():
         raise DataError(f"{what} hold NaN or inf: {source}.")
 

@@ -1,15 +1,13 @@
 """Class activation maps (CAM): Zhou et al., CVPR 2016, as the ReCAM paper restates it in equations 1, 2 and 4.
 
 Logits pool the features and apply the classifier (eq. 4); class maps apply the same weights at every position (eq. 2).
-At inference the
-maps of several scales and of each mirror image are fused as the published code does: relu, mirror back, add, upsample,
-sum over scales,
-then divide each class by its own maximum.
+At inference the maps of several scales and of horizontal flips are fused as the published code does: relu, flip back,
+add, upsample, sum over scales, then divide each class by its own maximum.
 
 Where this departs from the published code: maps are made for the wanted classes only, instead of for all K with most
 thrown away.
 
-Letters: B images, K classes, n of them wanted, D channels, H×W an image, h×w its feature map.
+Letters: B images, K classes, n of them wanted, D channels, H×W image, h×w its feature map.
 """
 
 from __future__ import annotations
@@ -107,7 +105,7 @@ def fuse_views(views: Sequence[Tensor], output: tuple[int, int]) -> Tensor:
     """Sum over scales of relu(A(x)) + flip(relu(A(flip x))), brought to one size; not normalised.
 
     Args:
-        views: for each scale the raw maps (2, n, h_i, w_i) of image and mirror image, or (1, n, h_i, w_i) of the image
+        views: for each scale the raw maps (2, n, h_i, w_i) of image and flipped image, or (1, n, h_i, w_i) of the image
             alone.
         output: (h, w) of the result.
 
@@ -141,7 +139,7 @@ def make_cams(
     """Normalised class maps of one image from its features at several scales (eq. 2; eq. 9 with ReCAM's weights).
 
     Args:
-        features: for each scale (2, D, h_i, w_i) of image and mirror image, or (1, D, h_i, w_i).
+        features: for each scale (2, D, h_i, w_i) of image and flipped image, or (1, D, h_i, w_i).
         weight: (K, D) or (K, D, 1, 1), e.g. of `recam.methods.recam.combine_weights`.
         class_indices: the n classes wanted, 0…K−1; usually the image's labels.
         size: (H, W) of the image.
@@ -179,8 +177,7 @@ def read_full(seed: SeedMaps, stride: int = STRIDE) -> Maps:
     """Stored class maps at the size of their image: (n, h, w) → (n, H, W) float32 in [0, 1].
 
     Strided maps are upsampled by `stride`, bilinear with corners not aligned, and cropped; maps that have the image's
-    size already are
-    returned as they are.
+    size already are returned as they are.
 
     Raises:
         DataError: maps of neither size.

@@ -2,14 +2,13 @@
 al., CVPR 2019).
 
 Every pixel is tied to every other: strongly to near ones (Gaussian term), and to those near in place and colour
-(bilateral term). The
-inference is theirs, through the optional package ``pydensecrf2``; without it `recam.methods.pamr` refines maps in pure
-PyTorch.
+(bilateral term). The inference is theirs, through the optional package ``pydensecrf2``; without it `recam.methods.pamr`
+refines maps in pure PyTorch.
 
 Followed: the published settings of IRN for label maps (`LabelCrfSettings`) and of DeepLabV2 for probabilities
 (`CrfSettings`).
 
-Letters: L labels, n class maps, H×W an image.
+Letters: L labels, n class maps, H×W image.
 """
 
 from __future__ import annotations
@@ -166,18 +165,19 @@ def confident_labels(
     background_threshold: float = 0.10,
     settings: LabelCrfSettings | None = None,
 ) -> Mask:
-    """The labels that IRN learns from: sure foreground, sure background, and 255 for what lies between.
+    """The labels that IRN learns from: confident foreground, confident background, and 255 between them.
 
     Two seed masks, one at a high and one at a low threshold, each cleaned by the CRF. A pixel has the class of the
-    first; it is background
-    where both say so, and 255 elsewhere.
+    first; it is background where both give background, and 255 elsewhere.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         cams: (n, H, W) class maps in [0, 1].
         class_indices: (n,) the class of each, 0…K−1.
-        foreground_threshold: a pixel above it may be sure foreground; published 0.35 for ReCAM on VOC, 0.30 for CAM.
-        background_threshold: a pixel up to it may be sure background; published 0.10 for ReCAM on VOC, 0.05 for CAM.
+        foreground_threshold: a pixel above it may be confident foreground; published 0.35 for ReCAM on VOC, 0.30 for
+            CAM.
+        background_threshold: a pixel up to it may be confident background; published 0.10 for ReCAM on VOC, 0.05 for
+            CAM.
         settings: IRN's if None.
 
     Returns:
@@ -196,7 +196,7 @@ def confident_labels(
     if background_threshold > foreground_threshold:
         raise RecipeError(
             f"background_threshold {background_threshold} is above foreground_threshold {foreground_threshold}: "
-            "a pixel would be sure background and sure foreground. Exchange them."
+            "a pixel would be confident background and foreground. Exchange them."
         )
     if cams.shape != (len(class_indices), *image.shape[:2]):
         raise DataError(
@@ -204,7 +204,7 @@ def confident_labels(
             " (n, H, W)."
         )
     check_maps(cams)
-    sure, possible = (
+    confident, possible = (
         crf_labels(
             image,
             np.concatenate([np.full((1, *image.shape[:2]), threshold, np.float32), cams]).argmax(0),
@@ -213,8 +213,8 @@ def confident_labels(
         )
         for threshold in (foreground_threshold, background_threshold)
     )  # (H, W) planes, 0 = background
-    labels: Mask = mask_values(class_indices)[sure]
-    labels[(sure == BACKGROUND) & (possible != BACKGROUND)] = IGNORE
+    labels: Mask = mask_values(class_indices)[confident]
+    labels[(confident == BACKGROUND) & (possible != BACKGROUND)] = IGNORE
     return labels
 
 
@@ -225,7 +225,7 @@ class CrfRefiner:
     Attributes:
         threshold: background plane of the maps that come in; published best thresholds of seeds are 0.15 (CAM) and 0.21
             (ReCAM).
-        on: what the CRF sees: ``"labels"``, the mask at the threshold; ``"probabilities"``, the maps beside the
+        on: what the CRF reads: ``"labels"``, the mask at the threshold; ``"probabilities"``, the maps beside the
             background plane.
         label_settings: for labels; IRN's.
         settings: for probabilities; DeepLabV2's.

@@ -1,15 +1,13 @@
 """EDAM's post-processing (Wu et al., Embedded Discriminative Attention Mechanism, CVPR 2021; ReCAM paper, Table 4: with
 ReCAM it is ReCAM-M).
 
-A saliency map says how much a pixel stands out, of whatever class. It is supervision beyond image labels, so results
-made with it must say
-so.
+A saliency map measures how much a pixel stands out, of whatever class. It is supervision beyond image labels, so
+results made with it must be labelled so.
 
 Followed: the published settings. Departures: where several maps exceed β the largest wins, not the class that comes
-first; a salient
-pixel where all maps are below α is ignored, where the published code calls it background.
+first; a salient pixel where all maps are below α is ignored, where the published code calls it background.
 
-Letters: n maps of one image, H×W an image.
+Letters: n maps of one image, H×W image.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.errors import DataError, RecipeError
-from recam.labels import BACKGROUND, IGNORE, mask_values
+from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_values
 from recam.methods.cam import read_full
 from recam.methods.refine import one_plane_a_class
 from recam.settings import Settings, Share, check_shares, section
-from recam.types import Image, Maps, Mask, SeedMaps
+from recam.types import Image, Maps, Mask, SeedMaps, check_maps
 
 
 @section("edam")
@@ -69,16 +67,16 @@ def edam_mask(
 
     Returns:
         (H, W): the class of the largest map where that is above β or the pixel is salient; background where it is not
-        salient; 255 where it
-        is and all maps are below α. All background without any map.
+        salient; 255 where it is and all maps are below α. All background without any map.
 
     Raises:
-        DataError: maps and saliency that do not fit, or saliency outside [0, 1].
+        DataError: maps and saliency that do not fit, either of them outside [0, 1] or NaN; class indices that are none,
+            or not one for each map.
     """
     settings = settings or EdamSettings()
     check_saliency(saliency, cams.shape[1:])
-    if len(cams) != len(class_indices):
-        raise DataError(f"{len(cams)} class maps for {len(class_indices)} classes: give one map for each.")
+    check_maps(cams)
+    check_class_indices(class_indices, len(cams))
     if not len(cams):
         return np.full(saliency.shape, BACKGROUND, np.uint8)
     largest, salient = cams.max(0), saliency > settings.saliency_threshold  # (H, W)

@@ -2,19 +2,15 @@
 its random walk.
 
 Two pixels belong together when no class boundary lies on the path between them: affinity a_ij = 1 − max of the edge map
-on the path. The
-network learns edges from pairs of confident pixels; afterwards class maps walk along the affinities.
+on the path. The network learns edges from pairs of confident pixels; afterwards class maps walk along the affinities.
 
 Departures from the published code, with the same numbers: it gathers the edges of every path of every pair, here the
-maximum over a path
-is put together from those over shorter paths; it makes the n×n transition matrix dense and squares it eight times, here
-the matrix, with
-at most 69 entries a row, is applied to the few class vectors. Displacements are optional, as they do not change
-semantic labels.
+maximum over a path is put together from those over shorter paths; it makes the n×n transition matrix dense and squares
+it eight times, here the matrix, with at most 69 entries per row, is applied to the few class vectors. Displacements are
+optional, as they do not change semantic labels.
 
 Letters: B images, n class maps of one image, h×w the map at a quarter of the image's size, P offsets within the radius,
-r the reach of
-the radius (the largest offset along an axis).
+r the reach of the radius (the largest offset along an axis).
 """
 
 from __future__ import annotations
@@ -130,7 +126,7 @@ def _path_maxima(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
             continue
         views = []
         for part, start in pieces:
-            # The corner of the part's box, seen from the corner of the whole's.
+            # The corner of the part's box, relative to the corner of the whole's.
             top, left = start.y, start.x + min(part.x, 0) - min(offset.x, 0)
             views.append(largest[part][:, top : top + rows, left : left + columns])
         largest[offset] = reduce(torch.maximum, views)
@@ -143,9 +139,8 @@ def irn_loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Ten
     computes them.
 
     First points keep a distance of r from the left, right and lower border, so that all offsets have equally many
-    pairs. Memory is that
-    of one image's pairs on a CPU, of eight images' on a GPU, whatever the batch: what the gradient needs is computed
-    again.
+    pairs. Memory is that of one image's pairs on a CPU, of eight images' on a GPU, whatever the batch: what the
+    gradient needs is computed again.
 
     Args:
         edge_logits: (B, 1, h, w), before the sigmoid.
@@ -230,8 +225,7 @@ def _are_mask_values(segmentation: Tensor) -> bool:
 
 def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float) -> Tensor:
     """Sums over the pairs of (b, h, w) maps: the affinity terms of background, foreground and negative pairs, the
-    number of each, and,
-    with a displacement, its background and foreground terms; (6,) or (8,)."""
+    number of each, and, with a displacement, its background and foreground terms; (6,) or (8,)."""
     height, width = segmentation.shape[1:]
     r = reach(radius)
     rows, columns = height - r, width - 2 * r  # of first points, h' × w'
@@ -274,8 +268,7 @@ def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10
     columns summing to 1.
 
     In a step each pixel takes the mean of its neighbours and itself, weighted by affinity. Time and memory grow
-    linearly with the number
-    of pixels.
+    linearly with the number of pixels.
 
     Args:
         cams: (n, h, w) class maps of one image; n may be 0.
@@ -303,7 +296,7 @@ def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10
     edge = edge.float()
     bands, share = _transition_bands(edge, radius, beta)
     walked = (cams.float() * (1 - edge)).flatten(1)  # (n, h·w)
-    # One vector at a time stays in a CPU's cache; a GPU wants as much at once as there is.
+    # One vector at a time stays in a CPU's cache; a GPU is fastest with all at once.
     for vectors in torch.split(walked, 1 if walked.device.type == "cpu" else max(len(walked), 1)):
         _walk(vectors, bands, share, steps)
     return walked.view(cams.shape)

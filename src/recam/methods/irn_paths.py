@@ -49,9 +49,8 @@ def path_pieces(radius: float) -> dict[Offset, tuple[Piece, ...]]:
     """For each offset, shorter paths that together cover its path: on average two instead of fourteen points at radius
     10.
 
-    A maximum does not mind what it sees twice, so the pieces may overlap. (0, 0) is the path of one point. Greedy: the
-    piece that
-    covers most of what is left comes first.
+    A maximum does not change by what it reads twice, so the pieces may overlap. (0, 0) is the path of one point.
+    Greedy: the piece that covers most of what is left comes first.
     """
     known = {Offset(0, 0): path(Offset(0, 0))}
     pieces: dict[Offset, tuple[Piece, ...]] = {}

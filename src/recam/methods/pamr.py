@@ -1,18 +1,15 @@
 """Pixel-adaptive mask refinement (PAMR): Araslanov & Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR
 2020, section 3.3.
 
-Each pixel's class vector becomes a weighted mean of those of its neighbours, several times over; neighbours that look
-alike weigh more.
-The affinity of a pixel and a neighbour is −|difference in colour| / (0.1 · local standard deviation), the mean over
-colour channels; a
-softmax over all neighbours makes the weights. Neighbours are the 8 around the pixel at each of several dilations.
+Each pixel's class vector becomes a weighted mean of those of its neighbours, several times over; neighbours of similar
+colour weigh more. The affinity of a pixel and a neighbour is −|difference in colour| /
+(0.1 · local standard deviation), the mean over colour channels; a softmax over all neighbours makes the weights.
+Neighbours are the 8 around the pixel at each of several dilations.
 
 Followed: the published code: the standard deviation is over all dilations together, the pixel itself counted once for
-each (54 samples at
-the published dilations, unbiased); borders are replicated. Departures: the published code gathers all neighbours of all
-channels of image
-and maps at once; here one shifted view after the other is added up, so that only the weights, one plane a neighbour,
-are held.
+each (54 samples at the published dilations, unbiased); borders are replicated. Departures: the published code gathers
+all neighbours of all channels of image and maps at once; here one shifted view after the other is added up, so that
+only the weights, one plane per neighbour, are held.
 
 The affinity does not change when a colour channel is scaled or shifted: images may be normalised or not.
 
@@ -94,8 +91,7 @@ def refine(images: Tensor, maps: Tensor, settings: PamrSettings | None = None) -
     """Maps refined along the edges of their images; no gradient.
 
     Every new value is a mean of old ones with weights that all C maps share: values stay in their range, and sums of 1
-    over C stay 1.
-    Refine class maps together with a background plane, so that the argmax means something.
+    over C stay 1. Refine class maps together with a background plane, so that the argmax means something.
 
     Args:
         images: (B, 3, H, W) float, of any scale and offset.
@@ -161,7 +157,7 @@ def _pad(planes: Tensor, dilations: tuple[int, ...]) -> Tensor:
 
 
 def _neighbours(padded: Tensor, dilations: tuple[int, ...]) -> Iterator[Tensor]:
-    """The planes (B, C, H, W) as seen by each neighbour in turn: views of their padded copy."""
+    """The planes (B, C, H, W) shifted to each neighbour in turn: views of their padded copy."""
     reach = max(dilations)
     height, width = padded.shape[2] - 2 * reach, padded.shape[3] - 2 * reach
     for dilation in dilations:

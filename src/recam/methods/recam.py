@@ -1,18 +1,13 @@
 """Class re-activation maps (ReCAM): Chen et al., CVPR 2022, equations 5–9, and the loss variants of its Table 1.
 
-A converged multi-label classifier (FC1, BCE) is trained on with a second classifier (FC2) that sees one class at a
-time: the features under
-that class's own map, classified by softmax over the K classes.
+A converged multi-label classifier (FC1, BCE) is trained further with a second classifier (FC2) that reads one class at
+a time: the features under that class's own map, classified by softmax over the K classes.
 
 Followed: the published code. Nothing is detached, so that the softmax loss reaches the backbone through the features
-and through the masks,
-and FC1 through the masks; f_k is the mean over all positions of M_k · f. Ours, as settings: pooling ``"area"``,
-detached masks, a
-background logit. Departures: the published code builds M_k · f for every class, a tensor of B×K×D×h×w; here f_k is a
-matrix product, for
-the classes in the image only (the same numbers). It also fails on a batch without labels; here that batch's softmax
-loss is 0, its
-gradient 0.
+and through the masks, and FC1 through the masks; f_k is the mean over all positions of M_k · f. Ours, as settings:
+pooling ``"area"``, detached masks, a background logit. Departures: the published code builds M_k · f for every class, a
+tensor of B×K×D×h×w; here f_k is a matrix product, for the classes in the image only (the same numbers). It also fails
+on a batch without labels; here that batch's softmax loss is 0, its gradient 0.
 
 Letters: B images, K classes, P the most positive classes any image of the batch has, D channels, h×w the feature map.
 """
@@ -29,13 +24,13 @@ from torch import Tensor
 from recam.errors import DataError, RecipeError, WeightsError, near_matches
 from recam.methods.arguments import as_labels, check_labels
 from recam.methods.cam import EPS, classify, fitting_rows, normalise, weight_rows
+from recam.settings import Settings
 
 Pooling = Literal["gap", "area"]
 Weighting = Literal["w", "w_prime", "add", "mul"]
 
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
-from recam.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def soft_masks(maps: Tensor, eps: float = EPS) -> Tensor:
 
 def masked_features(features: Tensor, masks: Tensor, pooling: Pooling = "gap", eps: float = EPS) -> Tensor:
     """Single-label features f_k, pooled (eqs. 5 and 6): (B, D, h, w) and masks (B, n, h, w) → (B, n, D), as one matrix
-    product an image.
+    product per image.
 
     With ``"area"`` a mask whose sum is below `eps` gives a feature near 0, as with ``"gap"``.
     """
@@ -214,8 +209,7 @@ def sce_loss(logits: Tensor, labels: Tensor) -> Tensor:
     mean over images.
 
     Images without labels count in B and add 0. Raises `RecipeError` for K = 1, where the loss is 0 whatever the logits
-    are, and
-    `DataError` for labels that do not fit.
+    are, and `DataError` for labels that do not fit.
     """
     return _sce_by_image(logits, as_labels(labels, logits)).mean()
 
@@ -225,8 +219,7 @@ def sce_single_loss(logits: Tensor, labels: Tensor) -> Tensor:
     images.
 
     Raises `RecipeError` for K = 1, where every labelled image has one class and its loss would be 0 whatever the logits
-    are, and
-    `DataError` for labels that do not fit.
+    are, and `DataError` for labels that do not fit.
     """
     labels = as_labels(labels, logits)
     bce = F.multilabel_soft_margin_loss(logits, labels, reduction="none")  # (B,)

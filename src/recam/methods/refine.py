@@ -1,10 +1,9 @@
 """Refiners: an image and its class maps in, better class maps out; one after another they are a chain.
 
 What they share is how a background gets into maps that have none, and out again. Maps come with a threshold t: a pixel
-is background where
-no map exceeds it. Methods that weigh labels against each other want a plane for it: [t, maps…], divided by their sum.
-Afterwards a class is
-m_k = p_k / (p_k + p_background), so that m_k > 0.5 just where the class outweighs the background.
+is background where no map exceeds it. Methods that weigh labels against each other need a plane for it: [t, maps…],
+divided by their sum. Afterwards a class is m_k = p_k / (p_k + p_background), so that m_k > 0.5 just where the class
+outweighs the background.
 
 Letters: n maps of one image, H×W its size.
 """
@@ -59,7 +58,7 @@ def with_background(maps: Maps, threshold: float) -> Maps:
     """Maps (n, H, W) in [0, 1] → (n + 1, H, W), the background first, in [0, 1] and summing to 1."""
     planes = np.concatenate([np.full((1, *maps.shape[1:]), threshold, np.float32), maps])  # (n + 1, H, W)
     total = planes.sum(0)
-    # Where everything is 0 nothing speaks for a class.
+    # Where everything is 0 there is no evidence of a class.
     planes[0, total == 0] = total[total == 0] = 1
     probabilities: Maps = planes / total
     return probabilities
@@ -81,5 +80,5 @@ def one_plane_a_class(labels: np.ndarray, class_count: int) -> Maps:
 
 
 def join(refiners: Iterable[Refiner]) -> Chain:
-    """A chain of refiners, in the order given."""
+    """A chain of refiners, in order."""
     return Chain(tuple(refiners))

@@ -1,10 +1,8 @@
 """From class maps to seed masks, and the thresholds to do it with.
 
 A mask is the argmax over [threshold, maps…]: a pixel is background unless its largest map exceeds the threshold. The
-threshold that papers
-report is searched on true masks (`recam.evaluation.threshold_sweep`). `OtsuThreshold` (ours) needs no mask: it splits
-the pooled histogram
-of the maps in two (Otsu, IEEE SMC 1979).
+threshold that papers report is searched on true masks (`recam.evaluation.threshold_sweep`). `OtsuThreshold` (ours)
+needs no mask: it splits the pooled histogram of the maps in two (Otsu, IEEE SMC 1979).
 
 Letters: n maps of one image, H×W its size.
 """
@@ -30,13 +28,11 @@ def apply_threshold(
     """Seed mask (H, W) of the maps (n, H, W) in [0, 1] of the classes `class_indices` (n,).
 
     A pixel is background unless its largest map exceeds the threshold, or that of its class where there are n of them
-    (ours); ties go to
-    the background, then to the class that comes first. Pixels of `ignore` (H, W) are 255.
+    (ours); ties go to the background, then to the class that comes first. Pixels of `ignore` (H, W) are 255.
 
     Raises:
         DataError: maps that are not finite or outside [0, 1]; class indices that are none, above 253 (a mask holds 254
-            classes), or not
-            one for each map; pixels to ignore of another size.
+            classes), or not one for each map; pixels to ignore of another size.
         RecipeError: thresholds outside [0, 1], or neither one nor n.
     """
     check_maps(maps)
@@ -75,8 +71,7 @@ class OtsuThreshold:
     all images.
 
     The value that parts the pooled histogram with the largest variance between the two sides. One pass, whatever the
-    order of images.
-    Compare it with the oracle before you trust it on a new kind of data.
+    order of images. Compare it with the oracle before you trust it on a new kind of data.
 
     Args:
         bins: equal bins over [0, 1].

@@ -43,7 +43,7 @@ class Classifier(nn.Module):
         """(K, D), w' of eq. 9. Raises `RecipeError` for a network without FC2."""
         if "fc2" not in self.heads:
             raise RecipeError("this classifier was not re-activated: it has w only. Use weighting 'w', or train ReCAM.")
-        weight: Tensor = self.heads["fc2"].weight.flatten(1)
+        weight = self.heads["fc2"].get_parameter("weight").flatten(1)
         return weight
 
     def logit_maps(self, features: Tensor) -> Tensor:

@@ -1,23 +1,19 @@
 """DeepLabV2: dilated features, and the sum of four atrous branches as logits.
 
 Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully Connected
-CRFs, TPAMI 2018,
-arXiv 1606.00915. Trained as in its published PyTorch form: the image is seen at three sizes, the logits of each and
-their maximum are
-compared with the mask, the four losses are added.
+CRFs, TPAMI 2018, arXiv 1606.00915. Trained as in its published PyTorch form: the image is read at three sizes, the
+logits of each and their maximum are compared with the mask, the four losses are added.
 
 - Features at output stride 8, the last stages dilated by 2 and 4 instead of strided.
 - Logits = Σ over rates r of a 3×3 convolution dilated by r (section 3.2), weights drawn from N(0, 0.01), biases 0. At
-  another output stride
-  the rates change with it (ours, as DeepLabV3 does), so that the branches look as far in pixels: at 16 half of them.
+  another output stride the rates change with it (ours, as DeepLabV3 does), so that the receptive fields stay the same
+  in pixels: at 16 half of them.
 - BatchNorm of the encoder is frozen altogether: stored statistics, and weight and bias as they came.
 
 Departures. Images are padded to 4 · stride · k + 1 pixels, for which the grids of all three sizes lie on the same
-pixels, corner on corner:
-the published crop of 321 is such a size, others were off by a part of a cell. Masks are read at exactly the pixels that
-logits stand for;
-published code reads them up to half a cell beside. A test image is seen at one size a call: scales are averaged by who
-asks.
+pixels, corner on corner: the published crop of 321 is such a size, others were off by a part of a cell. Masks are read
+at exactly the pixels that logits stand for; published code reads them up to half a cell beside. One call reads a test
+image at one size: scales are averaged by the caller.
 
 B images, n outputs, H×W image, h×w grid.
 """
@@ -29,14 +25,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recam.labels import IGNORE
-from recam.models.encoders import freeze_statistics
+from recam.models.probe import freeze_statistics
 
 RATES = (6, 12, 18, 24)
-"""Dilations of the branches at output stride 8, in cells of the map: they look 48 to 192 pixels far."""
+"""Dilations of the branches at output stride 8, in cells of the map: 48 to 192 pixels."""
 STRIDE = 8
 """Published output stride."""
 SMALLER = (0.75, 0.5)
-"""Sizes at which an image is seen in training, besides its own."""
+"""Sizes at which training reads an image, besides its own."""
 
 
 class AtrousSum(nn.Module):
@@ -80,10 +76,7 @@ class DeepLabV2(nn.Module):
         self.unit = 4 * stride
         self.multi_scale, self.freeze_batchnorm = multi_scale, freeze_batchnorm
         if freeze_batchnorm:
-            freeze_statistics(encoder)
-            for module in encoder.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.requires_grad_(False)
+            freeze_statistics(encoder, affine=True)
 
     def train(self, mode: bool = True) -> DeepLabV2:
         """As `nn.Module.train`, but a frozen BatchNorm stays in evaluation mode."""

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from recam.errors import RecipeError, WeightsError, near_matches
-from recam.models.weights import normalisation, read_state
+from recam.models.backbones.transformer import WINDOWS, options_taken
+from recam.models.weights import IMAGENET_MEAN, IMAGENET_STD, normalisation, read_state
 
 TIMM_PREFIX = "tu-"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-ANY_SIZE = {"strict_img_size": False, "always_partition": True}
-"""What timm's window transformers (Swin) need to take images of any size and to shift their windows in every stage, as
-published."""
 
 
 def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """(mean, std) a channel, for images in [0, 1], that the encoder's weights were trained with.
+    """Per-channel (mean, std) of images in [0, 1] that the encoder's weights were trained with.
 
     Those of timm's models are known. segmentation-models-pytorch keeps its own encoders' on its download site; here
-    they have
-    ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there
+    they have ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there
     (``tu-dpn68``).
     """
     if encoder.startswith(TIMM_PREFIX):
         return normalisation(encoder.removeprefix(TIMM_PREFIX), weights)
     check_encoder(encoder)
     return IMAGENET_MEAN, IMAGENET_STD
-
-
-def freeze_statistics(module: nn.Module) -> None:
-    """BatchNorm inside keeps its stored statistics, until the next ``train()``."""
-    for part in module.modules():
-        if isinstance(part, _BatchNorm):
-            part.eval()
 
 
 def check_encoder(encoder: str) -> None:
@@ -61,8 +47,7 @@ def check_encoder(encoder: str) -> None:
 
 
 def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
-    """Fill the encoder `name` with `weights`; every tensor of it must be found, or a `WeightsError` says which is
-    not."""
+    """Fill the encoder `name` with `weights`; raises `WeightsError` where one of its tensors is missing."""
     if weights == "none":
         return
     state = (
@@ -71,8 +56,8 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
         else _download(name, weights)
     )
     # timm's feature extractors flatten the top of the module tree ("stages.0.x" → "stages_0.x"): compare names without
-    # the dots.
-    # A classifier's tensors are left over, and counters of batches, which no arithmetic reads, may be missing.
+    # the dots. A classifier's tensors are left over, and counters of batches, which no arithmetic reads, may be
+    # missing.
     found = {key.replace(".", "_"): tensor for key, tensor in state.items()}
     target = encoder.get_submodule("model") if name.startswith(TIMM_PREFIX) else encoder
     wanted = {key: tensor for key, tensor in target.state_dict().items() if not key.endswith("num_batches_tracked")}
@@ -114,11 +99,7 @@ def _download(name: str, weights: str) -> dict[str, Tensor]:
 
 
 def size_options(encoder: str) -> dict[str, Any]:
-    """Those of `ANY_SIZE` that the encoder takes; none for all but window transformers."""
+    """Options with which a window transformer takes images of any size; none for all other encoders."""
     if not encoder.startswith(TIMM_PREFIX):
         return {}
-    import timm
-
-    with torch.device("meta"):
-        takes = inspect.signature(type(timm.create_model(encoder.removeprefix(TIMM_PREFIX)))).parameters
-    return {name: value for name, value in ANY_SIZE.items() if name in takes}
+    return options_taken(encoder.removeprefix(TIMM_PREFIX), WINDOWS)

@@ -1,8 +1,8 @@
-"""BatchNorm folded into the convolutions before it, for networks that only answer.
+"""BatchNorm folded into the convolutions before it, for inference mode.
 
 With stored statistics BatchNorm is an affine map of each channel, and so can be a part of the convolution before it:
-the same numbers but
-for rounding, without reading and writing each map twice. A quarter of a small network's time on a CPU is BatchNorm.
+the same numbers but for rounding, without reading and writing each map twice. A quarter of a small network's time on a
+CPU is BatchNorm.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ PROBE = 64
 
 @torch.no_grad()
 def fold_batchnorm(network: Network) -> Network:
-    """Fold every BatchNorm that reads the output of one convolution into it, in place; what is left is for answering,
-    not for training.
+    """Fold every BatchNorm that reads the output of one convolution into it, in place; the result is for inference, not
+    for training.
 
-    What follows what is seen on one image, as the network runs, so that any network may come. One that answers
-    otherwise afterwards, as
-    where something else reads the convolution too, gets its BatchNorm back.
+    The order of modules is recorded on one image as the network runs, so that any network may come. One whose output
+    differs afterwards, as where something else reads the convolution too, gets its BatchNorm back.
 
     Args:
         network: takes images (B, 3, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph
-            to the images can
-            still be built.
+            to the images can still be built.
 
     Returns:
         The same object.
@@ -69,19 +67,19 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _follow(network: nn.Module, probe: Tensor) -> tuple[Tensor, list[tuple[Any, Any]]]:
-    """What the network says of the probe, and (convolution, BatchNorm) where the second reads the output of the first
+    """Output of the network for the probe, and (convolution, BatchNorm) where the second reads the output of the first
     and both run once."""
     made: list[tuple[nn.Module, Tensor]] = []
     found: list[tuple[nn.Module, nn.Module]] = []
     runs: dict[nn.Module, int] = {}
 
-    def after_convolution(module: nn.Module, given: Any, output: Tensor) -> None:
+    def after_convolution(module: nn.Module, inputs: Any, output: Tensor) -> None:
         runs[module] = runs.get(module, 0) + 1
         made.append((module, output))
 
-    def before_normalisation(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def before_normalisation(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         runs[module] = runs.get(module, 0) + 1
-        found.extend((convolution, module) for convolution, output in made if output is given[0])
+        found.extend((convolution, module) for convolution, output in made if output is inputs[0])
 
     hooks = []
     for module in network.modules():
@@ -90,8 +88,8 @@ def _follow(network: nn.Module, probe: Tensor) -> tuple[Tensor, list[tuple[Any, 
         elif type(module) in (nn.BatchNorm2d, BatchNormAct2d):
             hooks.append(module.register_forward_pre_hook(before_normalisation))
     try:
-        answer: Tensor = network(probe)
+        output: Tensor = network(probe)
     finally:
         for hook in hooks:
             hook.remove()
-    return answer, [pair for pair in found if all(runs[module] == 1 for module in pair)]
+    return output, [pair for pair in found if all(runs[module] == 1 for module in pair)]

@@ -1,15 +1,13 @@
 """The network of IRN (Ahn et al., CVPR 2019, section 4 and figure 4) on any backbone with five feature levels.
 
-Two branches read the features of a frozen backbone: one gives the logits of a class boundary, the other, optional, each
-pixel's
-displacement to the centre of its object. Layer widths, normalisation groups and where maps are enlarged are those of
-the published code.
+Two branches read the features of a frozen backbone: one gives the logits of class boundaries, the other, optional, each
+pixel's displacement to the centre of its object. Layer widths, normalisation groups and where maps are enlarged are
+those of the published code.
 
 Departures: no graph is built through the backbone (published: built, then thrown away). A stem at stride 2 is brought
-to stride 4 by 3×3
-max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges are found on an
-image of any size, as
-it is (published: padded with zeros to 512×512, which GroupNorm, being over the whole map, lets all edges feel).
+to stride 4 by 3×3 max pooling, which for a ResNet is the published stem and for other networks a choice of ours. Edges
+are found on an image of any size, as it is (published: padded with zeros to 512×512, which GroupNorm, being over the
+whole map, lets all edges feel).
 
 Letters: B images of H×W, h×w = ⌈H/4⌉×⌈W/4⌉.
 """
@@ -25,18 +23,20 @@ from torch import Tensor, nn
 
 from recam.errors import RecipeError
 from recam.models.backbones import Backbone
+from recam.models.probe import probe_features
 
 EDGE_WIDTH, EDGE_GROUPS = 32, 4
 DISPLACEMENT_WIDTHS, DISPLACEMENT_GROUPS = (64, 128, 256, 256, 256), (8, 16, 16, 16, 16)
 FINE, COARSE = 4, 8
 """Strides at which the levels meet: all of them for edges; the last three, then all, for displacements."""
 PROBE = 65
-"""Side of the image that tells the levels' strides, by ⌈65 / stride⌉; odd, so that networks which round down are
-noticed."""
+"""Side of the image that shows the levels' strides, by ⌈65 / stride⌉; odd, to notice networks that round down."""
+
+ADVICE = "Choose another backbone, e.g. resnet50 or tf_efficientnet_lite0."
 
 
 class IrnOutput(NamedTuple):
-    """What the branches say of a batch.
+    """Output of the branches for a batch.
 
     Attributes:
         edge_logits: (B, 1, h, w), before the sigmoid.
@@ -169,8 +169,8 @@ class IrNet(nn.Module):
 
     @torch.no_grad()
     def edges(self, images: Tensor) -> Tensor:
-        """Probabilities of a class boundary (B, 1, h, w): the sigmoid of the mean logit of image and mirror image, as
-        the walk wants."""
+        """Probabilities of a class boundary (B, 1, h, w): the sigmoid of the mean logit of the image and its horizontal
+        flip, as the walk needs."""
         logits: Tensor = self.edge(self.features(images))
         mirrored: Tensor = self.edge(self.features(images.flip(-1))).flip(-1)
         return ((logits + mirrored) / 2).sigmoid()
@@ -179,8 +179,8 @@ class IrNet(nn.Module):
 def _probe_levels(backbone: Backbone) -> tuple[list[int], list[int]]:
     """Channels of the levels, and their strides after the stem is brought to 4."""
     device = next(backbone.parameters()).device
-    with torch.no_grad():
-        levels = backbone.levels(torch.zeros(1, 3, PROBE, PROBE, device=device))
+    problem = f"IRN needs feature levels of images of any size, which {backbone.name!r} does not make"
+    levels = probe_features(backbone.levels, torch.zeros(1, 3, PROBE, PROBE, device=device), problem, ADVICE)
     known = {-(-PROBE // stride): stride for stride in (1, 2, 4, 8, 16, 32)}
     strides = [known.get(level.shape[2], 0) for level in levels]
     if (
@@ -191,8 +191,7 @@ def _probe_levels(backbone: Backbone) -> tuple[list[int], list[int]]:
         sizes = ", ".join(str(level.shape[2]) for level in levels)
         raise RecipeError(
             f"IRN needs feature levels at strides 2 or 4, then 4, 8 and 8 to 32 that round up; {backbone.name!r} makes"
-            f" {sizes} of {PROBE} "
-            "pixels. Choose another backbone, e.g. resnet50 or tf_efficientnet_lite0."
+            f" {sizes} of {PROBE} pixels. {ADVICE}"
         )
     return [level.shape[1] for level in levels], [FINE, *strides[1:]]
 

@@ -28,7 +28,7 @@ Classes = Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)
 
 
 class _Facts(BaseModel):
-    """What every file of a network says of it; fields that are not named are passed over."""
+    """What every file of a network describes; other fields are passed over."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -87,10 +87,10 @@ def load_classifier(path: Path, freeze_until: int | str | None = None) -> Classi
         StoreError: no such file, or one that holds no classifier that can be built.
     """
     meta = _load(path, "classifier")[1]
-    changed = {} if freeze_until is None else {"freeze_until": freeze_until}
     with _fitting(path):
         facts = _ClassifierFacts.model_validate(meta)
-        backbone = replace(facts.backbone, weights="none", **changed).make()
+        frozen = facts.backbone.freeze_until if freeze_until is None else freeze_until
+        backbone = replace(facts.backbone, weights="none", freeze_until=frozen).make()
         classifier = Classifier(backbone, len(facts.classes), facts.heads).to(memory_format=torch.channels_last)
     return fill_classifier(classifier, path).eval()
 
@@ -173,7 +173,7 @@ def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any
 
 @contextmanager
 def _fitting(path: Path) -> Iterator[None]:
-    """What a file says of its network must be complete, and its tensors must fit that: else `StoreError`, naming the
+    """A file's description of its network must be complete, and its tensors must fit: else `StoreError` with the
     file."""
     try:
         yield
@@ -187,8 +187,8 @@ def _fitting(path: Path) -> Iterator[None]:
         MemoryError,
         ArithmeticError,
     ) as error:
-        told = str(error).replace("\n", " ")[:300]
+        reason = str(error).replace("\n", " ")[:300]
         raise StoreError(
-            f"{path} holds no network that can be built ({type(error).__name__}: {told}). Delete it; the same command"
+            f"{path} holds no network that can be built ({type(error).__name__}: {reason}). Delete it; the same command"
             " makes it again."
         ) from error

@@ -1,32 +1,28 @@
-"""Segmentation networks by name: images in, one logit a class and pixel out.
+"""Segmentation networks by name: images in, logits per class and pixel out.
 
 A network is a registry line. A builder takes ``(encoder, n_outputs, weights, *, its options)`` and returns a module
-that maps normalised
-images (B, 3, H, W), float, to logits (B, n_outputs, H, W) for any H and W; `Segmenter` makes one of a network that is
-choosy about
-sizes. So a network of one's own is entered by::
+that maps normalised images (B, 3, H, W), float, to logits (B, n_outputs, H, W) for any H and W; `Segmenter` makes one
+of a network that takes certain sizes only. So a network of one's own is entered by::
 
     segmenters.register("mine")(lambda encoder, n_outputs, weights: MyNetwork(n_outputs))
 
 A network may learn from more than its one output: with a method ``training_pairs(images, masks)`` it names the logits
-that training
-compares and the masks it compares them with (`recam.models.deeplab` does); the losses are added.
+that training compares and the masks it compares them with (`recam.models.deeplab` does); the losses are added.
 
 DeepLabV3+: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, ECCV 2018,
 arXiv 1802.02611.
+
 UperNet: Xiao et al., Unified Perceptual Parsing for Scene Understanding, ECCV 2018, arXiv 1807.10221, with Swin as
-encoder (Liu et al.,
-ICCV 2021, arXiv 2103.14030). Both as segmentation-models-pytorch implements them. Departures: any size is taken (padded
-inside, cropped
-again); BatchNorm of the encoder keeps its stored statistics while training, because the batches are small; UperNet has
-no second loss on
-the last stage but one, which common training code adds.
+encoder (Liu et al., ICCV 2021, arXiv 2103.14030). Both as segmentation-models-pytorch implements them. Departures: any
+size is taken (padded inside, cropped again); BatchNorm of the encoder keeps its stored statistics while training,
+because the batches are small; UperNet has no second loss on the last stage but one, which common training code adds.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -37,7 +33,8 @@ from torch import Tensor, nn
 
 from recam.errors import RecipeError, near_matches
 from recam.models.deeplab import DeepLabV2
-from recam.models.encoders import check_encoder, freeze_statistics, load_encoder, size_options
+from recam.models.encoders import check_encoder, load_encoder, size_options
+from recam.models.probe import freeze_statistics, probe_features, refusing
 from recam.registry import Registry
 from recam.settings import Settings
 
@@ -89,9 +86,8 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
         options: what this network takes besides, see `segmenter_options`.
 
     Returns:
-        A module (B, 3, H, W) float, normalised as `recam.models.encoders.encoder_normalisation` says → (B, K + 1, H, W)
-        logits, background
-        first, for any H and W.
+        A module (B, 3, H, W) float, normalised by `recam.models.encoders.encoder_normalisation` → (B, K + 1, H, W)
+        logits, background first, for any H and W.
 
     Raises:
         RecipeError: unknown network, encoder or option; an encoder that cannot be used in this network.
@@ -134,8 +130,7 @@ def _make_deeplabv3plus(
     """
     import segmentation_models_pytorch as smp
 
-    _check_stride("deeplabv3plus", encoder, output_stride)
-    try:
+    with _stride("deeplabv3plus", encoder, output_stride):
         network = smp.DeepLabV3Plus(
             encoder_name=encoder,
             encoder_weights=None,
@@ -143,9 +138,6 @@ def _make_deeplabv3plus(
             decoder_channels=decoder_channels,
             classes=n_outputs,
         )
-    # Each family refuses an output stride in its own way: an unknown keyword, an assertion, a message.
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise _no_stride("deeplabv3plus", encoder, output_stride, error) from error
     load_encoder(network.encoder, encoder, weights)
     return Segmenter(network, freeze_batchnorm)
 
@@ -163,11 +155,8 @@ def _make_deeplabv2(
     """DeepLabV2, see `recam.models.deeplab`. Encoders as for DeepLabV3+."""
     import segmentation_models_pytorch as smp
 
-    _check_stride("deeplabv2", encoder, output_stride)
-    try:
+    with _stride("deeplabv2", encoder, output_stride):
         features = smp.encoders.get_encoder(encoder, depth=5, weights=None, output_stride=output_stride)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise _no_stride("deeplabv2", encoder, output_stride, error) from error
     load_encoder(features, encoder, weights)
     return DeepLabV2(features, features.out_channels[-1], n_outputs, output_stride, multi_scale, freeze_batchnorm)
 
@@ -184,18 +173,13 @@ def _make_upernet(
     import segmentation_models_pytorch as smp
 
     check_encoder(encoder)
-    try:
+    problem = f"the encoder {encoder!r} cannot give upernet levels at strides 4 to 32 for images of any size"
+    advice = "Take a Swin such as tu-swin_tiny_patch4_window7_224, or a convolutional one."
+    with refusing(problem, advice):
         network = smp.UPerNet(
             encoder, encoder_weights=None, decoder_channels=decoder_channels, classes=n_outputs, **size_options(encoder)
         )
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, 64, 96))
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise RecipeError(
-            f"the encoder {encoder!r} cannot give upernet levels at strides 4 to 32 for images of any size"
-            f" ({type(error).__name__}: {error}). Take a Swin such as tu-swin_tiny_patch4_window7_224, or a"
-            " convolutional one."
-        ) from error
+    probe_features(network.eval(), torch.zeros(1, 3, 64, 96), problem, advice)
     load_encoder(network.encoder, encoder, weights)
     return Segmenter(network.train(), freeze_batchnorm)
 
@@ -204,10 +188,8 @@ class Segmenter(nn.Module):
     """A network with an `encoder`, made to take images of any size.
 
     Images are padded at the right and at the bottom with 0 (the mean colour) to a multiple of 32; logits are brought to
-    the padded
-    size where the network returns smaller ones, and cropped. Batches of one image cannot be trained on: the pooled
-    branch of
-    DeepLab's ASPP normalises over the batch.
+    the padded size where the network returns smaller ones, and cropped. Batches of one image cannot be trained on: the
+    pooled branch of DeepLab's ASPP normalises over the batch.
 
     Args:
         network: (B, 3, H, W) → (B, n, h, w) logits; its attribute `encoder` holds what was pretrained.
@@ -242,14 +224,12 @@ class Segmenter(nn.Module):
         return logits[..., :height, :width]
 
 
-def _check_stride(model: str, encoder: str, output_stride: int) -> None:
+@contextmanager
+def _stride(model: str, encoder: str, output_stride: int) -> Iterator[None]:
+    """An encoder made inside that cannot be brought to the stride is refused, with a way out."""
     if output_stride not in (8, 16):
         raise RecipeError(f"{model} takes output_stride 8 or 16, got {output_stride}.")
     check_encoder(encoder)
-
-
-def _no_stride(model: str, encoder: str, output_stride: int, error: Exception) -> RecipeError:
-    return RecipeError(
-        f"the encoder {encoder!r} cannot be brought to output stride {output_stride}, which {model} needs"
-        f" ({type(error).__name__}: {error}). {CONVOLUTIONAL}"
-    )
+    problem = f"the encoder {encoder!r} cannot be brought to output stride {output_stride}, which {model} needs"
+    with refusing(problem, CONVOLUTIONAL):
+        yield

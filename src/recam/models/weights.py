@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from recam.errors import DependencyError, WeightsError, near_matches
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 BUNDLED = "tf_efficientnet_lite0"
 WAYS_OUT = (
     "Three ways out: run where the network is reached; weights=PATH to a .safetensors or .pth file of this model; "
@@ -38,7 +40,7 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
     if weights == "imagenet":
         try:
             return dict(timm.create_model(name, pretrained=True).state_dict())
-        except Exception as error:  # timm and its hub client raise many kinds, all meaning "not to be had"
+        except Exception as error:  # timm and its hub client raise many kinds, all meaning "not available"
             raise WeightsError(
                 f"no ImageNet weights for {name!r}: {type(error).__name__}: {error}\n{WAYS_OUT}"
             ) from error
@@ -55,9 +57,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
     """A state dict from a .safetensors file, or from a .pth file that holds tensors only.
 
     Wrappers that training scripts put around it (``{"state_dict": …}``, ``module.`` prefixes) are taken off, and so is
-    our classifier's
-    prefix of its backbone.
-    Raises `WeightsError` for anything that would have to be unpickled.
+    our classifier's prefix of its backbone. Raises `WeightsError` for anything that would have to be unpickled.
     """
     try:
         if path.suffix == ".safetensors":
@@ -105,11 +105,11 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
     is.
 
     Tensors of `weights` that `model` has no place for (a dropped classifier) are passed over. What the model has and
-    the
-    weights lack, or what has another shape, is an error: a network that is half random would train without complaint.
+    the weights lack, or what has another shape, is an error: a network that is half random would train without
+    complaint.
 
     Raises:
-        WeightsError: names or shapes that do not fit, the first of each told.
+        WeightsError: names or shapes that do not fit, the first of each reported.
     """
     if weights == "none":
         return
@@ -122,10 +122,10 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
         if key in state and state[key].shape != own[key].shape
     ]
     if missing or shaped:
-        told = [f"{len(missing)} tensors are missing (first: {missing[0]!r})"] if missing else []
-        told += [f"{len(shaped)} have another shape (first: {shaped[0]})"] if shaped else []
+        reported = [f"{len(missing)} tensors are missing (first: {missing[0]!r})"] if missing else []
+        reported += [f"{len(shaped)} have another shape (first: {shaped[0]})"] if shaped else []
         raise WeightsError(
-            f"weights {weights!r} do not fit {name!r}: {'; '.join(told)}. Name the backbone that they belong to."
+            f"weights {weights!r} do not fit {name!r}: {'; '.join(reported)}. Name the backbone that they belong to."
         )
     model.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
 

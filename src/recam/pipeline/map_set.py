@@ -37,17 +37,21 @@ class MapFolder:
 
 @dataclass(frozen=True)
 class ThresholdSource:
-    """Which threshold a set of maps comes with: the oracle's where `scores` names the stage that found one, else
-    `value`."""
+    """Which threshold a set of maps comes with: the oracle's, found for `maps` by the stage `scores`, or the recipe's
+    `value`.
 
-    value: float
+    Only one of them is there, so that a recipe's threshold that is not in force changes no key.
+    """
+
+    value: float | None = None
     scores: str = ""
     maps: str = ""
 
     def find(self, work: Work) -> tuple[float, str]:
         """The threshold, and `ORACLE` or `RECIPE`."""
-        found = work.inputs[self.scores].record["results"]["maps"][self.maps][ORACLE] if self.scores else None
-        return (float(found["threshold"]), ORACLE) if found else (self.value, RECIPE)
+        if self.value is not None:
+            return self.value, RECIPE
+        return float(work.inputs[self.scores].record["results"]["maps"][self.maps][ORACLE]["threshold"]), ORACLE
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ class MapSet:
 
     def source(self, oracle: bool) -> ThresholdSource:
         """The threshold in force: the oracle's where the recipe wants it and there is truth, else the recipe's."""
-        return ThresholdSource(self.threshold, *((self.scores, self.name) if oracle and self.scores else ()))
+        return (
+            ThresholdSource(None, self.scores, self.name) if oracle and self.scores else ThresholdSource(self.threshold)
+        )
 
     def refined(self, refiner: str, title: str, threshold: float) -> MapSet:
         """What a refiner makes of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from recam.data.roles import DataSettings, Role, RunData
 from recam.engine.stage import Stage, unique
@@ -13,7 +14,7 @@ from recam.inference.saliency_model import SaliencySettings
 from recam.inference.settings import InferenceSettings
 from recam.methods.refinements import make_refinement
 from recam.models.backbones import BackboneSettings
-from recam.pipeline.maker import make_maker
+from recam.pipeline.maker import make_maker, makers
 from recam.pipeline.map_set import MapSet
 from recam.pipeline.refiner import Place, RefinerStep, refiner_steps
 from recam.pipeline.stages.external_maps import check_external, plan_external
@@ -26,8 +27,10 @@ from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import plan_scores, score_masks
 from recam.pipeline.stages.segment import SegmentSettings, inference_settings, plan_segmentation
 from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
-from recam.pipeline.training import Training, make_training
+from recam.pipeline.training import Training, make_training, trainings
 from recam.recipe.recipe import Recipe
+from recam.registry import Registry
+from recam.runfolder.kinds import MASK_SCORES
 from recam.training.settings import TrainSettings
 
 GROUPS = ("train", "maps", "refine", "masks", "segment", "pictures")
@@ -61,9 +64,9 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     own, masks = recipe.section(MapSettings), recipe.section(MaskSettings)
     backbone, max_side = recipe.section(BackboneSettings), recipe.section(DataSettings).max_side
     weights = data.content(backbone.weights)
-    problems = _unknown_names(recipe)
-    if problems:
-        raise _refused(problems)
+    unknown, problems = _unknown_names(recipe), _chain_problems(recipe)
+    if unknown:
+        raise _refused([*unknown, *problems])
     trainings = (
         []
         if own.source
@@ -72,7 +75,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     trainings = [each for each in trainings if data.score or not each.only_scored or each.name == recipe.training]
     steps: list[RefinerStep] = []
     users = [f"the training {each.name!r}" for each in trainings if each.is_on_saliency]
-    users += [f"the refiner {name!r}" for name in recipe.refine if refiner_steps[name].uses_saliency]
+    users += [f"the refiner {name!r}" for name in dict.fromkeys(recipe.refine) if refiner_steps[name].uses_saliency]
     saliency, role = recipe.section(SaliencySettings), _saliency_role(recipe)
     problems += saliency_problems(saliency, users, data, role)
     problems += [problem for each in trainings for problem in each.problems(len(data.catalog.classes))]
@@ -85,15 +88,18 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         problems.append(
             "segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0."
         )
-    given = saliency_given(saliency, data, role) if users and not problems else None
+    learned = refined = None
     stages: list[Stage] = []
-    if given:
+    if not problems and any(each.is_on_saliency for each in trainings):
         train = recipe.section(TrainSettings)
-        in_training = any(each.is_on_saliency for each in trainings)
         views = (
             ViewsGiven(recipe.seed, train.crop, train.long_side, train.cache_features) if train.cache_features else None
         )
-        stages += plan_saliency(saliency, given, views if in_training else None, in_training)
+        learned = saliency_given(saliency, data, "train")
+        stages += plan_saliency(saliency, learned, views, True)
+    if not problems and any(refiner_steps[name].uses_saliency for name in recipe.refine):
+        refined = saliency_given(saliency, data, "seeded")
+        stages += plan_saliency(saliency, refined, None, False)
     shown: list[MapSet] = []
     classifier = ""
     if own.source:
@@ -105,7 +111,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         shown.append(seeds)
         label = dict(stage.label)
     for training in trainings:
-        stages += [_with_rehearsal(each, data, training) for each in plan_training(recipe, training, weights, given)]
+        stages += [_with_rehearsal(each, data, training) for each in plan_training(recipe, training, weights, learned)]
         final = training.name == recipe.training
         maker = make_maker(recipe, recipe.maker) if recipe.maker and final else None
         stage, sets = plan_maps(recipe, training, maker, max_side, masks.threshold, bool(data.score))
@@ -122,7 +128,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         step = refiner_steps[name].plan(name, place)
         problems += [f"{name}: {problem}" for problem in step.problems(place)]
         steps.append(step)
-        made, maps = plan_refiner(step, place, masks.oracle, given, own.bits, label)
+        made, maps = plan_refiner(step, place, masks.oracle, refined, own.bits, label)
         stages += made
         if data.score:
             stages.append(plan_scores(made[-1], [maps]))
@@ -131,7 +137,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         raise _refused(problems)
     stages.append(plan_masks(recipe, maps))
     if data.score:
-        scores_label = {"title": "pseudo masks", "kind": "scores of masks"}
+        scores_label = {"title": "pseudo masks", "kind": MASK_SCORES, "colour": "red"}
         stages.append(
             Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
         )
@@ -153,18 +159,23 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> list[Stage]:
 
 
 def _unknown_names(recipe: Recipe) -> list[str]:
-    """Trainings, makers and refiners that do not exist, or stand where they are of no use."""
-    from recam.pipeline.maker import makers
-    from recam.pipeline.training import trainings
-
+    """Trainings, makers and refiners that do not exist."""
     problems = []
-    asked = [(trainings, name) for name in (recipe.training, *recipe.compare)]
-    asked += [(makers, recipe.maker)] if recipe.maker else []  # type: ignore[list-item]
+    asked: list[tuple[Registry[Any], str]] = [(trainings, name) for name in (recipe.training, *recipe.compare)]
+    asked += [(makers, recipe.maker)] if recipe.maker else []
     for registry, name in (*asked, *((refiner_steps, name) for name in recipe.refine)):
         try:
             registry[name]
         except RecipeError as error:
-            problems.append(str(error))
+            is_maker = registry is refiner_steps and name in makers
+            hint = f" {name!r} makes maps from the image and refines none: set maker = {name!r}." if is_maker else ""
+            problems.append(f"{error}{hint}")
+    return list(dict.fromkeys(problems))
+
+
+def _chain_problems(recipe: Recipe) -> list[str]:
+    """Makers and refiners that stand where they are of no use."""
+    problems = []
     chain = " → ".join(recipe.refine)
     for position, name in enumerate(recipe.refine):
         if name in recipe.refine[:position]:
@@ -193,7 +204,9 @@ def _with_rehearsal(stage: Stage, data: RunData, training: Training) -> Stage:
     def rehearse(data: RunData) -> None:
         if not any(sample.labels for sample in data.train):
             raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
-        stage.given.backbone.make()
+        backbone = stage.given.backbone.make()
+        if stage.name == "features":
+            backbone.check_trunk()
 
     starts_fresh = stage.name == "features" or (stage.name.startswith("train/") and stage.given.training.base is None)
     return replace(stage, rehearse=rehearse) if starts_fresh else stage

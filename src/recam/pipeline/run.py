@@ -35,7 +35,7 @@ from recam.recipes import NAME
 from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen_damaged
 from recam.runfolder.records import read_problems
 from recam.runfolder.reports import reports
-from recam.runfolder.store import FORMAT, RunFolder, make_key, read_json, write_json
+from recam.runfolder.store import CHECK, FORMAT, RunFolder, make_key, read_json, write_json
 from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 
@@ -83,7 +83,8 @@ def run(
     accelerator = make_accelerator(compute)
     folder = RunFolder(output)
     with folder.lock() if accelerator.is_main_process else nullcontext():
-        run_data = _leave_out_unlabelled(_open_data(recipe, folder, accelerator, verify))
+        run_data, checked = _open_data(recipe, folder, accelerator, verify)
+        run_data = _leave_out_unlabelled(run_data)
         # As it is recorded, for whoever opens the data set after the run.
         recipe = recipe.model_copy(update={"data": run_data.settings})
         plan = make_plan(recipe, run_data)
@@ -96,6 +97,7 @@ def run(
         if accelerator.is_main_process:
             run_data.digests.save()
             _write_settings(folder, recipe, plan, planned)
+            folder.link_stages({CHECK: checked, **{name: each.key for name, each in planned.items()}})
         made = runner.run(planned, wanted)
         current = tuple(name for name in planned if folder.at(name, planned[name].key).is_done)
         summary = summarise(folder, current, tuple(made), tuple(name for name in wanted if name not in made))
@@ -110,8 +112,8 @@ def _as_mapping(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     return dict(settings) if isinstance(settings, Mapping) else dict(parse_setting(text) for text in settings)
 
 
-def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, verify: bool) -> RunData:
-    """Open and check the data set; what the check found is kept by fingerprint."""
+def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, verify: bool) -> tuple[RunData, str]:
+    """Open and check the data set; what the check found is kept by fingerprint, which is returned as well."""
     settings = recipe.section(DataSettings)
     catalog = open_catalog(settings.location, settings.classes, **settings.options)
     with accelerator.main_process_first():  # one reads the files, the others find what it has written down
@@ -127,8 +129,8 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
     runner = Runner(folder, data, accelerator, recipe.section(ComputeSettings))
     if accelerator.is_main_process:
-        reopen_damaged(folder, {"check": make_key(parts)}, verify, say)
-    stage = runner.open("check", make_key(parts))
+        reopen_damaged(folder, {CHECK: make_key(parts)}, verify, say)
+    stage = runner.open(CHECK, make_key(parts))
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts, "label": {"title": "check"}})
         start = time.monotonic()
@@ -158,7 +160,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
     for split, why in unscored.items():
         say(f"split {split} is not scored: {why}")
-    return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored))
+    return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored)), stage.key
 
 
 def _leave_out_unlabelled(data: RunData) -> RunData:
@@ -200,7 +202,6 @@ def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapp
     path = folder.root / "run.json"
     if not path.is_file() or read_json(path) != json.loads(json.dumps(content, default=str)):
         write_json(path, content)
-    folder.link_stages({name: each.key for name, each in planned.items()})
 
 
 def _write_summary(folder: RunFolder, summary: RunSummary) -> None:

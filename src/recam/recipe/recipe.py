@@ -11,6 +11,7 @@ with near matches.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -48,25 +49,53 @@ class Recipe(BaseModel):
     "crf"]``."""
 
     def section(self, kind: type[S]) -> S:
-        """The section whose settings are of this class."""
-        return next(value for name in sections if type(value := getattr(self, name)) is kind)
+        """The section whose settings are of this class; `Settings` itself for what has none.
+
+        Raises:
+            TypeError: a class that is not entered as a section.
+        """
+        if kind is Settings:
+            return kind()
+        for value in self._sections():
+            if type(value) is kind:
+                return value
+        raise TypeError(f"{kind.__name__} is no section of a recipe: decorate it with @recam.settings.section(NAME).")
+
+    def _sections(self) -> Iterator[Settings]:
+        yield from (value for name in type(self).model_fields if isinstance(value := getattr(self, name), Settings))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        conflicts = [told for name in sections for told in getattr(self, name).conflicts(self)]
+        conflicts = [told for section in self._sections() for told in section.conflicts(self)]
+        conflicts += self._unwritable()
         if conflicts:
             raise ValueError("\n".join(conflicts))
         return self
+
+    def _unwritable(self) -> Iterator[str]:
+        """Values in tables of options that a record of the run could not hold, such as NaN or a date."""
+        for name in type(self).model_fields:
+            if isinstance(section := getattr(self, name), Settings):
+                for field in dataclasses.fields(section):
+                    try:
+                        as_json(value := getattr(section, field.name))
+                    except (TypeError, ValueError) as error:
+                        told = f"{name}.{field.name} = {value!r:.80}: {error}"
+                        yield f"{told}. Give text, finite numbers, true or false, or lists and tables of them"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: what `load_recipe` takes."""
         return {name: as_json(getattr(self, name)) for name in type(self).model_fields}
 
 
-@cache
 def recipe_type() -> type[Recipe]:
     """`Recipe` with all sections that are entered."""
-    fields: dict[str, Any] = {name: (kind, kind()) for name, kind in sections.items()}
+    return _recipe_type(tuple(sections.items()))
+
+
+@cache
+def _recipe_type(entered: tuple[tuple[str, type[Settings]], ...]) -> type[Recipe]:
+    fields: dict[str, Any] = {name: (kind, kind()) for name, kind in entered}
     return create_model("Recipe", __base__=Recipe, **fields)
 
 
@@ -126,13 +155,14 @@ def _explain(error: ValidationError) -> Iterator[str]:
 
 
 def _near(names: Sequence[str]) -> str:
-    """Near matches among the settings of the same section, else the section that has a setting of this name."""
-    top = list(recipe_type().model_fields)
-    if len(names) == 1:
-        return near_matches(names[0], top)
-    own = [field.name for field in dataclasses.fields(sections[names[0]])] if names[0] in sections else top
-    elsewhere = [f"{name}.{names[-1]}" for name, kind in sections.items() if names[-1] in kind.__dataclass_fields__]
-    if elsewhere:
-        return f" Did you mean {' or '.join(elsewhere)}?"
-    named = [f"{name}.name" for name in sections if name == names[-1]]
-    return f" Did you mean {named[0]}?" if named else near_matches(names[-1], own)
+    """Settings of the same section that are spelled alike; else those of other sections, as ``backbone.name`` for
+    ``cam.backbone``."""
+    last, section = names[-1], sections.get(names[0]) if len(names) > 1 else None
+    beside = [field.name for field in dataclasses.fields(section)] if section else list(recipe_type().model_fields)
+    if difflib.get_close_matches(last, beside, n=1):
+        return near_matches(last, beside)
+    # A setting of that name in another section, or a section of that name: what it names comes first.
+    named = [(name, field.name) for name, kind in sections.items() for field in dataclasses.fields(kind)]
+    found = [f"{name}.{field}" for name, field in named if last in (name, field)]
+    found.sort(key=lambda name: (not name.endswith((f"{last}.name", f".{last}")), name.split(".")[0]))
+    return f" Did you mean {' or '.join(map(repr, found[:3]))}?" if found else near_matches(last, beside)

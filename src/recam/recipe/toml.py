@@ -1,4 +1,5 @@
-"""TOML in and out: recipe files that extend one another, single settings, and the recipe of a run as a file."""
+"""TOML in and out: recipe files that extend one another, single settings by dotted name, and the recipe of a run as a
+file."""
 
 from __future__ import annotations
 
@@ -83,7 +84,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def write_toml(tree: Mapping[str, Any]) -> str:
-    """TOML text of nested dictionaries; what is None is left out, since TOML has no word for it."""
+    """TOML text of nested dictionaries; what is None is left out, since TOML has no value for it."""
     return tomli_w.dumps(_without_none(tree))
 
 

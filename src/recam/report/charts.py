@@ -1,20 +1,21 @@
 """Figures of a run as a whole: its scores, thresholds, losses and costs.
 
-Each takes one run or several and gives a figure, or none where there is nothing to show. With one run a figure tells
-methods apart, with
-several it tells runs apart.
+Each takes one run or several and returns a figure, or None where there is nothing to show. With one run a figure
+compares methods, with several it compares runs.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from recam.report.figures import SERIES, Cell, Figure, draw, legend_below, light
-from recam.report.reading import Outcome, RunView
-from recam.report.series import AT_ORACLE, Runs, colour_of, run_colour
+from recam.report.figures import Cell, Figure, draw, legend_below, light
+from recam.report.reading import Outcome, ReportedRun
+from recam.report.series import AT_ORACLE, Runs, colour_of, fill_colours, run_colour
+from recam.runfolder.kinds import CLASSIFIER, REFINER_NETWORK, SEGMENTER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 _DOTTED = (0, (1.5, 1.5))
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), _DOTTED, (0, (6, 1.5, 1.5, 1.5)))
 _MARKS = {"oracle": "o", "otsu": "D", "recipe": "s"}
-_REFINED = ("refined", "amber", "rose", "olive", "control", "prediction")
-_TRAININGS = {
-    "classifier": ("Loss of the classifier", ("classify", "control", "reactivate")),
-    "irn": ("Loss of IRN's networks", ("irn/",)),
-    "segmentation": ("Loss of the segmentation model", ("segment/",)),
+_LOSSES = {
+    CLASSIFIER: ("classifier", "Loss of the classifiers"),
+    REFINER_NETWORK: ("refiner", "Loss of the refiners' networks"),
+    SEGMENTER: ("segmentation", "Loss of the segmentation model"),
 }
+"""Name and title of the figure of losses, by kind of stage."""
+_NO_LOSSES = ("epoch", "images_per_second", "val_miou")
+"""What the history of a training holds besides losses."""
 
 
 def score_ladder(runs: Runs) -> Figure | None:
@@ -35,11 +38,11 @@ def score_ladder(runs: Runs) -> Figure | None:
     keys = _keys(runs)
     if not keys:
         return None
-    table: list[tuple[Cell, ...]] = [
-        ("result", "run", "images", "minutes of work behind it", "in units of CAM", "mIoU")
-    ]
+    units = {run.baseline.title if run.baseline else "the first maps" for run in runs}
+    unit = units.pop() if len(units) == 1 else "the first maps of each"
+    table: list[tuple[Cell, ...]] = [("result", "run", "images", "cumulative minutes", f"in units of {unit}", "mIoU")]
     table += [
-        (found.title, run.name, found.images, found.minutes, found.cost, found.miou)
+        (found.heading, run.name, found.images, found.minutes, found.cost, found.miou)
         for key in keys
         for run, found in _found(runs, key)
     ]
@@ -62,7 +65,7 @@ def score_ladder(runs: Runs) -> Figure | None:
                     label=run.name if row == _first_row(runs, keys, run) else None,
                 )
         titles = {key: found for key in keys for _, found in _found(runs, key)}
-        labels = [titles[key].title + (_told_minutes(titles[key].minutes) if len(runs) == 1 else "") for key in keys]
+        labels = [titles[key].heading + (_minutes(titles[key].minutes) if len(runs) == 1 else "") for key in keys]
         axes.set_yticks(range(len(keys)), labels)
         axes.set_ylim(len(keys) - 0.4, -0.6)
         axes.set_xlim(0, min(100, 1.18 * max((100 * (found.miou or 0) for found in titles.values()), default=1) + 1))
@@ -72,7 +75,7 @@ def score_ladder(runs: Runs) -> Figure | None:
         if len(runs) > 1:
             legend_below(axes, 3)
 
-    note = "In the order of the run, with the minutes of all trainings and maps behind each. " + AT_ORACLE
+    note = "In the order of the run, with the cumulative compute time of all upstream stages. " + AT_ORACLE
     height = 0.9 + 0.3 * len(keys) + (0.3 if len(runs) > 1 else 0)
     return (
         draw(
@@ -88,17 +91,17 @@ def score_ladder(runs: Runs) -> Figure | None:
     )
 
 
-def _told_minutes(minutes: float | None) -> str:
+def _minutes(minutes: float | None) -> str:
     return "" if minutes is None else f" · {minutes:.1f} min"
 
 
 def threshold_curves(runs: Runs) -> Figure | None:
-    """mIoU over the threshold, with the thresholds in use."""
-    lines: list[tuple[str, RunView, Outcome]] = []
+    """mIoU over the threshold, with the thresholds that were chosen."""
+    lines: list[tuple[str, ReportedRun, Outcome]] = []
     for run in runs:
         several = len(runs) > 1
-        shown = [found for found in run.maps if not several or found.kind == "cam" or found.key == run.masked_from]
-        lines += [(f"{run.name}: {found.title}" if several else found.title, run, found) for found in shown]
+        shown = [found for found in run.maps if not several or found is run.baseline or found.key == run.masked_from[0]]
+        lines += [(f"{run.name}: {found.title}" if several else found.heading, run, found) for found in shown]
     if not lines:
         return None
     header = ("maps", "threshold", "mIoU", "used as")
@@ -109,23 +112,22 @@ def threshold_curves(runs: Runs) -> Figure | None:
             table.append((label, threshold, miou, " ".join(kind for kind, at in used.items() if at == threshold)))
 
     def paint(axes: Axes) -> None:
-        seen: dict[str, int] = {}
-        hues = cycle(_REFINED)
+        drawn: dict[str, int] = {}
         for label, run, found in lines:
-            colour = light(next(hues)) if found.kind == "refined" and len(runs) == 1 else colour_of(runs, run, found)
-            seen[colour] = seen.get(colour, -1) + 1
-            judged, dashes = found.judged, _DASHES[seen[colour] % len(_DASHES)]
+            colour = colour_of(runs, run, found)
+            drawn[colour] = drawn.get(colour, -1) + 1
+            judged, dashes = found.judged, _DASHES[drawn[colour] % len(_DASHES)]
             if len(runs) > 1:
-                dashes = _DOTTED if found.kind == "cam" else _DASHES[0]
+                dashes = _DOTTED if found is run.baseline else _DASHES[0]
             axes.plot(
                 judged["thresholds"],
-                [100 * miou for miou in judged["curve"]],
+                [math.nan if miou is None else 100 * miou for miou in judged["curve"]],
                 color=colour,
                 linestyle=dashes,
                 label=label,
             )
             for kind, mark in _MARKS.items():
-                if judged.get(kind):
+                if judged.get(kind) and judged[kind]["miou"] is not None:
                     place = judged[kind]["threshold"], 100 * judged[kind]["miou"]
                     axes.plot(
                         *place,
@@ -137,9 +139,9 @@ def threshold_curves(runs: Runs) -> Figure | None:
                         zorder=3,
                     )
         for kind, mark in _MARKS.items():
-            told = "Otsu" if kind == "otsu" else kind
+            name = "Otsu" if kind == "otsu" else kind
             axes.plot(
-                [], [], mark, color=light("paper"), label=told, markeredgecolor=light("muted"), markeredgewidth=1.5
+                [], [], mark, color=light("paper"), label=name, markeredgecolor=light("muted"), markeredgewidth=1.5
             )
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="threshold", ylabel="mIoU, %")
         legend_below(axes, 3 if len(lines) <= 3 and len(runs) == 1 else 2)
@@ -152,43 +154,31 @@ def threshold_curves(runs: Runs) -> Figure | None:
 
 def losses(runs: Runs) -> Iterator[Figure]:
     """Losses by epoch, a figure for each kind of training."""
-    for name, (title, prefixes) in _TRAININGS.items():
-        lines = [
-            (run, stage, epochs)
-            for run in runs
-            for stage, epochs in run.histories.items()
-            if stage.startswith(prefixes)
-        ]
-        if lines:
-            yield _losses(runs, f"loss-{name}", title, lines)
+    lines = [(run, stage, str(run.label(stage).get("kind", ""))) for run in runs for stage in run.histories]
+    for kind in dict.fromkeys(kind for _, _, kind in lines):
+        slug = re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+        name, title = _LOSSES.get(kind, (slug or "other", f"Loss: {kind or 'other trainings'}"))
+        yield _losses(runs, f"loss-{name}", title, [(run, stage) for run, stage, of in lines if of == kind])
 
 
-def _losses(runs: Runs, name: str, title: str, lines: list[tuple[RunView, str, list[dict[str, float]]]]) -> Figure:
+def _losses(runs: Runs, name: str, title: str, lines: list[tuple[ReportedRun, str]]) -> Figure:
     curves: list[tuple[str, str, Any, int, list[float]]] = []
-    colours = {
-        "classify": "cam",
-        "control": "control",
-        "reactivate": "recam",
-        "segment/pseudo": "prediction",
-        "segment/truth": "truth",
-    }
-    for number, (run, stage, epochs) in enumerate(lines):
-        start = len(run.histories.get("classify", ())) if stage in ("control", "reactivate") else 0
-        colour = light(colours.get(stage, SERIES[number % len(SERIES)])) if len(runs) == 1 else run_colour(runs, run)
-        parts = ("loss", "bce", "sce") if stage == "reactivate" and len(runs) == 1 else ("loss",)
-        for part, dashes in zip(parts, _DASHES, strict=False):
-            if all(part in epoch for epoch in epochs):
-                told = {"bce": f"{stage}: BCE", "sce": f"{stage}: SCE"}.get(part, stage)
-                told = told if len(runs) == 1 else f"{run.name}: {told}"
-                within = (
-                    dashes
-                    if len(runs) == 1
-                    else _DASHES[("classify", "reactivate", "control").index(stage) if "/" not in stage else 0]
-                )
-                curves.append((told, colour, within, start, [epoch[part] for epoch in epochs]))
+    single = len(runs) == 1
+    stages = list(dict.fromkeys(stage for _, stage in lines))
+    colours = fill_colours({stage: str(run.label(stage).get("colour", "")) for run, stage in lines})
+    for run, stage in lines:
+        epochs, start = run.histories[stage], run.first_epoch(stage)
+        colour = light(colours[stage]) if single else run_colour(runs, run)
+        heading = run.title(stage) if single else f"{run.name}: {run.title(stage)}"
+        parts = [part for part in epochs[0] if part not in _NO_LOSSES] if single else ["loss"]
+        dashes = cycle(_DASHES) if single else iter([_DASHES[stages.index(stage) % len(_DASHES)]])
+        for part in sorted(parts, key=lambda each: each != "loss"):
+            if all(epoch.get(part) is not None for epoch in epochs):
+                label = heading if part == "loss" else f"{heading}: {part}"
+                curves.append((label, colour, next(dashes), start, [epoch[part] for epoch in epochs]))
 
     def paint(axes: Axes) -> None:
-        for told, colour, dashes, start, values in curves:
+        for label, colour, dashes, start, values in curves:
             epochs = range(start + 1, start + len(values) + 1)
             axes.plot(
                 epochs,
@@ -197,19 +187,20 @@ def _losses(runs: Runs, name: str, title: str, lines: list[tuple[RunView, str, l
                 linestyle=dashes,
                 marker="o" if len(values) < 12 else None,
                 markersize=4,
-                label=told,
+                label=label,
             )
-        axes.set(xlabel="epoch", ylabel="mean loss of an epoch", ylim=(0, None))
+        axes.set(xlabel="epoch", ylabel="mean loss per epoch", ylim=(0, None))
         axes.locator_params(axis="x", integer=True)
         legend_below(axes)
 
     table: list[tuple[Cell, ...]] = [("training", "epoch", "loss")]
     table += [
-        (told, start + epoch, value)
-        for told, _, _, start, values in curves
+        (label, start + epoch, value)
+        for label, _, _, start, values in curves
         for epoch, value in enumerate(values, start=1)
     ]
-    note = "The control trains on as long without ReCAM." if any(stage == "control" for _, stage, _ in lines) else ""
+    continued = any(start for _, _, _, start, _ in curves)
+    note = "A training that starts from another one is drawn from the last epoch of that one on." if continued else ""
     return draw(name, title, note, table, paint, 3.3 + 0.17 * math.ceil(len(curves) / 2))
 
 
@@ -230,7 +221,7 @@ def costs(runs: Runs) -> Figure | None:
     def paint(time: Axes, memory: Axes) -> None:
         thick = 0.66 / len(runs)
         for number, run in enumerate(runs):
-            colour = light("prediction") if len(runs) == 1 else run_colour(runs, run)
+            colour = light("blue") if len(runs) == 1 else run_colour(runs, run)
             places = [row + (number - (len(runs) - 1) / 2) * thick for row in range(len(stages))]
             minutes = [run.records[stage]["seconds"] / 60 if stage in run.records else 0 for stage in stages]
             peaks = [run.records.get(stage, {}).get("peak_memory_mb") or 0 for stage in stages]
@@ -257,7 +248,7 @@ def costs(runs: Runs) -> Figure | None:
         if len(runs) > 1:
             legend_below(time, 3)
 
-    note = "Memory of the main process and its workers, the most at any moment."
+    note = "Peak memory of the main process and its workers together."
     return draw(
         "costs",
         "Time and memory",
@@ -273,9 +264,9 @@ def _keys(runs: Runs) -> list[str]:
     return list(dict.fromkeys(found.key for run in runs for found in run.outcomes))
 
 
-def _found(runs: Runs, key: str) -> list[tuple[RunView, Outcome]]:
+def _found(runs: Runs, key: str) -> list[tuple[ReportedRun, Outcome]]:
     return [(run, found) for run in runs if (found := run.find(key))]
 
 
-def _first_row(runs: Runs, keys: Sequence[str], run: RunView) -> int:
+def _first_row(runs: Runs, keys: Sequence[str], run: ReportedRun) -> int:
     return next((row for row, key in enumerate(keys) if run.find(key)), -1)

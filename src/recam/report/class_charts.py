@@ -1,4 +1,4 @@
-"""Figures of classes and pixels: what is found, what is lost, and to which class. As in `recam.report.charts`."""
+"""Figures of classes and pixels: per-class IoU, errors and confusion. As in `recam.report.charts`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from recam.evaluation.metrics import ERROR_NAMES, error_split
 from recam.report.figures import WIDTH, Cell, Figure, draw, legend_below, light
-from recam.report.reading import Outcome, RunView
+from recam.report.reading import Outcome, ReportedRun
 from recam.report.series import AT_ORACLE, Runs, choose_outcomes, classes_of, list_outcomes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ERRORS = (
-    ("missed", "FN: taken for background", "prediction"),
+    ("missed", "FN: predicted as background", "blue"),
     ("confused", "FP: another class", "amber"),
-    ("false_alarm", "FP: background taken for a class", "recam"),
+    ("false_alarm", "FP: background predicted as a class", "orange"),
 )
 
 
 def class_scores(runs: Runs) -> Figure | None:
-    """IoU a class: CAM, pseudo masks, segmentation model; or the headline of each run."""
+    """Per-class IoU of the baseline, pseudo masks and segmentation model; or of the headline of each run."""
     series = list(choose_outcomes(runs))
     scored = [
         (label, colour, scores.iou) for label, colour, run, found in series if (scores := found.scores(classes_of(run)))
@@ -63,11 +63,11 @@ def class_scores(runs: Runs) -> Figure | None:
         legend_below(axes)
 
     note = f"Sorted by {scored[-1][0]}. {AT_ORACLE}"
-    return draw("classes", "IoU a class", note, table, paint, 1.2 + 0.235 * len(order))
+    return draw("classes", "Per-class IoU", note, table, paint, 1.2 + 0.235 * len(order))
 
 
 def error_shares(runs: Runs) -> Figure | None:
-    """Wrong pixels by what became of them, after Table S3."""
+    """Wrong pixels by kind of error, after Table S3."""
     rows = [
         (label, error_split(found.total))
         for label, _, _, found in list_outcomes(runs)
@@ -81,7 +81,7 @@ def error_shares(runs: Runs) -> Figure | None:
     widest = max(100 * sum(part[name] for name, _, _ in _ERRORS) for part in parts)
 
     def paint(axes: Axes) -> None:
-        for number, (name, told, colour) in enumerate(_ERRORS):
+        for number, (name, label, colour) in enumerate(_ERRORS):
             shares = [100 * part[name] for part in parts]
             before = [100 * sum(part[other] for other, _, _ in _ERRORS[:number]) for part in parts]
             axes.barh(
@@ -90,7 +90,7 @@ def error_shares(runs: Runs) -> Figure | None:
                 0.58,
                 left=before,
                 color=light(colour),
-                label=told,
+                label=label,
                 edgecolor=light("paper"),
                 linewidth=0.8,
             )
@@ -112,10 +112,9 @@ def error_shares(runs: Runs) -> Figure | None:
         legend_below(axes, 1)
 
     note = (
-        "The two flaws of class maps (Table S3 of the paper): too little found is FN, too much is FP. The rest is"
-        " right."
+        "The two flaws of class maps (Table S3 of the paper): missing pixels are FN, extra ones FP. The rest is right."
     )
-    return draw("errors", "Where pixels go wrong", note, table, paint, 1.75 + 0.3 * len(rows))
+    return draw("errors", "Wrong pixels by kind of error", note, table, paint, 1.75 + 0.3 * len(rows))
 
 
 def label_groups(runs: Runs) -> Figure | None:
@@ -141,8 +140,8 @@ def label_groups(runs: Runs) -> Figure | None:
             for value, fill in ((single, light("paper")), (several, colour)):
                 if value is not None:
                     axes.scatter(100 * value, number, 46, color=fill, edgecolor=colour, linewidth=1.8, zorder=2)
-        for fill, told in ((light("paper"), "images with one label"), (light("muted"), "images with several labels")):
-            axes.scatter([], [], 46, color=fill, edgecolor=light("muted"), linewidth=1.6, label=told)
+        for fill, name in ((light("paper"), "images with one label"), (light("muted"), "images with several labels")):
+            axes.scatter([], [], 46, color=fill, edgecolor=light("muted"), linewidth=1.6, label=name)
         axes.set_yticks(range(len(rows)), [row[0] for row in rows])
         axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="mIoU, %")
         axes.grid(axis="y", visible=False)
@@ -150,27 +149,26 @@ def label_groups(runs: Runs) -> Figure | None:
         legend_below(axes, 2)
 
     note = "As in Fig. 6b of the paper; mIoU over the classes that occur in the images of each group."
-    return draw("labels", "One label against several", note, table, paint, 1.4 + 0.3 * len(rows))
+    return draw("labels", "Images with one label and with several", note, table, paint, 1.4 + 0.3 * len(rows))
 
 
 def confusions(runs: Runs) -> Iterator[Figure]:
-    """Where each class goes: of one run in its pseudo masks and by its segmentation model, of several in the headline
-    of each."""
+    """Confusion matrices: of one run its pseudo masks and its segmentation model, of several the headline of each."""
     for run in runs:
-        wanted = [run.headline, run.find("predictions/pseudo")] if len(runs) == 1 else [run.headline]
+        wanted = [run.headline, run.model] if len(runs) == 1 else [run.headline]
         for key in dict.fromkeys(found.key for found in wanted if found and found.total is not None):
             found = run.find(key)
             assert found is not None
             yield _confusion(runs, run, found)
 
 
-def _confusion(runs: Runs, run: RunView, found: Outcome) -> Figure:
+def _confusion(runs: Runs, run: ReportedRun, found: Outcome) -> Figure:
     names, counts = classes_of(run).mask_names, found.total
     assert counts is not None
-    predicted = [*names, *(["unsure"] if counts[:, -1].any() else [])]
+    predicted = [*names, *(["ignore"] if counts[:, -1].any() else [])]
     shares = counts[:, : len(predicted)] / counts.sum(1, keepdims=True).clip(min=1)
     many = len(names) > 24
-    least = 0.02 if many else 0.005  # a matrix of 81 classes would otherwise be megabytes of cells that nobody can see
+    least = 0.02 if many else 0.005  # a matrix of 81 classes would otherwise be megabytes of invisible cells
 
     def paint(axes: Axes) -> None:
         from matplotlib.patches import Rectangle
@@ -179,7 +177,7 @@ def _confusion(runs: Runs, run: RunView, found: Outcome) -> Figure:
             for column in range(len(predicted)):
                 share = float(shares[row, column])
                 if share >= least:
-                    colour = light("refined" if row == column else "recam")
+                    colour = light("teal" if row == column else "orange")
                     axes.add_patch(
                         Rectangle(
                             (column - 0.5, row - 0.5),
@@ -216,7 +214,7 @@ def _confusion(runs: Runs, run: RunView, found: Outcome) -> Figure:
     name = f"confusion-{found.key.replace('/', '-').replace(' ', '-')}" + (
         "" if len(runs) == 1 else f"-{runs.index(run) + 1}"
     )
-    title = f"Where each class goes: {found.title if found.judged else found.title.lower()}"
+    title = f"Confusion matrix: {found.title}"
     note = "Each row is a true class, in % of its pixels; green is right."
     return draw(name, title if len(runs) == 1 else f"{run.name}: {found.title}", note, table, paint, WIDTH)
 

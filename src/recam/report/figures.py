@@ -25,24 +25,28 @@ PALETTE = {
     "muted": ("#69727f", "#98a1b0"),
     "line": ("#dfe3e9", "#333a46"),
     "paper": ("#fefefe", "#191d24"),
-    "cam": ("#8b98a9", "#8d9aad"),
-    "control": ("#b08fc7", "#b596d0"),
-    "recam": ("#dd5a2b", "#f27e52"),
-    "refined": ("#1f9488", "#3dbdaf"),
-    "masks": ("#c7392f", "#ee6a5f"),
-    "prediction": ("#3567c4", "#6f9bf0"),
-    "truth": ("#4d5766", "#b9c1cd"),
+    "grey": ("#8b98a9", "#8d9aad"),
+    "violet": ("#b08fc7", "#b596d0"),
+    "orange": ("#dd5a2b", "#f27e52"),
+    "teal": ("#1f9488", "#3dbdaf"),
+    "red": ("#c7392f", "#ee6a5f"),
+    "blue": ("#3567c4", "#6f9bf0"),
+    "slate": ("#4d5766", "#b9c1cd"),
     "amber": ("#d9992b", "#e8b04c"),
     "rose": ("#c65b8e", "#e07fae"),
     "olive": ("#7c8f2f", "#a5b955"),
 }
 """Colour by name: on light and on dark ground. Figures are drawn in the light ones; the page turns each into its CSS
 variable."""
-SERIES = ("recam", "prediction", "refined", "amber", "rose", "olive", "control", "truth")
-"""For what is told apart but has no colour of its own, such as runs."""
+SERIES = ("orange", "blue", "teal", "amber", "rose", "olive", "violet", "slate", "grey", "red")
+"""What labels of stages may name as their colour; and, in this order, for what is compared but has none of its own,
+such as runs."""
 
 WIDTH = 5.4
 """Inches; text of 10 points then reads well on a phone and beside another figure on a desktop."""
+
+LONG_LABEL = 32
+"""Characters above which two labels of a legend do not fit beside each other."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -170,5 +174,7 @@ def light(name: str) -> str:
 def legend_below(axes: Axes, columns: int = 2) -> None:
     """A legend under the axes, clear of the data."""
     handles, labels = axes.get_legend_handles_labels()
+    if any(len(label) > LONG_LABEL for label in labels):
+        columns = 1
     if labels:
         axes.figure.legend(handles, labels, loc="outside lower left", ncols=min(columns, len(labels)), handlelength=1.6)

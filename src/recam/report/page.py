@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,20 +15,22 @@ from recam.errors import StoreError
 from recam.files import require_folder, write_bytes
 from recam.labels import mask_value, voc_palette
 from recam.progress import track
+from recam.recipe.toml import write_toml
 from recam.report.charts import costs, losses, score_ladder, threshold_curves
 from recam.report.class_charts import class_scores, confusions, error_shares, label_groups
 from recam.report.figures import PALETTE, Figure
-from recam.report.reading import RunView, read_runs
-from recam.report.words import Headline, comparison_table, differing_settings, headline, recipe_text, score_table
+from recam.report.reading import ReportedRun, read_runs
+from recam.report.words import Headline, comparison_table, differing_settings, headline, score_table
+from recam.runfolder.store import StageFolder, make_key
 
-VERSION = 3
+VERSION = 4
 """Raised when the same run gives another report."""
+STAGE = "report"
 NAME = "report.html"
 RECIPE = "recipe.toml"
 BUDGET = 3_200_000
-"""Bytes that pictures may take, encoded; rows that would exceed it are left out, so that a page stays quick to open and
-to send."""
-FIGURES: tuple[Callable[[Sequence[RunView]], Figure | Iterator[Figure] | None], ...] = (
+"""Bytes that pictures may take, encoded; rows that would exceed it are left out, so that a page opens quickly."""
+FIGURES: tuple[Callable[[Sequence[ReportedRun]], Figure | Iterator[Figure] | None], ...] = (
     score_ladder,
     threshold_curves,
     class_scores,
@@ -47,7 +50,7 @@ class Report:
     Attributes:
         path: the HTML file.
         figures: folder of the figures as SVG, PNG and CSV.
-        headline: what came out.
+        headline: the result, in one sentence.
     """
 
     path: Path
@@ -63,46 +66,64 @@ class Report:
 
 
 def write_report(runs: Sequence[Path | str] | Path | str, output: Path | str | None = None) -> Report:
-    """Write the report of a run, finished or half done, or of several side by side.
+    """Write the report of a run, finished or not, or of several side by side.
 
     Args:
         runs: run folders.
         output: the HTML file; figures go to ``NAME-figures`` beside it. None: ``RUN/report/report.html``, of several
-            runs
-            ``RUN/comparison/report.html`` in the first.
+            runs ``RUN/comparison/report.html`` in the first.
 
     Raises:
         StoreError: a folder that is no run, a run named twice, a damaged file, or an output that cannot be written.
     """
-    views = read_runs([runs] if isinstance(runs, Path | str) else runs)
-    default = views[0].root / ("report" if len(views) == 1 else "comparison") / NAME
-    path = default if output is None else Path(output)
+    found = read_runs([runs] if isinstance(runs, Path | str) else runs)
+    if output is None and len(found) == 1:
+        return _write_stage(found[0])
+    path = found[0].folder.root / "comparison" / NAME if output is None else Path(output)
     require_folder(path.parent)
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name the HTML file to write, e.g. {path / NAME}.")
+    return _write(found, path)
+
+
+def open_report(run: ReportedRun) -> StageFolder:
+    """The stage ``report`` of a run as it stands: done where its report is up to date."""
+    shown = {name: [run.settings["stages"][name], record["seconds"]] for name, record in run.records.items()}
+    parts = {"version": VERSION, "stages": shown, "missing": run.missing}
+    return run.folder.open_stage(STAGE, make_key(parts))
+
+
+def _write_stage(run: ReportedRun) -> Report:
+    stage, start = open_report(run), time.monotonic()
+    stage.begin({"resumed": False, "label": {"title": "report"}})
+    report = _write([run], run.folder.root / STAGE / NAME)
+    stage.finish({"seconds": time.monotonic() - start, "results": {}})
+    return report
+
+
+def _write(runs: Sequence[ReportedRun], path: Path) -> Report:
     folder = path.with_name(f"{path.stem}-figures")
-    figures = list(draw_figures(views))
-    told = headline(views)
+    figures, first = list(draw_figures(runs)), headline(runs)
     if folder.is_dir():  # those of an earlier report that this one does not have
         for old in folder.glob("*.*"):
             if old.suffix in (".svg", ".png", ".csv") and old.stem not in {figure.name for figure in figures}:
                 old.unlink()
     for figure in figures:
         figure.save(folder)
-    if len(views) == 1:
-        write_bytes(path.with_name(RECIPE), recipe_text(views[0].settings.get("recipe", {})).encode())
-    write_bytes(path, render(views, told, figures).encode())
-    return Report(path, folder, told)
+    if len(runs) == 1:
+        write_bytes(path.with_name(RECIPE), write_toml(runs[0].settings["recipe"]).encode())
+    write_bytes(path, render(runs, first, figures).encode())
+    return Report(path, folder, first)
 
 
-def draw_figures(runs: Sequence[RunView]) -> Iterator[Figure]:
+def draw_figures(runs: Sequence[ReportedRun]) -> Iterator[Figure]:
     """Every figure that these runs have something to show in."""
     for make in track(FIGURES, "report", len(FIGURES), unit="figures"):
         made = make(runs)
         yield from () if made is None else (made,) if isinstance(made, Figure) else made
 
 
-def render(runs: Sequence[RunView], told: Headline, figures: Sequence[Figure]) -> str:
+def render(runs: Sequence[ReportedRun], first: Headline, figures: Sequence[Figure]) -> str:
     """The page as text."""
     import jinja2
 
@@ -116,20 +137,20 @@ def render(runs: Sequence[RunView], told: Headline, figures: Sequence[Figure]) -
     context = {
         "runs": runs,
         "single": single,
-        "headline": told,
+        "headline": first,
         "strips": list(pictures.strips(runs)),
         "rows": list(pictures.rows(runs[0])) if single else [],
         "figures": {figure.name: figure for figure in figures},
         "scores": score_table(runs[0]) if single else comparison_table(runs),
         "differences": [] if single else differing_settings(runs),
-        "recipe": recipe_text(runs[0].settings.get("recipe", {})),
+        "recipe": write_toml(runs[0].settings["recipe"]),
         "legend": _legend(runs) if any(run.shown for run in runs) else [],
         "style": jinja2.Template((templates / "report.css").read_text(encoding="utf-8")).render(palette=PALETTE),
     }
     return environment.from_string((templates / "report.html").read_text(encoding="utf-8")).render(context)
 
 
-def _legend(runs: Sequence[RunView]) -> list[tuple[str, str]]:
+def _legend(runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
     """(class, CSS colour) as in the pictures; empty where the runs have different classes."""
     known = {run.classes for run in runs if run.classes}
     colours = voc_palette()
@@ -143,7 +164,7 @@ class _Pictures:
     def __init__(self) -> None:
         self.left = BUDGET
 
-    def strips(self, runs: Sequence[RunView]) -> Iterator[dict[str, Any]]:
+    def strips(self, runs: Sequence[ReportedRun]) -> Iterator[dict[str, Any]]:
         """One row of tiles for each run, of an image that all of them show: the one nearest to the median of the first
         run."""
         shared = [{each["id"] for each in run.shown if each["of"] == "masks"} for run in runs]
@@ -151,23 +172,22 @@ class _Pictures:
         typical = _typical(runs[0], common)
         for run in runs:
             row = next((each for each in run.shown if each["of"] == "masks" and each["id"] == typical), None)
-            if row and (strip := self._row(run, row)):
+            if row and (strip := self._row(row)):
                 yield {**strip, "run": run.name}
 
-    def rows(self, run: RunView) -> Iterator[tuple[str, list[tuple[str, list[dict[str, Any]]]]]]:
+    def rows(self, run: ReportedRun) -> Iterator[tuple[str, list[tuple[str, list[dict[str, Any]]]]]]:
         """(``masks`` or ``predictions``, [(best, median or worst, rows)])."""
         for of in ("masks", "predictions"):
             groups = []
             for kind in KINDS:
-                rows = [self._row(run, each) for each in run.shown if (each["of"], each["kind"]) == (of, kind)]
+                rows = [self._row(each) for each in run.shown if (each["of"], each["kind"]) == (of, kind)]
                 groups.append((kind, [row for row in rows if row]))
             if any(rows for _, rows in groups):
                 yield of, groups
 
-    def _row(self, run: RunView, shown: dict[str, Any]) -> dict[str, Any] | None:
+    def _row(self, shown: dict[str, Any]) -> dict[str, Any] | None:
         tiles = []
-        for title, name in shown["tiles"].items():
-            path = run.root / "pictures" / name
+        for title, path in shown["tiles"].items():
             if path.is_file():
                 tiles.append((title, _data_uri(path.read_bytes(), path.name)))
         size = sum(len(uri) for _, uri in tiles)
@@ -177,7 +197,7 @@ class _Pictures:
         return {"id": shown["id"], "caption": shown["caption"], "miou": shown["miou"], "tiles": tiles}
 
 
-def _typical(run: RunView, ids: set[str]) -> str | None:
+def _typical(run: ReportedRun, ids: set[str]) -> str | None:
     """Of these images one from the middle of the ranking, else the first that is shown."""
     candidates = [each for each in run.shown if each["id"] in ids and each["of"] == "masks"]
     middle = [each["id"] for each in candidates if each["kind"] == "median"] or [each["id"] for each in candidates]

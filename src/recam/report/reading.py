@@ -1,12 +1,12 @@
-"""What a report needs of a run folder, finished or half done, read once and put into words people use."""
+"""What a report needs of a run folder, finished or not: read once, and known by the labels of its stages alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,12 @@ from recam.errors import StoreError
 from recam.evaluation.metrics import ConfusionMatrix, Scores
 from recam.evaluation.pixel_counts import TALLY, Tally, read_tally
 from recam.labels import ClassSet
-from recam.runfolder.store import open_run
-from recam.runfolder.supervision import MARK, used_saliency
-
-Kind = Literal["cam", "control", "recam", "refined", "masks", "prediction", "truth"]
-
-_SEEDS = {"cam": "CAM", "control": "CAM, trained on", "recam": "ReCAM", "given": "Given maps"}
-_WEIGHTINGS = {"w": "w", "w_prime": "w′", "add": "w\u00a0⊕\u00a0w′", "mul": "w\u00a0⊗\u00a0w′"}
-_REFINERS = {"irn": "IRN", "advcam": "AdvCAM", "crf": "CRF", "pamr": "PAMR", "edam": "EDAM"}
-_MASKS: dict[str, tuple[Kind, str]] = {
-    "scores/masks": ("masks", "Pseudo masks"),
-    "predictions/pseudo": ("prediction", "Segmentation model"),
-    "predictions/truth": ("truth", "Model trained on true masks"),
-}
+from recam.runfolder.costs import baseline_stage, cost_in_units, upstream_minutes
+from recam.runfolder.kinds import CLASSIFIER, MAP_SCORES, MASK_SCORES, MASKS, PICTURES, PREDICTIONS
+from recam.runfolder.records import read_records
+from recam.runfolder.store import RunFolder, open_run, read_run
+from recam.runfolder.summary import recipe_score
+from recam.runfolder.supervision import MARK, TRUTH, describe_supervision, used_saliency
 
 
 @dataclass(frozen=True)
@@ -35,27 +28,37 @@ class Outcome:
     """One thing that was scored: a set of class maps at its oracle threshold, or masks.
 
     Attributes:
-        key: the same in all runs, e.g. ``recam w_prime + irn`` or ``scores/masks``.
-        title: for people; marked where saliency was used.
+        key: the same in all runs: the name of a set of maps, or of the stage that scored masks.
+        stage: the stage that scored it.
+        title: for people, within a sentence; marked where saliency was used.
+        kind: of the stage, see `recam.runfolder.kinds`.
+        colour: that of its label, see `recam.report.figures.PALETTE`; empty where it has none of its own.
         miou: in [0, 1], or None where nothing could be counted.
         images: how many were scored.
-        minutes: of all work behind it; None where that is not known.
-        cost: the same in units of what CAM's maps took.
-        judged: of class maps, thresholds with their scores and the whole curve, as the stage recorded them; else empty.
+        minutes: cumulative compute time of all upstream stages; None where that is not known.
+        cost: the same in units of what the run's baseline took.
+        judged: of class maps, thresholds with their scores and the whole curve; else empty.
         counts: (3, K+1, K+2) by number of labels; None for a run of an earlier version.
         total: (K+1, K+2); None as above, of class maps.
     """
 
     key: str
+    stage: str
     title: str
-    kind: Kind
+    kind: str
+    colour: str
     miou: float | None
     images: int
     minutes: float | None
     cost: float | None
-    judged: dict[str, Any]
+    judged: Mapping[str, Any]
     counts: NDArray[np.int64] | None
     total: NDArray[np.int64] | None
+
+    @property
+    def heading(self) -> str:
+        """The title at the beginning of a line."""
+        return self.title[:1].upper() + self.title[1:]
 
     def scores(self, classes: ClassSet, group: int | None = None) -> Scores | None:
         """Scores of all images, or of those of a label group; None where they are not known, or the truth of no image
@@ -73,141 +76,189 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class RunView:
+class ReportedRun:
     """A run as its folder stands.
 
     Attributes:
-        root: the folder.
+        folder: where it lies.
         name: short, unique among the runs of a report.
         settings: content of ``run.json``.
-        records: records of the finished stages that belong to these settings, in order.
+        records: records of the finished stages that belong to these settings, in order, with their labels.
     """
 
-    root: Path
+    folder: RunFolder
     name: str
     settings: dict[str, Any]
     records: dict[str, dict[str, Any]]
 
+    def path(self, stage: str) -> Path:
+        """Where a finished stage keeps its files."""
+        return self.folder.at(stage, str(self.settings["stages"][stage]["key"])).path
+
     @cached_property
     def missing(self) -> list[str]:
-        """Stages that the settings ask for and that have not finished."""
-        return [name for name in self.settings.get("stages", {}) if name not in self.records]
+        """Stages of these settings that have not finished."""
+        return [name for name in self.settings["stages"] if name not in self.records]
 
     @cached_property
     def classes(self) -> ClassSet | None:
         """Its classes; None before any stage has finished."""
-        names = [
-            record["inputs"]["classes"] for record in self.records.values() if "classes" in record.get("inputs", {})
-        ]
+        names = [record["inputs"]["classes"] for record in self.records.values() if _classes(record)]
         return ClassSet(tuple(names[0])) if names else None
 
     def results(self, stage: str) -> dict[str, Any]:
-        """What a stage found; empty where it has not finished."""
+        """Results of a stage; empty where it has not finished."""
         found: dict[str, Any] = self.records.get(stage, {}).get("results", {})
         return found
+
+    def label(self, stage: str) -> dict[str, Any]:
+        """What the run says of a stage: title, kind, colour, …."""
+        found: dict[str, Any] = self.settings["stages"][stage]["label"]
+        return found
+
+    def title(self, stage: str) -> str:
+        """A stage's title, for people."""
+        return str(self.label(stage).get("title") or stage)
+
+    def of_kind(self, *kinds: str) -> list[str]:
+        """Finished stages of these kinds, in order."""
+        return [name for name in self.records if self.label(name).get("kind") in kinds]
+
+    @cached_property
+    def masks(self) -> dict[str, Any]:
+        """Results of the pseudo masks: their number, threshold and source; empty where they are still to be made."""
+        return next((self.results(stage) for stage in self.of_kind(MASKS)), {})
+
+    @cached_property
+    def masked_from(self) -> tuple[str, str]:
+        """(name, title) of the class maps that pseudo masks are made from."""
+        maps = self.settings["models"]["maps"]
+        return str(maps["name"]), str(maps["title"])
 
     @cached_property
     def histories(self) -> dict[str, list[dict[str, float]]]:
         """Losses by epoch of each training."""
         return {name: self.results(name)["history"] for name in self.records if self.results(name).get("history")}
 
+    def first_epoch(self, stage: str) -> int:
+        """How many epochs the trainings that a training starts from have taken."""
+        before, epochs = {stage}, 0
+        by_name = {self.label(each).get("training"): each for each in self.of_kind(CLASSIFIER)}
+        base = by_name.get(self.label(stage).get("base") or "")
+        while base and base not in before:
+            before.add(base)
+            epochs += len(self.histories.get(base, ()))
+            base = by_name.get(self.label(base).get("base") or "")
+        return epochs
+
     @cached_property
     def shown(self) -> list[dict[str, Any]]:
-        """Images with tiles, as the stage ``pictures`` recorded them."""
-        shown: list[dict[str, Any]] = self.results("pictures").get("shown", [])
-        return shown
+        """Images with tiles, as the stage of pictures recorded them; the tiles with their paths."""
+        return [
+            {**each, "tiles": {title: self.path(stage) / name for title, name in each["tiles"].items()}}
+            for stage in self.of_kind(PICTURES)
+            for each in self.results(stage)["shown"]
+        ]
 
     @cached_property
     def supervision(self) -> list[str]:
-        """What marked results were made from besides image labels, e.g. ``image labels + saliency``; empty where there
-        is none."""
+        """Supervision of the marked results, e.g. ``image labels + saliency``; empty where there are none."""
         return list(
-            dict.fromkeys(told_supervision(record) for record in self.records.values() if used_saliency(record))
+            dict.fromkeys(describe_supervision(record) for record in self.records.values() if used_saliency(record))
         )
 
     @cached_property
     def minutes(self) -> float:
-        """Of all finished stages."""
+        """Cumulative compute time of all finished stages."""
         return float(sum(record["seconds"] for record in self.records.values())) / 60
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Everything that was scored, in the order in which it was made."""
         found = []
-        for name in self.records:
-            if name in _MASKS:
-                found.append(self._of_masks(name))
-            elif name.startswith("scores/"):
-                found += [
-                    self._of_maps(name, key, judged) for key, judged in self.results(name).get("seeds", {}).items()
-                ]
+        for stage in self.of_kind(MAP_SCORES, MASK_SCORES, PREDICTIONS):
+            if self.label(stage)["kind"] == MAP_SCORES:
+                found += [self._of_maps(stage, name) for name in self.results(stage)["maps"]]
+            else:
+                found.append(self._of_masks(stage))
         return found
 
     @cached_property
     def maps(self) -> list[Outcome]:
         """Those of class maps."""
-        return [outcome for outcome in self.outcomes if outcome.judged]
+        return [outcome for outcome in self.outcomes if outcome.kind == MAP_SCORES]
+
+    @cached_property
+    def baseline(self) -> Outcome | None:
+        """The first maps that no other training comes before; see `recam.runfolder.costs.baseline_stage`."""
+        stage = baseline_stage(self.records)
+        return next((found for found in self.maps if found.stage == stage), None)
 
     @cached_property
     def headline(self) -> Outcome | None:
-        """Pseudo masks, else what they would be made of, else the segmentation model; None where nothing is scored."""
-        by_key = {outcome.key: outcome for outcome in self.outcomes}
-        for key in ("scores/masks", self.masked_from):
-            if key in by_key:
-                return by_key[key]
-        return self.outcomes[-1] if self.outcomes else None
+        """Pseudo masks, else the maps that they are to be made of, else what was scored last; None without scores."""
+        masks = next((found for found in self.outcomes if found.kind == MASK_SCORES), None)
+        last = self.outcomes[-1] if self.outcomes else None
+        return masks or self.find(self.masked_from[0]) or last
 
     @cached_property
-    def masked_from(self) -> str:
-        """Key of the class maps that pseudo masks are made from."""
-        told = self.results("masks").get("seeds")
-        if told:
-            return str(told)
-        recipe = self.settings.get("recipe", {})
-        if recipe.get("seeds", {}).get("source"):
-            return " + ".join(("given", *recipe.get("refine", ())))
-        enabled = recipe.get("reactivate", {}).get("enabled", True)
-        origin = f"recam {recipe.get('seeds', {}).get('weighting', 'mul')}" if enabled else "cam"
-        return " + ".join((origin, *recipe.get("refine", ())))
+    def model(self) -> Outcome | None:
+        """The segmentation model that learned from pseudo masks."""
+        return next((found for found in self._models if TRUTH not in self._supervision(found)), None)
+
+    @cached_property
+    def upper_bound(self) -> Outcome | None:
+        """The segmentation model that learned from true masks."""
+        return next((found for found in self._models if TRUTH in self._supervision(found)), None)
 
     def find(self, key: str) -> Outcome | None:
         """The outcome of a key."""
         return next((outcome for outcome in self.outcomes if outcome.key == key), None)
 
-    def _of_maps(self, stage: str, key: str, judged: dict[str, Any]) -> Outcome:
-        tally = _tally(self.root / stage / f"{key}.npz")
-        counts = None if tally is None else tally.at(judged["oracle"]["threshold"])
-        kind: Kind = "refined" if "+" in key else "control" if key == "control" else "cam" if key == "cam" else "recam"
-        miou, images = judged["oracle"]["miou"], self.results(stage)["images"]
+    @property
+    def _models(self) -> list[Outcome]:
+        return [found for found in self.outcomes if found.kind == PREDICTIONS]
+
+    def _supervision(self, found: Outcome) -> list[str]:
+        return list(self.records[found.stage].get("supervision", ()))
+
+    def _of_maps(self, stage: str, name: str) -> Outcome:
+        record, label = self.records[stage], self.label(stage)
+        judged = {**self.results(stage)["maps"][name], "recipe": recipe_score(record, name)}
+        oracle, tally = judged["oracle"] or {}, _tally(self.path(stage) / f"{name}.npz")
+        counts = tally.at(oracle["threshold"]) if tally and oracle else None
         total = None if counts is None else counts.sum(0)
-        return Outcome(
-            key, maps_title(key) + self._mark(stage), kind, miou, images, *self._costs(stage), judged, counts, total
-        )
+        title = next((each["title"] for each in label.get("sets", ()) if each["name"] == name), name)
+        # Refined maps have the label of the maps that they were made of.
+        colour = "" if label.get("refiner") else str(label.get("colour", ""))
+        return self._outcome(name, stage, title, colour, oracle.get("miou"), judged, counts, total)
 
     def _of_masks(self, stage: str) -> Outcome:
-        kind, title = _MASKS[stage]
-        results, tally = self.results(stage), _tally(self.root / stage / TALLY)
+        results, tally = self.results(stage), _tally(self.path(stage) / TALLY)
         counts = None if tally is None else tally.at()
-        miou, images = results["scores"]["miou"], results["images"]
         total = np.asarray(results["confusion"], np.int64)
-        return Outcome(stage, title + self._mark(stage), kind, miou, images, *self._costs(stage), {}, counts, total)
+        miou = (results["scores"] or {}).get("miou")
+        colour = str(self.label(stage).get("colour", ""))
+        return self._outcome(stage, stage, self.title(stage), colour, miou, {}, counts, total)
 
-    def _mark(self, stage: str) -> str:
-        return MARK if used_saliency(self.records[stage]) else ""
+    def _outcome(
+        self,
+        key: str,
+        stage: str,
+        title: str,
+        colour: str,
+        miou: float | None,
+        judged: Mapping[str, Any],
+        counts: NDArray[np.int64] | None,
+        total: NDArray[np.int64] | None,
+    ) -> Outcome:
+        title += MARK if used_saliency(self.records[stage]) else ""
+        kind, images = self.label(stage)["kind"], self.results(stage)["images"]
+        minutes, cost = upstream_minutes(self.records, stage), cost_in_units(self.records, stage)
+        return Outcome(key, stage, title, kind, colour, miou, images, minutes, cost, judged, counts, total)
 
-    def _costs(self, stage: str) -> tuple[float | None, float | None]:
-        return minutes_behind(self.records, stage), cost_in_cams(self.records, stage)
 
-
-def maps_title(key: str) -> str:
-    """``recam w_prime + irn`` → ``ReCAM w′ + IRN``."""
-    seeds, *chain = key.split(" + ")
-    origin, _, weighting = seeds.partition(" ")
-    first = " ".join(filter(None, (_SEEDS.get(origin, origin), _WEIGHTINGS.get(weighting, weighting))))
-    return " + ".join((first, *(_REFINERS.get(name, name) for name in chain)))
-
-
-def read_runs(paths: Sequence[Path | str]) -> list[RunView]:
+def read_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
     """Runs as their folders stand. Raises `StoreError` for all folders that are no runs, or where a run is named
     twice."""
     problems, roots = [], [Path(path) for path in paths]
@@ -226,18 +277,12 @@ def read_runs(paths: Sequence[Path | str]) -> list[RunView]:
         problems.append("no run is named; name at least one run folder.")
     if problems:
         raise StoreError("\n".join(problems))
-    return [_read_run(root, name) for root, name in zip(roots, _names(resolved), strict=True)]
-
-
-def _read_run(root: Path, name: str) -> RunView:
-    settings = read_settings(root)
-    records = {}
-    for stage, key in {"check": None, **settings.get("stages", {})}.items():
-        record = read_record(root / stage / RECORD) if (root / stage / RECORD).is_file() else {}
-        # What other settings had made is no part of this run.
-        if record.get("state") == "done" and key in (None, record.get("key")):
-            records[stage] = record if stage == "check" else read_record(root / stage / RECORD, stage)
-    return RunView(root, name, settings, records)
+    folders = [open_run(root) for root in roots]
+    names = _names(resolved)
+    return [
+        ReportedRun(folder, name, read_run(folder.root), read_records(folder))
+        for folder, name in zip(folders, names, strict=True)
+    ]
 
 
 def _names(roots: Sequence[Path]) -> list[str]:
@@ -247,6 +292,10 @@ def _names(roots: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(root) for root in roots]
+
+
+def _classes(record: Mapping[str, Any]) -> bool:
+    return bool(record.get("inputs", {}).get("classes"))
 
 
 def _tally(path: Path) -> Tally | None:

@@ -1,13 +1,14 @@
-"""What came out, in words: the sentence that a report begins with, tables of scores, settings to copy."""
+"""Results in words: the sentence that a report begins with, tables of scores, settings that differ."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from recam.report.reading import Outcome, RunView, maps_title
+from recam.recipe.toml import flatten
+from recam.report.reading import Outcome, ReportedRun
+from recam.runfolder.kinds import CLASSIFIER, MAPS, MASK_SCORES, PREDICTIONS, REFINED_MAPS
 from recam.runfolder.supervision import MARK
 
 
@@ -16,8 +17,8 @@ class Headline:
     """The first thing to read.
 
     Attributes:
-        number: e.g. ``51.2``; empty where nothing has come out yet.
-        unit: what stands right behind it.
+        number: e.g. ``51.2``; empty where there are no results yet.
+        unit: what follows it.
         sentence: what the number is.
         more: further sentences.
     """
@@ -36,7 +37,7 @@ class Cell:
     """A score in a table.
 
     Attributes:
-        text: the score, or what stands for none.
+        text: the score, or a dash.
         note: small beside it, e.g. its threshold or a difference.
         better: of a difference, whether it is one for the better; None for a note that is no difference.
     """
@@ -46,14 +47,14 @@ class Cell:
     better: bool | None = None
 
 
-def headline(runs: Sequence[RunView]) -> Headline:
+def headline(runs: Sequence[ReportedRun]) -> Headline:
     """One sentence with its number, of one run or of several."""
-    told = _of_one(runs[0]) if len(runs) == 1 else _of_several(runs)
-    return replace(told, more=(*told.more, *_supervision(runs)))
+    found = _of_one(runs[0]) if len(runs) == 1 else _of_several(runs)
+    return replace(found, more=(*found.more, *_supervision(runs)))
 
 
-def _supervision(runs: Sequence[RunView]) -> list[str]:
-    """A sentence for each run, and each kind of supervision beyond image labels, that its marked results took."""
+def _supervision(runs: Sequence[ReportedRun]) -> list[str]:
+    """A sentence for each run, and each kind of supervision beyond image labels, that its marked results used."""
     where = [f" in {run.name}" if len(runs) > 1 else "" for run in runs]
     return [
         f"{MARK.strip()} Supervision{of_run}: {words}."
@@ -62,89 +63,74 @@ def _supervision(runs: Sequence[RunView]) -> list[str]:
     ]
 
 
-def _of_one(run: RunView) -> Headline:
-    found, masks = run.headline, run.results("masks")
-    later = _unfinished(run)
+def _of_one(run: ReportedRun) -> Headline:
+    found, later = run.headline, _unfinished(run)
     if found is None or found.miou is None:
         return _unscored(run, later)
-    if found.key == "scores/masks":
-        return Headline(
-            percent(found.miou),
-            " % mIoU",
-            f"of the pseudo masks on {_images(found)}{_made_from(run)}.",
-            (*_models(run), *later),
-        )
-    more = [] if masks or found.kind == "prediction" else ["Pseudo masks are still to be made."] if run.missing else []
-    if found.judged:
-        at = f"at threshold {found.judged['oracle']['threshold']:.2f}, the best on the true masks"
-        told = f"of {found.title} on {_images(found)}, {at}{_lead(run, found)}."
-    else:
-        told = f"of the {found.title.lower()} on {_images(found)}."
-    return Headline(
-        percent(found.miou), " % mIoU", told, (*more, *(() if found.kind == "prediction" else _models(run)), *later)
-    )
+    number, unit, on = percent(found.miou), " % mIoU", _images(found)
+    if found.kind == MASK_SCORES:
+        sentence = f"of the {found.title} on {on}{_made_from(run)}."
+        return Headline(number, unit, sentence, (*_models(run), *later))
+    if found.kind == PREDICTIONS:
+        return Headline(number, unit, f"of the {found.title} on {on}.", later)
+    at = f"at threshold {found.judged['oracle']['threshold']:.2f}, the best on the true masks"
+    more = ["Pseudo masks are still to be made."] if run.missing and not run.masks else []
+    sentence = f"of {found.title} on {on}, {at}{_lead(run, found)}."
+    return Headline(number, unit, sentence, (*more, *_models(run), *later))
 
 
-def _unscored(run: RunView, later: tuple[str, ...]) -> Headline:
-    masks = run.results("masks")
-    if masks:
-        told = (
-            f"pseudo masks, made from {_source(run)} at threshold {masks['threshold']:.2f}. There are no true masks to"
-            " score them by."
-        )
-        return Headline(str(masks["images"]), "", told, later)
-    for stage in ("seeds/recam", "seeds/cam", "seeds/given"):
-        if images := run.results(stage).get("images"):
+def _unscored(run: ReportedRun, later: tuple[str, ...]) -> Headline:
+    if masks := run.masks:
+        made = f"pseudo masks, made from {run.masked_from[1]} at threshold {masks['threshold']:.2f}"
+        return Headline(str(masks["images"]), "", f"{made}. There are no true masks to score them by.", later)
+    for stage in reversed(run.of_kind(MAPS, REFINED_MAPS)):
+        if images := run.results(stage)["images"]:
             return Headline(str(images), "", "images have class maps; pseudo masks are still to be made.", later)
-    for stage, what in (("reactivate", "reactivated classifier"), ("classify", "classifier")):
-        if history := run.histories.get(stage):
-            epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
-            return Headline(
-                f"{history[-1]['loss']:.3f}",
-                "",
-                f"is the loss of the {what} after {epochs}; class maps are still to be made.",
-                later,
-            )
-    return Headline("", "", "Nothing has come out yet: no training has finished.", later)
+    for stage in reversed(run.of_kind(CLASSIFIER)):
+        history = run.histories.get(stage, [])
+        if history and history[-1].get("loss") is not None:
+            after = f"{len(history)} epoch{'s' * (len(history) != 1)}"
+            sentence = f"is the training loss of {run.title(stage)} after {after}; class maps are still to be made."
+            return Headline(f"{history[-1]['loss']:.3f}", "", sentence, later)
+    return Headline("", "", "No results yet: no training has finished.", later)
 
 
-def _of_several(runs: Sequence[RunView]) -> Headline:
+def _of_several(runs: Sequence[ReportedRun]) -> Headline:
     found = [(run, run.headline.miou, run.headline) for run in runs if run.headline and run.headline.miou is not None]
     if not found:
         return Headline(str(len(runs)), "", "runs side by side; none of them is scored.")
     best, miou, outcome = max(found, key=lambda each: each[1])
     others = [f"{100 * (miou - other):.1f} points above {run.name}" for run, other, _ in found if run is not best]
     same = len({each.key for _, _, each in found}) == 1
-    told = f"of {outcome.title} in {best.name}" if outcome.judged else f"of the {outcome.title.lower()} of {best.name}"
+    what = f"of {outcome.title} in {best.name}" if outcome.judged else f"of the {outcome.title} of {best.name}"
     alike = len({run.classes for run in runs}) == 1 and len({outcome.images for _, _, outcome in found}) == 1
     more: tuple[str, ...] = (
-        () if same else ("The runs have not come equally far: these numbers are of different things.",)
+        () if same else ("The runs have finished different stages: these are scores of different results.",)
     )
-    more += () if alike else ("The runs have other classes or other scored images: compare with care.",)
-    return Headline(percent(miou), " % mIoU", f"{told}{': ' if others else ''}{', '.join(others)}.", more)
+    more += () if alike else ("The runs have different classes or different scored images: compare with care.",)
+    return Headline(percent(miou), " % mIoU", f"{what}{': ' if others else ''}{', '.join(others)}.", more)
 
 
-def score_table(run: RunView) -> list[tuple[str, list[Cell]]]:
-    """(title, cells for oracle, Otsu, recipe) of each set of class maps; masks and models have one score, at no
+def score_table(run: ReportedRun) -> list[tuple[str, list[Cell]]]:
+    """(heading, cells for oracle, Otsu, recipe) of each set of class maps; masks and models have one score, at no
     threshold."""
 
-    def cell(found: dict[str, float] | None) -> Cell:
-        return Cell("none") if not found else Cell(percent(found["miou"]), f"at {found['threshold']:.2f}")
+    def cell(score: dict[str, float] | None) -> Cell:
+        return Cell("none") if not score else Cell(percent(score["miou"]), f"at {score['threshold']:.2f}")
 
+    return [
+        (found.heading, [cell(found.judged[kind]) for kind in ("oracle", "otsu", "recipe")])
+        if found.judged
+        else (found.heading, [Cell(percent(found.miou), f"{found.images} images")])
+        for found in run.outcomes
+    ]
+
+
+def comparison_table(runs: Sequence[ReportedRun]) -> list[tuple[str, list[Cell]]]:
+    """(heading, one cell per run) of everything that was scored, with the difference to the first run."""
+    headings = {found.key: found.heading for run in runs for found in run.outcomes}
     rows = []
-    for found in run.outcomes:
-        if found.judged:
-            rows.append((found.title, [cell(found.judged[kind]) for kind in ("oracle", "otsu", "recipe")]))
-        else:
-            rows.append((found.title, [Cell(percent(found.miou), f"{found.images} images")]))
-    return rows
-
-
-def comparison_table(runs: Sequence[RunView]) -> list[tuple[str, list[Cell]]]:
-    """(title, a cell a run) of everything that was scored, with the difference to the first run."""
-    titles = {found.key: found.title for run in runs for found in run.outcomes}
-    rows = []
-    for key, title in titles.items():
+    for key, heading in headings.items():
         scores = [found.miou if (found := run.find(key)) else None for run in runs]
         cells = []
         for place, score in enumerate(scores):
@@ -153,12 +139,12 @@ def comparison_table(runs: Sequence[RunView]) -> list[tuple[str, list[Cell]]]:
                 cells.append(Cell(percent(score), f"{100 * (score - first):+.1f}".replace("-", "−"), score >= first))
             else:
                 cells.append(Cell(percent(score)))
-        rows.append((title, cells))
+        rows.append((heading, cells))
     return rows
 
 
-def differing_settings(runs: Sequence[RunView]) -> list[tuple[str, list[str]]]:
-    """(name, a value a run) of the settings and versions that are not the same in all runs."""
+def differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
+    """(name, one value per run) of the settings and versions that are not the same in all runs."""
     flat = [
         flatten(run.settings.get("recipe", {})) | flatten({"version": run.settings.get("packages", {})}) for run in runs
     ]
@@ -166,36 +152,7 @@ def differing_settings(runs: Sequence[RunView]) -> list[tuple[str, list[str]]]:
     values = {
         name: [json.dumps(each[name], ensure_ascii=False) if name in each else "–" for each in flat] for name in names
     }
-    return [(name, told) for name, told in values.items() if len(set(told)) > 1]
-
-
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict) and name != "options":
-            flat |= {f"{name}.{inner}": each for inner, each in flatten(value).items()}
-        else:
-            flat[name] = value
-    return flat
-
-
-def recipe_text(recipe: dict[str, Any]) -> str:
-    """The settings as a recipe file (TOML) that `recam run --recipe` takes; None, which TOML lacks, is every such
-    setting's default."""
-    top = [
-        f"{name} = {_toml(value)}"
-        for name, value in recipe.items()
-        if not isinstance(value, dict) and value is not None
-    ]
-    for section, fields in recipe.items():
-        if isinstance(fields, dict):
-            top += [
-                "",
-                f"[{section}]",
-                *(f"{name} = {_toml(value)}" for name, value in fields.items() if value is not None),
-            ]
-    return "\n".join(top) + "\n"
+    return [(name, shown) for name, shown in values.items() if len(set(shown)) > 1]
 
 
 def percent(score: float | None) -> str:
@@ -203,54 +160,39 @@ def percent(score: float | None) -> str:
     return "–" if score is None else f"{100 * score:.1f}"
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return (
-            "{ "
-            + ", ".join(f"{json.dumps(name)} = {_toml(each)}" for name, each in value.items() if each is not None)
-            + " }"
-            if value
-            else "{}"
-        )
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _made_from(run: RunView) -> str:
-    masks, maps = run.results("masks"), run.find(run.masked_from)
-    if not masks:
+def _made_from(run: ReportedRun) -> str:
+    if not run.masks:
         return ""
-    how = "the best on the true masks" if masks["threshold_from"] == "oracle" else "the recipe's"
-    return f", made from {_source(run)} at threshold {masks['threshold']:.2f}, {how}{_lead(run, maps) if maps else ''}"
+    name, title = run.masked_from
+    maps, at = run.find(name), f"at threshold {run.masks['threshold']:.2f}"
+    how = "the best on the true masks" if run.masks["threshold_from"] == "oracle" else "the recipe's"
+    return f", made from {title} {at}, {how}{_lead(run, maps) if maps else ''}"
 
 
-def _source(run: RunView) -> str:
-    return maps_title(run.masked_from)
-
-
-def _lead(run: RunView, found: Outcome) -> str:
-    """How far class maps are from CAM's."""
-    cam = run.find("cam")
-    if cam is None or cam.miou is None or found.miou is None or found.key == "cam":
+def _lead(run: ReportedRun, found: Outcome) -> str:
+    """How far class maps are from the baseline's."""
+    first = run.baseline
+    if first is None or first.miou is None or found.miou is None or found.key == first.key:
         return ""
-    points = 100 * (found.miou - cam.miou)
-    return f", {abs(points):.1f} points {'above' if points >= 0 else 'below'} CAM"
+    points = 100 * (found.miou - first.miou)
+    return f", {abs(points):.1f} points {'above' if points >= 0 else 'below'} {first.title}"
 
 
-def _models(run: RunView) -> tuple[str, ...]:
-    model, bound = run.find("predictions/pseudo"), run.find("predictions/truth")
+def _models(run: ReportedRun) -> tuple[str, ...]:
+    model, bound = run.model, run.upper_bound
     if model is None or model.miou is None:
         return ()
-    told = f"The segmentation model trained on them reaches {percent(model.miou)} % on {model.images} held-out images"
-    return (f"{told}; trained on true masks, {percent(bound.miou)} %." if bound else f"{told}.",)
+    reached = (
+        f"The segmentation model trained on them reaches {percent(model.miou)} % on {model.images} held-out images"
+    )
+    return (f"{reached}; trained on true masks, {percent(bound.miou)} %." if bound else f"{reached}.",)
 
 
-def _unfinished(run: RunView) -> tuple[str, ...]:
+def _unfinished(run: ReportedRun) -> tuple[str, ...]:
     if not run.missing:
         return ()
-    first, count = run.missing[0], len(run.missing)
-    return (f"The run is not at its end: {count} stage{'s' * (count != 1)} to go, {first} first.",)
+    count = len(run.missing)
+    return (f"The run has not finished: {count} stage{'s' * (count != 1)} to go, next {run.missing[0]}.",)
 
 
 def _images(found: Outcome) -> str:

@@ -1,10 +1,12 @@
-"""What scored maps and masks cost: each training and each map behind them, in minutes and in units of CAM's, as Table 2
-counts."""
+"""What scored maps and masks cost: the cumulative compute time of all their upstream stages, in minutes and in units of
+the first maps' cost, as Table 2 counts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from recam.runfolder.kinds import CLASSIFIER, MAP_SCORES
 
 Records = Mapping[str, Mapping[str, Any]]
 """Record of each finished stage by name; see `recam.runfolder.store`."""
@@ -14,8 +16,8 @@ def upstream_minutes(records: Records, scores_stage: str) -> float | None:
     """Cumulative compute time (minutes) of the maps or masks that a stage scored, its own work left out.
 
     Returns:
-        None where a stage behind them is not there, was resumed (what it took before is not known), or did not write
-        down what it read.
+        None where an upstream stage is missing, was resumed (what it took before is not known), or did not record what
+        it read.
     """
     upstream = list(upstream_stages(records, scores_stage))
     known = [records[name] for name in upstream if name in records]
@@ -25,11 +27,29 @@ def upstream_minutes(records: Records, scores_stage: str) -> float | None:
 
 
 def cost_in_units(records: Records, scores_stage: str) -> float | None:
-    """The same in units of what the first maps cost that no other training comes before (CAM's); None where either is
-    not known."""
-    first = next((name for name, record in records.items() if _is_unit(records, record)), None)
+    """The same in units of what the maps of `baseline_stage` cost; None where either is not known."""
+    first = baseline_stage(records)
     own, unit = upstream_minutes(records, scores_stage), first and upstream_minutes(records, first)
     return own / unit if own is not None and unit else None
+
+
+def baseline_stage(records: Records) -> str | None:
+    """The stage that scored the first maps, unrefined, of a training that starts from no other: what scores and costs
+    of a run are compared with. None where there is none, e.g. with external maps alone."""
+    from_none = {
+        label.get("training")
+        for label in map(_label, records.values())
+        if label.get("kind") == CLASSIFIER and not label.get("base")
+    }
+    for name, label in ((name, _label(record)) for name, record in records.items()):
+        if label.get("kind") == MAP_SCORES and not label.get("refiner") and label.get("training") in from_none:
+            return name
+    return None
+
+
+def _label(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    label: Mapping[str, Any] = record.get("label", {})
+    return label
 
 
 def upstream_stages(records: Records, stage: str) -> Iterator[str]:
@@ -42,10 +62,3 @@ def upstream_stages(records: Records, stage: str) -> Iterator[str]:
         found |= dict.fromkeys(fresh)
         waiting += fresh
     yield from found
-
-
-def _is_unit(records: Records, record: Mapping[str, Any]) -> bool:
-    label = record.get("label", {})
-    if label.get("kind") != "scores of maps" or "refiner" in label:
-        return False
-    return not records.get(f"train/{label.get('training')}", {}).get("label", {}).get("base")

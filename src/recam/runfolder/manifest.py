@@ -52,11 +52,16 @@ def stage_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is half written."""
+    return bool(_LEFTOVER.match(name))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left half written."""
     for place, _, names in os.walk(folder):
         for name in names:
-            if _LEFTOVER.match(name):
+            if is_leftover(name):
                 (Path(place) / name).unlink(missing_ok=True)
 
 

@@ -1,21 +1,23 @@
 """What a stage's record (``stage.json``) and the settings of a run (``run.json``) may hold, checked wherever they are
 read.
 
-Readers of a run trust these files: a threshold that has become a word, or a key that leads out of the folder, must be
-told and not used.
-Fields that no reader of a run uses are passed over, so that records of other versions stay readable.
+Readers of a run trust these files: a threshold that has become text, or a key that leads out of the folder, must be
+reported and not used. Fields that no reader of a run uses are not checked, so that records of other versions stay
+readable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recam.errors import Problem, StoreError
-from recam.runfolder.store import read_json
+from recam.runfolder.kinds import MAP_SCORES, MAPS, MASK_SCORES, MASKS, PICTURES, PREDICTIONS, REFINED_MAPS
+from recam.runfolder.manifest import RECORD
+from recam.runfolder.store import RunFolder, read_json, read_run
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -48,6 +50,12 @@ class _Judged(_Part):
     thresholds: list[Share] = []
     curve: list[Share | None] = []
 
+    @model_validator(mode="after")
+    def _one_score_each(self) -> Self:
+        if len(self.thresholds) != len(self.curve):
+            raise ValueError(f"{len(self.thresholds)} thresholds have {len(self.curve)} scores")
+        return self
+
 
 class _Scores(_Part):
     miou: Share | None
@@ -64,8 +72,8 @@ class _Shown(_Part):
 
 class _Results(_Part):
     images: Count = 0
-    images_seen: Count = 0
-    maps: dict[str, _Judged] | str = ""
+    images_read: Count = 0
+    maps: dict[InnerPath, _Judged] | str = ""
     threshold: Share = 0
     threshold_before: Share = 0
     threshold_from: str = ""
@@ -154,15 +162,15 @@ class _Check(_Part):
 
 
 _NEEDED: Mapping[str, tuple[str, ...]] = {
-    "scores/masks": ("images", "scores", "confusion"),
-    "scores/": ("images", "maps"),
-    "predictions/": ("images", "scores", "confusion"),
-    "masks": ("images", "maps", "threshold", "threshold_from"),
-    "maps/": ("images",),
-    "refined/": ("images",),
-    "pictures": ("shown",),
+    MAP_SCORES: ("images", "maps"),
+    MASK_SCORES: ("images", "scores", "confusion"),
+    PREDICTIONS: ("images", "scores", "confusion"),
+    MASKS: ("images", "maps", "threshold", "threshold_from"),
+    MAPS: ("images",),
+    REFINED_MAPS: ("images",),
+    PICTURES: ("shown",),
 }
-"""What readers take from the results of a finished stage, by how its name begins; the first that fits counts."""
+"""What readers take from the results of a finished stage, by its kind."""
 
 _JUDGED = ("oracle", "otsu")
 
@@ -172,28 +180,42 @@ def check_record(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     return _check(path, content, _Record)
 
 
-def check_finished(path: Path, content: dict[str, Any], stage: str) -> dict[str, Any]:
-    """`check_record`, and whether all is there that readers of a finished stage take. Raises `StoreError`, which says
-    what is missing."""
+def check_finished(path: Path, content: dict[str, Any], kind: str) -> dict[str, Any]:
+    """`check_record`, and whether all is there that readers of a finished stage of this kind take. Raises `StoreError`,
+    which says what is missing."""
     check_record(path, content)
     if content.get("state") != "done":
         return content
-    needed = next((names for start, names in _NEEDED.items() if stage.startswith(start)), ())
     missing = [name for name in ("seconds", "peak_memory_mb", "results") if name not in content]
-    missing += [f"results.{name}" for name in needed if name not in content.get("results", {})]
+    missing += [f"results.{name}" for name in _NEEDED.get(kind, ()) if name not in content.get("results", {})]
     rows = content.get("results", {}).get("confusion", [])
     if len({len(row) for row in rows} | {len(rows) + 1}) > 1 and rows:
         missing.append("a part of results.confusion")
-    maps = content.get("results", {}).get("maps", {} if stage.startswith("scores/") else "")
-    if isinstance(maps, str) == stage.startswith("scores/"):
+    maps = content.get("results", {}).get("maps")
+    if maps is not None and isinstance(maps, str) == (kind == MAP_SCORES):
         missing.append("what results.maps holds in this stage")
     elif isinstance(maps, dict):
         missing += [
-            f"results.maps.{name}.{kind}" for name, judged in maps.items() for kind in _JUDGED if kind not in judged
+            f"results.maps.{name}.{each}" for name, judged in maps.items() for each in _JUDGED if each not in judged
         ]
     if missing:
         raise _damaged(path, [f"{name} is missing" for name in missing])
     return content
+
+
+def read_records(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Records of the finished stages that the settings in force name, in order, each with the label of these settings.
+
+    Their own labels may differ: stages that were taken over, or kept, were made under others. Raises `StoreError` for a
+    damaged record.
+    """
+    records = {}
+    for name, stage in read_run(folder.root)["stages"].items():
+        found = folder.at(name, stage["key"])
+        if found.claims_done:
+            record = check_finished(found.path / RECORD, found.record, stage["label"].get("kind", ""))
+            records[name] = {**record, "label": stage["label"]}
+    return records
 
 
 def check_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
@@ -214,10 +236,10 @@ def _check(path: Path, content: dict[str, Any], model: type[_Part]) -> dict[str,
     try:
         model.model_validate(content)
     except ValidationError as error:
-        told = [
+        wrong = [
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {str(one['input'])[:60]!r}" for one in error.errors()
         ]
-        raise _damaged(path, told) from error
+        raise _damaged(path, wrong) from error
     return content
 
 

@@ -50,6 +50,8 @@ from recam.runfolder.manifest import (
 FORMAT = 2
 """Of the run folder; raised when readers of earlier ones would go wrong."""
 STAGES = ".stages"
+CHECK, REPORT = "check", "report"
+"""Stages that runs have beside those of their plan: what is wrong with the data set, and the report."""
 WEIGHTS = "weights.safetensors"
 """What a stage that trains leaves for others."""
 
@@ -80,16 +82,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_record(path: Path, stage: str = "") -> dict[str, Any]:
+def read_record(path: Path, kind: str = "") -> dict[str, Any]:
     """Read a ``stage.json``. Raises `StoreError` as `read_json` does, and for what no stage writes.
 
     Args:
-        stage: name of the stage; if it is finished, all must be there that readers take. Empty: it is not looked for.
+        kind: see `recam.runfolder.kinds`; a finished stage must hold all that readers take. Empty: not checked.
     """
     from recam.runfolder.records import check_finished, check_record  # here: exported networks predict without pydantic
 
     content = read_json(path)
-    return check_finished(path, content, stage) if stage else check_record(path, content)
+    return check_finished(path, content, kind) if kind else check_record(path, content)
 
 
 @dataclass(frozen=True)
@@ -237,15 +239,22 @@ class RunFolder:
         stage = self.at(name, key)
         if not stage.is_done and (found := self.find(name, key)):
             stage.discard()
-            _take_over(found.path, stage.path)
+            try:
+                _take_over(found.path, stage.path)
+            except (OSError, shutil.Error):
+                if found.claims_done:  # else `recam clean` has removed it meanwhile, and it is made here
+                    raise
+        elif stage.path.is_dir() and not (stage.path / RECORD).is_file():
+            stage.discard()  # nobody knows what these files are of, and a stage trusts the files that it finds
         stage.path.mkdir(parents=True, exist_ok=True)
         self._link(name, key)
         return stage
 
     def link_stages(self, keys: Mapping[str, str]) -> None:
-        """Have the names of the run's folder show the stages of these keys, as far as they are there, and no others."""
-        for name in self._linked():
-            if name not in keys:
+        """Have the names of the run's folder show the stages of these keys, as far as they are there, and no others but
+        the check."""
+        for name in list(self._linked()):
+            if name not in keys and name != CHECK:
                 (self.root / name).unlink()
         for name, key in keys.items():
             if self.at(name, key).path.is_dir():
@@ -297,13 +306,16 @@ class RunFolder:
         fresh.symlink_to(aim, target_is_directory=True)
         fresh.replace(link)
 
-    def _linked(self) -> list[str]:
-        found = [
-            path
-            for path in (*self.root.glob("*"), *self.root.glob("*/*"), *self.root.glob("*/*/*"))
-            if path.is_symlink()
-        ]
-        return [path.relative_to(self.root).as_posix() for path in found if STAGES in os.readlink(path)]  # noqa: PTH115
+    def _linked(self) -> Iterator[str]:
+        """Names of the links to stages of this folder; nothing behind links is looked at."""
+        own = os.path.abspath(self.root / STAGES)  # noqa: PTH100 (resolves no link)
+        for place, folders, files in os.walk(self.root):
+            links = [path for name in (*folders, *files) if (path := Path(place, name)).is_symlink()]
+            folders[:] = [name for name in folders if name != STAGES]
+            for link in links:
+                aim = os.path.abspath(link.parent / os.readlink(link))  # noqa: PTH100, PTH115
+                if aim.startswith(own + os.sep):
+                    yield link.relative_to(self.root).as_posix()
 
 
 def read_run(root: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run has found, read from its folder: a table for people, JSON for machines."""
+"""Results and costs of a run, read from its folder: a table for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recam.runfolder.costs import Records, cost_in_units, upstream_minutes
-from recam.runfolder.store import RunFolder, read_run
+from recam.runfolder.costs import Records, baseline_stage, cost_in_units, upstream_minutes
+from recam.runfolder.kinds import MAP_SCORES
+from recam.runfolder.records import read_records
+from recam.runfolder.store import RunFolder
 from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
 
 
@@ -44,6 +46,7 @@ class RunSummary:
         used |= {"class_thresholds": masks["class_thresholds"]} if masks.get("class_thresholds") else {}
         return {
             "maps": scores,
+            "cost_unit": self._unit,
             "masks": {**used, "miou": self._miou("scores/masks")},
             "segmentation": {"pseudo": self._miou("predictions/pseudo"), "truth": self._miou("predictions/truth")},
             "supervision": {
@@ -59,49 +62,44 @@ class RunSummary:
 
     @property
     def table(self) -> str:
-        """Scores and costs, without a word on what this call did."""
+        """Scores and costs, without what this call did."""
         lines: list[str] = []
         scored = self._maps()
         if scored:
-            images = next(
-                self._results(stage)["images"]
-                for stage in self.records
-                if "maps" in self._results(stage) and stage.startswith("scores/")
-            )
             scored_by = self._scored_by()
+            images = self._results(scored_by[scored[0][0]])["images"]
             marks = {name: MARK if self._used_saliency(stage) else "" for name, stage in scored_by.items()}
             named = max((28, *(len(name + marks[name]) + 2 for name, _ in scored)))
             heading = f"{'mIoU of maps (' + str(images) + ' images)':<{named}}"
-            lines += [
-                "",
-                f"{heading}{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8}"
-                f" {'× CAM':>6}",
-            ]
+            unit = f"× {self._unit}" if self._unit else ""
+            columns = (
+                f"{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8} {unit:>6}"
+            )
+            lines += ["", f"{heading}{columns}".rstrip()]
             for name, found in scored:
-                cells = (found[kind] for kind in ("oracle", "otsu", "recipe"))
-                told = "  ".join(_score_at(cell) for cell in cells) + f"  {_cost(self.records, scored_by[name])}"
-                lines.append(f"{name + marks[name]:<{named}}{told}".rstrip())
+                cells = "  ".join(_score_at(found[kind]) for kind in ("oracle", "otsu", "recipe"))
+                costs = _cost(self.records, scored_by[name], max(6, len(unit)))
+                lines.append(f"{name + marks[name]:<{named}}{cells}  {costs}".rstrip())
             lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
-            lines.append("minutes: cumulative, of all upstream stages; × CAM: in units of what CAM's maps took")
-            told_once = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
-            lines += [f"{MARK.strip()} supervision: {words}" for words in told_once]
+            in_units = f"; {unit}: in units of what the maps of {self._unit} took" if unit else ""
+            lines.append(f"minutes: cumulative, of all upstream stages{in_units}")
+            described = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
+            lines += [f"{MARK.strip()} supervision: {words}" for words in described]
         masks = self._results("masks")
         if masks:
             score = self._miou("scores/masks")
-            told = f"pseudo masks from {masks['maps']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
-            told += f", {len(masks.get('class_thresholds', ()))} classes at their own" * ("class_thresholds" in masks)
+            made = f"pseudo masks from {masks['maps']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
+            made += f", {len(masks.get('class_thresholds', ()))} classes at their own" * ("class_thresholds" in masks)
             outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
-            lines += ["", f"{told}: {outcome}{self._told_saliency('masks')}"]
-        for kind, told in (
+            lines += ["", f"{made}: {outcome}{self._saliency_note('masks')}"]
+        for kind, model in (
             ("pseudo", "segmentation model, trained on pseudo masks"),
             ("truth", "segmentation model, trained on true masks"),
         ):
             if f"predictions/{kind}" in self.records:
-                said = self._told_saliency(f"segment/{kind}")
-                held_out = self._results(f"predictions/{kind}")["images"]
-                lines.append(
-                    f"{told}: {_percent(self._miou(f'predictions/{kind}'))} mIoU on {held_out} held-out images{said}"
-                )
+                score, held_out = self._miou(f"predictions/{kind}"), self._results(f"predictions/{kind}")["images"]
+                note = self._saliency_note(f"segment/{kind}")
+                lines.append(f"{model}: {_percent(score)} mIoU on {held_out} held-out images{note}")
         wide = max((20, *(len(name) + 2 for name in self.records)))
         lines += ["", f"{'stage':<{wide}}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
         for name, record in self.records.items():
@@ -116,22 +114,22 @@ class RunSummary:
 
     def _maps(self) -> list[tuple[str, dict[str, Any]]]:
         """(name, oracle, otsu and recipe with threshold and mIoU) of each set of maps."""
-        found = []
-        for stage, record in self.records.items():
-            thresholds = {each["name"]: each["threshold"] for each in record.get("label", {}).get("sets", ())}
-            if stage.startswith("scores/"):
-                for name, judged in self._results(stage).get("maps", {}).items():
-                    found.append((name, {**judged, "recipe": nearest(judged, thresholds[name])}))
-        return found
+        return [
+            (name, {**judged, "recipe": recipe_score(self.records[stage], name)})
+            for name, stage in self._scored_by().items()
+            for judged in (self._results(stage)["maps"][name],)
+        ]
 
     def _scored_by(self) -> dict[str, str]:
         """The stage that scored each set of maps, by the maps' name."""
-        return {
-            name: stage
-            for stage in self.records
-            if stage.startswith("scores/")
-            for name in self._results(stage).get("maps", {})
-        }
+        scored = [stage for stage, record in self.records.items() if record.get("label", {}).get("kind") == MAP_SCORES]
+        return {name: stage for stage in scored for name in self._results(stage).get("maps", {})}
+
+    @property
+    def _unit(self) -> str | None:
+        """Title of the maps in whose cost others are given."""
+        stage = baseline_stage(self.records)
+        return str(self.records[stage]["label"]["title"]) if stage else None
 
     def _supervision(self, stage: str) -> str | None:
         return describe_supervision(self.records.get(stage, {})) or None
@@ -139,7 +137,7 @@ class RunSummary:
     def _used_saliency(self, stage: str) -> bool:
         return used_saliency(self.records.get(stage, {}))
 
-    def _told_saliency(self, stage: str) -> str:
+    def _saliency_note(self, stage: str) -> str:
         return f"; supervision: {self._supervision(stage)}" if self._used_saliency(stage) else ""
 
     def _miou(self, stage: str) -> float | None:
@@ -150,7 +148,7 @@ class RunSummary:
     def _cost(record: dict[str, Any]) -> dict[str, Any]:
         results, seconds = record.get("results", {}), record["seconds"]
         passes = len(results["history"]) if "history" in results else 1
-        images = results.get("images_seen", results.get("images", 0) * passes)
+        images = results.get("images_read", results.get("images", 0) * passes)
         speed = images / seconds if seconds and images and not record.get("resumed") else None
         return {
             "minutes": seconds / 60,
@@ -164,11 +162,21 @@ def summarise(
     folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()
 ) -> RunSummary:
     """The summary of a run folder, its stages in the given order."""
-    done = set(folder.done_stages())
-    labels = {name: each["label"] for name, each in read_run(folder.root)["stages"].items()}
-    # Labels of the run in force: a stage taken over, or kept from before, may have been made under others.
-    records = {name: {**folder.stage(name).record, "label": labels[name]} for name in order if name in done}
-    return RunSummary(folder.root, made, skipped, records)
+    records = read_records(folder)
+    return RunSummary(folder.root, made, skipped, {name: records[name] for name in order if name in records})
+
+
+def recipe_score(record: Mapping[str, Any], name: str) -> dict[str, float] | None:
+    """The score of a set of maps at the recipe's threshold for it, as tried nearest to that.
+
+    Args:
+        record: of the stage that scored the maps.
+
+    Returns:
+        None where nothing was scored, or the label names no such set.
+    """
+    threshold = next((each["threshold"] for each in record["label"].get("sets", ()) if each["name"] == name), None)
+    return None if threshold is None else nearest(record["results"]["maps"][name], threshold)
 
 
 def nearest(judged: Mapping[str, Any], threshold: float) -> dict[str, float] | None:
@@ -180,13 +188,15 @@ def nearest(judged: Mapping[str, Any], threshold: float) -> dict[str, float] | N
     return {"threshold": tried[index], "miou": judged["curve"][index]}
 
 
-def _score_at(found: dict[str, float] | None) -> str:
-    return f"{'none':>8} {'':>5}" if found is None else f"{100 * found['miou']:8.2f} {found['threshold']:5.2f}"
+def _score_at(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["miou"] is None:
+        return f"{'none':>8} {'':>5}"
+    return f"{100 * found['miou']:8.2f} {found['threshold']:5.2f}"
 
 
-def _cost(records: Records, scores_stage: str) -> str:
+def _cost(records: Records, scores_stage: str, width: int) -> str:
     minutes, ratio = upstream_minutes(records, scores_stage), cost_in_units(records, scores_stage)
-    return f"{'' if minutes is None else f'{minutes:.2f}':>8} {'' if ratio is None else f'{ratio:.2f}':>6}"
+    return f"{'' if minutes is None else f'{minutes:.2f}':>8} {'' if ratio is None else f'{ratio:.2f}':>{width}}"
 
 
 def _percent(score: float | None) -> str:

@@ -1,21 +1,28 @@
-"""What people had to say for a result: image labels, and whatever else; recorded by stage, told with every result that
-took more."""
+"""Supervision of a result: image labels, and whatever else people supplied; recorded by stage, and named with every
+result that used more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LABELS, SALIENCY, TRUTH, EXTERNAL = "image labels", "saliency", "true masks", "external class maps"
 MARK = " *"
-"""Stands behind the name of what saliency was used for."""
+"""Follows the name of what saliency was used for."""
+
+
+def in_order(words: Iterable[str]) -> tuple[str, ...]:
+    """Each kind of supervision once, image labels first, whatever stages brought it in which order; others last."""
+    known = (LABELS, EXTERNAL, SALIENCY, TRUTH)
+    found = dict.fromkeys(words)
+    return (*(word for word in known if word in found), *(word for word in found if word not in known))
 
 
 def used_saliency(record: Mapping[str, Any]) -> bool:
-    """Whether a stage, or any that it is made from, took saliency maps; `record` is that of the stage."""
+    """Whether a stage, or any that it is made from, used saliency maps; `record` is that of the stage."""
     return SALIENCY in record.get("supervision", ())
 
 
 def describe_supervision(record: Mapping[str, Any]) -> str:
-    """E.g. ``image labels + saliency``; empty where the stage was not made, or before this was written down."""
+    """E.g. ``image labels + saliency``; empty where the stage was not made, or before this was recorded."""
     return " + ".join(record.get("supervision", ()))

@@ -7,6 +7,7 @@ that is padded with zeros after normalising; segmentation draws a factor instead
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,16 +74,29 @@ class Augment:
     frame: tuple[int, int] | None = None
     jitter: float = 0.0
 
+    @property
+    def largest_side(self) -> int | None:
+        """The longer side that an image is resized to at most, pixels; None: as many as it has."""
+        most = self.scale[1] if self.scale else 1.0
+        if self.long_side:
+            return self.long_side[1]
+        if self.frame:
+            return math.ceil(max(self.frame) * most)
+        return math.ceil(self.max_side * most) if self.max_side else None
+
     def __call__(
-        self, image: Image, rng: np.random.Generator, mask: Mask | None = None
+        self, image: Image, rng: np.random.Generator, mask: Mask | None = None, size: tuple[int, int] | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Augment an image (H, W, 3) and its mask (H, W) alike.
+
+        Args:
+            size: (H, W) of the photo where `image` is a reduced copy of it; None: the image's own.
 
         Returns:
             image (3, crop, crop) float32, normalised, zeros where the picture did not reach; mask (crop, crop) int64,
             255 there.
         """
-        size, flipped, inside, outside = self._draw_view((image.shape[0], image.shape[1]), rng)
+        size, flipped, inside, outside = self._draw_view(size or (image.shape[0], image.shape[1]), rng)
         resized = resize_image(image, size)
         if flipped:
             resized = resized[:, ::-1]

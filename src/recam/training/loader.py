@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from recam.data.large_photos import read_reduced
 from recam.errors import RecamError, StoreError, first_line
 from recam.interrupts import ignore_interrupts, interrupts_deferred
 from recam.labels import multi_hot
@@ -101,8 +102,9 @@ class LabelledImages(Dataset[Batch]):
         epoch, index = position
         sample = self.samples[index]
         drawn = [self.seed, epoch, index]
-        image, _ = self.augment(sample.image.read(), np.random.default_rng(drawn))
-        batch = {"images": image, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
+        image, size = read_reduced(sample.image, self.augment.largest_side)
+        view, _ = self.augment(image, np.random.default_rng(drawn), size=size)
+        batch = {"images": view, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
         if self.read_saliency:
             batch["saliency"] = self.augment.move_grey(self.read_saliency(sample), np.random.default_rng(drawn))[None]
         return batch
@@ -128,9 +130,10 @@ class MaskedImages(Dataset[Batch]):
         epoch, index = position
         sample = self.samples[index]
         rng = np.random.default_rng([self.seed, epoch, index])
-        image, mask = self.augment(sample.image.read(), rng, self.read_mask(sample))
+        image, size = read_reduced(sample.image, self.augment.largest_side)
+        view, mask = self.augment(image, rng, self.read_mask(sample), size)
         assert mask is not None
-        return {"images": image, "masks": mask}
+        return {"images": view, "masks": mask}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from recam.methods.cam import strided_size
 from recam.models.classifier import Classifier
 from recam.pipeline.maker import MapMaker, MapsOf, Views, makers
 from recam.pipeline.training import Training
-from recam.settings import Count, Scales, section
+from recam.settings import CHANGES_NOTHING, Count, Scales, section
 from recam.types import Image, SeedMaps
 
 
@@ -25,7 +25,7 @@ class AdvCamMakerSettings(AdvCamSettings):
 
     scales: Scales | None = None
     """Factors at which each image climbs; None: those of `maps.scales`."""
-    classes_at_once: Count | None = None
+    classes_at_once: Count | None = field(default=None, metadata=CHANGES_NOTHING)
     """Classes of an image that climb as one batch; None: as many as a GPU's memory holds, one on a CPU. All give the
     same maps."""
 
@@ -42,11 +42,11 @@ class AdvCam(MapMaker):
     title, Settings = "AdvCAM", AdvCamMakerSettings
 
     def views(self, views: Views) -> Views:
-        return views if self.settings.scales is None else replace(views, scales=self.settings.scales)
+        return replace(views, scales=self.settings.scales or views.scales, flip=True)
 
     def make(self, training: Training, network: Classifier, views: Views) -> MapsOf:
         def pairs_of(image: Image) -> list[Any]:
-            return view_pairs(network, image, views.scales, True, views.max_side)
+            return view_pairs(network, image, views.scales, views.flip, views.max_side)
 
         weight = training.weight(network, views.weighting)
         own = self.settings

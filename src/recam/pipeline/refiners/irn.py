@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recam.data.images import write_mask
+from recam.data.roles import RunData
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecamError
@@ -35,6 +36,7 @@ from recam.pipeline.stages.masks import PseudoMasks
 from recam.pipeline.stages.score import mask_path
 from recam.pipeline.stages.train import fit_stage
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import REFINER_NETWORK
 from recam.runfolder.maps import read_seed
 from recam.runfolder.store import WEIGHTS, StageFolder
 from recam.settings import Count, Momentum, NonNegative, Positive, section
@@ -220,8 +222,21 @@ class IrnStep(RefinerStep):
             place.max_side,
         )
         needs = (labels.name, *([classifier] if classifier else []))
-        label = {"title": f"IRN on {before.title}", "kind": "IRN's network"}
-        network = Stage(self.settings.network, "refine", train_network, given, needs, ("train",), label=label)
+        label = {"title": f"IRN on {before.title}", "kind": REFINER_NETWORK}
+
+        def rehearse(data: RunData) -> None:
+            given.backbone.make()
+
+        network = Stage(
+            self.settings.network,
+            "refine",
+            train_network,
+            given,
+            needs,
+            ("train",),
+            label=label,
+            rehearse=None if classifier else rehearse,
+        )
         return labels, network
 
 

@@ -19,6 +19,7 @@ from recam.methods.cam import strided_size
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.maps import MapSettings
 from recam.progress import track
+from recam.runfolder.kinds import MAPS
 from recam.runfolder.maps import read_seed, save_seed
 from recam.runfolder.supervision import EXTERNAL
 from recam.types import Sample, SeedMaps
@@ -41,7 +42,7 @@ def plan_external(own: MapSettings, data: RunData, threshold: float) -> tuple[St
     maps = MapSet(
         MapFolder(STAGE), NAME, NAME, "external class maps", threshold, scores=f"scores/{NAME}" if data.score else ""
     )
-    label = {"title": maps.title, "kind": "maps", "training": NAME, "colour": "", "sets": [maps.label()]}
+    label = {"title": maps.title, "kind": MAPS, "training": NAME, "colour": "", "sets": [maps.label()]}
     return Stage(STAGE, "maps", take(own.source), given, (), ("seeded",), supervision=(EXTERNAL,), label=label), maps
 
 

@@ -22,6 +22,7 @@ from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.train import stage_of
 from recam.pipeline.training import Training
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import MAPS
 from recam.runfolder.maps import save_seed
 from recam.settings import Scales, Settings, section
 from recam.types import Image, Sample, SeedMaps
@@ -76,16 +77,15 @@ def plan_maps(
     weightings = tuple(each for each in WEIGHTINGS if each == chosen or each in others)
     views = Views(own.scales, own.flip, max_side, chosen)
     read = maker.views(views) if maker else views
-    given = MapsGiven(training, maker, weightings, read.scales, own.flip, own.bits, max_side)
+    given = MapsGiven(training, maker, weightings, read.scales, read.flip, own.bits, read.max_side)
     stem = f"{training.name}+{maker.name}" if maker else training.name
     sets = [
         _set(training, maker, weighting, f"maps/{stem}", f"scores/{stem}" if scored else "", threshold)
         for weighting in (chosen, *others)
     ]
-    kind = "maps"
     label = {
         "title": sets[0].title,
-        "kind": kind,
+        "kind": MAPS,
         "training": training.name,
         "colour": training.colour,
         "maker": maker.title if maker else "",

@@ -13,6 +13,7 @@ from recam.methods.thresholds import apply_threshold
 from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
 from recam.pipeline.stages.score import mask_path
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import MASKS
 from recam.runfolder.store import StageFolder
 from recam.settings import Settings, Share, section
 from recam.types import Mask, Sample
@@ -49,7 +50,7 @@ def plan_masks(recipe: Recipe, maps: MapSet) -> Stage:
     source = maps.source(own.oracle)
     given = MasksGiven(maps.name, maps.folder, source, tuple(sorted(own.class_thresholds.items())))
     needs = (maps.folder.stage, *([source.scores] if source.scores else []))
-    label = {"title": "pseudo masks", "kind": "masks", "from": maps.title}
+    label = {"title": "pseudo masks", "kind": MASKS, "colour": "red", "from": maps.title}
     return Stage("masks", "masks", make_masks, given, needs, ("seeded",), label=label)
 
 

@@ -20,6 +20,7 @@ from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_segmenter
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.score import mask_path
+from recam.runfolder.kinds import PICTURES as KIND
 from recam.types import Image, Sample
 from recam.visualize import overlay_heat, overlay_mask, panel
 
@@ -45,7 +46,7 @@ def plan_pictures(sets: Sequence[MapSet], inference: InferenceSettings, others: 
     shown = [name for name in ("masks", "segment/pseudo", "scores/masks", "predictions/pseudo") if name in present]
     needs = tuple(dict.fromkeys((*(each.folder.stage for each in sets), *shown)))
     given = PicturesGiven(tuple((each.title, each.folder) for each in sets), inference)
-    label = {"title": "pictures", "kind": "pictures"}
+    label = {"title": "pictures", "kind": KIND}
     return Stage("pictures", "pictures", make_pictures, given, needs, ("seeded", "score", "val"), 3, label=label)
 
 

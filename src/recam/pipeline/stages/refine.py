@@ -12,7 +12,8 @@ from recam.engine.work import Work
 from recam.methods.refine import Refiner
 from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep
-from recam.pipeline.stages.saliency import MAPS, SaliencyGiven
+from recam.pipeline.stages.saliency import SaliencyGiven
+from recam.runfolder.kinds import REFINED_MAPS
 from recam.runfolder.maps import read_seed, save_seed
 from recam.runfolder.supervision import SALIENCY
 from recam.types import Sample
@@ -36,11 +37,11 @@ def plan_refiner(
     before, prepared = place.before, step.preparations(place)
     threshold = before.source(oracle) if step.uses_threshold else None
     scores = [threshold.scores] if threshold and threshold.scores else []
-    saliency_stage = [MAPS] if step.uses_saliency else []
+    saliency_stage = [saliency.stage] if saliency and step.uses_saliency else []
     needs = (before.folder.stage, *(stage.name for stage in prepared), *scores, *saliency_stage)
     given = RefineGiven(step, before.folder, threshold, saliency if step.uses_saliency else None, bits)
     made = before.refined(step.name, step.title, step.threshold(place))
-    shown = {**label, "title": made.title, "kind": "refined maps", "refiner": step.title, "sets": [made.label()]}
+    shown = {**label, "title": made.title, "kind": REFINED_MAPS, "refiner": step.title, "sets": [made.label()]}
     supervision = (SALIENCY,) if step.uses_saliency else ()
     stage = Stage(made.folder.stage, "refine", refine_maps, given, needs, ("seeded",), step.version, supervision, shown)
     return [*prepared, stage], made

@@ -27,7 +27,8 @@ from recam.runfolder.supervision import SALIENCY
 from recam.training.augment import Augment
 from recam.training.cached_features import feature_path, save_view_saliency, view_generator
 
-MAPS, VIEWS = "saliency/maps", "saliency/views"
+MAPS, TRAINING_MAPS, VIEWS = "saliency/maps", "saliency/training", "saliency/views"
+"""Of a folder trainings use the maps of training images alone: a refiner that is added later trains nothing again."""
 NO_SOURCE = "Set saliency.source to a folder of maps or to an .onnx network."
 UNUSED = (
     "saliency.source is set and nothing uses it. Add a refiner or a training that takes saliency, or leave the source"
@@ -49,9 +50,15 @@ class SaliencyGiven:
     content: str
     role: Role
 
+    @property
+    def stage(self) -> str:
+        """The stage that looks through the maps, or makes them."""
+        return TRAINING_MAPS if self.role == "train" else MAPS
+
     def reader(self, work: Work) -> SaliencyFolder:
-        """Reads the map of any sample that the stage may need; the stage needs `MAPS`."""
-        return SaliencyFolder(Path(work.inputs[MAPS].record["results"]["folder"] or work.inputs[MAPS].path))
+        """Reads the map of any sample that the stage may need; the stage needs `stage`."""
+        maps = work.inputs[self.stage]
+        return SaliencyFolder(Path(maps.record["results"]["folder"] or maps.path))
 
 
 @dataclass(frozen=True)
@@ -75,12 +82,21 @@ def plan_saliency(settings: SaliencySettings, given: SaliencyGiven, views: Any, 
     group = "train" if in_training or not settings.is_network else "refine"
     make = make_maps if settings.is_network else check_folder(settings.source)
     stages = [
-        Stage(MAPS, group, make, given, roles=(given.role,), supervision=(SALIENCY,), label={"title": "saliency maps"})
+        Stage(
+            given.stage,
+            group,
+            make,
+            given,
+            (),
+            (given.role,),
+            supervision=(SALIENCY,),
+            label={"title": "saliency maps"},
+        )
     ]
     if views is not None:
         view_given = ViewSaliencyGiven(views, given)
         label = {"title": "saliency of cached views"}
-        stages.append(Stage(VIEWS, "train", make_view_saliency, view_given, (MAPS,), ("train",), label=label))
+        stages.append(Stage(VIEWS, "train", make_view_saliency, view_given, (given.stage,), ("train",), label=label))
     return stages
 
 

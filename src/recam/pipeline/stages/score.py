@@ -27,6 +27,7 @@ from recam.evaluation.threshold_sweep import ThresholdSweep
 from recam.methods.cam import read_full
 from recam.methods.thresholds import OtsuThreshold
 from recam.pipeline.map_set import MapFolder, MapSet
+from recam.runfolder.kinds import MAP_SCORES
 from recam.runfolder.store import StageFolder
 from recam.types import Sample
 
@@ -46,7 +47,7 @@ def plan_scores(stage: Stage, sets: list[MapSet]) -> Stage:
     """The stage that scores the sets of maps that a stage makes."""
     given = ScoredMaps(tuple((each.name, each.folder) for each in sets))
     group = "refine" if stage.group == "refine" else "maps"
-    label = {**stage.label, "kind": "scores of maps"}
+    label = {**stage.label, "kind": MAP_SCORES}
     return Stage(sets[0].scores, group, score_maps, given, (stage.name,), ("score",), VERSION, label=label)
 
 

@@ -33,6 +33,7 @@ from recam.pipeline.stages.score import mask_path, score_folder
 from recam.pipeline.stages.train import fit_stage
 from recam.preprocess import Triple
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import PREDICTIONS, SEGMENTER
 from recam.runfolder.store import WEIGHTS
 from recam.runfolder.supervision import TRUTH
 from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Share, section
@@ -195,8 +196,8 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
         on = "true masks" if truth else "pseudo masks"
         label = {
             "title": f"segmentation model, trained on {on}",
-            "kind": "segmenter",
-            "colour": "truth" if truth else "prediction",
+            "kind": SEGMENTER,
+            "colour": "slate" if truth else "blue",
             "network": {"model": own.model, "encoder": own.encoder, "output_stride": own.output_stride},
             "pretrained": recipe.section(BackboneSettings).weights if start else own.weights,
         }
@@ -205,8 +206,8 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
         )
         if data.val:
             predict = PredictGiven(name, inference_settings(recipe))
-            title = f"{'truth-trained ' if truth else ''}model on held-out images"
-            shown = {**label, "title": title, "kind": "predictions"}
+            title = "model trained on true masks" if truth else "segmentation model"
+            shown = {**label, "title": title, "kind": PREDICTIONS}
             stages.append(
                 Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES, label=shown)
             )
@@ -267,7 +268,7 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     )
     validation = make_validation(given, work, mean, std)
     trained = fit_stage(work, objective, dataset, optimizer, settings.power, schedule, given.seed, validation)
-    results: dict[str, Any] = {"history": trained.history, "images": len(samples), "images_seen": trained.images}
+    results: dict[str, Any] = {"history": trained.history, "images": len(samples), "images_read": trained.images}
     if validation:
         best = validation.best(trained.history) or {}
         results["best"] = {"epoch": best["epoch"], "miou": best[VAL_MIOU]}

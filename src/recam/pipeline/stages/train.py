@@ -14,9 +14,10 @@ from recam.engine.work import Work
 from recam.errors import RecipeError
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.models.saved import fill_classifier, save_classifier
-from recam.pipeline.stages.saliency import MAPS, VIEWS, SaliencyGiven
+from recam.pipeline.stages.saliency import VIEWS, SaliencyGiven
 from recam.pipeline.training import Objective, Training
 from recam.recipe.recipe import Recipe
+from recam.runfolder.kinds import CLASSIFIER
 from recam.runfolder.store import WEIGHTS
 from recam.runfolder.supervision import LABELS, SALIENCY
 from recam.training.augment import Augment
@@ -86,8 +87,8 @@ def plan_training(
     if training.base:
         stages += plan_training(recipe, training.base, weights, saliency)
         needs.append(stage_of(training.base))
-    if training.is_on_saliency:
-        needs += [MAPS, VIEWS] if own.cache_features else [MAPS]
+    if training.is_on_saliency and saliency:  # None where planning has found problems with it, and reports them
+        needs += [saliency.stage, VIEWS] if own.cache_features else [saliency.stage]
     trained = TrainGiven(
         training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
         saliency if training.is_on_saliency else None,
@@ -95,7 +96,8 @@ def plan_training(
     label = {
         "title": training.title,
         "colour": training.colour,
-        "kind": "classifier",
+        "kind": CLASSIFIER,
+        "training": training.name,
         "base": training.base and training.base.name,
         "network": {"name": backbone.name, "output_stride": backbone.output_stride},
         "pretrained": backbone.weights,
@@ -137,11 +139,7 @@ def make_features(given: FeaturesGiven, work: Work, gigabytes: float) -> dict[st
         given.views.seed
     )  # without pretrained weights the trunk is drawn, and must be the one that trainings draw
     backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
-    if not backbone.has_frozen_trunk:
-        raise RecipeError(
-            f"train.cache_features: {backbone.name} has no frozen trunk. Set backbone.freeze_until, or cache_features"
-            " to 0."
-        )
+    backbone.check_trunk()
     count, augment = given.views.views, given.views.augment(backbone)
     probe = backbone.trunk(torch.zeros(1, 3, given.views.crop, given.views.crop, device=work.accelerator.device))
     need = probe.numel() * 2 * count * len(work.data.train) / 2**30

@@ -41,7 +41,7 @@ class CamSettings(Settings):
 class Cam(Training):
     """`recam.methods.cam`: FC1 by itself."""
 
-    title, colour, Settings = "CAM", "cam", CamSettings
+    title, colour, Settings = "CAM", "grey", CamSettings
 
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
         features = network.encode(batch)  # (B, D, h, w)

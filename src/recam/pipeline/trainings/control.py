@@ -16,7 +16,7 @@ from recam.recipe.recipe import Recipe
 class Control(Cam):
     """CAM trained on, `compare = ["control"]`: the fair comparison."""
 
-    title, colour = "CAM, trained as long", "control"
+    title, colour = "CAM, trained as long", "violet"
     only_scored = True
 
     @classmethod

@@ -38,7 +38,7 @@ class EpsTrainingSettings(EpsSettings):
 class Eps(Cam):
     """`recam.methods.eps`."""
 
-    title, colour, Settings = "EPS", "olive", EpsTrainingSettings
+    title, colour, Settings = "EPS", "olive", EpsTrainingSettings  # type: ignore[assignment]
     heads = ("background",)
     uses_saliency = True
 

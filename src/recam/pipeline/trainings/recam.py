@@ -36,7 +36,7 @@ class ReCamTrainingSettings(ReCamSettings):
 class ReCam(Training):
     """`recam.methods.recam`."""
 
-    title, colour, Settings = "ReCAM", "recam", ReCamTrainingSettings
+    title, colour, Settings = "ReCAM", "orange", ReCamTrainingSettings
     heads = ("fc2",)
     weightings = WEIGHTINGS
 

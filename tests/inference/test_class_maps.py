@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 import recam
+from recam.evaluation.threshold_sweep import ThresholdSweep
+from recam.inference.class_maps import make_class_maps
 from recam.labels import mask_value
 from recam.methods.cam import normalise, read_full, strided_size
-from recam.methods.thresholds import ThresholdSweep
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
-from recam.pipeline.seeds import make_seeds
-from recam.runfolder.store import read_seed, save_seed
+from recam.runfolder.maps import read_seed, save_seed
 from recam.types import SeedMaps
 
 WEIGHTINGS = ("w", "w_prime", "add", "mul")
@@ -21,7 +21,7 @@ WEIGHTINGS = ("w", "w_prime", "add", "mul")
 @pytest.fixture(scope="module")
 def classifier():
     torch.manual_seed(0)
-    return Classifier(Backbone("resnet18", "none"), 5, second_head=True).eval()
+    return Classifier(Backbone("resnet18", "none"), 5, ("fc2",)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def image():
 
 
 def test_shapes_and_range(classifier, image):
-    made = make_seeds(classifier, image, (1, 3, 4), WEIGHTINGS, (1.0, 0.5), True)
+    made = make_class_maps(classifier, image, (1, 3, 4), WEIGHTINGS, (1.0, 0.5), True)
     assert tuple(made) == WEIGHTINGS
     for seed in made.values():
         assert seed.maps.shape == (3, 12, 18)  # ⌈45 / 4⌉ × ⌈70 / 4⌉
@@ -42,22 +42,22 @@ def test_shapes_and_range(classifier, image):
 
 
 def test_an_image_without_labels_has_no_maps_and_costs_nothing(image):
-    made = make_seeds(None, image, (), ("w", "mul"), (1.0,), True)  # the network is not asked
+    made = make_class_maps(None, image, (), ("w", "mul"), (1.0,), True)  # the network is not asked
     assert [seed.maps.shape for seed in made.values()] == [(0, 12, 18)] * 2
 
 
 def test_one_pass_gives_what_each_weighting_gives_alone(classifier, image):
-    together = make_seeds(classifier, image, (0, 2), WEIGHTINGS, (1.0,), False)
+    together = make_class_maps(classifier, image, (0, 2), WEIGHTINGS, (1.0,), False)
     for weighting in WEIGHTINGS:
-        alone = make_seeds(classifier, image, (0, 2), (weighting,), (1.0,), False)[weighting]
+        alone = make_class_maps(classifier, image, (0, 2), (weighting,), (1.0,), False)[weighting]
         assert np.array_equal(alone.maps, together[weighting].maps)
     assert not np.array_equal(together["w"].maps, together["w_prime"].maps)
 
 
 def test_the_mirror_image_has_the_mirror_maps(classifier):
     image = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    straight = make_seeds(classifier, image, (0, 1), ("w_prime",), (1.0,), True)["w_prime"].maps
-    mirrored = make_seeds(classifier, image[:, ::-1], (0, 1), ("w_prime",), (1.0,), True)["w_prime"].maps
+    straight = make_class_maps(classifier, image, (0, 1), ("w_prime",), (1.0,), True)["w_prime"].maps
+    mirrored = make_class_maps(classifier, image[:, ::-1], (0, 1), ("w_prime",), (1.0,), True)["w_prime"].maps
     np.testing.assert_allclose(mirrored[:, :, ::-1], straight, atol=1e-4)
 
 
@@ -90,6 +90,6 @@ def test_storing_costs_less_than_a_twentieth_of_a_point(tmp_path, bits):
 def test_a_network_s_maps_take_at_most_20_kb_an_image_and_class(classifier, tmp_path):
     """The worst that a network can give: untrained, on noise, so that no two positions agree."""
     noise = np.random.default_rng(2).integers(0, 256, (375, 500, 3), dtype=np.uint8)
-    seed = make_seeds(classifier, noise, (0, 1, 2), ("add",), (1.0,), True)["add"]
+    seed = make_class_maps(classifier, noise, (0, 1, 2), ("add",), (1.0,), True)["add"]
     save_seed(tmp_path / "a.npz", seed)
     assert (tmp_path / "a.npz").stat().st_size <= 3 * 20_000

@@ -7,9 +7,9 @@ import os
 import pytest
 
 from recam.errors import StoreError
-from recam.pipeline import manifest
-from recam.pipeline.manifest import find_damage, read_manifest, refresh_times, write_manifest
-from recam.pipeline.store import StageFolder, check_content
+from recam.runfolder import manifest
+from recam.runfolder.manifest import find_damage, read_manifest, refresh_times, write_manifest
+from recam.runfolder.store import StageFolder, check_content
 
 
 def write(folder, **files):

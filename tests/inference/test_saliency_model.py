@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError, RecamError, WeightsError
-from recam.pipeline.saliency_model import SaliencyModel
-from recam.recipe.saliency import SaliencySection
+from recam.inference.saliency_model import SaliencyModel, SaliencySettings
 from saliency_inputs import write_network
 
 pytest.importorskip("onnx", reason="a network to test with: pip install 'recam[onnx]'")
@@ -16,7 +15,7 @@ PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1), "values": "probability"}
 
 
 def model(path, **settings):
-    return SaliencyModel(SaliencySection(source=str(path), **{**PLAIN, **settings}))
+    return SaliencyModel(SaliencySettings(source=str(path), **{**PLAIN, **settings}))
 
 
 def picture(*values, size=(40, 60)):
@@ -79,7 +78,7 @@ def test_a_network_that_does_not_fit(tmp_path, shape, settings, told):
 
 
 def test_two_inputs_and_an_output_that_is_no_map(tmp_path):
-    with pytest.raises(WeightsError, match=re.escape("it has 2 inputs ('image', 'image1'), one is wanted")):
+    with pytest.raises(WeightsError, match=re.escape("it has 2 inputs ('image', 'image1') instead of one, the image")):
         model(write_network(tmp_path / "two.onnx", inputs=2))
     with pytest.raises(
         WeightsError, match=re.escape("its output 'map' is (1, 3, 320, 320) for one image, not (1, 1, h, w)")
@@ -101,8 +100,10 @@ def test_a_file_that_is_no_network(tmp_path):
 
 def test_answers_that_are_no_saliency(network):
     with pytest.raises(
-        DataError, match=r"gives -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
+        DataError, match=r"returns -2…0, not probabilities\. Set saliency\.values to 'logit' or 'stretch'"
     ):
         model(network, mean=(1, 1, 1), std=(0.5,) * 3, input_size=16)(picture(0, 0, 255, 255))
-    with pytest.raises(RecamError, match="values that are no numbers"), np.errstate(all="ignore"):
-        model(network, std=(0, 0, 0))(picture(0))
+    with pytest.raises(RecamError, match="returns NaN or infinity"), np.errstate(all="ignore"):
+        model(network, mean=(float("nan"),) * 3)(picture(0))
+    with pytest.raises(RecamError, match=r"saliency\.std = \(0, 0, 0\): images are divided by it"):
+        model(network, std=(0, 0, 0))

@@ -1,0 +1,154 @@
+"""What a CUDA GPU makes of every stage; see benchmarks/gpu.sh, which runs it.
+
+Weights are random: images per second and memory do not depend on them, scores do and are not shown. How busy the GPU is comes from
+nvidia-smi, asked twice a second, as its own share of time with a kernel running; the mean over a stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+STAGES = [
+    "backbone.weights=none", "segment.weights=none", "data.options={size=512, train=48, val=12}", "data.on_problems=skip",
+    "classify.epochs=2", "reactivate.epochs=1", 'refine=["irn"]', "irn.labels_by=pamr", "irn.epochs=1", "irn.batch=16",
+    "segment.epochs=1", "compute.report=false", "predict.scales=[1.0]",
+]  # fmt: skip
+"""The published recipe on 60 drawn scenes of 512 pixels, with fewer passes, so that it ends in minutes."""
+
+
+class Busy:
+    """Samples of a GPU's utilisation with their times, taken in the background."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[float, float]] = []
+        query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=500"]
+        self._process = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        for line in self._process.stdout or ():
+            if line.strip().isdigit():
+                self.samples.append((time.time(), float(line)))
+
+    def mean(self, start: float, end: float) -> float | None:
+        """Share of time, in percent, between two times; None where no sample lies between."""
+        inside = [share for at, share in self.samples if start <= at <= end]
+        return sum(inside) / len(inside) if inside else None
+
+    def stop(self) -> None:
+        """End the sampling."""
+        self._process.terminate()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA GPU is here: this benchmark is for machines that have one.")
+    found: dict[str, Any] = {
+        "gpu": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "bf16": torch.cuda.is_bf16_supported(including_emulation=False),
+    }
+    busy = Busy()
+    with tempfile.TemporaryDirectory() as folder:
+        steps = (
+            ("conformance", conformance),
+            ("stages", lambda: stages(Path(folder, "stages"), busy, "recam", *STAGES)),
+            ("demo", lambda: stages(Path(folder, "demo"), busy, "demo", "compute.report=false")),
+        )
+        for name, step in steps:
+            start = time.monotonic()
+            found[name] = step()
+            found[name]["minutes"] = (time.monotonic() - start) / 60
+            args.output.joinpath("gpu.json").write_text(
+                json.dumps(found, indent=2)
+            )  # each step's result is there at once
+            print(name, f"{found[name]['minutes']:.2f} min", flush=True)
+    busy.stop()
+    args.output.joinpath("gpu.md").write_text(table(found))
+    print(table(found))
+
+
+def conformance() -> dict[str, Any]:
+    """The golden cases with all tensors on the GPU."""
+    if not os.environ.get("RECAM_GOLDEN"):
+        return {"told": "RECAM_GOLDEN names no folder of golden cases", "returncode": None}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/conformance"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    return {
+        "returncode": done.returncode,
+        "told": lines[-1] if lines else done.stderr[-300:],
+        "output": done.stdout[-4000:],
+    }
+
+
+def stages(folder: Path, busy: Busy, recipe: str, *settings: str) -> dict[str, Any]:
+    """A run in a process of its own: per stage images/s, GPU memory, and how busy the GPU was."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "recam", "run", "--data", "scenes:", "--recipe", recipe, *words, "-o", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return {"returncode": done.returncode, "told": (done.stdout + done.stderr)[-2000:]}
+    summary = json.loads((folder / "summary.json").read_text())
+    rows = {}
+    for name, cost in summary["stages"].items():
+        path = folder / name / "stage.json"
+        record, end = json.loads(path.read_text()), path.stat().st_mtime
+        rows[name] = {
+            "seconds": record["seconds"],
+            "images_per_second": cost["images_per_second"],
+            "peak_gpu_mb": record["peak_gpu_mb"],
+            "peak_memory_mb": record["peak_memory_mb"],
+            "gpu_busy_percent": busy.mean(end - record["seconds"], end),
+        }
+    scores = {name: each["miou"] for name, each in (summary.get("maps") or summary.get("seeds") or {}).items()}
+    return {"returncode": 0, "command": " ".join(["recam", *command[3:-1], "RUN"]), "stages": rows, "scores": scores}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [f"{found['gpu']}, {found['cpus']} CPU cores, PyTorch {found['torch']}, bf16: {found['bf16']}.", ""]
+    lines += [f"Conformance cases on the GPU: {found['conformance']['told']}", ""]
+    for name in ("stages", "demo"):
+        each = found[name]
+        lines += [f"`{each.get('command', name)}` ({each['minutes']:.1f} min)", ""]
+        if each["returncode"]:
+            lines += ["```", each["told"], "```", ""]
+            continue
+        lines += [
+            "| stage | seconds | images/s | GPU busy, % | GPU memory, MiB | memory, MiB |",
+            "|---|---|---|---|---|---|",
+        ]
+        for stage, row in each["stages"].items():
+            cells = [
+                row["seconds"],
+                row["images_per_second"],
+                row["gpu_busy_percent"],
+                row["peak_gpu_mb"],
+                row["peak_memory_mb"],
+            ]
+            shown = ["–" if cell is None else f"{cell:.1f}" for cell in cells]
+            lines.append(f"| {stage} | {' | '.join(shown)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""Kinds of stages, as their labels say: readers of a run go by these, not by names of stages or methods."""
+
+from __future__ import annotations
+
+CLASSIFIER = "classifier"
+"""Its label has ``training`` and ``base``, the training that it starts from or None."""
+MAPS, REFINED_MAPS, MAP_SCORES = "maps", "refined maps", "scores of maps"
+"""Their labels have ``training`` and ``sets``; those of refined maps and of their scores also ``refiner``."""
+MASKS, MASK_SCORES = "masks", "scores of masks"
+REFINER_NETWORK = "refiner's network"
+SEGMENTER, PREDICTIONS = "segmenter", "predictions"
+PICTURES = "pictures"
