@@ -24,9 +24,10 @@ from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.stages.masks import MaskSettings
 from recam.recipe.recipe import read_recipe
-from recam.runfolder.manifest import RECORD
+from recam.runfolder import kinds
 from recam.runfolder.maps import read_seed
-from recam.runfolder.store import StageFolder, open_run, read_record, read_run
+from recam.runfolder.records import read_records
+from recam.runfolder.store import StageFolder, open_run, read_run
 from recam.runfolder.summary import nearest
 from recam.types import Mask, Sample, SeedMaps
 
@@ -126,7 +127,7 @@ class ReviewedRun:
     def __init__(self, run: str | Path, data: str | None = None) -> None:
         self.folder = open_run(run)
         self.root = self.folder.root
-        self.written = read_run(self.root)
+        self.written, self._records = read_run(self.root), read_records(self.folder)
         self.recipe = read_recipe(self.root)
         self.no_photos = ""
         """Why there are no photos; empty where there are."""
@@ -180,7 +181,7 @@ class ReviewedRun:
     def compared_maps(self) -> tuple[Layer, Layer] | None:
         """The maps before any refiner, after the first ones of another training; None where only one makes maps."""
         own = self._planned("seeds")
-        others = (each for each in self.layers.values() if self.label(each.stage).get("kind") == "maps")
+        others = (each for each in self.layers.values() if self.label(each.stage).get("kind") == kinds.MAPS)
         other = next((each for each in others if own and each.stage != own.stage), None)
         return (other, own) if own and other else None
 
@@ -188,7 +189,7 @@ class ReviewedRun:
     def mask_results(self) -> dict[str, Any]:
         """What the stage of the pseudo masks recorded: maps, threshold and where it is from; empty before it has
         finished."""
-        return _results(self.stage(self.masks.stage)) if self.masks else {}
+        return self._results(self.masks.stage) if self.masks else {}
 
     def threshold(self, layer: Layer) -> float:
         """The threshold that a layer of maps starts with: that of the pseudo masks, the oracle where the recipe wants
@@ -251,18 +252,22 @@ class ReviewedRun:
                 return tuple(names)
         raise StoreError(f"{self.root} has nothing to review yet, and its data set cannot be opened: {self.no_photos}")
 
-    def _of_kind(self, *kinds: str) -> Iterator[tuple[StageFolder, dict[str, Any]]]:
+    def _results(self, stage: str) -> dict[str, Any]:
+        """Results of a stage; empty before it has finished."""
+        return dict(self._records[stage]["results"]) if stage in self._records else {}
+
+    def _of_kind(self, *wanted: str) -> Iterator[tuple[StageFolder, dict[str, Any]]]:
         """Stages of the settings in force whose label is of one of these kinds, with their labels, in order."""
         for name in self.written["stages"]:
             label = self.label(name)
-            if label.get("kind") in kinds:
+            if label.get("kind") in wanted:
                 yield self.stage(name), label
 
     def _find_layers(self) -> Iterator[Layer]:
         scores: dict[str, Any] = {}
-        for stage, _ in self._of_kind("scores of maps"):
-            scores |= _results(stage).get("maps", {})
-        for stage, label in self._of_kind("maps", "refined maps"):
+        for stage, _ in self._of_kind(kinds.MAP_SCORES):
+            scores |= self._results(stage.name).get("maps", {})
+        for stage, label in self._of_kind(kinds.MAPS, kinds.REFINED_MAPS):
             for maps in reversed(label.get("sets", ())):  # the set for pseudo masks last
                 if (path := stage.path / maps["folder"]).is_dir():
                     found, threshold = scores.get(maps["name"], {}), float(maps["threshold"])
@@ -270,12 +275,12 @@ class ReviewedRun:
                         layer_name(stage.name, maps["folder"]), maps["title"], "maps", stage.name, stage.key, (path,),
                         threshold, {**found, "recipe": nearest(found, threshold)}, stage.claims_done,
                     )  # fmt: skip
-        for stage, _ in self._of_kind("masks"):
+        for stage, _ in self._of_kind(kinds.MASKS):
             if stage.path.is_dir():
                 yield Layer(stage.name, "mask", "masks", stage.name, stage.key, (stage.path,), done=stage.claims_done)
-        trained = next((stage for stage, _ in self._of_kind("segmenter")), None)  # of several the first predicts
+        trained = next((stage for stage, _ in self._of_kind(kinds.SEGMENTER)), None)  # of several the first predicts
         if trained and trained.claims_done:
-            stage = next((stage for stage, _ in self._of_kind("predictions")), trained)
+            stage = next((stage for stage, _ in self._of_kind(kinds.PREDICTIONS)), trained)
             folders = (stage.path, self.review / PREDICTIONS / stage.key)
             yield Layer(stage.name, "model", "model", stage.name, stage.key, folders)
         if self._data and any(sample.mask for sample in (*self._data.score, *self._data.val)):
@@ -309,11 +314,6 @@ class ReviewedRun:
             for sample_id in layer.ids()
             if (labels := _classes_of(layer.folders[0] / f"{sample_id}.npz")) is not None
         }
-
-
-def _results(stage: StageFolder) -> dict[str, Any]:
-    """Results of a stage; empty before it has finished. Raises `StoreError` for a damaged record."""
-    return dict(read_record(stage.path / RECORD, stage.name)["results"]) if stage.claims_done else {}
 
 
 def _classes_of(path: Path) -> tuple[int, ...] | None:
