@@ -13,12 +13,12 @@ const has = (name) => state.images[name].some((value) => value !== null);
 
 export function fillChoices() {
   const choose = (id, pairs) => { const before = $(id).value; $(id).replaceChildren(...pairs.map(([value, text]) => new Option(text, value))); $(id).value = before; if ($(id).selectedIndex < 0) $(id).selectedIndex = 0; };
-  const measures = Object.entries(measures()).filter(([name]) => has(name));
+  const known = Object.entries(measures()).filter(([name]) => has(name));
   choose("sort", sorts().filter(([value]) => !(value.replace("-", "") in measures()) || has(value.replace("-", ""))));
   choose("filter-class", [["", "any"], ...state.run.classes.map((name, index) => [index, name]), ["none", "no label"]]);
   choose("filter-verdict", VERDICTS);
-  choose("measure", measures);
-  document.querySelector(".range").hidden = !measures.length;
+  choose("measure", known);
+  document.querySelector(".range").hidden = !known.length;
   $("split-label").hidden = new Set(state.images.split).size < 2;
 }
 

@@ -6,7 +6,7 @@ import { intoRecipe, openExport } from "./dialogs.js";
 import { apply, fillChoices } from "./filters.js";
 import { relayout } from "./grid.js";
 import { cssColour } from "./paint.js";
-import { catchUp, decide, decided, judgement, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, emit, undo } from "./state.js";
+import { catchUp, decide, decided, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, emit, undo } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const guarded = (work) => async (...values) => { try { await work(...values); } catch (error) { toast(error.message); } };
