@@ -10,8 +10,9 @@ import pytest
 from typer.main import get_command
 
 from recam.cli import app
-from recam.pipeline.stages import check_group
-from recam.recipe.recipe import load_recipe, recipe_names
+from recam.pipeline.plan import check_group
+from recam.recipe.recipe import load_recipe
+from recam.recipe.toml import recipe_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
