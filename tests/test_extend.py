@@ -35,13 +35,13 @@ POINTS = tomllib.loads(next(text for language, text in BLOCKS if language == "to
 REGISTRIES: tuple[Registry, ...] = (trainings, makers, refiner_steps, catalogs, segmenters, backbones, studies)
 
 SETTINGS = {name: value for name, value in TINY.items() if not name.startswith("data.")} | {
-    "training": "seam",
-    "maker": "scorecam",
-    "refine": ["psa"],
-    "seam.epochs": 1,
-    "seam.lr": 0.01,
-    "seam.head_lr": 0.1,
-    "scorecam.channels": 4,
+    "training": "twosize",
+    "maker": "topscore",
+    "refine": ["colourwalk"],
+    "twosize.epochs": 1,
+    "twosize.lr": 0.01,
+    "twosize.head_lr": 0.1,
+    "topscore.channels": 4,
     "segment.model": "plain",
     "segment.options": {"width": 8},
     "backbone.name": "small",
@@ -112,16 +112,18 @@ def test_a_package_of_ones_own_is_there_on_the_command_line(package, photos, tmp
     told = command(
         package, "recam", "run", "--data", f"barn:{photos}", "--recipe", "tiny", *options(SETTINGS), "-o", out
     )
-    assert "seam + scorecam + psa" in told
+    assert "twosize + topscore + colourwalk" in told
     written = json.loads((out / "run.json").read_text())
-    assert {"train/seam", "maps/seam+scorecam", "refined/seam+scorecam+psa", "segment/pseudo"} <= set(written["stages"])
-    assert written["models"]["maps"]["title"] == "SEAM + Score-CAM + PSA"
+    assert {"train/twosize", "maps/twosize+topscore", "refined/twosize+topscore+colourwalk", "segment/pseudo"} <= set(
+        written["stages"]
+    )
+    assert written["models"]["maps"]["title"] == "Two sizes + Top Score-CAM + Colour walk"
     assert sorted(path.stem for path in (out / "masks").glob("*.png"))[0] == "cow-0"
     again = command(
         package, "recam", "run", "--data", f"barn:{photos}", "--recipe", "tiny", *options(SETTINGS), "-o", out
     )
     assert "nothing to do" in again
-    assert "SEAM + Score-CAM + PSA" in command(package, "recam", "runs", tmp_path / "runs")
+    assert "Two sizes + Top Score-CAM + Colour walk" in command(package, "recam", "runs", tmp_path / "runs")
 
 
 @pytest.mark.slow
@@ -137,7 +139,7 @@ def test_contract_batteries_run_over_it(package):
     """By entry points alone."""
     named = " or ".join(name for points in POINTS.values() for name in points)
     told = command(package, "pytest", "-q", "-p", "no:cacheprovider", "-rA", "tests/test_contracts.py", "-k", named)
-    for name in ("seam", "scorecam", "psa", "plain"):
+    for name in ("twosize", "topscore", "colourwalk", "plain"):
         assert re.search(rf"PASSED .*\[.*\b{name}\b.*\]", told), f"no test ran over {name}"
 
 
@@ -161,7 +163,7 @@ def imported(package, monkeypatch):
 def test_the_same_in_a_process_that_imports_it(imported, photos, tmp_path):
     assert recam.check(f"barn:{photos}").ok
     summary = recam.run(f"barn:{photos}", "tiny", tmp_path / "run", SETTINGS)
-    assert "seam + scorecam + psa" in str(summary)
+    assert "twosize + topscore + colourwalk" in str(summary)
     own = {name: value for name, value in TINY.items() if not name.startswith("data.")}
     result = run_study("scales", f"barn:{photos}", tmp_path / "study", settings=own, recipe="tiny")
     assert "0.5, 1, 1.5" in str(result)
