@@ -1,0 +1,57 @@
+"""A threshold found by held-out agreement: of maps whose objects differ in colour from the rest, the one that parts them."""
+
+import numpy as np
+import pytest
+
+from recam.errors import DataError
+from recam.methods.agreement import Pixels, find_threshold
+
+
+def drawn(edge, n_images=20, n=200, seed=0, n_classes=2):
+    """Objects are the pixels whose map exceeds `edge`; two features tell them from the rest, and their class."""
+    rng = np.random.default_rng(seed)
+    images = np.repeat(np.arange(n_images), n)
+    values = rng.random(len(images)).astype(np.float32)
+    label = np.arange(n_images) // 2 % n_classes
+    winners = label[images]
+    is_object = values > edge
+    features = rng.normal(size=(len(images), 3))
+    features[:, 0] += 4 * is_object
+    features[:, 1] += 2 * is_object * winners
+    return Pixels(images, values, winners, features.astype(np.float32), np.eye(n_classes, dtype=bool)[label])
+
+
+@pytest.mark.parametrize("edge", [0.15, 0.4, 0.7])
+def test_the_threshold_is_where_features_change(edge):
+    found = find_threshold(drawn(edge))
+    assert found.threshold == pytest.approx(edge, abs=0.021)
+    assert found.agreement > 0.85
+    assert found.curve[found.thresholds.index(found.threshold)] == found.agreement == max(found.curve)
+
+
+def test_rescaled_maps_move_the_threshold_along():
+    pixels = drawn(0.6)
+    squared = Pixels(pixels.images, pixels.values**2, pixels.winners, pixels.features, pixels.labels)
+    assert find_threshold(squared).threshold == pytest.approx(0.36, abs=0.021)
+
+
+def test_features_that_know_nothing_agree_with_nothing():
+    pixels = drawn(0.4)
+    noise = np.random.default_rng(1).normal(size=pixels.features.shape).astype(np.float32)
+    assert (
+        abs(find_threshold(Pixels(pixels.images, pixels.values, pixels.winners, noise, pixels.labels)).agreement) < 0.1
+    )
+
+
+def test_empty_maps_are_refused():
+    pixels = drawn(0.4)
+    empty = Pixels(pixels.images, np.zeros_like(pixels.values), pixels.winners, pixels.features, pixels.labels)
+    with pytest.raises(DataError, match="the classifier has learned nothing"):
+        find_threshold(empty)
+    one = pixels.images == 0
+    with pytest.raises(DataError, match="at least two images"):
+        find_threshold(
+            Pixels(
+                *(each[one] for each in (pixels.images, pixels.values, pixels.winners, pixels.features)), pixels.labels
+            )
+        )
