@@ -30,6 +30,7 @@ from recam.inference.class_maps import weight_of
 from recam.inference.onnx_session import open_session
 from recam.inference.run_models import RunModels, find_models
 from recam.methods.cam import class_maps, classify
+from recam.methods.refine import EVEN
 from recam.models.classifier import Classifier
 from recam.models.saved import load_classifier, load_segmenter
 from recam.preprocess import Triple
@@ -91,11 +92,14 @@ class MapsNetwork(nn.Module):
         super().__init__()
         self.backbone = classifier.backbone
         self.weight_1 = nn.Parameter(classifier.weight_1.detach().clone(), requires_grad=False)
+        self.register_buffer("bias", classifier.bias.detach().clone())
         self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+
+    bias: Tensor
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.backbone(images)  # (B, D, h, w)
-        return classify(features, self.weight_1), class_maps(features, self.weight)  # (B, K), (B, K, h, w)
+        return classify(features, self.weight_1, self.bias), class_maps(features, self.weight)  # (B, K), (B, K, h, w)
 
 
 def export_model(run: str | Path, output: str | Path) -> ExportReport:
@@ -125,9 +129,9 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
         facts = {
             **_normalisation(classifier.backbone.mean, classifier.backbone.std),
             "inference": as_json(models.map_inference),
-            "threshold": float(models.settings["models"]["seeds"]["threshold"])
-            if models.threshold is None
-            else models.threshold,
+            "threshold": models.threshold
+            if models.threshold is not None
+            else models.settings["models"]["seeds"]["threshold"] or EVEN,
             "class_thresholds": models.class_thresholds,
             "weighting": models.weighting,
         }

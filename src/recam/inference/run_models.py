@@ -129,11 +129,15 @@ def _find_thresholds(
     masks = next((each["results"] for each in records.values() if each["label"].get("kind") == "masks"), None)
     if masks is None:
         return None, {}
+    own = seeds["threshold"]
+    if own is None:  # found in the maps
+        own = records.get(seeds.get("finds", ""), {}).get("results", {}).get("threshold")
     if written["stages"].get(seeds["stage"], {}).get("label", {}).get("maker"):
-        return float(seeds["threshold"]), {}
+        return None if own is None else float(own), {}
     if final["stage"] == seeds["stage"]:
         return float(masks["threshold"]), dict(masks.get("class_thresholds", {}))
     scored = records.get(seeds["scores"])
     oracle = scored["results"]["maps"].get(seeds["name"], {}).get("oracle") if scored else None
     wants_oracle = masks["threshold_from"] == "oracle"
-    return float(oracle["threshold"] if oracle and wants_oracle else seeds["threshold"]), {}
+    own = oracle["threshold"] if oracle and wants_oracle else own
+    return None if own is None else float(own), {}

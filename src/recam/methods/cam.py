@@ -52,10 +52,11 @@ def fitting_rows(features: Tensor, weight: Tensor) -> Tensor:
     return rows
 
 
-def classify(features: Tensor, weight: Tensor) -> Tensor:
-    """Logits z (B, K) of eq. 4: global average pooling of (B, D, h, w), then the bias-free classifier (K, D) or (K, D,
-    1, 1)."""
-    return features.mean((2, 3)) @ fitting_rows(features, weight).T  # (B, K)
+def classify(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Logits z (B, K) of eq. 4: global average pooling of (B, D, h, w), then the classifier (K, D) or (K, D, 1, 1),
+    published without the bias (K,)."""
+    logits = features.mean((2, 3)) @ fitting_rows(features, weight).T  # (B, K)
+    return logits if bias is None else logits + bias
 
 
 def bce_loss(logits: Tensor, labels: Tensor) -> Tensor:

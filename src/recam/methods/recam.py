@@ -53,7 +53,9 @@ class ReCamSettings(Settings):
         if not 0 <= self.sce_weight < float("inf"):
             raise RecipeError(f"sce_weight must be a finite number ≥ 0, got {self.sce_weight}.")
 
-    def loss(self, features: Tensor, weight_1: Tensor, weight_2: Tensor, labels: Tensor) -> ReCamLoss:
+    def loss(
+        self, features: Tensor, weight_1: Tensor, weight_2: Tensor, labels: Tensor, bias: Tensor | None = None
+    ) -> ReCamLoss:
         """`reactivation_loss` with these settings."""
         return reactivation_loss(
             features,
@@ -64,6 +66,7 @@ class ReCamSettings(Settings):
             pooling=self.pooling,
             detach_masks=self.detach_masks,
             background_logit=self.background_logit,
+            bias=bias,
         )
 
 
@@ -116,6 +119,7 @@ def reactivation_loss(
     pooling: Pooling = "gap",
     detach_masks: bool = False,
     background_logit: bool = False,
+    bias: Tensor | None = None,
 ) -> ReCamLoss:
     """BCE on FC1 + λ · SCE on FC2 (eq. 8).
 
@@ -128,6 +132,7 @@ def reactivation_loss(
         pooling: see `ReCamSettings`, as the next two.
         detach_masks: see `ReCamSettings`.
         background_logit: see `ReCamSettings`.
+        bias: (K,) of FC1's logits; published without.
 
     Raises:
         RecipeError: K = 1 without a background logit, where the softmax loss would be 0 whatever the network does.
@@ -139,7 +144,7 @@ def reactivation_loss(
         _refuse_single_class(
             len(rows_2), "set background_logit, which puts a background beside the class, or use the loss 'bce'"
         )
-    logits = classify(features, rows_1)  # (B, K)
+    logits = classify(features, rows_1, bias)  # (B, K)
     if not logits.shape == labels.shape == (len(features), len(rows_2)):
         shapes = f"labels {tuple(labels.shape)}, FC1 {tuple(rows_1.shape)}, FC2 {tuple(rows_2.shape)}"
         raise WeightsError(f"{shapes} do not fit: labels must be (B, K) with B = {len(features)}, both weights (K, D).")

@@ -1,4 +1,4 @@
-"""The multi-label classifier: backbone, global average pooling and bias-free heads (ReCAM figure 3)."""
+"""The multi-label classifier: backbone, global average pooling and linear heads (ReCAM figure 3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKGROUND_HEAD = "background"
 
 class Classifier(nn.Module):
     """f(x) with FC1, and whatever heads a training adds. All heads are 1×1 convolutions without bias, so their weights
-    are map weights.
+    are map weights; a bias of the logits, which is zero unless a training sets it, takes no part in maps.
 
     Args:
         backbone: the feature encoder.
@@ -30,8 +30,11 @@ class Classifier(nn.Module):
             raise RecipeError(f"a classifier needs at least one class, got {n_classes}.")
         self.backbone, self.n_classes = backbone, n_classes
         self.fc1 = nn.Conv2d(backbone.channels, n_classes, 1, bias=False)
+        self.register_buffer("bias", torch.zeros(n_classes))
         widths = {name: 1 if name == BACKGROUND_HEAD else n_classes for name in heads}
         self.heads = nn.ModuleDict({name: nn.Conv2d(backbone.channels, n, 1, bias=False) for name, n in widths.items()})
+
+    bias: Tensor
 
     @property
     def weight_1(self) -> Tensor:
@@ -64,5 +67,5 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, 3, H, W), eq. 4."""
         pooled = self.backbone(images).mean((2, 3), keepdim=True)  # (B, D, 1, 1)
-        logits: Tensor = self.fc1(pooled).flatten(1)  # (B, K)
+        logits: Tensor = self.fc1(pooled).flatten(1) + self.bias  # (B, K)
         return logits

@@ -10,8 +10,8 @@ from recam.engine.work import Work
 from recam.runfolder.maps import read_seed
 from recam.types import Sample, SeedMaps
 
-ORACLE, RECIPE = "oracle", "recipe"
-"""Where a threshold is from: it scores best on the true masks, or stands in the recipe."""
+ORACLE, RECIPE, FOUND = "oracle", "recipe", "auto"
+"""Where a threshold is from: it scores best on the true masks, stands in the recipe, or was found in the maps."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,28 @@ class MapFolder:
 
 @dataclass(frozen=True)
 class ThresholdSource:
-    """Which threshold a set of maps comes with: the oracle's, found for `maps` by the stage `scores`, or the recipe's
-    `value`.
+    """Which threshold a set of maps comes with: the recipe's `value`; or that which the stage `found` has found without
+    masks; or the oracle's, found for `maps` by the stage `scores`.
 
-    Only one of them is there, so that a recipe's threshold that is not in force changes no key.
+    Only one of them is there, so that a threshold that is not in force changes no key.
     """
 
     value: float | None = None
     scores: str = ""
     maps: str = ""
+    found: str = ""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages that must have been made before."""
+        return tuple(name for name in (self.scores, self.found) if name)
 
     def find(self, work: Work) -> tuple[float, str]:
-        """The threshold, and `ORACLE` or `RECIPE`."""
+        """The threshold, and `ORACLE`, `RECIPE` or `FOUND`."""
         if self.value is not None:
             return self.value, RECIPE
+        if self.found:
+            return float(work.inputs[self.found].record["results"]["threshold"]), FOUND
         return float(work.inputs[self.scores].record["results"]["maps"][self.maps][ORACLE]["threshold"]), ORACLE
 
 
@@ -63,7 +71,7 @@ class MapSet:
         origin: name of the training that they come from; ``external`` for maps made elsewhere.
         name: in results, e.g. ``recam mul + irn``.
         title: for people, e.g. ``ReCAM w ⊗ w′ + IRN``.
-        threshold: the recipe's own for them.
+        threshold: the recipe's own for them; None: it is found in the maps, by the stage `finds`.
         chain: names of the refiners that they went through, and of the maker where that is not the training's own.
         scores: the stage that scores them; empty where nothing is scored.
     """
@@ -72,7 +80,7 @@ class MapSet:
     origin: str
     name: str
     title: str
-    threshold: float
+    threshold: float | None
     chain: tuple[str, ...] = ()
     scores: str = ""
 
@@ -81,13 +89,19 @@ class MapSet:
         """E.g. ``recam+irn``, for names of stages."""
         return "+".join((self.origin, *self.chain))
 
-    def source(self, oracle: bool) -> ThresholdSource:
-        """The threshold in force: the oracle's where the recipe wants it and there is truth, else the recipe's."""
-        return (
-            ThresholdSource(None, self.scores, self.name) if oracle and self.scores else ThresholdSource(self.threshold)
-        )
+    @property
+    def finds(self) -> str:
+        """The stage that finds their threshold; empty where the recipe has one."""
+        return f"thresholds/{self.stem}" if self.threshold is None else ""
 
-    def refined(self, refiner: str, title: str, threshold: float) -> MapSet:
+    def source(self, oracle: bool) -> ThresholdSource:
+        """The threshold in force: the oracle's where the recipe wants it and there is truth, else the recipe's, or that
+        which is found."""
+        if oracle and self.scores:
+            return ThresholdSource(None, self.scores, self.name)
+        return ThresholdSource(self.threshold, found=self.finds)
+
+    def refined(self, refiner: str, title: str, threshold: float | None) -> MapSet:
         """What a refiner makes of them."""
         chain = (*self.chain, refiner)
         stem = "+".join((self.origin, *chain))
@@ -97,4 +111,5 @@ class MapSet:
 
     def label(self) -> dict[str, Any]:
         """What readers of the run show of them."""
-        return {"name": self.name, "title": self.title, "threshold": self.threshold, "folder": self.folder.inner}
+        shown = {"name": self.name, "title": self.title, "threshold": self.threshold, "folder": self.folder.inner}
+        return {**shown, "finds": self.finds} if self.finds else shown

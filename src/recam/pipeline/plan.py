@@ -26,6 +26,7 @@ from recam.pipeline.stages.saliency import plan_saliency, saliency_given, salien
 from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import plan_scores, score_masks
 from recam.pipeline.stages.segment import SegmentSettings, inference_settings, plan_segmentation
+from recam.pipeline.stages.threshold import plan_threshold
 from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
 from recam.pipeline.training import Training, make_training, trainings
 from recam.recipe.recipe import Recipe
@@ -104,7 +105,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     classifier = ""
     if own.source:
         check_external(own.source, data)
-        stage, seeds = plan_external(own, data, masks.threshold)
+        stage, seeds = plan_external(own, data, masks.fixed)
         stages.append(stage)
         if seeds.scores:
             stages.append(plan_scores(stage, [seeds]))
@@ -114,7 +115,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages += [_with_rehearsal(each, data, training) for each in plan_training(recipe, training, weights, learned)]
         final = training.name == recipe.training
         maker = make_maker(recipe, recipe.maker) if recipe.maker and final else None
-        stage, sets = plan_maps(recipe, training, maker, max_side, masks.threshold, bool(data.score))
+        stage, sets = plan_maps(recipe, training, maker, max_side, masks.fixed, bool(data.score))
         stages.append(stage)
         if data.score:
             stages.append(plan_scores(stage, sets))
@@ -123,6 +124,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         if final:
             seeds, classifier, label = sets[0], stage_of(training), dict(stage.label)
     maps = seeds
+    stages += plan_threshold(recipe, maps, masks.oracle, weights)
     for name in recipe.refine:
         place = Place(recipe, maps, max_side, weights)
         step = refiner_steps[name].plan(name, place)
@@ -132,6 +134,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages += made
         if data.score:
             stages.append(plan_scores(made[-1], [maps]))
+        stages += plan_threshold(recipe, maps, masks.oracle, weights)
         shown.append(maps)
     if problems:
         raise _refused(problems)

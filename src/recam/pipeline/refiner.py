@@ -105,8 +105,8 @@ class RefinerStep:
         is set."""
         return _Same(self.make(context))
 
-    def threshold(self, place: Place) -> float:
-        """Threshold of its maps where no true mask is known."""
+    def threshold(self, place: Place) -> float | None:
+        """Threshold of its maps where no true mask is known; None: it is to be found in them."""
         return EVEN
 
     def problems(self, place: Place) -> list[str]:

@@ -14,7 +14,7 @@ A training of one's own is a file with one class; its stages ``train/NAME``, ``m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,6 +48,8 @@ class Training:
         weightings: ways to weigh its maps (eq. 9); the first where a recipe asks for one that it does not have.
         uses_saliency: batches hold ``saliency``; the run then needs maps of it, and results say so.
         only_scored: it is there to be compared, and of no use where nothing is scored.
+        train: makes its stage, for a training that has no steps: as `recam.engine.stage.Stage.make`, of
+            `recam.pipeline.stages.train.TrainGiven`; None: the common loop, by `losses`.
         version: raised when the code changes what comes out.
     """
 
@@ -62,13 +64,14 @@ class Training:
     weightings: ClassVar[tuple[Weighting, ...]] = ("w",)
     uses_saliency: ClassVar[bool] = False
     only_scored: ClassVar[bool] = False
+    train: ClassVar[Callable[..., dict[str, Any]] | None] = None
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Settings]] = Settings
 
     @property
     def epochs(self) -> int:
-        """Passes over the training split."""
-        return int(self.settings.epochs)
+        """Passes over the training split; 0 for a training without steps."""
+        return int(getattr(self.settings, "epochs", 0))
 
     @property
     def first_view(self) -> int:

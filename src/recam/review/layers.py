@@ -21,6 +21,7 @@ from recam.data.roles import DataSettings, RunData
 from recam.errors import RecamError, StoreError
 from recam.files import ARRAY_ERRORS
 from recam.methods.cam import read_full
+from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.stages.masks import MaskSettings
 from recam.recipe.recipe import read_recipe
@@ -59,7 +60,7 @@ class Layer:
         stage: the stage that made it; empty for the truth.
         key: what it was made from; a decision on it holds for this key.
         folders: where its files are searched, ``ID.npz`` or ``ID.png``.
-        own_threshold: the recipe's threshold for these maps.
+        own_threshold: the recipe's threshold for these maps, or that which the run found; None before it has.
         scores: oracle, otsu and mIoU curve from the run's own scores of the maps; empty where there is no truth.
         done: whether its stage has finished.
     """
@@ -70,7 +71,7 @@ class Layer:
     stage: str = ""
     key: str = ""
     folders: tuple[Path, ...] = ()
-    own_threshold: float = 0.0
+    own_threshold: float | None = None
     scores: Mapping[str, Any] = field(default_factory=dict)
     done: bool = True
 
@@ -197,7 +198,10 @@ class ReviewedRun:
         if self.mask_results and layer == self.main_maps:
             return float(self.mask_results["threshold"])
         oracle = layer.scores.get("oracle") if self.recipe.section(MaskSettings).oracle else None
-        return float(oracle["threshold"]) if oracle else layer.own_threshold
+        otsu = layer.scores.get("otsu")
+        fallback = float(otsu["threshold"]) if otsu else EVEN
+        own = fallback if layer.own_threshold is None else layer.own_threshold
+        return float(oracle["threshold"]) if oracle else own
 
     def class_thresholds(self, layer: Layer) -> dict[str, float]:
         """Thresholds of single classes that the pseudo masks were made with, by name; empty for layers they were not
@@ -270,10 +274,13 @@ class ReviewedRun:
         for stage, label in self._of_kind(kinds.MAPS, kinds.REFINED_MAPS):
             for maps in reversed(label.get("sets", ())):  # the set for pseudo masks last
                 if (path := stage.path / maps["folder"]).is_dir():
-                    found, threshold = scores.get(maps["name"], {}), float(maps["threshold"])
+                    found, threshold = scores.get(maps["name"], {}), maps["threshold"]
+                    if threshold is None:
+                        threshold = self._results(maps.get("finds", "")).get("threshold")
+                    at_own = None if threshold is None else nearest(found, threshold)
                     yield Layer(
                         layer_name(stage.name, maps["folder"]), maps["title"], "maps", stage.name, stage.key, (path,),
-                        threshold, {**found, "recipe": nearest(found, threshold)}, stage.claims_done,
+                        threshold, {**found, "recipe": at_own}, stage.claims_done,
                     )  # fmt: skip
         for stage, _ in self._of_kind(kinds.MASKS):
             if stage.path.is_dir():

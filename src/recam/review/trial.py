@@ -138,7 +138,7 @@ class Trial:
             seed = next(iter(maps_of(image, present).values()))
             pictures[maps.title] = overlay_heat(image, read_full(seed))
         layer = run.layers.get(layer_name(maps.folder.stage, maps.folder.inner))
-        levels = run.levels(layer) if layer else [maps.threshold] * len(run.classes)
+        levels = run.levels(layer) if layer else [EVEN if maps.threshold is None else maps.threshold] * len(run.classes)
         own = [levels[index] for index in present]
         pictures["mask"] = overlay_mask(image, apply_threshold(read_full(seed), present, own))
         if self._chain and run.main_maps:
@@ -174,7 +174,7 @@ class Trial:
     def _maps(self) -> list[tuple[MapSet, AllMapsOf]]:
         """What makes the class maps of these trainings."""
         recipe, made = self._run.recipe, []
-        side, threshold = recipe.section(DataSettings).max_side, recipe.section(MaskSettings).threshold
+        side, threshold = recipe.section(DataSettings).max_side, recipe.section(MaskSettings).fixed
         for training, stage in self._trained:
             maker = make_maker(recipe, recipe.maker) if recipe.maker and training.name == recipe.training else None
             planned, sets = plan_maps(recipe, training, maker, side, threshold, True)

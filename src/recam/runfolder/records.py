@@ -92,8 +92,9 @@ class _Inputs(_Part):
 class _MapSet(_Part):
     name: str
     title: str
-    threshold: Share
+    threshold: Share | None
     folder: InnerPath
+    finds: InnerPath = ""
 
 
 class _Label(_Part):

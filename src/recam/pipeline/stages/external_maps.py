@@ -36,7 +36,7 @@ class ExternalGiven:
     bits: int
 
 
-def plan_external(own: MapSettings, data: RunData, threshold: float) -> tuple[Stage, MapSet]:
+def plan_external(own: MapSettings, data: RunData, threshold: float | None) -> tuple[Stage, MapSet]:
     """The stage that takes the maps, and the set that they are."""
     given = ExternalGiven(data.fingerprint("seeded", MapFiles(Path(own.source), ".npz")), own.bits)
     maps = MapSet(

@@ -68,7 +68,12 @@ class MapsGiven:
 
 
 def plan_maps(
-    recipe: Recipe, training: Training, maker: MapMaker | None, max_side: int | None, threshold: float, scored: bool
+    recipe: Recipe,
+    training: Training,
+    maker: MapMaker | None,
+    max_side: int | None,
+    threshold: float | None,
+    scored: bool,
 ) -> tuple[Stage, list[MapSet]]:
     """The stage of a training's maps, and the sets that it makes; the first is the one for pseudo masks."""
     own = recipe.section(MapSettings)
@@ -98,7 +103,7 @@ def plan_maps(
 
 
 def _set(
-    training: Training, maker: MapMaker | None, weighting: Weighting, stage: str, scores: str, threshold: float
+    training: Training, maker: MapMaker | None, weighting: Weighting, stage: str, scores: str, threshold: float | None
 ) -> MapSet:
     several = len(training.weightings) > 1
     name, title = training.name, training.title

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from recam.data.images import read_mask, write_mask
 from recam.engine.stage import Stage
@@ -24,14 +24,20 @@ from recam.types import Mask, Sample
 class MaskSettings(Settings):
     """How class maps become pseudo masks."""
 
-    threshold: Share = 0.21
-    """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC."""
+    threshold: Share | Literal["auto"] = 0.21
+    """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC. ``auto``: found in
+    the maps and images of the run, without masks, see `recam.methods.agreement`."""
     oracle: bool = True
     """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in
     all results)."""
     class_thresholds: dict[str, Share] = field(default_factory=dict)
     """Thresholds of single classes where they differ, e.g. ``{cat = 0.3}``: a pixel's largest map must exceed that of
     its own class."""
+
+    @property
+    def fixed(self) -> float | None:
+        """The threshold that stands in the recipe; None: it is to be found."""
+        return None if self.threshold == "auto" else float(self.threshold)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ def plan_masks(recipe: Recipe, maps: MapSet) -> Stage:
     own = recipe.section(MaskSettings)
     source = maps.source(own.oracle)
     given = MasksGiven(maps.name, maps.folder, source, tuple(sorted(own.class_thresholds.items())))
-    needs = (maps.folder.stage, *([source.scores] if source.scores else []))
+    needs = (maps.folder.stage, *source.needs)
     label = {"title": "pseudo masks", "kind": MASKS, "colour": "red", "from": maps.title}
     return Stage("masks", "masks", make_masks, given, needs, ("seeded",), label=label)
 

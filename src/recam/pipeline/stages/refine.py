@@ -36,9 +36,9 @@ def plan_refiner(
     """What the step prepares and the stage of its maps, and the set that they are."""
     before, prepared = place.before, step.preparations(place)
     threshold = before.source(oracle) if step.uses_threshold else None
-    scores = [threshold.scores] if threshold and threshold.scores else []
+    found = threshold.needs if threshold else ()
     saliency_stage = [saliency.stage] if saliency and step.uses_saliency else []
-    needs = (before.folder.stage, *(stage.name for stage in prepared), *scores, *saliency_stage)
+    needs = (before.folder.stage, *(stage.name for stage in prepared), *found, *saliency_stage)
     given = RefineGiven(step, before.folder, threshold, saliency if step.uses_saliency else None, bits)
     made = before.refined(step.name, step.title, step.threshold(place))
     shown = {**label, "title": made.title, "kind": REFINED_MAPS, "refiner": step.title, "sets": [made.label()]}

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from recam.data.roles import DataSettings
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecipeError
@@ -69,6 +70,8 @@ class TrainGiven:
     weight_decay: float
     power: float
     saliency: SaliencyGiven | None
+    max_side: int | None
+    """Of images that are read whole; None for trainings on crops."""
 
 
 def plan_training(
@@ -78,7 +81,7 @@ def plan_training(
     own, backbone = recipe.section(TrainSettings), recipe.section(BackboneSettings)
     views = ViewsGiven(recipe.seed, own.crop, own.long_side, own.cache_features)
     stages, needs = [], []
-    if own.cache_features:
+    if own.cache_features and training.train is None:
         given = FeaturesGiven(views, backbone, weights)
         stages.append(
             Stage(FEATURES, "train", cache(own.cache_gb), given, roles=("train",), label={"title": "cached features"})
@@ -92,6 +95,7 @@ def plan_training(
     trained = TrainGiven(
         training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
         saliency if training.is_on_saliency else None,
+        recipe.section(DataSettings).max_side if training.train else None,
     )  # fmt: skip
     label = {
         "title": training.title,
@@ -107,7 +111,7 @@ def plan_training(
         Stage(
             stage_of(training),
             "train",
-            train_classifier,
+            training.train or train_classifier,
             trained,
             tuple(needs),
             ("train",),

@@ -45,7 +45,7 @@ class Cam(Training):
 
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
         features = network.encode(batch)  # (B, D, h, w)
-        loss = LOSSES[self.settings.loss](classify(features, network.weight_1), batch["labels"])
+        loss = LOSSES[self.settings.loss](classify(features, network.weight_1, network.bias), batch["labels"])
         extra = self.extra_losses(network, features, batch)
         return {"loss": loss + sum(extra.values()), **extra}
 

@@ -49,7 +49,7 @@ class ReCam(Training):
 
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
         features = network.encode(batch)  # (B, D, h, w)
-        loss = self.settings.loss(features, network.weight_1, network.weight_2, batch["labels"])
+        loss = self.settings.loss(features, network.weight_1, network.weight_2, batch["labels"], network.bias)
         extra = self.extra_losses(network, features, batch)
         return {"loss": loss.total + sum(extra.values()), "bce": loss.bce, "sce": loss.sce, **extra}
 

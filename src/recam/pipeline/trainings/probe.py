@@ -1,0 +1,132 @@
+"""The linear probe's place in a run: a classifier in seconds, its penalty chosen by labels of images that it has not
+learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recam.data.held_out import hold_out
+from recam.engine.work import Work, sum_over_processes
+from recam.errors import DataError
+from recam.evaluation.label_scores import LabelScores, score_labels
+from recam.inference.class_maps import view_pairs
+from recam.labels import multi_hot
+from recam.methods.probe import Probe, fit_probe, probe_loss
+from recam.models.classifier import Classifier
+from recam.models.saved import save_classifier
+from recam.pipeline.stages.train import TrainGiven
+from recam.pipeline.training import Training, trainings
+from recam.progress import say
+from recam.runfolder.store import WEIGHTS
+from recam.settings import Positive, Scales, Settings, Share, section
+from recam.types import Sample
+
+ENOUGH = 30
+"""Held-out images from which a classifier no better than chance is refused; of fewer, chance is too likely to win."""
+
+
+@section("probe")
+@dataclass(frozen=True)
+class ProbeSettings(Settings):
+    """The linear probe of the backbone's own features, `training = "probe"`."""
+
+    l2: tuple[Positive, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    """Penalties to choose from, by the loss on held-out labels."""
+    scales: Scales = (1.0, 2.0)
+    """Scales at which images are read; their pooled features are averaged."""
+    held_out: Share = 0.2
+    """Part of each class that is not learned from while the penalty is chosen and the classifier judged; after that all
+    images are learned from."""
+    unlearned: Literal["stop", "report"] = "stop"
+    """What to do where the classifier is no better than chance on held-out labels."""
+
+
+@trainings.register("probe")
+@dataclass(frozen=True)
+class LinearProbe(Training):
+    """`recam.methods.probe`: FC1 and its bias on frozen features."""
+
+    title, colour, Settings = "probe CAM", "teal", ProbeSettings
+
+    @staticmethod
+    def train(given: TrainGiven, work: Work) -> dict[str, Any]:
+        """Pooled features of all training images in one pass, then the probe of them."""
+        own: ProbeSettings = given.training.settings
+        samples, classes = work.data.train, work.data.catalog.classes.names
+        torch.manual_seed(given.views.seed)
+        network = given.training.network(given.backbone.make(), len(classes)).eval()
+        network.to(work.accelerator.device, memory_format=torch.channels_last)
+        pooled = pool_features(network, samples, own.scales, given.max_side, work)
+        labels = torch.from_numpy(np.stack([multi_hot(sample.labels, len(classes)) for sample in samples]))
+        kept, held = hold_out(samples, own.held_out, given.views.seed)
+        chosen, scores = own.l2[0], None
+        if held:
+            rows = {sample.id: row for row, sample in enumerate(samples)}
+            learn, judge = ([rows[sample.id] for sample in part] for part in (kept, held))
+            probes = {l2: fit_probe(pooled[learn], labels[learn], l2) for l2 in own.l2}
+            losses = {l2: probe_loss(probe, pooled[judge], labels[judge]) for l2, probe in probes.items()}
+            chosen = min(losses, key=losses.__getitem__)
+            logits = probes[chosen].logits(pooled[judge])
+            scores = score_labels(logits.numpy(), labels[judge].numpy(), classes)
+            report_labels(scores, own.unlearned, work)
+        probe = fit_probe(pooled, labels, chosen)
+        if work.accelerator.is_main_process:
+            save_classifier(work.folder.path / WEIGHTS, _filled(network, probe), given.backbone, classes)
+        found = {"images": len(samples), "l2": chosen}
+        return {**found, "labels": scores.as_dict()} if scores else found
+
+
+@torch.inference_mode()
+def pool_features(
+    network: Classifier, samples: list[Sample], scales: tuple[float, ...], max_side: int | None, work: Work
+) -> Tensor:
+    """(N, D) float64 features of whole images, averaged over positions and scales."""
+    pooled = np.zeros((len(samples), network.backbone.channels))
+    index = {sample.id: row for row, sample in enumerate(samples)}
+    for sample in work.share(samples, lambda sample: False):
+        views = view_pairs(network, sample.image.read(), scales, False, max_side)
+        with work.accelerator.autocast():
+            means = [network.backbone(view).mean((2, 3))[0].double() for view in views]  # (D,) each
+        pooled[index[sample.id]] = torch.stack(means).mean(0).cpu().numpy()
+    sum_over_processes(work, pooled)
+    return torch.from_numpy(pooled)
+
+
+def report_labels(scores: LabelScores, unlearned: str, work: Work) -> None:
+    """Say how well held-out labels are predicted.
+
+    Raises:
+        DataError: no better than chance on enough images, and the recipe does not go on then.
+    """
+    found = (
+        f"held-out labels: mAP {100 * scores.mean_ap:.1f} (chance {100 * scores.chance:.1f}, {scores.images} images)"
+    )
+    if not work.accelerator.is_main_process and scores.is_learned:
+        return
+    weak = [name for name, ap, share in zip(scores.names, scores.ap, scores.share, strict=True) if ap <= 1.5 * share]
+    if scores.is_learned:
+        note = f"; hardly learned: {', '.join(weak[:5])}" if weak else ""
+        say(f"{work.folder.name}: {found}{note}.")
+        return
+    advice = (
+        "Are the labels right, and what they name visible at the size that the network reads? Try larger images"
+        " (data.max_side, probe.scales), another backbone, or a trained classifier (training = 'cam');"
+        " probe.unlearned = 'report' makes masks all the same."
+    )
+    text = f"{work.folder.name}: the classifier has learned nothing: {found}, p = {scores.p_value:.2f}. {advice}"
+    if scores.images >= ENOUGH and unlearned == "stop":
+        raise DataError(text)
+    if work.accelerator.is_main_process:
+        say(text)
+
+
+def _filled(network: Classifier, probe: Probe) -> Classifier:
+    with torch.no_grad():
+        network.fc1.weight.copy_(probe.weight[..., None, None])
+        network.bias.copy_(probe.bias)
+    return network
