@@ -110,7 +110,12 @@ def test_everything_with_held_out_images_and_links(tiny_run, tmp_path):
     view = ReviewedRun(root)
     log = Decisions(view.review)
     log.add("t", ["train-000000"], verdict="accepted", source={"layer": "masks", "key": view.layers["masks"].key})
-    log.add("t", ["val-000000"], verdict="accepted", source={"layer": "predictions/pseudo", "key": view.layers["predictions/pseudo"].key})
+    log.add(
+        "t",
+        ["val-000000"],
+        verdict="accepted",
+        source={"layer": "predictions/pseudo", "key": view.layers["predictions/pseudo"].key},
+    )
     report = export_decisions(view, log, tmp_path / "out", "link", everything=True)
     assert (report.images, report.masks) == (16, 2)
     catalog = recam.open_catalog(f"folder:{tmp_path / 'out'}")
