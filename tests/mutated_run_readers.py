@@ -320,13 +320,13 @@ def review_requests(folder: Path) -> Made:
     from fastapi.testclient import TestClient
 
     from recam.review.app import make_app
-    from recam.review.layers import RunView
+    from recam.review.layers import ReviewedRun
     from recam.review.session import Session
 
     write_run(folder / "run")
-    session = Session(RunView(folder / "run"), quiet=True)
+    session = Session(ReviewedRun(folder / "run"), quiet=True)
     client = TestClient(make_app(session, "token"), base_url="http://127.0.0.1/token", raise_server_exceptions=True)
-    layer = {"layer": "maps/cam/w", "threshold": 0.5, "class_thresholds": {session.view.classes[0]: 0.3}}
+    layer = {"layer": "maps/cam/w", "threshold": 0.5, "class_thresholds": {session.run.classes[0]: 0.3}}
     bodies = {
         "decisions": {"tab": "one", "images": [0, 1], "verdict": "accepted", **layer},
         "recipe": layer,

@@ -95,7 +95,7 @@ def test_run_that_has_nothing_to_do(command, copy_of_tiny_run):
     code, out, _ = command(*words, "--json")
     told = json.loads(out)
     assert code == 0
-    assert set(told) == {"maps", "masks", "segmentation", "stages", "supervision"}
+    assert set(told) == {"cost_unit", "maps", "masks", "segmentation", "stages", "supervision"}
     assert told == json.loads((copy_of_tiny_run / "summary.json").read_text())
 
 

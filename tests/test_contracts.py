@@ -1,4 +1,4 @@
-"""Every registered data set, training, map maker, refiner and segmenter through one battery, on the day it is registered.
+"""Every registered data set, training, map maker, refiner and segmenter through one battery, on the day it is entered.
 
 The battery over families of backbones is in tests/models/test_backbones.py.
 """
@@ -15,17 +15,21 @@ import torch
 import recam
 from recam.data.catalog import catalogs, fingerprint, open_catalog
 from recam.data.images import read_image, write_grey, write_mask, write_png
+from recam.data.roles import DataSettings, RunData
 from recam.data.saliency import SaliencyFolder
+from recam.engine.compute import ComputeSettings, make_accelerator
+from recam.engine.work import Work
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.models.backbones import BackboneSettings
-from recam.models.saved import load_classifier, make_irnet, save_classifier, save_irnet
+from recam.models.saved import load_classifier, save_classifier
 from recam.models.segmenters import make_segmenter, segmenters
 from recam.pipeline.maker import Views, make_maker, makers
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.refiner import Place, RefineContext, refiner_steps
 from recam.pipeline.training import make_training, trainings
 from recam.recipe.recipe import load_recipe
+from recam.runfolder.maps import save_seed
 from recam.runfolder.store import WEIGHTS, StageFolder
 from recam.settings import Settings, as_json, sections
 from recam.types import SeedMaps
@@ -261,6 +265,8 @@ SMALL = {
     "irn.labels_by": "pamr",
     "irn.crop": 96,
     "irn.steps": 4,
+    "irn.epochs": 1,
+    "compute.workers": 0,
     "advcam.steps": 2,
     "pamr.iterations": 2,
     "pamr.dilations": [1, 2],
@@ -406,18 +412,32 @@ def step(request, recipe):
 
 @pytest.fixture(scope="module")
 def refine(step, recipe, tmp_path_factory):
-    """The refiner of a sample, networks of its preparations fresh."""
+    """The refiner of a sample, its preparations made of random maps and a fresh classifier; and the sample."""
     made, place = step
-    root, inputs = tmp_path_factory.mktemp("prepared"), {}
+    root = tmp_path_factory.mktemp("prepared")
+    data = RunData(open_catalog("scenes:", **SMALL["data.options"]), recipe.section(DataSettings), quiet=True)
+    before, origin = place.before.folder, place.before.origin
+    folders = {name: StageFolder(name, root / name, "key") for name in (before.stage, f"train/{origin}")}
+    for number, sample in enumerate(data.train):
+        maps = np.random.default_rng(number).random((len(sample.labels), 16, 16), dtype=np.float32)
+        seeds = SeedMaps(maps, np.array(sample.labels, np.int64), (64, 64))
+        save_seed(root / before.stage / before.inner / f"{sample.id}.npz", seeds, 8)
+    torch.manual_seed(0)
+    own, classes = recipe.section(BackboneSettings), data.catalog.classes.names
+    network = make_training(recipe, origin).network(own.make(), len(classes))
+    save_classifier(root / f"train/{origin}" / WEIGHTS, network, own, classes)
     for stage in made.preparations(place):
-        inputs[stage.name] = StageFolder(stage.name, root / stage.name, "key")
-        torch.manual_seed(0)
-        own = recipe.section(BackboneSettings)
-        save_irnet(inputs[stage.name].path / WEIGHTS, make_irnet(own, False), own)
-    sample = next(iter(open_catalog("scenes:", **SMALL["data.options"]).samples("train")))
+        folder = folders[stage.name] = StageFolder(stage.name, root / stage.name, "key")
+        folder.path.mkdir(parents=True)
+        needed = {name: folders[name] for name in stage.needs}
+        compute = recipe.section(ComputeSettings)
+        json.dumps(
+            stage.make(stage.given, Work(data, folder, needed, make_accelerator(compute), compute)), allow_nan=False
+        )
+    sample = data.train[0]
     write_grey(root / f"{sample.id}.png", np.linspace(0, 1, 40 * 56, dtype=np.float32).reshape(40, 56))
     saliency = SaliencyFolder(root) if made.uses_saliency else None
-    return made.make_for_each(RefineContext(inputs, torch.device("cpu"), 0.3, saliency)), sample
+    return made.make_for_each(RefineContext(folders, torch.device("cpu"), 0.3, saliency)), sample
 
 
 def test_refiner_says_what_it_is(step):

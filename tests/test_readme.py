@@ -1,17 +1,21 @@
 """What README and docs show exists: commands and their options, recipes, Python names, links, make targets, files."""
 
 import ast
+import dataclasses
 import importlib
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from recam.cli import app
-from recam.pipeline.stages import check_group
-from recam.recipe.recipe import load_recipe, recipe_names
+from recam.pipeline.plan import check_group
+from recam.recipe.recipe import load_recipe
+from recam.recipe.toml import recipe_names
+from recam.settings import sections
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -78,6 +82,22 @@ def test_commands_parse(page, words):
         check_group(parameters["until"])
     if command == "recipes" and parameters["name"]:
         assert parameters["name"] in recipe_names()
+
+
+SETTING = re.compile(rf"`({'|'.join(sections)})\.(\w+)(?: = [^`]*)?`")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_settings_named_in_passing_exist(page):
+    """`section.field`, unless it is a function of that method's file, or of the package itself, or a file."""
+    unknown = []
+    for section, name in SETTING.findall(PAGES[page]):
+        fields = [field.name for field in dataclasses.fields(sections[section])]
+        module = "recam" if section == "recam" else f"recam.methods.{section}"
+        is_code = find_spec(module) and hasattr(importlib.import_module(module), name)
+        if name not in (*fields, "json") and not is_code and not find_spec(f"recam.{name}"):
+            unknown.append(f"{section}.{name}")
+    assert not unknown, f"{page} names settings that do not exist: {unknown}"
 
 
 def test_commands_named_in_passing_exist():

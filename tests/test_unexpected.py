@@ -22,7 +22,10 @@ def command(monkeypatch, capsys, tmp_path):
         def fail(*args, **options):
             raise error
 
-        monkeypatch.setattr("recam.recipe.recipe.recipe_names", fail)
+        def refuse():
+            raise error
+
+        monkeypatch.setattr("recam.cli.recipe_names", refuse)
         monkeypatch.setattr(recam, "run", fail, raising=False)
         monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
         with pytest.raises(SystemExit) as ended:

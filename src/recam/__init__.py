@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from recam.report.page import write_report
     from recam.review.server import export_review, serve_review
     from recam.runfolder.runs import clean_runs, list_runs
+    from recam.studies.study import run_study
 
 __version__ = version("recam")
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "open_catalog",
     "predict",
     "run",
+    "run_study",
     "serve_review",
     "write_report",
 ]
@@ -65,6 +67,7 @@ _HOMES = {
     "open_catalog": "recam.data.catalog",
     "predict": "recam.inference.files",
     "run": "recam.pipeline.run",
+    "run_study": "recam.studies.study",
     "serve_review": "recam.review.server",
     "write_report": "recam.report.page",
 }

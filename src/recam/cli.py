@@ -88,6 +88,13 @@ def _numbers(text: str | None) -> list[float] | None:
     return numbers
 
 
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise RecipeError(f"{text!r} is no list of whole numbers; write them as 0,1,2.") from error
+
+
 def _counter(what: str, unit: str = "images") -> Any:
     """A progress callback (done, total) that opens its bar at the first call."""
     bar: list[Progress] = []
@@ -357,6 +364,29 @@ def clean(
     import recam
 
     _show(recam.clean_runs(folder, dry_run), as_json)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A registered study; of an unknown one the known are listed.")],
+    data: Annotated[str | None, typer.Option(help="KIND:PATH of the data set; default: the recipe's own.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the table and its runs.")] = Path("studies"),
+    seeds: Annotated[str, typer.Option(help="Seeds of each row, separated by commas.")] = "0",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, laid over every row; may be repeated.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(autocompletion=recipe_names, help="What every row starts from, instead of the study's own."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a table of the paper, or one of your own: rows of settings times seeds, shared stages made once."""
+    import recam
+    from recam.recipe.toml import parse_setting
+
+    laid = dict(parse_setting(text) for text in setting or [])
+    _show(recam.run_study(name, data, output, _whole_numbers(seeds), laid, recipe), as_json)
 
 
 @app.command()

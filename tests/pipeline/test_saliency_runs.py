@@ -108,7 +108,7 @@ def test_the_report_says_so_too(with_edam, tiny_run):
     assert told.more[-1] == f"* Supervision: {BOTH}."
     titles = {outcome.key: outcome.title for outcome in read_runs([with_edam[0]])[0].outcomes}
     assert titles["recam w_prime + edam"] == "ReCAM w′ + EDAM *"
-    assert titles["scores/masks"] == "Pseudo masks *"
+    assert titles["scores/masks"] == "pseudo masks *"
     assert titles["recam w_prime"] == "ReCAM w′", "the seeds themselves took none"
     sides = read_runs([tiny_run, with_edam[0]])
     assert headline(sides).more[-1] == f"* Supervision in {sides[1].name}: {BOTH}."
@@ -231,7 +231,7 @@ def test_maps_by_a_network_are_made_once(with_edam, tmp_path, rerun):
         rerun(root, until="masks", **settings, saliency__values="logit").made
     )
     # Without a training that waits for them, maps are made where they are used.
-    assert rerun(tmp_path / "short", until="train", **settings).made == ("train/cam",)
+    assert "saliency/maps" not in rerun(tmp_path / "short", until="maps", **settings).made
 
 
 def test_only_networks_with_a_background_give_logit_maps_of_it(tiny_run, with_eps):

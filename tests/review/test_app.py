@@ -49,13 +49,13 @@ def test_the_run_and_its_images(client, session):
     run = client.get("api/run").json()
     assert run["images"] == 16
     assert len(run["classes"]) == 10
-    assert [layer["title"] for layer in run["layers"]] == ["CAM", "ReCAM", "mask", "model", "truth"]
+    assert [layer["title"] for layer in run["layers"]] == ["CAM", "ReCAM w′", "mask", "model", "truth"]
     maps = run["layers"][1]
     assert len(maps["curve"]) == len(maps["thresholds"]) == 99
     assert maps["threshold"] == pytest.approx(maps["marks"]["oracle"])
     images = client.get("api/images").json()
     assert images["id"][0] == "train-000000"
-    assert tuple(images["labels"][0]) == session.view.items[0].labels
+    assert tuple(images["labels"][0]) == session.run.items[0].labels
     assert {len(column) for column in images.values()} == {16}
 
 
@@ -65,15 +65,15 @@ def test_thumbnails_and_photos(client, session):
     assert (number, PIL.Image.open(io.BytesIO(content[8 : 8 + length])).size) == (3, (64, 64))
     assert np.frombuffer(content, "<u4", 1, 8 + int(length)).item() == 15
     photo = np.asarray(PIL.Image.open(io.BytesIO(client.get("api/photos/3").content)))
-    assert np.abs(photo.astype(int) - session.view.items[3].sample.image.read()).mean() < 8
+    assert np.abs(photo.astype(int) - session.run.items[3].sample.image.read()).mean() < 8
 
 
 def test_layers_are_what_the_run_stores(client, session):
-    (packed,) = read_packed(client.get("api/layers?layer=seeds/recam/w_prime&images=2").content)
-    seed = session.view.read_maps(session.view.main_maps, session.view.items[2])
+    (packed,) = read_packed(client.get("api/layers?layer=maps/recam/w_prime&images=2").content)
+    seed = session.run.read_maps(session.run.main_maps, session.run.items[2])
     assert np.array_equal(packed.planes, np.rint(seed.maps * 255))
     assert packed.class_indices.tolist() == seed.class_indices.tolist()
-    for layer, folder in (("masks", "masks"), ("model", "predictions/pseudo")):
+    for layer, folder in (("masks", "masks"), ("predictions/pseudo", "predictions/pseudo")):
         number = 2 if layer == "masks" else 13
         found = {
             each.number: each
@@ -81,10 +81,10 @@ def test_layers_are_what_the_run_stores(client, session):
         }
         mask = found[number]
         assert np.array_equal(
-            mask.planes[0], read_mask(session.view.root / folder / f"{session.view.items[number].id}.png")
+            mask.planes[0], read_mask(session.run.root / folder / f"{session.run.items[number].id}.png")
         )
     (truth,) = read_packed(client.get("api/layers?layer=truth&images=2&side=0").content)
-    assert np.array_equal(truth.planes[0], session.view.items[2].sample.mask.read())
+    assert np.array_equal(truth.planes[0], session.run.items[2].sample.mask.read())
     assert list(read_packed(client.get("api/layers?layer=masks&images=13").content)) == []  # held out: no pseudo mask
     assert list(read_packed(client.get("api/layers?layer=corrected&images=2").content)) == []
 
@@ -114,19 +114,19 @@ def test_what_does_not_exist(reader, path, status):
     assert answer.json()["detail"]
 
 
-def test_decisions_are_told_to_other_tabs_and_undone(client, decide, session):
+def test_decisions_are_reported_to_other_tabs_and_undone(client, decide, session):
     answer = decide(verdict="accepted", layer="masks").json()
     assert answer["states"]["0"]["verdict"] == "accepted"
     assert answer["states"]["0"]["source"] == {
         "layer": "masks",
-        "key": session.view.layers["masks"].key,
+        "key": session.run.layers["masks"].key,
         "threshold": None,
         "class_thresholds": {},
     }
-    seen = client.get("api/changes?since=0").json()
-    assert seen["states"]["0"]["tab"] == "one"
+    first = client.get("api/changes?since=0").json()
+    assert first["states"]["0"]["tab"] == "one"
     assert client.post("api/decisions", json={"tab": "two", "images": [0, 1], "verdict": "rejected"}).status_code == 200
-    later = client.get(f"api/changes?since={seen['latest']}").json()
+    later = client.get(f"api/changes?since={first['latest']}").json()
     assert {number: state["verdict"] for number, state in later["states"].items()} == {"0": "rejected", "1": "rejected"}
     undone = client.post("api/undo", json={"tab": "two"}).json()
     assert {number: state["verdict"] for number, state in undone["states"].items()} == {"0": "accepted", "1": "open"}
@@ -134,7 +134,7 @@ def test_decisions_are_told_to_other_tabs_and_undone(client, decide, session):
 
 
 def test_a_threshold_is_judged_with_the_mask(decide):
-    state = decide(verdict="accepted", layer="seeds/cam/w", threshold=0.4, class_thresholds={"cow": 0.2}).json()[
+    state = decide(verdict="accepted", layer="maps/cam/w", threshold=0.4, class_thresholds={"cow": 0.2}).json()[
         "states"
     ]["0"]
     assert (state["source"]["threshold"], state["source"]["class_thresholds"]) == (0.4, {"cow": 0.2})
@@ -143,17 +143,17 @@ def test_a_threshold_is_judged_with_the_mask(decide):
 @pytest.mark.parametrize(
     ("fields", "status", "told"),
     [
-        ({"verdict": "accepted"}, 422, "which layer"),
+        ({"verdict": "accepted"}, 422, "name the layer"),
         ({"verdict": "accepted", "layer": "truth"}, 422, "no mask to accept"),
         ({"verdict": "accepted", "layer": "masks", "images": [13]}, 422, "has no mask to accept"),
         ({"verdict": "accepted", "layer": "corrected"}, 422, "corrected mask"),
         ({"verdict": "accepted", "layer": "../masks"}, 404, "no layer"),
         (
-            {"verdict": "accepted", "layer": "seeds/cam/w", "class_thresholds": {"unicorn": 0.2}},
+            {"verdict": "accepted", "layer": "maps/cam/w", "class_thresholds": {"unicorn": 0.2}},
             422,
             "unknown class 'unicorn'",
         ),
-        ({"verdict": "accepted", "layer": "seeds/cam/w", "threshold": 1.5}, 422, ""),
+        ({"verdict": "accepted", "layer": "maps/cam/w", "threshold": 1.5}, 422, ""),
         ({"verdict": "rejected", "images": [16]}, 404, "there is no image 16"),
         ({"verdict": "perhaps"}, 422, ""),
         ({"labels": ["unicorn"]}, 422, "unknown class"),
@@ -171,14 +171,14 @@ def test_decisions_that_make_no_sense(reader, fields, status, told):
 
 
 def test_labels_are_corrected(client, decide, session):
-    item = session.view.items[0]
-    names = [session.view.classes[index] for index in item.labels]
-    other = next(name for name in session.view.classes if name not in names)
+    item = session.run.items[0]
+    names = [session.run.classes[index] for index in item.labels]
+    other = next(name for name in session.run.classes if name not in names)
     assert decide(labels=[*names[1:], other]).json()["states"]["0"]["labels"] == sorted(
-        [*names[1:], other], key=session.view.classes.index
+        [*names[1:], other], key=session.run.classes.index
     )
     (mask,) = read_packed(client.get("api/layers?layer=masks&images=0&side=0").content)
-    stored = read_mask(session.view.root / "masks" / f"{item.id}.png")
+    stored = read_mask(session.run.root / "masks" / f"{item.id}.png")
     removed = stored == item.labels[0] + 1
     assert (mask.planes[0][removed] == 255).all()  # nobody knows what else they show
     assert np.array_equal(mask.planes[0][~removed], stored[~removed])
@@ -201,7 +201,7 @@ def test_a_corrected_mask_is_kept_and_can_be_undone(client, session):
         ).status_code
         == 200
     )
-    assert sorted(path.name for path in session.view.root.iterdir() if path.name == "review") == ["review"]
+    assert sorted(path.name for path in session.run.root.iterdir() if path.name == "review") == ["review"]
 
 
 def test_masks_that_do_not_fit(client, session):
@@ -214,25 +214,25 @@ def test_masks_that_do_not_fit(client, session):
 
 def test_the_size_of_an_image_is_found_beside_damaged_files(session):
     """Damaged maps and masks are passed over: the photo knows its size, too."""
-    item = session.view.items[0]
-    for layer in session.view.layers.values():
+    item = session.run.items[0]
+    for layer in session.run.layers.values():
         if path := layer.path(item.id):
             path.unlink()  # a hard link: the file of the other runs stays
             path.write_bytes(b"damaged")
-    assert session.view.size(item) == (64, 64)
+    assert session.run.size(item) == (64, 64)
 
 
 def test_counts_give_the_miou_of_any_threshold(client, session):
-    assert client.get("api/counts?layer=seeds/cam/w").status_code == 202
-    assert wait_for(client, "counts seeds/cam/w")["state"] == "done"
-    counts = np.frombuffer(client.get("api/counts?layer=seeds/cam/w").content, "<f8").reshape(11, 11, 100)
-    layer = session.view.layers["seeds/cam/w"]
-    assert counts.sum() == sum((item.sample.mask.read() != 255).sum() for item in session.view.items[:12])
+    assert client.get("api/counts?layer=maps/cam/w").status_code == 202
+    assert wait_for(client, "counts maps/cam/w")["state"] == "done"
+    counts = np.frombuffer(client.get("api/counts?layer=maps/cam/w").content, "<f8").reshape(11, 11, 100)
+    layer = session.run.layers["maps/cam/w"]
+    assert counts.sum() == sum((item.sample.mask.read() != 255).sum() for item in session.run.items[:12])
     levels = np.array([20, 50, 30, 60, 10, 45, 33, 80, 70, 25])  # by class, of the hundred
     matrix = ConfusionMatrix(10)
-    for item in session.view.items[:12]:
+    for item in session.run.items[:12]:
         own = {index: level / 100 for index, level in enumerate(levels.tolist())}
-        matrix.update(mask_of_maps(session.view.read_maps(layer, item), item.labels, own, 0.0), item.sample.mask.read())
+        matrix.update(mask_of_maps(session.run.read_maps(layer, item), item.labels, own, 0.0), item.sample.mask.read())
     above = np.stack(
         [counts[:, winner, level:].sum(-1) for winner, level in enumerate(levels)], 1
     )  # exceeded ≥ level: t = level / 100
@@ -240,20 +240,20 @@ def test_counts_give_the_miou_of_any_threshold(client, session):
 
 
 def test_thresholds_go_into_a_recipe_that_runs(client, session):
-    wish = {"layer": "seeds/recam/w_prime", "threshold": 0.37, "class_thresholds": {"cow": 0.2, "horse": 0.37}}
+    wish = {"layer": "maps/recam/w_prime", "threshold": 0.37, "class_thresholds": {"cow": 0.2, "horse": 0.37}}
     told = client.post("api/recipe", json=wish).json()
     assert told["settings"]["masks.threshold"] == 0.37
     assert told["settings"]["masks.oracle"] is False
-    root = session.view.root
+    root = session.run.root
     assert told["path"] == str(root / "review" / "recipe.toml")
     assert told["command"].startswith("recam run --recipe")
     recipe = recam.load_recipe(told["path"])
     assert (recipe.masks.threshold, recipe.masks.oracle, recipe.masks.class_thresholds) == (0.37, False, {"cow": 0.2})
-    assert recipe.classify == session.view.recipe.classify
+    assert recipe.cam == session.run.recipe.cam
     summary = recam.run(recipe=told["path"], output=root, until="masks")
-    assert summary.made == ("scores/cam", "scores/recam", "masks", "scores/masks")  # nothing is trained again
-    item = next(item for item in session.view.items if 0 in item.labels)
-    seed = session.view.read_maps(session.view.main_maps, item)
+    assert summary.made == ("masks", "scores/masks")  # nothing is trained again
+    item = next(item for item in session.run.items if 0 in item.labels)
+    seed = session.run.read_maps(session.run.main_maps, item)
     assert np.array_equal(read_mask(root / "masks" / f"{item.id}.png"), mask_of_maps(seed, item.labels, {0: 0.2}, 0.37))
 
 
@@ -262,19 +262,20 @@ def test_recipes_that_cannot_be(client):
     assert (
         "unknown class"
         in client.post(
-            "api/recipe", json={"layer": "seeds/cam/w", "threshold": 0.3, "class_thresholds": {"x": 0.1}}
+            "api/recipe", json={"layer": "maps/cam/w", "threshold": 0.3, "class_thresholds": {"x": 0.1}}
         ).text
     )
-    told = client.post("api/recipe", json={"layer": "seeds/cam/w", "threshold": 0.3}).json()
-    assert told["settings"]["reactivate.enabled"] is False
+    told = client.post("api/recipe", json={"layer": "maps/cam/w", "threshold": 0.3}).json()
+    assert told["settings"]["training"] == "cam"
+    assert "maps.weighting" not in told["settings"]
 
 
-def test_the_model_is_asked_once(client, session):
+def test_the_model_predicts_all_images_once(client, session):
     assert client.post("api/model").status_code == 200
     assert wait_for(client, "model")["state"] == "done"
-    assert all(value is not None for value in client.get("api/images").json()["mask_model"][:12])
-    layer = session.view.layers["model"]
-    assert len(list(layer.folders[1].glob("*.png"))) == 12
+    assert all(value is not None for value in client.get("api/images").json()["model_disagreement"][:12])
+    layer = session.run.model
+    assert len(list(layer.folders[-1].glob("*.png"))) == 12
     assert client.post("api/model").status_code == 200
     assert wait_for(client, "model")["total"] == 0
 
@@ -284,7 +285,7 @@ def test_export_from_the_page_goes_below_the_run(client, decide, session):
     decide(verdict="accepted", layer="masks", images=list(range(12)))
     report = client.post("api/export", json={"name": "clean"}).json()
     assert (report["images"], report["masks"], report["problems"]) == (12, 12, [])
-    assert report["output"] == str(session.view.root / "review" / "exports" / "clean")
+    assert report["output"] == str(session.run.root / "review" / "exports" / "clean")
     assert "is there already" in client.post("api/export", json={"name": "clean"}).json()["detail"]
     for name in ("../../x", "/tmp/x", "a/b", "..", ""):
         assert client.post("api/export", json={"name": name}).status_code == 422
@@ -298,7 +299,7 @@ def test_the_log_holds_one_line_a_decision(decide, session):
 
 @pytest.mark.parametrize("sent", ["NaN", "Infinity", '"\\ud800"', "1e999", "[[]]"])
 def test_numbers_that_are_none_are_refused_in_a_sentence(reader, sent):
-    body = f'{{"layer": "seeds/cam/w", "threshold": {sent}, "class_thresholds": {{"\\ud800": {sent}}}}}'
+    body = f'{{"layer": "maps/cam/w", "threshold": {sent}, "class_thresholds": {{"\\ud800": {sent}}}}}'
     answer = reader.post("api/recipe", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["msg"]

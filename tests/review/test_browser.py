@@ -19,10 +19,11 @@ from recam.data.images import read_mask, write_mask
 from recam.review.app import make_app
 from recam.review.decisions import Decisions
 from recam.review.index import Index
-from recam.review.layers import RunView
+from recam.review.layers import ReviewedRun
 from recam.review.server import listen
 from recam.review.session import Session
-from recam.runfolder.store import read_json, save_seed, write_json
+from recam.runfolder.maps import save_seed
+from recam.runfolder.store import RunFolder, read_json, write_json
 from recam.types import SeedMaps
 from skipped import BROWSER
 
@@ -52,7 +53,7 @@ def browser():
 
 @contextmanager
 def serving(run):
-    """The server as a user starts it; ends killed, never asked."""
+    """The server as a user starts it; it is killed at the end."""
     words = [sys.executable, "-m", "recam", "review", str(run), "--port", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -67,7 +68,7 @@ def serving(run):
 @contextmanager
 def serving_here(run, classes=None):
     """The server in a thread: no second start of Python. `classes` renames the run's first ones."""
-    listener, view = listen(0), RunView(run)
+    listener, view = listen(0), ReviewedRun(run)
     view.classes = (*(classes or ()), *view.classes[len(classes or ()) :])
     server = uvicorn.Server(uvicorn.Config(make_app(Session(view, quiet=True), "token"), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -139,8 +140,8 @@ def test_an_evening_in_short(browser, run, tmp_path):
         slide(page, 1)
         assert painted(page) >= before
         page.click("#recipe")
-        page.wait_for_selector("#told[open] pre")
-        assert "masks.threshold" in page.inner_text("#told-body")
+        page.wait_for_selector("#message[open] pre")
+        assert "masks.threshold" in page.inner_text("#message-body")
         page.keyboard.press("Escape")
 
         page.click("#layers button:has-text('mask')")
@@ -154,7 +155,7 @@ def test_an_evening_in_short(browser, run, tmp_path):
         page.keyboard.press("u")
         page.wait_for_function("() => document.querySelector('#progress span').textContent.startsWith('2 of')")
 
-        page.keyboard.press("Enter")  # the fourth image, to be mended
+        page.keyboard.press("Enter")  # the fourth image, to be edited
         page.wait_for_selector("#strip button")
         name = page.inner_text("#name")
         page.wait_for_function("() => document.getElementById('overlay').width === 64")
@@ -170,7 +171,7 @@ def test_an_evening_in_short(browser, run, tmp_path):
         page.click("#labels .chip >> nth=0")
         page.wait_for_selector("#labels .chip.gone")
 
-        with page_of(browser, address) as other:  # another tab sees it, and is seen
+        with page_of(browser, address) as other:  # another tab gets it, and the other way round
             other.wait_for_selector(".cell.accepted")
             other.focus("#grid")
             other.keyboard.press("r")
@@ -197,13 +198,14 @@ def large_run(tmp_path_factory, tiny_run):
     written = read_json(tiny_run / "run.json")
     written["recipe"]["data"] |= {"location": "folder:gone", "options": {}}
     write_json(root / "run.json", written)
-    record = read_json(tiny_run / "seeds" / "recam" / "stage.json")
-    write_json(root / "seeds" / "recam" / "stage.json", record)
-    write_json(root / "masks" / "stage.json", read_json(tiny_run / "masks" / "stage.json"))
-    (root / "seeds" / "recam" / "w_prime").mkdir()
+    folder = RunFolder(root)
+    maps, masks = (folder.at(name, folder.keys[name]).path for name in ("maps/recam", "masks"))
+    for name, path in (("maps/recam", maps), ("masks", masks)):
+        write_json(path / "stage.json", read_json(tiny_run / name / "stage.json"))
+    (maps / "w_prime").mkdir()
     rng = np.random.default_rng(0)
     for index in range(MANY):
-        seed, mask = root / "seeds" / "recam" / "w_prime" / f"{index:05d}.npz", root / "masks" / f"{index:05d}.png"
+        seed, mask = maps / "w_prime" / f"{index:05d}.npz", masks / f"{index:05d}.png"
         if index < 3:
             save_seed(seed, SeedMaps(rng.random((2, 6, 8), np.float32), np.array([index, index + 1]), (24, 32)))
             write_mask(mask, np.full((24, 32), index + 1, np.uint8))
@@ -244,7 +246,7 @@ def test_ten_thousand_images_scroll(browser, large_run):
 def test_the_second_start_takes_the_index(large_run, monkeypatch):
     assert (large_run / "review" / "index.json").is_file()  # of the start before
     monkeypatch.setattr(Index, "measure", lambda self, item: pytest.fail("an image is measured again"))
-    assert len(Session(RunView(large_run), quiet=True).index.rows) == MANY
+    assert len(Session(ReviewedRun(large_run), quiet=True).index.rows) == MANY
 
 
 def test_a_phone(browser, run):
@@ -265,7 +267,7 @@ def test_a_phone(browser, run):
         assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_a_photo_is_tried_and_the_endpoints_are_told(browser, run, tmp_path):
+def test_a_photo_is_tried_and_the_endpoints_are_described(browser, run, tmp_path):
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(
         tmp_path / "photo.jpg"
     )

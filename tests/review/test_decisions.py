@@ -68,9 +68,9 @@ def test_a_torn_last_line_is_cut_off_and_damage_in_the_middle_is_left_out(tmp_pa
         + lines[1]
         + b"\n"
     )
-    mended = Decisions(tmp_path)
-    assert (mended.damaged, mended.latest) == (2, 4)
-    assert (mended.state("a").verdict, mended.state("b").verdict, mended.state("c").verdict) == (
+    edited = Decisions(tmp_path)
+    assert (edited.damaged, edited.latest) == (2, 4)
+    assert (edited.state("a").verdict, edited.state("b").verdict, edited.state("c").verdict) == (
         "accepted",
         "rejected",
         "open",

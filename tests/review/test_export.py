@@ -13,12 +13,12 @@ from recam.errors import DataError, StoreError
 from recam.review.decisions import Decisions
 from recam.review.export import export_decisions
 from recam.review.judged import save_corrected
-from recam.review.layers import RunView, mask_of_maps
+from recam.review.layers import ReviewedRun, mask_of_maps
 from recam.runfolder.store import read_json, write_json
 
 
 def test_the_command_from_decisions_to_a_data_set(session, tmp_path, monkeypatch, capsys):
-    view, log = session.view, session.decisions
+    view, log = session.run, session.decisions
     painted = np.zeros((64, 64), np.uint8)
     painted[20:40, 20:50] = view.items[1].labels[0] + 1
     log.add(
@@ -71,18 +71,19 @@ def test_the_command_from_decisions_to_a_data_set(session, tmp_path, monkeypatch
 
 def test_photos_are_copied_or_linked_and_masks_outlive_a_new_threshold(run, tmp_path, rerun):
     """What was accepted stays what was accepted when the run has made other masks since."""
-    view = RunView(run)
+    view = ReviewedRun(run)
     log = Decisions(view.review)
     kept = read_mask(run / "masks" / "train-000000.png")
-    log.add("t", ["train-000000"], verdict="accepted", source={"layer": "masks", "key": view.layers["masks"].key})
+    key = view.layers["masks"].key
+    log.add("t", ["train-000000"], verdict="accepted", source={"layer": "masks", "key": key})
     rerun(run, until="masks", masks__oracle=False, masks__threshold=0.9)
-    view = RunView(run)
+    view = ReviewedRun(run)
     report = export_decisions(view, Decisions(view.review), tmp_path / "out")
     assert report.problems == ()
     values = [1 + report.classes.index(name) if name in report.classes else 255 for name in view.classes]
     table = np.array([0, *values, *[255] * 245], np.uint8)
     assert np.array_equal(read_mask(tmp_path / "out" / "masks" / "train-000000.png"), table[kept])
-    shutil.rmtree(run / "old")
+    shutil.rmtree(run / ".stages" / "masks" / key)
     report = export_decisions(view, Decisions(view.review), tmp_path / "again")
     assert "not there any more" in report.problems[0].message
 
@@ -101,15 +102,15 @@ def test_everything_with_held_out_images_and_links(tiny_run, tmp_path):
     with (data / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     root = tmp_path / "run"
-    for part in ("masks", "predictions/pseudo", "seeds/cam", "segment/pseudo"):
-        shutil.copytree(tiny_run / part, root / part)
+    for part in ("masks", "predictions/pseudo", "maps/cam", "segment/pseudo"):
+        shutil.copytree(tiny_run / ".stages" / part, root / ".stages" / part)
     written = read_json(tiny_run / "run.json")
     written["recipe"]["data"] |= {"location": f"folder:{data}", "options": {}}
     write_json(root / "run.json", written)
-    view = RunView(root)
+    view = ReviewedRun(root)
     log = Decisions(view.review)
     log.add("t", ["train-000000"], verdict="accepted", source={"layer": "masks", "key": view.layers["masks"].key})
-    log.add("t", ["val-000000"], verdict="accepted", source={"layer": "model", "key": view.layers["model"].key})
+    log.add("t", ["val-000000"], verdict="accepted", source={"layer": "predictions/pseudo", "key": view.layers["predictions/pseudo"].key})
     report = export_decisions(view, log, tmp_path / "out", "link", everything=True)
     assert (report.images, report.masks) == (16, 2)
     catalog = recam.open_catalog(f"folder:{tmp_path / 'out'}")
@@ -145,7 +146,7 @@ def saved(view, log, number, mask):
 def test_a_label_removed_after_painting_takes_its_pixels_along(session, tmp_path):
     """255, as in a finished mask, and the report counts it; what is painted after the removal stays, and is reported,
     too."""
-    view, log = session.view, session.decisions
+    view, log = session.run, session.decisions
     other = view.items[1]  # keeps all classes of the run in the export
     source = session.source(view.layers["masks"], None, {}).model_dump()
     log.add("t", [other.id], verdict="accepted", labels=list(view.classes), source=source)
@@ -185,7 +186,7 @@ def test_a_label_removed_after_painting_takes_its_pixels_along(session, tmp_path
 
 
 def test_a_label_that_was_put_back_keeps_its_pixels(session, tmp_path):
-    view, log = session.view, session.decisions
+    view, log = session.run, session.decisions
     painted = np.full((64, 64), view.items[0].labels[0] + 1, np.uint8)
     saved(view, log, 0, painted)
     relabelled(view, log, 0, removed=view.classes[view.items[0].labels[0]])
@@ -196,7 +197,7 @@ def test_a_label_that_was_put_back_keeps_its_pixels(session, tmp_path):
 
 
 def test_removed_labels_of_finished_masks_are_reported(session, tmp_path):
-    view, log = session.view, session.decisions
+    view, log = session.run, session.decisions
     number = next(number for number, item in enumerate(view.items[:12]) if len(item.labels) > 1)
     item = view.items[number]
     stored = read_mask(view.root / "masks" / f"{item.id}.png")
@@ -211,7 +212,7 @@ def test_removed_labels_of_finished_masks_are_reported(session, tmp_path):
 
 
 def test_damaged_lines_of_the_log_are_reported(session, tmp_path):
-    view = session.view
+    view = session.run
     session.decisions.add(
         "t", [view.items[0].id], verdict="accepted", source=session.source(view.layers["masks"], None, {}).model_dump()
     )
@@ -229,7 +230,7 @@ def renamed(view, names):
 
 @pytest.mark.parametrize("first", ["=cmd|'/c calc'!A1", "one, two", '"quoted"', "<img src=x>", "@home", "-1"])
 def test_class_names_read_back_letter_by_letter(session, tmp_path, first):
-    view, log = renamed(session.view, [first]), session.decisions
+    view, log = renamed(session.run, [first]), session.decisions
     ids = [item.id for item in view.items[:3]]
     log.add(
         "t",
@@ -247,7 +248,7 @@ def test_class_names_read_back_letter_by_letter(session, tmp_path, first):
 
 @pytest.mark.parametrize("names", [["a\nb"], ["a\r", "b\n"], ["a;b", "split"]])
 def test_class_names_that_no_table_can_hold(session, tmp_path, names):
-    view, log = renamed(session.view, names), session.decisions
+    view, log = renamed(session.run, names), session.decisions
     source = session.source(view.layers["masks"], None, {}).model_dump()
     log.add("t", [view.items[0].id], verdict="accepted", source=source, labels=list(view.classes))
     with pytest.raises(DataError, match="';' or a line break, which separate names"):

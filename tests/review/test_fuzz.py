@@ -12,8 +12,9 @@ SEED, CASES = 7, 400
 WORDS = [
     "",
     "masks",
-    "seeds/cam/w",
+    "maps/cam/w",
     "model",
+    "predictions/pseudo",
     "truth",
     "corrected",
     "../..",
@@ -83,8 +84,8 @@ def value(rng, depth=0):
 
 
 def body(rng):
-    """Half of them right but for one field, so that they come through to what is behind the checks."""
-    right = {"tab": "one", "images": [0], "verdict": "rejected", "layer": "seeds/cam/w", "threshold": 0.5}
+    """Half of them right but for one field, so that they come through to what comes after the checks."""
+    right = {"tab": "one", "images": [0], "verdict": "rejected", "layer": "maps/cam/w", "threshold": 0.5}
     if rng.random() < 0.5:
         wish = {name: found for name, found in right.items() if rng.random() < 0.8} | {rng.choice(FIELDS): value(rng)}
         return json.dumps(wish).encode()
@@ -121,17 +122,17 @@ def test_no_request_makes_the_server_fail(client, session, part):
     """Seeded; of each answer the status is one of ours, and what is refused says why."""
     rng = random.Random(SEED + part)
     photo = jpeg(np.random.default_rng(part).integers(0, 256, (40, 60, 3), dtype=np.uint8))
-    seen = set()
+    statuses = set()
     for case in range(CASES // 4):
         answer = ask(client, rng, photo)
-        seen.add(answer.status_code)
+        statuses.add(answer.status_code)
         assert answer.status_code < 500, (
             f"part {part}, case {case}: {answer.request.method} {answer.request.url} {answer.text[:300]}"
         )
         if answer.status_code >= 400:
             assert answer.json()["detail"]
-    assert {200, 404, 422} <= seen
+    assert {200, 404, 422} <= statuses
     # What came through is a log that reads back.
-    again = type(session.decisions)(session.view.review)
+    again = type(session.decisions)(session.run.review)
     assert again.decided() == session.decisions.decided()
     assert again.damaged == 0

@@ -131,8 +131,8 @@ def test_every_answer_carries_the_headers_that_protect(only_reading, reader, mon
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_thresholds_that_are_no_numbers(reader, number):
     for body in (
-        f'{{"layer": "seeds/cam/w", "threshold": {number}}}',
-        f'{{"layer": "seeds/cam/w", "threshold": 0.5, "class_thresholds": {{"cow": {number}}}}}',
+        f'{{"layer": "maps/cam/w", "threshold": {number}}}',
+        f'{{"layer": "maps/cam/w", "threshold": 0.5, "class_thresholds": {{"cow": {number}}}}}',
     ):
         answer = reader.post("api/recipe", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 422

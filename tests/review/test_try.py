@@ -20,7 +20,7 @@ def test_a_photo_is_tried(client):
     encoded = io.BytesIO()
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)).save(encoded, "PNG")
     tried = client.post("api/try", content=encoded.getvalue()).json()
-    assert list(tried["pictures"]) == ["photo", "CAM", "ReCAM", "mask", "refined (PAMR)", "prediction"]
+    assert list(tried["pictures"]) == ["photo", "CAM", "ReCAM w′", "mask", "refined (PAMR)", "prediction"]
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in tried["pictures"].values())
     assert len(tried["found"]) == 10
     assert all(0 <= found["classifier"] <= 1 and 0 <= found["model"] <= 1 for found in tried["found"])
@@ -149,4 +149,4 @@ def test_uploads_that_are_no_photo(client, session, content, told):
     answer = client.post("api/try", content=content)
     assert answer.status_code == 422
     assert told in answer.json()["detail"]
-    assert not list((session.view.root / "review").glob(".try-*"))
+    assert not list((session.run.root / "review").glob(".try-*"))

@@ -28,8 +28,8 @@ RESULTS = {
     "maps/x": {"images": 3},
     "scores/x": {"images": 3, "maps": {"x": {"oracle": {"threshold": 0.3, "miou": 0.5}, "otsu": None}}},
     "masks": {"images": 3, "maps": "x", "threshold": 0.3, "threshold_from": "oracle"},
-    "scores/masks": {"images": 3, "scores": {"miou": 0.52}, "confusion": [[1]]},
-    "predictions/pseudo": {"images": 2, "scores": {"miou": 0.61}, "confusion": [[1]]},
+    "scores/masks": {"images": 3, "scores": {"miou": 0.52}, "confusion": [[1, 0, 0], [0, 1, 0]]},
+    "predictions/pseudo": {"images": 2, "scores": {"miou": 0.61}, "confusion": [[1, 0, 0], [0, 1, 0]]},
 }
 
 
@@ -70,6 +70,7 @@ def test_runs_are_listed_with_their_scores(tmp_path):
     (tmp_path / "photos").mkdir()
     listed = recam.list_runs(tmp_path)
     old, one, two = listed.runs
+    assert one.problem == ""
     assert (one.data, one.maps, one.maps_miou, one.masks_miou, one.model_miou) == (
         "scenes:",
         "X + edges",

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,36 @@ def test_a_stage_that_is_cleaned_while_it_is_taken_over_is_made_here(tmp_path, m
     )
     with pytest.raises(OSError, match="full"):
         RunFolder(tmp_path / "three").open_stage("maps/x", KEYS[0])
+
+
+def test_a_run_copied_with_its_links_followed_goes_on_as_one(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    made = make_stage(run, "maps/x", KEYS[0], {"w/a.npz": b"1"})
+    name_stages(run, **{"maps/x": KEYS[0]})
+    shutil.copytree(run.root, tmp_path / "copied" / "run", symlinks=False)
+    assert not (tmp_path / "copied" / "run" / "maps" / "x").is_symlink()
+    copied = RunFolder(tmp_path / "copied" / "run")
+    copied.link_stages({"maps/x": KEYS[0]})
+    assert (copied.root / "maps" / "x").is_symlink()
+    assert copied.open_stage("maps/x", KEYS[0]).is_done
+    (tmp_path / "other").mkdir()
+    shutil.copytree(run.root, tmp_path / "other" / "run", symlinks=False)
+    edited = RunFolder(tmp_path / "other" / "run")
+    write_bytes(edited.root / "maps" / "x" / "w" / "a.npz", b"2")  # somebody's work in the copy is not thrown away
+    with pytest.raises(StoreError, match="would be shown"):
+        edited.link_stages({"maps/x": KEYS[0]})
+    assert made.is_done
+
+
+def test_what_is_taken_over_is_read_where_all_is_verified(tmp_path):
+    one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
+    made = make_stage(one, "maps/x", KEYS[0], {"a.npz": b"1"})
+    times = (made.path / "a.npz").stat()
+    (made.path / "a.npz").write_bytes(b"2")
+    os.utime(made.path / "a.npz", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert two.find("maps/x", KEYS[0]) is not None  # size and time are believed
+    assert two.find("maps/x", KEYS[0], verify=True) is None
+    assert not two.open_stage("maps/x", KEYS[0], verify=True).is_done
 
 
 def test_a_file_where_a_stage_would_be_shown_is_refused(tmp_path):

@@ -1,11 +1,13 @@
 """Studies: rows times seeds, shared stages made once, a table that states its command."""
 
 import json
+import shlex
 
 import pytest
 
 from conftest import TINY
 from recam.errors import RecipeError
+from recam.recipe.toml import parse_setting
 from recam.studies.study import MAPS, MINUTES, Study, run_study, spread, studies
 
 
@@ -42,6 +44,9 @@ def test_rows_share_what_they_have_in_common(tmp_path, monkeypatch):
     written = json.loads((tmp_path / "toy.json").read_text())
     assert written["seeds"] == [3]
     assert len(written["rows"]["w"][MAPS.title]) == 1
-    assert "recam study toy --seeds 3" in (tmp_path / "toy.md").read_text()
+    (line,) = [line for line in (tmp_path / "toy.md").read_text().splitlines() if "recam study" in line]
+    words = shlex.split(line)
+    assert words[:7] == ["recam", "study", "toy", "--seeds", "3", "-o", str(tmp_path)]
+    assert dict(map(parse_setting, words[8::2])) == TINY
     assert (tmp_path / "toy.csv").read_text().count("\n") == 1 + 3 * 2
     assert "| w′ |" in str(result)

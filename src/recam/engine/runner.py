@@ -30,25 +30,27 @@ class Runner:
         data: the data set by role.
         accelerator: device, precision, and which process of how many this is.
         compute: how many workers, how often a training is saved.
+        verify: read all files of finished stages, not just those whose size or time has changed.
     """
 
     folder: RunFolder
     data: RunData
     accelerator: Accelerator
     compute: ComputeSettings
+    verify: bool = False
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes records and messages."""
         return bool(self.accelerator.is_main_process)
 
-    def pending(self, planned: Mapping[str, Planned], names: Sequence[str], verify: bool) -> list[str]:
+    def pending(self, planned: Mapping[str, Planned], names: Sequence[str]) -> list[str]:
         """Stages that are still to be made. Finished ones whose files are damaged are opened again, which is
         reported."""
         if self.is_main:
-            reopen_damaged(self.folder, {name: planned[name].key for name in names}, verify, say)
+            reopen_damaged(self.folder, {name: planned[name].key for name in names}, self.verify, say)
         self.accelerator.wait_for_everyone()
-        return [name for name in names if not self.folder.find(name, planned[name].key)]
+        return [name for name in names if not self.folder.find(name, planned[name].key, self.verify)]
 
     def rehearse(self, planned: Mapping[str, Planned], names: Sequence[str]) -> None:
         """Raises one of our errors with all that stands in the way of these stages."""
@@ -81,7 +83,7 @@ class Runner:
     def open(self, name: str, key: str) -> StageFolder:
         """The stage's folder. One process makes or moves folders, the others look when it has."""
         self.accelerator.wait_for_everyone()
-        stage = self.folder.open_stage(name, key) if self.is_main else self.folder.at(name, key)
+        stage = self.folder.open_stage(name, key, self.verify) if self.is_main else self.folder.at(name, key)
         self.accelerator.wait_for_everyone()
         return stage
 

@@ -18,13 +18,15 @@ from typing import Any, ClassVar, Self
 
 import torch
 
+from recam.data.roles import DataSettings
 from recam.data.saliency import SaliencyFolder
 from recam.engine.stage import Stage
-from recam.methods.refine import EVEN, Refiner
-from recam.pipeline.map_set import MapSet
-from recam.recipe.recipe import Recipe
+from recam.methods.refine import EVEN, Chain, Refiner
+from recam.pipeline.map_set import MapFolder, MapSet
+from recam.recipe.recipe import Recipe, read_recipe
 from recam.registry import Registry
-from recam.runfolder.store import StageFolder
+from recam.runfolder.manifest import RECORD
+from recam.runfolder.store import RunFolder, StageFolder, read_record, read_run
 from recam.settings import Settings
 from recam.types import Sample
 
@@ -127,3 +129,33 @@ class _Same:
 
 
 refiner_steps: Registry[type[RefinerStep]] = Registry("refiner", "recam.refiners", ("recam.pipeline.refiners",))
+
+
+def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
+    """The refiners that a run's pseudo masks come through, with their trained networks, for images that it has never
+    read; None where there are none, one has not finished, or one uses saliency maps.
+
+    Raises:
+        StoreError: ``run.json`` or a stage is damaged.
+    """
+    recipe, written = read_recipe(folder.root), read_run(folder.root)
+    done = {name: folder.stage(name) for name in folder.done_stages()}
+    seeds = written["models"]["seeds"]
+    origin = str(written["stages"][seeds["stage"]]["label"].get("training", ""))
+    maps = MapSet(
+        MapFolder(seeds["stage"], seeds["folder"]), origin, seeds["name"], seeds["title"], seeds["threshold"],
+        (recipe.maker,) if recipe.maker else (), seeds["scores"],
+    )  # fmt: skip
+    made: list[Refiner] = []
+    for name in recipe.refine:
+        place = Place(recipe, maps, recipe.section(DataSettings).max_side, None)
+        step = refiner_steps[name].plan(name, place)
+        before, maps = maps, maps.refined(name, step.title, step.threshold(place))
+        stage = done.get(maps.folder.stage)
+        if stage is None or step.uses_saliency:
+            return None
+        threshold = float(
+            read_record(stage.path / RECORD, stage.name)["results"].get("threshold_before", before.threshold)
+        )
+        made.append(step.make(RefineContext(done, device, threshold)))
+    return Chain(tuple(made)) if made else None

@@ -90,10 +90,10 @@ def run(
         plan = make_plan(recipe, run_data)
         planned = key_stages(plan.stages, run_data)
         wanted = [stage.name for stage in stages_until(plan.stages, until)]
-        runner = Runner(folder, run_data, accelerator, compute)
+        runner = Runner(folder, run_data, accelerator, compute, verify)
         if accelerator.is_main_process:
             discard_unfinished(folder, run_data.digests, say)
-        runner.rehearse(planned, runner.pending(planned, wanted, verify))
+        runner.rehearse(planned, runner.pending(planned, wanted))
         if accelerator.is_main_process:
             run_data.digests.save()
             _write_settings(folder, recipe, plan, planned)

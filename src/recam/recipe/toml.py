@@ -3,6 +3,7 @@ file."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -81,6 +82,19 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):
         return name.strip(), value.strip()  # an unquoted word: text
+
+
+def setting_text(name: str, value: Any) -> str:
+    """``NAME=VALUE`` of a setting, as `parse_setting` takes it."""
+    return f"{name}={_inline(value)}"
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(name))} = {_inline(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)  # a string, number or truth value is written alike in both
 
 
 def write_toml(tree: Mapping[str, Any]) -> str:

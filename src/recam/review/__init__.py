@@ -1,1 +1,1 @@
-"""The review page: look at the masks of a run, judge them, mend them, and take them away as a clean data set."""
+"""The review page: view the masks of a run, judge and edit them, and export them as a clean data set."""

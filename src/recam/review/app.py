@@ -24,7 +24,7 @@ from recam.review.decisions import UndoError, Verdict
 from recam.review.export import export_decisions
 from recam.review.gate import Gate
 from recam.review.judged import jpeg, save_corrected
-from recam.review.layers import CORRECTED, MODEL, REVIEW, Item
+from recam.review.layers import CORRECTED, REVIEW, Item
 from recam.review.packing import write_packed
 from recam.review.photo import picture_data
 from recam.review.session import MissingError, Session, mask_from_bytes
@@ -32,11 +32,13 @@ from recam.review.trial import BusyError
 
 PAGE = Path(__file__).parent / "page"
 AT_ONCE = 256
-"""Images that one request may ask for."""
+"""Images that one request may name."""
 AT_ONCE_FULL = 16
 """The same at their full size: planes of a large image take as many bytes as it has pixels."""
 DETAIL_SIDE = 2048
-"""Longer side of a photo in the detail view, pixels."""
+"""Longer side (pixels) of a photo that is opened."""
+MODEL = "model"
+"""Name of the job in which the segmentation model predicts all images."""
 
 api = APIRouter(prefix="/api")
 
@@ -62,7 +64,7 @@ class _Body(BaseModel):
 class Thresholds(_Body):
     """A layer of maps and the thresholds that make masks of it."""
 
-    layer: str = Field(description="Name of the layer, e.g. seeds/recam/mul.")
+    layer: str = Field(description="Name of the layer, e.g. maps/recam/mul.")
     threshold: float = Field(ge=0, le=1, description="Of all classes that are not named below.")
     class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({}, description="By class name.")
 
@@ -74,9 +76,9 @@ class Decision(_Body):
         min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Name of the browser tab; undo works by tab."
     )
     images: list[int] = Field(min_length=1, max_length=200_000, description="Numbers of the images.")
-    verdict: Verdict | None = Field(None, description="Accept or reject the mask, or open the question again.")
+    verdict: Verdict | None = Field(None, description="Accept or reject the mask, or take that back (open).")
     layer: str | None = Field(
-        None, description="What was looked at; needed to accept. `corrected`: the image's own corrected mask."
+        None, description="The layer that was shown; needed to accept. `corrected`: the image's own corrected mask."
     )
     threshold: float | None = Field(None, ge=0, le=1, description="Of a layer of maps; default: the layer's own.")
     class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
@@ -98,20 +100,22 @@ class Export(_Body):
         "export", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$", description="New folder below RUN/review/exports."
     )
     photos: Literal["copy", "link"] = "copy"
-    everything: bool = Field(False, description="Also images that are open or rejected, with labels, without mask.")
+    everything: bool = Field(
+        False, description="Also images that are rejected or not reviewed, with labels, without mask."
+    )
 
 
 class Changed(BaseModel):
     """What has changed since a line of the log."""
 
-    latest: int = Field(description="Number of the last line; ask with it next time.")
+    latest: int = Field(description="Number of the last line; send it as `since` next time.")
     states: dict[int, dict[str, Any]] = Field(description="By image number: verdict, source, labels, mask, tab, stale.")
     jobs: list[dict[str, Any]] = Field(description="Work beside the page: name, done, total, state, message.")
 
 
 @api.get("/run", summary="The run as a whole")
 def about(session: Here) -> dict[str, Any]:
-    """Classes, layers with their thresholds and mIoU curves, number of images, and whether the photos are at hand."""
+    """Classes, layers with their thresholds and mIoU curves, number of images, and whether the photos are available."""
     return session.about()
 
 
@@ -166,8 +170,8 @@ def photo(session: Here, number: int) -> Response:
 
 @api.get("/counts", summary="Pixel counts against the truth", response_class=Response)
 def counts(session: Here, layer: Annotated[str, Query(max_length=200)]) -> Response:
-    """Little-endian float64 (K+1 truths, K+1 winners, 100 numbers of thresholds exceeded), the last winner for pixels
-    left open.
+    """Little-endian float64 (K+1 truths, K+1 winners, 100 numbers of thresholds exceeded), the last winner for ignored
+    pixels.
 
     From them follows the mIoU of any thresholds. 202 while they are being counted: see `jobs` of `changes`. 404 without
     truth.
@@ -193,7 +197,7 @@ def changes(
 
 @api.post("/decisions", summary="Decide")
 def decide(session: Here, decision: Decision) -> Changed:
-    """Accept, reject, open again, or correct labels. On disk before the answer."""
+    """Accept, reject, take that back, or correct labels. On disk before the response."""
     items = [session.item(number) for number in decision.images]
     fields: dict[str, Any] = {}
     if decision.labels is not None:
@@ -205,7 +209,7 @@ def decide(session: Here, decision: Decision) -> Changed:
     if decision.verdict is not None:
         fields["verdict"] = decision.verdict
     if not fields:
-        raise HTTPException(422, "A decision says a verdict, labels, or both.")
+        raise HTTPException(422, "A decision holds a verdict, labels, or both.")
     session.decisions.add(decision.tab, [item.id for item in items], **fields)
     return _since(session, before)
 
@@ -214,7 +218,7 @@ def decide(session: Here, decision: Decision) -> Changed:
 async def correct(request: Request, session: Here, number: int, tab: Tab) -> Changed:
     """The body is the mask, row by row, one byte a pixel (0 background, 1…K, 255). The image is accepted with it."""
     item = session.item(number)
-    size = await run_in_threadpool(session.view.size, item)
+    size = await run_in_threadpool(session.run.size, item)
     if size is None:
         raise DataError(f"{item.id}: the size of the image is not known, since nothing of it can be read.")
     content = await _body(
@@ -224,7 +228,7 @@ async def correct(request: Request, session: Here, number: int, tab: Tab) -> Cha
     )
 
     def keep() -> Changed:
-        name, before = save_corrected(session.view, item, mask_from_bytes(content, size)), session.decisions.latest
+        name, before = save_corrected(session.run, item, mask_from_bytes(content, size)), session.decisions.latest
         source = {"layer": CORRECTED, "key": name}
         session.decisions.add(tab, [item.id], verdict="accepted", mask=name, source=source)
         return _since(session, before)
@@ -233,10 +237,10 @@ async def correct(request: Request, session: Here, number: int, tab: Tab) -> Cha
 
 
 @api.post("/undo", summary="Undo the tab's last decision")
-def undo(session: Here, wish: Undo) -> Changed:
+def undo(session: Here, request: Undo) -> Changed:
     """409 where there is nothing to undo."""
     before = session.decisions.latest
-    session.decisions.undo(wish.tab)
+    session.decisions.undo(request.tab)
     return _since(session, before)
 
 
@@ -245,34 +249,34 @@ def recipe(session: Here, thresholds: Thresholds) -> dict[str, Any]:
     """Writes RUN/review/recipe.toml, which `recam run --recipe` takes; gives its path, the command, and what it
     changes."""
     chosen = write_recipe(
-        session.view, session.layer(thresholds.layer), thresholds.threshold, thresholds.class_thresholds
+        session.run, session.layer(thresholds.layer), thresholds.threshold, thresholds.class_thresholds
     )
     return {"path": str(chosen.path), "command": chosen.command, "settings": chosen.settings}
 
 
-@api.post("/model", summary="Ask the segmentation model for all masks")
-def ask_model(session: Here) -> dict[str, Any]:
-    """Starts a job that fills the layer `model`, and with it the disagreement of mask and model. 404 without a
-    model."""
-    session.layer(MODEL)
-    return vars(session.jobs.start(MODEL, session.ask_model))
+@api.post("/model", summary="Predict all images")
+def predict_all(session: Here) -> dict[str, Any]:
+    """Starts a job that makes the segmentation model's mask of every image, and measures how far it and the pseudo mask
+    disagree. 404 without a model."""
+    assert session.model  # 404 now, not in the job
+    return vars(session.jobs.start(MODEL, session.predict_all))
 
 
 @api.post("/export", summary="Export a clean data set")
-def export(session: Here, wish: Export) -> dict[str, Any]:
+def export(session: Here, request: Export) -> dict[str, Any]:
     """Accepted masks and corrected labels as a folder that `recam run --data folder:` takes, below
     RUN/review/exports."""
-    output = session.view.review / "exports" / wish.name
-    return export_decisions(session.view, session.decisions, output, wish.photos, wish.everything).as_dict()
+    output = session.run.review / "exports" / request.name
+    return export_decisions(session.run, session.decisions, output, request.photos, request.everything).as_dict()
 
 
 @api.post("/try", summary="Try a photo")
 async def try_photo(request: Request, session: Here) -> dict[str, Any]:
-    """The body is an image file. Gives all classes with their scores, and pictures of CAM, ReCAM, mask and prediction
-    as data addresses.
+    """The body is an image file. Gives all classes with their scores, and pictures of class maps, mask and
+    prediction as data addresses.
 
-    One photo is tried at a time, reduced to what the networks of the run read; two others wait, and 429 answers any
-    more.
+    One photo is tried at a time, reduced to what the networks of the run read; two others wait, further ones get
+    429.
     """
     with session.trial.place():
         content = await request.body()
@@ -295,8 +299,7 @@ def make_app(session: Session, token: str) -> ASGIApp:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # Without the value itself: NaN and half a surrogate pair, which JSON lets through, cannot be written in an
-        # answer.
+        # Without the value itself: NaN and half a surrogate pair, which JSON lets through, cannot be sent back.
         problems = [
             {"loc": problem["loc"], "msg": _problem(problem["loc"], problem["msg"])} for problem in error.errors()
         ]
@@ -318,7 +321,7 @@ Images are addressed by number, never by path; nothing is written outside RUN/{R
 def _accept(session: Session, items: list[Item], decision: Decision, fields: dict[str, Any]) -> Changed:
     before = session.decisions.latest
     if decision.layer is None:
-        raise HTTPException(422, "To accept, say which layer was looked at.")
+        raise HTTPException(422, "To accept, name the layer that was shown.")
     if decision.layer == CORRECTED:
         (item, *others) = items
         name = session.decisions.state(item.id).mask
@@ -327,7 +330,7 @@ def _accept(session: Session, items: list[Item], decision: Decision, fields: dic
         source = {"layer": CORRECTED, "key": name}
     else:
         layer = session.layer(decision.layer)
-        missing = next((item for item in items if not session.view.has(item, layer)), None)
+        missing = next((item for item in items if not session.run.has(item, layer)), None)
         if missing:
             raise DataError(
                 f"{missing.id} has no {layer.title} to accept. Choose another layer, or leave the image out."
@@ -344,7 +347,7 @@ def _since(session: Session, before: int) -> Changed:
 
 
 def _states(session: Session, since: int) -> dict[int, dict[str, Any]]:
-    number = session.view.number
+    number = session.run.number
     changed = session.decisions.changes(since).items()
     return {number[sample_id]: session.shown_state(state) for sample_id, state in changed if sample_id in number}
 
@@ -384,9 +387,9 @@ def _numbers(session: Session, text: str, at_once: int = AT_ONCE) -> list[int]:
 
 
 def _class_index(session: Session, name: str) -> int:
-    if name not in session.view.classes:
-        raise DataError(f"unknown class {name!r}; the run has {', '.join(session.view.classes)}.")
-    return session.view.classes.index(name)
+    if name not in session.run.classes:
+        raise DataError(f"unknown class {name!r}; the run has {', '.join(session.run.classes)}.")
+    return session.run.classes.index(name)
 
 
 def _binary(content: bytes) -> Response:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
-from recam.errors import RecipeError
+from recam.errors import RecipeError, StoreError
 from recam.files import write_bytes
+from recam.pipeline.training import make_training
 from recam.recipe.recipe import load_recipe
-from recam.review.layers import Layer, RunView
+from recam.recipe.toml import flatten, write_toml
+from recam.review.layers import Layer, ReviewedRun
 
 
 @dataclass(frozen=True)
@@ -32,60 +32,49 @@ class Chosen:
     settings: dict[str, Any]
 
 
-def write_recipe(view: RunView, layer: Layer, threshold: float, class_thresholds: Mapping[str, float]) -> Chosen:
+def write_recipe(run: ReviewedRun, layer: Layer, threshold: float, class_thresholds: Mapping[str, float]) -> Chosen:
     """Write ``RUN/review/recipe.toml``: pseudo masks from this layer at these thresholds, no oracle.
 
     Raises:
         RecipeError: a layer that pseudo masks cannot be made from, or an unknown class.
     """
-    unknown = [name for name in class_thresholds if name not in view.classes]
+    unknown = [name for name in class_thresholds if name not in run.classes]
     if unknown:
-        raise RecipeError(f"unknown class {unknown[0]!r}; the run has {', '.join(view.classes)}.")
-    settings = _settings_of(view, layer)
+        raise RecipeError(f"unknown class {unknown[0]!r}; the run has {', '.join(run.classes)}.")
+    if layer.role != "maps":
+        raise RecipeError(f"pseudo masks are made from class maps, and {layer.title} is none. Choose another layer.")
+    tree = run.recipe.as_dict()
+    tree |= _settings_of(run, layer, tree["maps"])
     own = {name: round(value, 4) for name, value in class_thresholds.items() if value != threshold}
-    if layer.name.startswith(
-        "refined/"
-    ):  # refined maps have thresholds of their own; `masks.threshold` is that of the seeds
-        own = {name: round(class_thresholds.get(name, threshold), 4) for name in view.classes}
-    settings |= {"masks.threshold": round(threshold, 4), "masks.oracle": False, "masks.class_thresholds": own}
-    recipe = load_recipe(view.recipe.model_dump(mode="json", exclude_none=True), settings)
-    before, after = _flat(view.recipe.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
-    changed = {name: value for name, value in after.items() if before.get(name) != value}
-    tree = recipe.model_dump(mode="json", exclude_none=True)
-    tree["about"] = f"thresholds chosen on the review page, from {layer.title}"
-    path = view.review / "recipe.toml"
-    command = shlex.join(["recam", "run", "--recipe", str(path), "-o", str(view.root)])
-    write_bytes(path, f"# Written by the review page. Use it by: {command}\n\n{tomli_w.dumps(tree)}".encode())
-    return Chosen(path, command, changed)
+    if tree["refine"]:  # refined maps have thresholds of their own; `masks.threshold` is that of the maps before
+        own = {name: round(class_thresholds.get(name, threshold), 4) for name in run.classes}
+    tree["masks"] |= {"threshold": round(threshold, 4), "oracle": False, "class_thresholds": own}
+    recipe = load_recipe(tree)
+    before, after = flatten(run.recipe.as_dict()), flatten(recipe.as_dict())
+    names = dict.fromkeys((*after, *before))
+    path = run.review / "recipe.toml"
+    command = shlex.join(["recam", "run", "--recipe", str(path), "-o", str(run.root)])
+    tree = {**recipe.as_dict(), "about": f"thresholds chosen on the review page, from {layer.title}"}
+    write_bytes(path, f"# Written by the review page. Use it by: {command}\n\n{write_toml(tree)}".encode())
+    return Chosen(path, command, {name: after.get(name) for name in names if before.get(name) != after.get(name)})
 
 
-def _settings_of(view: RunView, layer: Layer) -> dict[str, Any]:
-    """Settings by which pseudo masks are made from a layer."""
-    kind, _, rest = layer.name.partition("/")
-    refines = "refine" in type(view.recipe).model_fields
-    if kind == "seeds":
-        origin, _, weighting = rest.partition("/")
-        chain: list[str] = []
-    elif kind == "refined":
-        origin, *chain = rest.split("+")
-        weighting = view.recipe.seeds.weighting
-    else:
-        origin = ""
-    if origin not in ("cam", "recam", "given"):
-        raise RecipeError(
-            f"pseudo masks are made from CAM or ReCAM, refined or not, but {layer.title} is neither. Choose another"
-            " layer."
-        )
-    settings: dict[str, Any] = {"refine": chain} if refines else {}
-    if origin == "given":
-        return settings
-    if origin == "recam":
-        return settings | {"seeds.weighting": weighting}
-    return settings | {"reactivate.enabled": False, "reactivate.control": False}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
-    return flat
+def _settings_of(run: ReviewedRun, layer: Layer, maps: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by which pseudo masks are made from a layer, by what its stage and those before it were given."""
+    stage, inner, refine = layer.stage, layer.name.removeprefix(layer.stage).removeprefix("/"), list[str]()
+    try:
+        given = run.stage(stage).record["inputs"]["given"]
+        while "step" in given:
+            refine = [given["step"]["name"], *refine]
+            stage, inner = given["maps"]["stage"], given["maps"]["inner"]
+            given = run.stage(stage).record["inputs"]["given"]
+        if "training" not in given:  # external maps
+            return {"refine": refine}
+        name, maker = given["training"]["name"], given["maker"]["name"] if given["maker"] else ""
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"the record of {stage} is damaged: {error}. Run the command of the run again.") from error
+    settings: dict[str, Any] = {"training": name, "maker": maker, "refine": refine}
+    # A training with a single weighting takes that, whatever the recipe's.
+    if make_training(run.recipe, name).choose_weighting(maps["weighting"]) != inner:
+        settings["maps"] = {**maps, "weighting": inner}
+    return settings

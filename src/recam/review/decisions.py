@@ -1,6 +1,6 @@
 """Decisions on images: an append-only log, one JSON object a line, each line on disk before it is acknowledged.
 
-The state of an image is what the lines that name it say, in order, without those that were undone; so two open tabs
+The state of an image follows from the lines that name it, in order, without those that were undone; so two open tabs
 never contradict
 each other, the later line counts. A last line that a killed server left half written was never acknowledged: it is cut
 off.
@@ -34,7 +34,7 @@ class MaskSource(BaseModel):
     """Which mask was judged.
 
     Attributes:
-        layer: ``masks``, ``model``, a layer of maps such as ``seeds/recam/mul``, or ``corrected``.
+        layer: its name, such as ``masks`` or ``maps/recam/mul``, or ``corrected``.
         key: what the layer was made from; of a corrected mask the name of its file.
         threshold, class_thresholds: what made a mask of maps.
     """
@@ -42,7 +42,7 @@ class MaskSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layer: str = Field(max_length=200)
-    key: str = Field("", max_length=64, pattern=r"^[\w.-]*$")
+    key: str = Field("", max_length=64, pattern=r"^([\w-][\w.-]*)?$")
     threshold: float | None = Field(None, ge=0, le=1)
     class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
 
@@ -209,7 +209,7 @@ class Decisions:
             if event.n in self._undone:
                 continue
             if event.set.get("mask"):
-                earlier = []  # painted with the labels of this moment in view
+                earlier = []  # painted with the labels of this moment on the screen
             elif "labels" in event.set and fields.get("mask"):
                 earlier.append(fields.get("labels"))
             fields |= {**event.set, "tab": event.tab}

@@ -19,7 +19,7 @@ from recam.files import write_bytes
 from recam.labels import ClassSet
 from recam.review.decisions import Decisions, State
 from recam.review.judged import classes_shown, judged_mask, labels_of
-from recam.review.layers import Item, RunView
+from recam.review.layers import Item, ReviewedRun
 from recam.types import Mask
 
 Photos = Literal["copy", "link"]
@@ -73,7 +73,7 @@ class ExportReport:
 
 
 def export_decisions(
-    view: RunView,
+    run: ReviewedRun,
     decisions: Decisions,
     output: Path,
     photos: Photos = "copy",
@@ -88,40 +88,40 @@ def export_decisions(
     `judged_mask`); the report
     counts them, as it does masks that show a class which is no label of their image: they are kept as accepted.
 
-    Names stand in ``labels.csv`` letter by letter, also those that a spreadsheet would take for a formula: the table is
+    Names stand in ``labels.csv`` literally, also those that a spreadsheet would take for a formula: the table is
     a data set, whose
     names must be those of the files and of ``classes.txt``. The report names them. Where a class name holds a sign that
     parts labels, each
-    class has a column of its own.
+    class has its own column.
 
     Args:
         output: a new or empty folder.
         photos: ``copy``, or ``link`` for symbolic links to where they are. Drawn scenes are written in either case.
-        everything: also images that are open or rejected, with their labels and without a mask.
-        advance: told (done, total).
+        everything: also images that are rejected or not reviewed, with their labels and without a mask.
+        advance: called with (done, total).
 
     Raises:
-        StoreError: a folder that holds something, no photos at hand, nothing accepted, or class names that no table can
+        StoreError: a folder that holds something, no photos, nothing accepted, or class names that no table can
             hold.
     """
-    if view.no_photos:
+    if run.no_photos:
         raise StoreError(
-            f"an export needs the photos, which are not at hand: {view.no_photos} Name their place with --data"
+            f"an export needs the photos, which are not available: {run.no_photos} Name their place with --data"
             " KIND:PATH."
         )
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise StoreError(f"{output} is there already. Name a new or an empty folder.")
-    states = {item: decisions.state(item.id) for item in view.items}
+    states = {item: decisions.state(item.id) for item in run.items}
     chosen = [item for item, state in states.items() if everything or state.verdict == "accepted"]
     if not any(state.verdict == "accepted" for state in states.values()):
         raise StoreError("nothing is accepted yet, so there is nothing to export. Accept masks on the page first.")
-    labels = {item: labels_of(view, item, states[item]) for item in chosen}
+    labels = {item: labels_of(run, item, states[item]) for item in chosen}
     present = {index for of_image in labels.values() for index in of_image}
     if not present:
         raise StoreError(
             "no accepted image holds any label, so nothing could be learned from the export. Accept images with labels."
         )
-    classes, table = ClassSet(view.classes).select([view.classes[index] for index in sorted(present)])
+    classes, table = ClassSet(run.classes).select([run.classes[index] for index in sorted(present)])
     _check_names(classes.names)
     # Written beside and renamed at the end: never half an export.
     folder = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -133,11 +133,11 @@ def export_decisions(
         for done, item in enumerate(chosen):
             advance(done, len(chosen))
             try:
-                name, mask, cleared = _write_item(view, item, states[item], folder, table, photos)
+                name, mask, cleared = _write_item(run, item, states[item], folder, table, photos)
                 removed.update(cleared)
                 if mask is not None:
                     unlabelled.update(
-                        classes_shown(mask).intersection(range(len(view.classes))).difference(labels[item])
+                        classes_shown(mask).intersection(range(len(run.classes))).difference(labels[item])
                     )
             except RecamError as error:
                 problems.append(Problem("not-exported", item.id, str(error)))
@@ -145,7 +145,7 @@ def export_decisions(
             source = states[item].source
             masks += mask is not None
             corrected += mask is not None and source is not None and source.layer == "corrected"
-            rows.append((name, tuple(view.classes[index] for index in labels[item]), item.split))
+            rows.append((name, tuple(run.classes[index] for index in labels[item]), item.split))
         _write_table(folder, rows, classes.names)
         write_bytes(folder / "classes.txt", "\n".join((*classes.names, "")).encode())
         if output.is_dir():
@@ -159,10 +159,10 @@ def export_decisions(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     advance(len(chosen), len(chosen))
-    left_out = tuple(name for name in view.classes if name not in classes)
+    left_out = tuple(name for name in run.classes if name not in classes)
     relabelled = sum(states[item].labels is not None and labels[item] != item.labels for item in chosen)
     notes = tuple(
-        _notes(view.classes, removed, unlabelled, [*(name for name, *_ in rows), *classes.names], decisions.damaged)
+        _notes(run.classes, removed, unlabelled, [*(name for name, *_ in rows), *classes.names], decisions.damaged)
     )
     return ExportReport(
         output, len(rows), masks, corrected, relabelled, classes.names, left_out, tuple(problems), notes
@@ -170,15 +170,7 @@ def export_decisions(
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raises `StoreError` for class names that would not read back from ``classes.txt`` and ``labels.csv``, all at
-    once."""
-    broken = [name for name in names if "\n" in name or "\r" in name]
-    if broken:
-        told = ", ".join(map(repr, broken))
-        raise StoreError(
-            f"class names with a line break cannot stand in classes.txt: {told}. Rename them in the data set of the"
-            " run."
-        )
+    """Raises `StoreError` for class names that would not read back from ``labels.csv``."""
     taken = [name for name in names if name in _COLUMNS] if _needs_columns(names) else []
     if taken:
         parted = next(name for name in names if _needs_columns([name]))
@@ -197,7 +189,7 @@ def _needs_columns(names: Sequence[str]) -> bool:
 def _notes(
     classes: Sequence[str], removed: Counter[int], unlabelled: Counter[int], names: Sequence[str], damaged: int
 ) -> Iterator[str]:
-    """What the report says beside its numbers; `removed` and `unlabelled` count masks by class index."""
+    """Notes of the report beside its numbers; `removed` and `unlabelled` count masks by class index."""
 
     def counted(masks: Counter[int]) -> str:
         return ", ".join(f"{classes[index]} in {count}" for index, count in sorted(masks.items()))
@@ -218,7 +210,7 @@ def _notes(
 
 
 def _write_item(
-    view: RunView, item: Item, state: State, folder: Path, table: np.ndarray, photos: Photos
+    run: ReviewedRun, item: Item, state: State, folder: Path, table: np.ndarray, photos: Photos
 ) -> tuple[str, Mask | None, frozenset[int]]:
     """Write mask and photo of one image.
 
@@ -226,7 +218,7 @@ def _write_item(
     it became 255.
     """
     assert item.sample
-    mask, cleared = judged_mask(view, item, state) if state.verdict == "accepted" else (None, frozenset[int]())
+    mask, cleared = judged_mask(run, item, state) if state.verdict == "accepted" else (None, frozenset[int]())
     source = item.sample.image
     # As `Folder` takes an id from a name: the part before an ending that it knows.
     known = isinstance(source, ImageFile) and source.path.suffix.lower() in IMAGE_ENDINGS

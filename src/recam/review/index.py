@@ -4,7 +4,7 @@ starts."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,13 +17,13 @@ from recam.files import write_bytes
 from recam.labels import BACKGROUND, IGNORE
 from recam.methods.thresholds import apply_threshold
 from recam.progress import Progress
-from recam.review.layers import MASKS, MODEL, Item, Layer, RunView
+from recam.review.layers import Item, Layer, ReviewedRun
 from recam.runfolder.store import make_key
 from recam.types import Mask
 
-VERSION = 1
+VERSION = 2
 NEAR = 0.1
-"""A pixel nearer than this to its threshold is unsure."""
+"""A pixel nearer than this to its threshold lowers the confidence."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,18 @@ class Row:
         height, width: pixels.
         confidence: share of pixels whose largest map is further than 0.1 from the threshold: a small move of it changes
             none.
-        cam_recam: disagreement of CAM and ReCAM, each at its threshold; see `disagreement`.
-        mask_model: the same of pseudo mask and segmentation model.
+        maps_disagreement: of the maps of two trainings, each at its threshold; see `disagreement` and
+            `ReviewedRun.compared_maps`.
+        model_disagreement: the same of pseudo mask and segmentation model.
         area: share of pixels that the mask gives to a class.
-        damaged: what could not be read; empty as a rule.
+        damaged: what could not be read; usually empty.
     """
 
     height: int = 0
     width: int = 0
     confidence: float | None = None
-    cam_recam: float | None = None
-    mask_model: float | None = None
+    maps_disagreement: float | None = None
+    model_disagreement: float | None = None
     area: float | None = None
     damaged: str = ""
 
@@ -64,16 +65,13 @@ class Index:
     """The rows of all images, in their order. Rows of files that have not changed are taken from
     ``review/index.json``."""
 
-    def __init__(self, view: RunView) -> None:
-        self._view = view
-        self._path = view.review / "index.json"
-        names = list(view.layers)
-        cam = view.layers.get("seeds/cam/w")
-        recam = next((view.layers[name] for name in reversed(names) if name.startswith("seeds/recam/")), None)
-        self._pair = (cam, recam) if cam and recam else None
-        self._used: list[Layer] = list(dict.fromkeys(layer for layer in (cam, recam, view.main_maps) if layer))
-        self._used += [view.layers[name] for name in (MASKS, MODEL) if name in view.layers]
-        levels = {layer.name: view.levels(layer) for layer in self._used if layer.kind == "maps"}
+    def __init__(self, run: ReviewedRun) -> None:
+        self._run = run
+        self._path = run.review / "index.json"
+        first = next((layer for layer in run.layers.values() if layer.role == "maps"), None)
+        read = (*(run.compared_maps or (first,)), run.main_maps, run.masks, run.model)
+        self._used: list[Layer] = list(dict.fromkeys(layer for layer in read if layer))
+        levels = {layer.name: run.levels(layer) for layer in self._used if layer.kind == "maps"}
         self._key = make_key(
             {"version": VERSION, "layers": [(layer.name, layer.key) for layer in self._used], "thresholds": levels}
         )
@@ -83,7 +81,7 @@ class Index:
     def build(self, quiet: bool = False) -> Index:
         """Measure what is new or has changed, with progress; writes the rows down for the next start."""
         known = self._read()
-        items = self._view.items
+        items = self._run.items
         self._stamps = [self._stamp(item) for item in items]
         rows = {
             item.id: row
@@ -103,41 +101,37 @@ class Index:
     def renew(self, items: Iterable[Item]) -> None:
         """Measure these images again and write all rows down."""
         for item in items:
-            number = self._view.number[item.id]
+            number = self._run.number[item.id]
             self.rows[number], self._stamps[number] = self.measure(item), self._stamp(item)
         self._write()
 
     def measure(self, item: Item) -> Row:
         """The measures of one image."""
-        view = self._view
+        run = self._run
         try:
             masks: dict[Layer, Mask] = {}
             confidence, size = None, None
             for layer in self._used:
                 if layer.kind == "mask":
-                    mask = view.read_mask(layer, item)
+                    mask = run.read_mask(layer, item)
                     if mask is not None:
                         masks[layer] = mask
                         size = size or (mask.shape[0], mask.shape[1])
-                elif seed := view.read_maps(layer, item):
+                elif seed := run.read_maps(layer, item):
                     size = seed.size
-                    levels = np.asarray(view.levels(layer), np.float32)[seed.class_indices]  # (n,)
+                    levels = np.asarray(run.levels(layer), np.float32)[seed.class_indices]  # (n,)
                     masks[layer] = apply_threshold(seed.maps, seed.class_indices, levels.tolist())
-                    if layer == view.main_maps and len(seed.maps):
+                    if layer == run.main_maps and len(seed.maps):
                         confidence = float((np.abs(seed.maps.max(0) - levels[seed.maps.argmax(0)]) > NEAR).mean())
-            by_name = {layer.name: mask for layer, mask in masks.items()}
-            pair = [masks[layer] for layer in self._pair or () if layer in masks]
-            shown = by_name.get(MASKS, masks.get(view.main_maps) if view.main_maps else None)
-            if shown is None:
-                shown = by_name.get(MODEL)
-            size = size or view.size(item) or (0, 0)
-            both = MASKS in by_name and MODEL in by_name
+            size = size or run.size(item) or (0, 0)
+            present = (masks[layer] for layer in (run.masks, run.main_maps, run.model) if layer in masks)
+            shown = next(present, None)
             return Row(
                 height=size[0],
                 width=size[1],
                 confidence=confidence,
-                cam_recam=disagreement(*pair) if len(pair) == 2 else None,
-                mask_model=disagreement(by_name[MASKS], by_name[MODEL]) if both else None,
+                maps_disagreement=_between(masks, run.compared_maps),
+                model_disagreement=_between(masks, (run.masks, run.model)),
                 area=None if shown is None else float(_is_class(shown).mean()),
             )
         except (RecamError, OSError) as error:
@@ -159,9 +153,14 @@ class Index:
     def _write(self) -> None:
         rows = [
             (item.id, stamp, asdict(row))
-            for item, stamp, row in zip(self._view.items, self._stamps, self.rows, strict=True)
+            for item, stamp, row in zip(self._run.items, self._stamps, self.rows, strict=True)
         ]
         write_bytes(Path(self._path), json.dumps({"key": self._key, "rows": rows}, separators=(",", ":")).encode())
+
+
+def _between(masks: Mapping[Layer, Mask], pair: tuple[Layer | None, Layer | None] | None) -> float | None:
+    one, other = (masks.get(layer) if layer else None for layer in pair or (None, None))
+    return None if one is None or other is None else disagreement(one, other)
 
 
 def _is_class(mask: Mask) -> NDArray[np.bool_]:

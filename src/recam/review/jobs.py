@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from recam.errors import RecamError
 
 Advance = Callable[[int, int], None]
-"""Told (done, total)."""
+"""Called with (done, total)."""
 
 
 @dataclass
@@ -32,8 +32,7 @@ class Job:
 
 @dataclass
 class Jobs:
-    """All jobs of a server, by name. A closing server asks them to stop; each can be started again and goes on where it
-    was."""
+    """All jobs of a server, by name. A closing server stops them; each can be started again and then resumes."""
 
     all: dict[str, Job] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)

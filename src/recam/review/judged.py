@@ -13,19 +13,19 @@ from recam.data.images import read_mask, write_mask
 from recam.errors import DataError, StoreError
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.review.decisions import MaskSource, State
-from recam.review.layers import CORRECTED, Item, Layer, RunView, mask_of_maps
-from recam.runfolder.store import read_seed
+from recam.review.layers import CORRECTED, PREDICTIONS, Item, ReviewedRun, mask_of_maps
+from recam.runfolder.maps import read_seed
 from recam.types import Mask
 
 
-def labels_of(view: RunView, item: Item, state: State) -> tuple[int, ...]:
+def labels_of(run: ReviewedRun, item: Item, state: State) -> tuple[int, ...]:
     """Class indices of the image: corrected ones where there are any, else the data set's."""
     if state.labels is None:
         return item.labels
-    return tuple(sorted(view.classes.index(name) for name in state.labels if name in view.classes))
+    return tuple(sorted(run.classes.index(name) for name in state.labels if name in run.classes))
 
 
-def judged_mask(view: RunView, item: Item, state: State) -> tuple[Mask, frozenset[int]]:
+def judged_mask(run: ReviewedRun, item: Item, state: State) -> tuple[Mask, frozenset[int]]:
     """The mask (H, W) that was accepted, and the class indices whose pixels in it became 255.
 
     A label that was removed takes its pixels along: of maps it does not take part any more; in a finished mask its
@@ -42,21 +42,21 @@ def judged_mask(view: RunView, item: Item, state: State) -> tuple[Mask, frozense
     if source is None:
         raise StoreError(f"{item.id} has no judged mask.")
     if source.layer == CORRECTED:
-        return _without(read_mask(corrected_path(view, source.key)), _unwanted(view, item, state, True))
-    path = _find(view, item, source)
-    labels = labels_of(view, item, state)
+        return _without(read_mask(corrected_path(run, source.key)), _unwanted(run, item, state, True))
+    path = _find(run, item, source)
+    labels = labels_of(run, item, state)
     if path.suffix == ".npz":
         indices = {
-            view.classes.index(name): value for name, value in source.class_thresholds.items() if name in view.classes
+            run.classes.index(name): value for name, value in source.class_thresholds.items() if name in run.classes
         }
         return mask_of_maps(read_seed(path), labels, indices, source.threshold or 0.0), frozenset()
-    return _without(read_mask(path), _unwanted(view, item, state, False))
+    return _without(read_mask(path), _unwanted(run, item, state, False))
 
 
-def shown_mask(view: RunView, item: Item, state: State, mask: Mask, corrected: bool) -> Mask:
+def shown_mask(run: ReviewedRun, item: Item, state: State, mask: Mask, corrected: bool) -> Mask:
     """A finished or corrected mask (H, W) as it would be accepted now: with 255 for the labels that were removed, see
     `judged_mask`."""
-    return _without(mask, _unwanted(view, item, state, corrected))[0]
+    return _without(mask, _unwanted(run, item, state, corrected))[0]
 
 
 def classes_shown(mask: Mask) -> frozenset[int]:
@@ -64,20 +64,18 @@ def classes_shown(mask: Mask) -> frozenset[int]:
     return frozenset(value - 1 for value in np.unique(mask).tolist() if BACKGROUND < value < IGNORE)
 
 
-def _unwanted(view: RunView, item: Item, state: State, corrected: bool) -> frozenset[int]:
+def _unwanted(run: ReviewedRun, item: Item, state: State, corrected: bool) -> frozenset[int]:
     """Class indices whose pixels do not count.
 
     Of a corrected mask: those that were labels when it was saved, or later, and are none now. Of a finished one: all
     that are no label,
     where labels were corrected.
     """
-    now = labels_of(view, item, state)
+    now = labels_of(run, item, state)
     if not corrected:
-        return frozenset() if state.labels is None else frozenset(range(len(view.classes))).difference(now)
+        return frozenset() if state.labels is None else frozenset(range(len(run.classes))).difference(now)
     had = {
-        index
-        for labels in state.earlier
-        for index in labels_of(view, item, state.model_copy(update={"labels": labels}))
+        index for labels in state.earlier for index in labels_of(run, item, state.model_copy(update={"labels": labels}))
     }
     return frozenset(had.difference(now))
 
@@ -91,36 +89,36 @@ def _without(mask: Mask, classes: frozenset[int]) -> tuple[Mask, frozenset[int]]
     return cleaned, found
 
 
-def corrected_path(view: RunView, name: str) -> Path:
+def corrected_path(run: ReviewedRun, name: str) -> Path:
     """Where a corrected mask lies; `name` is one that `save_corrected` gave."""
-    return view.review / CORRECTED / name
+    return run.review / CORRECTED / name
 
 
-def save_corrected(view: RunView, item: Item, mask: Mask) -> str:
+def save_corrected(run: ReviewedRun, item: Item, mask: Mask) -> str:
     """Write a corrected mask under a name of its own and give that; earlier ones stay, so that each decision can be
     undone.
 
     Raises:
         DataError: another size than the image's, or values that are no class.
     """
-    size = view.size(item)
+    size = run.size(item)
     if mask.shape != size:
         raise DataError(f"a mask of {mask.shape[0]}×{mask.shape[1]} pixels does not fit {item.id}, which has {size}.")
-    foreign = [value for value in np.unique(mask).tolist() if len(view.classes) < value < IGNORE]
+    foreign = [value for value in np.unique(mask).tolist() if len(run.classes) < value < IGNORE]
     if foreign:
         raise DataError(
-            f"the mask holds {foreign}, but with {len(view.classes)} classes a value is 0…{len(view.classes)} or 255."
+            f"the mask holds {foreign}, but with {len(run.classes)} classes a value is 0…{len(run.classes)} or 255."
         )
     name = hashlib.sha256(item.id.encode() + b"\0" + mask.tobytes()).hexdigest()[:24] + ".png"
-    write_mask(corrected_path(view, name), mask)
+    write_mask(corrected_path(run, name), mask)
     return name
 
 
-def is_stale(view: RunView, source: MaskSource | None) -> bool:
+def is_stale(run: ReviewedRun, source: MaskSource | None) -> bool:
     """Whether what was judged is not what the run shows now."""
     if source is None or source.layer == CORRECTED:
         return False
-    layer = view.layers.get(source.layer)
+    layer = run.layers.get(source.layer)
     return layer is None or layer.key != source.key
 
 
@@ -133,25 +131,20 @@ def jpeg(pixels: np.ndarray, quality: int = 85, side: int = 0) -> bytes:
     return encoded.getvalue()
 
 
-def _find(view: RunView, item: Item, source: MaskSource) -> Path:
-    layer: Layer | None = view.layers.get(source.layer)
+def _find(run: ReviewedRun, item: Item, source: MaskSource) -> Path:
+    """The file that was judged: of the layer as it is now, or of the same stage made from an earlier key."""
+    layer = run.layers.get(source.layer)
     if layer and layer.key == source.key:
-        if path := layer.path(item.id):
-            return path
+        folders = layer.folders
     else:
-        stage, inner = _stage_of(source.layer)
-        aside = view.root / "old" / stage / source.key / inner
-        found = next((path for ending in (".npz", ".png") if (path := aside / f"{item.id}{ending}").is_file()), None)
-        if found and source.key:
-            return found
-    raise StoreError(
-        f"{item.id}: the mask that was accepted ({source.layer} of {source.key}) is not there any more. Judge it again."
-    )
-
-
-def _stage_of(layer: str) -> tuple[str, str]:
-    """(stage, sub-folder) of a layer's name: ``seeds/recam/mul`` → (``seeds/recam``, ``mul``)."""
-    if layer.startswith("seeds/"):
-        stage, _, inner = layer.rpartition("/")
-        return stage, inner
-    return layer, ""
+        outer, _, inner = source.layer.rpartition("/")
+        stage, within = run.folder.at(source.layer, source.key), run.folder.at(outer, source.key)
+        folders = (stage.path, within.path / inner, run.review / PREDICTIONS / source.key)
+    places = (folder / f"{item.id}{ending}" for folder in folders for ending in (".npz", ".png"))
+    found = next((path for path in places if path.is_file()), None) if source.key else None
+    if found is None:
+        raise StoreError(
+            f"{item.id}: the mask that was accepted ({source.layer} of {source.key}) is not there any more. Judge it"
+            " again."
+        )
+    return found

@@ -1,11 +1,14 @@
 """What a run has to show: its images, and the layers of maps and masks over them, finished or half done, with or
-without photos."""
+without photos.
+
+Stages are found by their labels in ``run.json``, never by their names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +17,34 @@ import numpy as np
 
 from recam.data.catalog import open_catalog
 from recam.data.images import ImageFile, image_size, read_mask
-from recam.data.roles import RunData
+from recam.data.roles import DataSettings, RunData
 from recam.errors import RecamError, StoreError
 from recam.files import ARRAY_ERRORS
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
+from recam.pipeline.stages.masks import MaskSettings
+from recam.recipe.recipe import read_recipe
+from recam.runfolder import kinds
 from recam.runfolder.maps import read_seed
-from recam.runfolder.store import RunFolder, StageFolder, open_run, read_record
+from recam.runfolder.records import read_records
+from recam.runfolder.store import StageFolder, open_run, read_run
+from recam.runfolder.summary import nearest
 from recam.types import Mask, Sample, SeedMaps
 
 REVIEW = "review"
 """Sub-folder of a run that the review page writes to; it writes nowhere else."""
+PREDICTIONS = "predictions"
+"""Inside that, masks of the segmentation model that the page has made, by key."""
 
-MASKS, MODEL, TRUTH, CORRECTED = "masks", "model", "truth", "corrected"
+TRUTH, CORRECTED = "truth", "corrected"
+"""Layers that no stage makes."""
+
+Role = Literal["maps", "masks", "model", "truth"]
+
+
+def layer_name(stage: str, inner: str = "") -> str:
+    """Name of the layer that a stage makes in its folder `inner`."""
+    return f"{stage}/{inner}" if inner else stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,24 +52,32 @@ class Layer:
     """Maps or masks of the images of a run.
 
     Attributes:
-        name: in addresses and in the log of decisions, e.g. ``seeds/recam/mul``, ``masks``, ``model``, ``truth``.
+        name: in addresses and in the log of decisions: stage and folder inside it, e.g. ``maps/recam/mul``, or
+            ``truth``.
         title: for people.
-        kind: ``maps`` (class maps that a threshold makes a mask of) or ``mask``.
+        role: what it is in the run; the segmentation model's masks are ``model``.
         stage: the stage that made it; empty for the truth.
         key: what it was made from; a decision on it holds for this key.
-        folders: where its files are looked for, ``ID.npz`` or ``ID.png``.
-        scores: threshold, mIoU curve and choices from the run's own scores of the maps; empty where there is no truth.
+        folders: where its files are searched, ``ID.npz`` or ``ID.png``.
+        own_threshold: the recipe's threshold for these maps.
+        scores: oracle, otsu and mIoU curve from the run's own scores of the maps; empty where there is no truth.
         done: whether its stage has finished.
     """
 
     name: str
     title: str
-    kind: Literal["maps", "mask"]
-    stage: str
-    key: str
-    folders: tuple[Path, ...]
+    role: Role
+    stage: str = ""
+    key: str = ""
+    folders: tuple[Path, ...] = ()
+    own_threshold: float = 0.0
     scores: Mapping[str, Any] = field(default_factory=dict)
     done: bool = True
+
+    @property
+    def kind(self) -> Literal["maps", "mask"]:
+        """``maps`` (class maps that a threshold makes a mask of) or ``mask``."""
+        return "maps" if self.role == "maps" else "mask"
 
     @property
     def ending(self) -> str:
@@ -87,8 +113,8 @@ class Item:
     sample: Sample | None
 
 
-class RunView:
-    """A run as the review page sees it: read only, but for its sub-folder ``review``.
+class ReviewedRun:
+    """A run under review: read only, but for its sub-folder ``review``.
 
     Args:
         run: the run folder, finished or half done.
@@ -99,25 +125,27 @@ class RunView:
     """
 
     def __init__(self, run: str | Path, data: str | None = None) -> None:
-        self.folder: RunFolder = open_run(run)
+        self.folder = open_run(run)
         self.root = self.folder.root
+        self.written, self._records = read_run(self.root), read_records(self.folder)
         self.recipe = read_recipe(self.root)
         self.no_photos = ""
         """Why there are no photos; empty where there are."""
         self._data: RunData | None = None
         try:
-            settings = self.recipe.data.model_copy(update={} if data is None else {"location": data})
+            settings = self.recipe.section(DataSettings)
+            settings = settings if data is None else replace(settings, location=data)
             self._data = RunData(open_catalog(settings.location, settings.classes, **settings.options), settings)
             self.classes = self._data.catalog.classes.names
         except RecamError as error:
-            if data is not None:  # named on purpose: a mistake in it is told, not worked around
+            if data is not None:  # named on purpose: a mistake in it is reported, not worked around
                 raise
             self.no_photos = str(error)
             self.classes = self._recorded_classes()
         self.layers = {layer.name: layer for layer in self._find_layers()}
         self.items = tuple(self._find_items())
         if not self.items:
-            raise StoreError(f"{self.root} holds no image to review yet. Run `recam run` on it, at least until seeds.")
+            raise StoreError(f"{self.root} holds no image to review yet. Run `recam run` on it, at least until maps.")
         self.number = {item.id: number for number, item in enumerate(self.items)}
 
     @property
@@ -125,27 +153,51 @@ class RunView:
         """The folder that the review page writes to."""
         return self.root / REVIEW
 
+    def label(self, stage: str) -> dict[str, Any]:
+        """How ``run.json`` describes a stage; empty for one that the settings in force do not name."""
+        return dict(self.written["stages"].get(stage, {}).get("label", {}))
+
+    def stage(self, name: str) -> StageFolder:
+        """A stage that the settings in force name, made or not."""
+        return self.folder.at(name, str(self.written["stages"][name]["key"]))
+
+    @property
+    def masks(self) -> Layer | None:
+        """The pseudo masks."""
+        return self._first("masks")
+
+    @property
+    def model(self) -> Layer | None:
+        """The segmentation model's masks."""
+        return self._first("model")
+
     @cached_property
     def main_maps(self) -> Layer | None:
-        """The maps that pseudo masks are made from; before there are masks, the last that were made."""
-        maps = [layer for layer in self.layers.values() if layer.kind == "maps"]
-        made_from = self.mask_results.get("seeds")
-        titled = next((layer for layer in maps if made_from and layer.scores.get("name") == made_from), None)
-        return titled or (maps[-1] if maps else None)
+        """The maps that pseudo masks are made from; before these are there, the last that were made."""
+        maps = [layer for layer in self.layers.values() if layer.role == "maps"]
+        return self._planned("maps") or self._planned("seeds") or (maps[-1] if maps else None)
+
+    @cached_property
+    def compared_maps(self) -> tuple[Layer, Layer] | None:
+        """The maps before any refiner, after the first ones of another training; None where only one makes maps."""
+        own = self._planned("seeds")
+        others = (each for each in self.layers.values() if self.label(each.stage).get("kind") == kinds.MAPS)
+        other = next((each for each in others if own and each.stage != own.stage), None)
+        return (other, own) if own and other else None
 
     @cached_property
     def mask_results(self) -> dict[str, Any]:
-        """What the stage of the pseudo masks recorded: seeds, threshold and where it is from; empty before it has
+        """What the stage of the pseudo masks recorded: maps, threshold and where it is from; empty before it has
         finished."""
-        return dict(self._record("masks").get("results", {}))
+        return self._results(self.masks.stage) if self.masks else {}
 
     def threshold(self, layer: Layer) -> float:
-        """The threshold that a layer of maps starts with: that of the pseudo masks, the scores' choice, or the
-        recipe's."""
+        """The threshold that a layer of maps starts with: that of the pseudo masks, the oracle where the recipe wants
+        it, or the recipe's."""
         if self.mask_results and layer == self.main_maps:
             return float(self.mask_results["threshold"])
-        choice = layer.scores.get("oracle" if self.recipe.masks.oracle else "recipe")
-        return float(choice["threshold"]) if choice else self.recipe.masks.threshold
+        oracle = layer.scores.get("oracle") if self.recipe.section(MaskSettings).oracle else None
+        return float(oracle["threshold"]) if oracle else layer.own_threshold
 
     def class_thresholds(self, layer: Layer) -> dict[str, float]:
         """Thresholds of single classes that the pseudo masks were made with, by name; empty for layers they were not
@@ -159,7 +211,7 @@ class RunView:
 
     def has(self, item: Item, layer: Layer) -> bool:
         """Whether an image has this layer."""
-        return bool(item.sample and item.sample.mask) if layer.name == TRUTH else layer.path(item.id) is not None
+        return bool(item.sample and item.sample.mask) if layer.role == "truth" else layer.path(item.id) is not None
 
     def read_maps(self, layer: Layer, item: Item) -> SeedMaps | None:
         """Class maps of an image; None where it has none. Raises `StoreError` for a damaged file."""
@@ -168,7 +220,7 @@ class RunView:
 
     def read_mask(self, layer: Layer, item: Item) -> Mask | None:
         """Mask (H, W) of an image; None where it has none. Raises `DataError` for a damaged file."""
-        if layer.name == TRUTH:
+        if layer.role == "truth":
             return item.sample.mask.read() if item.sample and item.sample.mask else None
         path = layer.path(item.id)
         return read_mask(path) if path else None
@@ -176,7 +228,7 @@ class RunView:
     def size(self, item: Item) -> tuple[int, int] | None:
         """(H, W) of an image, from its mask or maps, else from its photo; None where none of them can be read."""
         for layer in self.layers.values():
-            path = None if layer.name == TRUTH else layer.path(item.id)
+            path = None if layer.role == "truth" else layer.path(item.id)
             if path is None:
                 continue
             with suppress(RecamError):  # the next one may be intact
@@ -185,80 +237,75 @@ class RunView:
             return image_size(item.sample.image) if item.sample else None
         return None
 
-    def _record(self, stage: str) -> dict[str, Any]:
-        return StageFolder(stage, self.root / stage, "").record
+    def _first(self, role: Role) -> Layer | None:
+        return next((layer for layer in self.layers.values() if layer.role == role), None)
+
+    def _planned(self, name: Literal["maps", "seeds"]) -> Layer | None:
+        """The layer of a set of maps that ``run.json`` names."""
+        maps = self.written["models"][name]
+        return self.layers.get(layer_name(maps["stage"], maps["folder"]))
 
     def _recorded_classes(self) -> tuple[str, ...]:
-        for path in sorted(self.root.rglob("stage.json")):
-            names = read_record(path).get("inputs", {}).get("classes")
+        for name in self.written["stages"]:
+            names = self.stage(name).record.get("inputs", {}).get("classes")
             if names:
                 return tuple(names)
         raise StoreError(f"{self.root} has nothing to review yet, and its data set cannot be opened: {self.no_photos}")
 
+    def _results(self, stage: str) -> dict[str, Any]:
+        """Results of a stage; empty before it has finished."""
+        return dict(self._records[stage]["results"]) if stage in self._records else {}
+
+    def _of_kind(self, *wanted: str) -> Iterator[tuple[StageFolder, dict[str, Any]]]:
+        """Stages of the settings in force whose label is of one of these kinds, with their labels, in order."""
+        for name in self.written["stages"]:
+            label = self.label(name)
+            if label.get("kind") in wanted:
+                yield self.stage(name), label
+
     def _find_layers(self) -> Iterator[Layer]:
-        seeds = [
-            ("seeds/given", "w", "class maps", "given"),
-            ("seeds/cam", "w", "CAM", "cam"),
-            ("seeds/control", "w", "control", "control"),
-        ]
-        own = self.recipe.seeds.weighting
-        weightings = sorted(
-            {own, *self.recipe.seeds.weightings}, key=lambda weighting: weighting == own
-        )  # the run's own last
-        seeds += [("seeds/recam", w, "ReCAM" if w == own else f"ReCAM {w}", f"recam {w}") for w in weightings]
-        for stage, weighting, title, scored in seeds:
-            if (self.root / stage / weighting).is_dir():
-                yield self._maps(f"{stage}/{weighting}", title, stage, self.root / stage / weighting, scored)
-        for record in sorted(
-            (self.root / "refined").glob("*/stage.json"), key=lambda path: path.parent.name.count("+")
-        ):
-            name = record.parent.name
-            origin, *steps = name.split("+")
-            scored = " + ".join((f"recam {own}" if origin == "recam" else origin, *steps))
-            yield self._maps(f"refined/{name}", _refined_title(origin, steps), f"refined/{name}", record.parent, scored)
-        if (self.root / "masks" / "stage.json").is_file():
-            yield Layer(
-                MASKS, "mask", "mask", "masks", self._key("masks"), (self.root / "masks",), done=self._is_done("masks")
-            )
-        model = next((name for name in ("pseudo", "truth") if self._is_done(f"segment/{name}")), None)
-        if model:
-            key = self._key(f"segment/{model}")
-            asked = (self.root / "predictions" / model, self.review / "predictions" / key)
-            yield Layer(MODEL, "model", "mask", f"segment/{model}", key, asked)
+        scores: dict[str, Any] = {}
+        for stage, _ in self._of_kind(kinds.MAP_SCORES):
+            scores |= self._results(stage.name).get("maps", {})
+        for stage, label in self._of_kind(kinds.MAPS, kinds.REFINED_MAPS):
+            for maps in reversed(label.get("sets", ())):  # the set for pseudo masks last
+                if (path := stage.path / maps["folder"]).is_dir():
+                    found, threshold = scores.get(maps["name"], {}), float(maps["threshold"])
+                    yield Layer(
+                        layer_name(stage.name, maps["folder"]), maps["title"], "maps", stage.name, stage.key, (path,),
+                        threshold, {**found, "recipe": nearest(found, threshold)}, stage.claims_done,
+                    )  # fmt: skip
+        for stage, _ in self._of_kind(kinds.MASKS):
+            if stage.path.is_dir():
+                yield Layer(stage.name, "mask", "masks", stage.name, stage.key, (stage.path,), done=stage.claims_done)
+        trained = next((stage for stage, _ in self._of_kind(kinds.SEGMENTER)), None)  # of several the first predicts
+        if trained and trained.claims_done:
+            stage = next((stage for stage, _ in self._of_kind(kinds.PREDICTIONS)), trained)
+            folders = (stage.path, self.review / PREDICTIONS / stage.key)
+            yield Layer(stage.name, "model", "model", stage.name, stage.key, folders)
         if self._data and any(sample.mask for sample in (*self._data.score, *self._data.val)):
-            yield Layer(TRUTH, "truth", "mask", "", "", ())
-
-    def _maps(self, name: str, title: str, stage: str, folder: Path, scored: str) -> Layer:
-        scores_stage = f"scores/{stage.split('/', 1)[1]}"
-        scores = self._record(scores_stage).get("results", {}).get("seeds", {}).get(scored, {})
-        return Layer(
-            name, title, "maps", stage, self._key(stage), (folder,), {"name": scored, **scores}, self._is_done(stage)
-        )
-
-    def _key(self, stage: str) -> str:
-        return str(self._record(stage).get("key", ""))
-
-    def _is_done(self, stage: str) -> bool:
-        return self._record(stage).get("state") == "done"
+            yield Layer(TRUTH, "truth", "truth")
 
     def _find_items(self) -> Iterator[Item]:
-        made = {name: set(layer.ids()) for name, layer in self.layers.items() if layer.name != TRUTH}
+        made = {layer.role: set[str]() for layer in self.layers.values()}
+        for layer in self.layers.values():
+            made[layer.role].update(layer.ids())
+        predicted = made.pop("model", set[str]())
         if self._data is None:
             labels = self._labels_by_maps()
-            held_out = made.get(MODEL, set()).difference(*(ids for name, ids in made.items() if name != MODEL))
-            for sample_id in sorted(set().union(*made.values())):
+            held_out = predicted.difference(*made.values())
+            for sample_id in sorted(predicted.union(*made.values())):
                 yield Item(sample_id, "val" if sample_id in held_out else "train", labels.get(sample_id, ()), None)
             return
-        seen = set()
+        seeded = {sample.id for sample in self._data.seeded}
         for sample in self._data.seeded:
-            seen.add(sample.id)
             yield Item(sample.id, "train", sample.labels, sample)
         for sample in self._data.val:
-            if sample.id not in seen and sample.id in made.get(MODEL, ()):
+            if sample.id not in seeded and sample.id in predicted:
                 yield Item(sample.id, "val", sample.labels, sample)
 
     def _labels_by_maps(self) -> dict[str, tuple[int, ...]]:
-        """Maps are made for an image's labels: without the data set they tell them."""
+        """Maps are made for an image's labels, so without the data set these are known from them."""
         layer = self.main_maps
         if layer is None:
             return {}
@@ -270,17 +317,12 @@ class RunView:
 
 
 def _classes_of(path: Path) -> tuple[int, ...] | None:
-    """Class indices of stored maps without reading the maps; None for a damaged file, which the index tells of."""
+    """Class indices of stored maps without reading the maps; None for a damaged file, which the index reports."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return tuple(file["class_indices"].tolist())
     except ARRAY_ERRORS:
         return None
-
-
-def _refined_title(origin: str, steps: list[str]) -> str:
-    known = {"cam": "CAM", "recam": "ReCAM", "given": "class maps"}
-    return " + ".join((known.get(origin, origin), *steps))
 
 
 def mask_of_maps(seed: SeedMaps, labels: tuple[int, ...], thresholds: Mapping[int, float], default: float) -> Mask:

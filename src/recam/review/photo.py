@@ -71,7 +71,7 @@ def _decode_jpeg(path: str, side: int) -> Image:
     with PIL.Image.open(path, formats=KINDS) as picture:
         picture.draft(None, (side, side))
         picture.load()
-    with suppress(Exception):  # as `read_image`: a damaged EXIF block says nothing of the picture
+    with suppress(Exception):  # as `read_image`: a damaged EXIF block does not matter for the picture
         ImageOps.exif_transpose(picture, in_place=True)
     return np.array(picture.convert("RGB"))
 

@@ -14,7 +14,7 @@ from recam.progress import Progress, console
 from recam.review.app import make_app
 from recam.review.decisions import Decisions, only_reviewer
 from recam.review.export import ExportReport, Photos, export_decisions
-from recam.review.layers import REVIEW, RunView
+from recam.review.layers import REVIEW, ReviewedRun
 from recam.review.session import Session
 
 HOST = "127.0.0.1"
@@ -32,17 +32,18 @@ def serve_review(run: str | Path, port: int = 8765, data: str | None = None) -> 
         StoreError: no run, nothing to review, another server on the same run, or a port that is taken.
         DataError: `data` cannot be opened.
     """
-    view = RunView(run, data)
-    with only_reviewer(view.review), listen(port) as listener:
-        session = Session(view)
+    reviewed = ReviewedRun(run, data)
+    with only_reviewer(reviewed.review), listen(port) as listener:
+        session = Session(reviewed)
         token = secrets.token_urlsafe(24)
         address = f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
-        if view.no_photos:
+        if reviewed.no_photos:
             console.print(
-                f"The photos are not at hand, so maps and masks are shown without them: {view.no_photos}", markup=False
+                f"The photos are not available, so maps and masks are shown without them: {reviewed.no_photos}",
+                markup=False,
             )
         console.print(
-            f"{len(view.items)} images to review. Open this address in a browser of this machine; Ctrl-C stops.",
+            f"{len(reviewed.items)} images to review. Open this address in a browser of this machine; Ctrl-C stops.",
             highlight=False,
         )
         settings = uvicorn.Config(
@@ -66,11 +67,11 @@ def export_review(
     """Write what was decided as a clean data set; see `recam.review.export.export_decisions`. Works beside an open
     page."""
     require_folder(Path(output).parent)
-    view = RunView(run, data)
-    decisions = Decisions(view.root / REVIEW)
-    with Progress("export", len(view.items)) as progress:
+    reviewed = ReviewedRun(run, data)
+    decisions = Decisions(reviewed.root / REVIEW)
+    with Progress("export", len(reviewed.items)) as progress:
         return export_decisions(
-            view,
+            reviewed,
             decisions,
             Path(output),
             photos,

@@ -15,14 +15,14 @@ from recam.review.decisions import Decisions, MaskSource, State
 from recam.review.index import Index
 from recam.review.jobs import Advance, Jobs
 from recam.review.judged import corrected_path, is_stale, shown_mask
-from recam.review.layers import CORRECTED, MASKS, MODEL, TRUTH, Item, Layer, RunView
+from recam.review.layers import CORRECTED, TRUTH, Item, Layer, ReviewedRun
 from recam.review.packing import Packed, pack_maps, pack_mask
 from recam.review.thumbnails import Thumbnails
 from recam.review.trial import Trial
 from recam.types import Image
 
 SAVE_EVERY = 200
-"""Images between two times that the index is written down while the model is asked."""
+"""Images between two times that the index is written down while the model predicts."""
 
 
 class MissingError(RecamError):
@@ -30,30 +30,37 @@ class MissingError(RecamError):
 
 
 class Session:
-    """A run under review; see `RunView` for what may be wrong with it."""
+    """A run under review; see `ReviewedRun` for what may be wrong with it."""
 
-    def __init__(self, view: RunView, quiet: bool = False) -> None:
-        self.view = view
-        self.decisions = Decisions(view.review)
-        self.index = Index(view).build(quiet)
-        self.thumbnails, self.counts, self.jobs, self.trial = Thumbnails(), TruthCounts(view), Jobs(), Trial(view)
+    def __init__(self, run: ReviewedRun, quiet: bool = False) -> None:
+        self.run = run
+        self.decisions = Decisions(run.review)
+        self.index = Index(run).build(quiet)
+        self.thumbnails, self.counts, self.jobs, self.trial = Thumbnails(), TruthCounts(run), Jobs(), Trial(run)
 
     def item(self, number: int) -> Item:
         """An image by its number. Raises `MissingError` for one that does not exist."""
-        if not 0 <= number < len(self.view.items):
-            raise MissingError(f"there is no image {number}; the run has {len(self.view.items)}.")
-        return self.view.items[number]
+        if not 0 <= number < len(self.run.items):
+            raise MissingError(f"there is no image {number}; the run has {len(self.run.items)}.")
+        return self.run.items[number]
 
     def layer(self, name: str) -> Layer:
         """A layer by name. Raises `MissingError` for one that does not exist."""
-        if name not in self.view.layers:
-            raise MissingError(f"this run has no layer {name!r}; it has {', '.join(self.view.layers)}.")
-        return self.view.layers[name]
+        if name not in self.run.layers:
+            raise MissingError(f"this run has no layer {name!r}; it has {', '.join(self.run.layers)}.")
+        return self.run.layers[name]
+
+    @property
+    def model(self) -> Layer:
+        """The segmentation model's layer. Raises `MissingError` where the run has no such model."""
+        if self.run.model is None:
+            raise MissingError("this run has no segmentation model yet.")
+        return self.run.model
 
     def photo(self, item: Item) -> Image:
         """The photo (H, W, 3). Raises `DataError` where it is gone."""
         if item.sample is None:
-            raise DataError(f"{item.id}: the photo is not at hand. {self.view.no_photos}")
+            raise DataError(f"{item.id}: the photo is not available. {self.run.no_photos}")
         return item.sample.image.read()
 
     def pack(self, layer: Layer | None, number: int, side: int) -> Packed | None:
@@ -63,43 +70,43 @@ class Session:
         state = self.decisions.state(item.id)
         try:
             if layer is None:
-                mask = read_mask(corrected_path(self.view, state.mask)) if state.mask else None
+                mask = read_mask(corrected_path(self.run, state.mask)) if state.mask else None
                 return (
                     None
                     if mask is None
-                    else pack_mask(number, shown_mask(self.view, item, state, mask, corrected=True), side)
+                    else pack_mask(number, shown_mask(self.run, item, state, mask, corrected=True), side)
                 )
             if layer.kind == "maps":
-                seed = self.view.read_maps(layer, item)
+                seed = self.run.read_maps(layer, item)
                 return None if seed is None else pack_maps(number, seed, side)
-            mask = self.view.read_mask(layer, item)
-        except RecamError:  # the index tells what is damaged; the other images are shown
+            mask = self.run.read_mask(layer, item)
+        except RecamError:  # the index reports what is damaged; the other images are shown
             return None
         if mask is None:
             return None
-        if layer.name != TRUTH:
-            mask = shown_mask(self.view, item, state, mask, corrected=False)
+        if layer.role != "truth":
+            mask = shown_mask(self.run, item, state, mask, corrected=False)
         return pack_mask(number, mask, side)
 
     def source(self, layer: Layer, threshold: float | None, class_thresholds: Mapping[str, float]) -> MaskSource:
-        """What is judged when a person looks at this layer. Raises `DataError` for a layer that is no mask to
+        """What is judged when this layer is shown. Raises `DataError` for a layer that is no mask to
         accept."""
-        if layer.name == TRUTH:
-            raise DataError("the truth is there to compare with, it is no mask to accept. Choose another layer.")
+        if layer.role == "truth":
+            raise DataError("the truth is shown for comparison, it is no mask to accept. Choose another layer.")
         if layer.kind == "maps":
-            level = self.view.threshold(layer) if threshold is None else threshold
+            level = self.run.threshold(layer) if threshold is None else threshold
             return MaskSource(layer=layer.name, key=layer.key, threshold=level, class_thresholds=dict(class_thresholds))
         return MaskSource(layer=layer.name, key=layer.key)
 
     def shown_state(self, state: State) -> dict[str, Any]:
         """A state as the page gets it: with whether what was judged has been made anew since."""
-        return {**state.model_dump(mode="json"), "stale": is_stale(self.view, state.source)}
+        return {**state.model_dump(mode="json"), "stale": is_stale(self.run, state.source)}
 
-    def ask_model(self, advance: Advance) -> None:
+    def predict_all(self, advance: Advance) -> None:
         """The segmentation model's mask of every image that has none yet; kept in ``review/predictions``."""
-        layer, since = self.layer(MODEL), []
-        folder = layer.folders[1]
-        todo = [item for item in self.view.items if item.sample and layer.path(item.id) is None]
+        layer, since = self.model, []
+        folder = layer.folders[-1]
+        todo = [item for item in self.run.items if item.sample and layer.path(item.id) is None]
         problems = 0
         for done, item in enumerate(todo):
             advance(done, len(todo))
@@ -119,8 +126,8 @@ class Session:
 
     def columns(self) -> dict[str, list[Any]]:
         """All images by column: ids, labels and measures."""
-        items, rows = self.view.items, self.index.rows
-        names = ("height", "width", "confidence", "cam_recam", "mask_model", "area", "damaged")
+        items, rows = self.run.items, self.index.rows
+        names = ("height", "width", "confidence", "maps_disagreement", "model_disagreement", "area", "damaged")
 
         def rounded(value: Any) -> Any:
             return round(value, 4) if isinstance(value, float) else value
@@ -134,10 +141,10 @@ class Session:
 
     def about(self) -> dict[str, Any]:
         """What the page needs to know of the run as a whole."""
-        view = self.view
+        run = self.run
         layers = []
-        for layer in view.layers.values():
-            told: dict[str, Any] = {
+        for layer in run.layers.values():
+            about: dict[str, Any] = {
                 "name": layer.name,
                 "title": layer.title,
                 "kind": layer.kind,
@@ -151,30 +158,32 @@ class Session:
                     if layer.scores.get(name)
                 }
                 curve = {"thresholds": layer.scores.get("thresholds"), "curve": layer.scores.get("curve")}
-                own = view.class_thresholds(layer)
-                told |= {
-                    "threshold": view.threshold(layer),
+                own = run.class_thresholds(layer)
+                about |= {
+                    "threshold": run.threshold(layer),
                     "class_thresholds": own,
                     "marks": marks,
                     **curve,
                     "countable": self.counts.possible(layer),
                 }
-            layers.append(told)
-        main = (
-            MASKS if MASKS in view.layers else (view.main_maps.name if view.main_maps else next(iter(view.layers), ""))
-        )
+            layers.append(about)
+        shown = run.masks or run.main_maps or next(iter(run.layers.values()), None)
         return {
-            "run": str(Path(view.root).resolve().name),
-            "classes": list(view.classes),
+            "run": str(Path(run.root).resolve().name),
+            "classes": list(run.classes),
             "layers": layers,
-            "shown": main,
-            "main_maps": view.main_maps.name if view.main_maps else None,
-            "mask_threshold": view.mask_results.get("threshold"),
-            "images": len(view.items),
-            "photos": not view.no_photos,
-            "no_photos": view.no_photos,
-            "damaged_lines": self.decisions.damaged,
+            "shown": shown.name if shown else "",
+            "main_maps": run.main_maps.name if run.main_maps else None,
+            "masks": run.masks.name if run.masks else None,
+            "model": run.model.name if run.model else None,
+            "truth": TRUTH,
             "corrected": CORRECTED,
+            "compared_maps": [layer.title for layer in run.compared_maps or ()],
+            "mask_threshold": run.mask_results.get("threshold"),
+            "images": len(run.items),
+            "photos": not run.no_photos,
+            "no_photos": run.no_photos,
+            "damaged_lines": self.decisions.damaged,
             "latest": self.decisions.latest,
         }
 

@@ -1,4 +1,4 @@
-"""Thumbnails made when they are asked for, and kept in memory up to a bound."""
+"""Thumbnails made on request, and kept in memory up to a bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Try: what the models of a run make of a photo that they have never seen."""
+"""Try: what the models of a run make of a photo that they have not read before."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
 
 import torch
 
+from recam.data.roles import DataSettings
 from recam.errors import RecamError, StoreError
+from recam.inference.class_maps import view_pairs
 from recam.inference.prediction import PRESENT
 from recam.inference.predictor import Predictor
-from recam.inference.run_models import find_models
-from recam.methods.cam import classify, read_full
+from recam.methods.cam import read_full
 from recam.methods.pamr import PamrRefiner
-from recam.methods.recam import Weighting
-from recam.methods.refine import EVEN
+from recam.methods.refine import EVEN, Chain
 from recam.methods.thresholds import apply_threshold
 from recam.models.classifier import Classifier
 from recam.models.saved import load_classifier
-from recam.pipeline.run_chain import RunChain, load_chain
-from recam.pipeline.seeds import encode_scales, make_seeds
-from recam.pipeline.training_stages import WEIGHTS
-from recam.review.layers import RunView
+from recam.pipeline.maker import make_maker
+from recam.pipeline.map_set import MapSet
+from recam.pipeline.refiner import load_chain
+from recam.pipeline.stages.maps import AllMapsOf, load_maps, plan_maps
+from recam.pipeline.stages.masks import MaskSettings
+from recam.pipeline.stages.train import stage_of
+from recam.pipeline.training import Training, make_training
+from recam.review.layers import ReviewedRun, layer_name
 from recam.review.photo import decode_upload
+from recam.runfolder.store import StageFolder
 from recam.types import Image, Mask
 from recam.visualize import overlay_heat, overlay_mask
 
@@ -34,6 +39,7 @@ PLACES = 3
 SIDE, MOST = 640, 2048
 """Longer side (pixels) that a photo is reduced to where the run names no `data.max_side`, and where it names a larger
 one than `MOST`."""
+CPU = torch.device("cpu")
 
 
 class BusyError(RecamError):
@@ -42,7 +48,7 @@ class BusyError(RecamError):
 
 @dataclass(frozen=True)
 class Found:
-    """A class and how sure the models are of it, in [0, 1]; `model` is None without a segmentation model."""
+    """A class with its probabilities; `model` is None without a segmentation model."""
 
     name: str
     classifier: float
@@ -55,9 +61,9 @@ class Tried:
     """What came out for one photo.
 
     Attributes:
-        found: all classes, the surest first.
-        pictures: by title, (H, W, 3): photo, CAM, ReCAM, mask, the mask refined by the run's chain (by PAMR where it
-            has none), prediction.
+        found: all classes, the most probable first.
+        pictures: by title, (H, W, 3): photo, maps of the run's trainings, mask, the mask refined by the run's chain (by
+            PAMR where it has none), prediction.
         notes: what this run could not do, and why.
     """
 
@@ -67,14 +73,13 @@ class Tried:
 
 
 class Trial:
-    """The models of a run, loaded when first asked. One photo at a time: `PLACES` − 1 others wait, further ones are
+    """The models of a run, loaded when first used. One photo at a time: `PLACES` − 1 others wait, further ones are
     refused."""
 
-    def __init__(self, view: RunView) -> None:
-        self._view = view
+    def __init__(self, run: ReviewedRun) -> None:
+        self._run = run
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(PLACES)
-        self._loaded: dict[str, Any] = {}
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -90,7 +95,7 @@ class Trial:
     def __call__(self, image: Image) -> Tried:
         """Classes, class maps, mask and prediction of a photo (H, W, 3). Raises `StoreError` where the run has no
         classifier yet."""
-        with self._lock, torch.inference_mode():
+        with self._lock:
             return self._try(image)
 
     def upload(self, content: bytes) -> Tried:
@@ -103,11 +108,10 @@ class Trial:
             DataError: as `decode_upload`.
             StoreError: the run has no classifier yet.
         """
-        side = min(self._view.recipe.data.max_side or SIDE, MOST)
+        side = min(self._run.recipe.section(DataSettings).max_side or SIDE, MOST)
         with self._lock:
-            image, (width, height) = decode_upload(content, self._view.review, side)
-            with torch.inference_mode():
-                tried = self._try(image)
+            image, (width, height) = decode_upload(content, self._run.review, side)
+            tried = self._try(image)
         if max(width, height) > side:
             note = f"The photo of {width}×{height} pixels was reduced to a longer side of {side}."
             tried = replace(tried, notes=(note, *tried.notes))
@@ -116,78 +120,85 @@ class Trial:
     def predict(self, image: Image) -> Mask:
         """The segmentation model's mask. Raises `StoreError` where the run has none."""
         with self._lock:
-            return self._predictor()(image).mask
+            return self._predictor(image).mask
 
     def _try(self, image: Image) -> Tried:
-        recipe, notes = self._view.recipe, []
-        classifier = self._classifier("classify")
-        if classifier is None:
+        run, notes = self._run, list[str]()
+        if not self._trained:
             raise StoreError(
                 "this run has no trained classifier yet, so nothing can be tried. Run `recam run` on it first."
             )
-        features = encode_scales(classifier, image, (1.0,), flip=False, max_side=recipe.data.max_side)[0]
-        sure = classify(features, classifier.weight_1)[0].float().sigmoid().tolist()  # (K,)
-        present = [index for index, probability in enumerate(sure) if probability >= PRESENT]
+        probabilities = self._classify(image)
+        present = [index for index, probability in enumerate(probabilities) if probability >= PRESENT]
         if not present:
-            present = [max(range(len(sure)), key=sure.__getitem__)]
-            notes.append(f"No class is sure (from {PRESENT:.0%}); the maps show the likeliest.")
+            present = [max(range(len(probabilities)), key=probabilities.__getitem__)]
+            notes.append(f"No class reaches a probability of {PRESENT:.0%}; the maps show the most probable.")
         pictures = {"photo": image}
-        shown: list[tuple[str, Classifier, Weighting]] = [("CAM", classifier, "w")]
-        again = self._classifier("reactivate")
-        if again is not None:
-            shown.append(("ReCAM", again, recipe.seeds.weighting))
-        for title, network, weighting in shown:
-            seed = make_seeds(
-                network, image, present, (weighting,), recipe.seeds.scales, recipe.seeds.flip, recipe.data.max_side
-            )[weighting]
-            maps = read_full(seed)
-            pictures[title] = overlay_heat(image, maps)
-        layer = self._view.layers.get(f"seeds/recam/{recipe.seeds.weighting}" if again is not None else "seeds/cam/w")
-        levels = self._view.levels(layer) if layer else [recipe.masks.threshold] * len(sure)
-        pictures["mask"] = overlay_mask(image, apply_threshold(maps, present, [levels[index] for index in present]))
-        own = self._chain()
-        if own:
-            # AdvCAM climbs by gradients, which inference mode does not let it have.
-            with torch.inference_mode(False):
-                refined = own.chain(image, seed)
-            title, level = f"refined ({' + '.join(recipe.refine)})", own.threshold
+        for maps, maps_of in self._maps:
+            seed = next(iter(maps_of(image, present).values()))
+            pictures[maps.title] = overlay_heat(image, read_full(seed))
+        layer = run.layers.get(layer_name(maps.folder.stage, maps.folder.inner))
+        levels = run.levels(layer) if layer else [maps.threshold] * len(run.classes)
+        own = [levels[index] for index in present]
+        pictures["mask"] = overlay_mask(image, apply_threshold(read_full(seed), present, own))
+        if self._chain and run.main_maps:
+            levels = run.levels(run.main_maps)
+            title, refined, own = run.main_maps.title, self._chain(image, seed), [levels[index] for index in present]
         else:
-            refined = PamrRefiner(levels[present[0]])(image, seed)
-            title, level = "refined (PAMR)", EVEN
-            if recipe.refine:
-                notes.append(
-                    f"PAMR refines instead of {' + '.join(recipe.refine)}: not finished, or in want of saliency maps."
-                )
-        pictures[title] = overlay_mask(image, apply_threshold(read_full(refined), present, level))
-        chances: list[float | None] = [None] * len(sure)
-        if "model" in self._view.layers:
-            prediction = self._predictor()(image)
+            title, refined, own = "PAMR", PamrRefiner(own[0])(image, seed), [EVEN] * len(present)
+            if run.recipe.refine:
+                chain = " + ".join(run.recipe.refine)
+                notes.append(f"PAMR refines instead of {chain}, which has not finished or uses saliency maps.")
+        pictures[f"refined ({title})"] = overlay_mask(image, apply_threshold(read_full(refined), present, own))
+        by_model: list[float | None] = [None] * len(probabilities)
+        if run.model:
+            prediction = self._predictor(image)
             pictures["prediction"] = overlay_mask(image, prediction.mask)
-            chances = list(prediction.probabilities)
+            by_model = list(prediction.probabilities)
         else:
             notes.append("This run has no segmentation model yet.")
-        told = zip(self._view.classes, sure, chances, strict=True)
-        found = [Found(name, one, two, index in present) for index, (name, one, two) in enumerate(told)]
+        pairs = zip(run.classes, probabilities, by_model, strict=True)
+        found = [Found(name, one, two, index in present) for index, (name, one, two) in enumerate(pairs)]
         return Tried(tuple(sorted(found, key=lambda each: -each.classifier)), pictures, tuple(notes))
 
-    def _classifier(self, stage: str) -> Classifier | None:
-        if stage not in self._loaded:
-            path = self._view.root / stage / WEIGHTS
-            wanted = stage == "classify" or self._view.recipe.reactivate.enabled
-            self._loaded[stage] = load_classifier(path) if wanted and path.is_file() else None
-        loaded: Classifier | None = self._loaded[stage]
-        return loaded
+    @cached_property
+    def _trained(self) -> list[tuple[Training, StageFolder]]:
+        """The run's own training after the one that it starts from, as far as they have finished."""
+        if not self._run.written["models"]["classifier"]:
+            return []
+        training, done = make_training(self._run.recipe, self._run.recipe.training), self._run.folder.done_stages()
+        both = [each for each in (training.base, training) if each and stage_of(each) in done]
+        return [(each, self._run.folder.stage(stage_of(each))) for each in both]
 
-    def _chain(self) -> RunChain | None:
-        if "chain" not in self._loaded:
-            models = find_models(self._view.root) if "masks" in self._view.layers else None
-            with torch.inference_mode(False):
-                self._loaded["chain"] = load_chain(models.recipe, models.done, torch.device("cpu")) if models else None
-        chain: RunChain | None = self._loaded["chain"]
-        return chain
+    @cached_property
+    def _maps(self) -> list[tuple[MapSet, AllMapsOf]]:
+        """What makes the class maps of these trainings."""
+        recipe, made = self._run.recipe, []
+        side, threshold = recipe.section(DataSettings).max_side, recipe.section(MaskSettings).threshold
+        for training, stage in self._trained:
+            maker = make_maker(recipe, recipe.maker) if recipe.maker and training.name == recipe.training else None
+            planned, sets = plan_maps(recipe, training, maker, side, threshold, True)
+            given = replace(planned.given, weightings=(sets[0].folder.inner,))
+            made.append((sets[0], load_maps(given, stage.weights, CPU)))
+        return made
 
+    @torch.inference_mode()
+    def _classify(self, image: Image) -> list[float]:
+        """(K,) probabilities of the classes."""
+        network = self._classifier
+        view = view_pairs(network, image, (1.0,), False, self._run.recipe.section(DataSettings).max_side)[0]
+        probabilities: list[float] = network(view)[0].float().sigmoid().tolist()
+        return probabilities
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        return load_classifier(self._trained[-1][1].weights)
+
+    @cached_property
+    def _chain(self) -> Chain | None:
+        finished = self._run.mask_results and self._trained[-1][0].name == self._run.recipe.training
+        return load_chain(self._run.folder, CPU) if finished else None
+
+    @cached_property
     def _predictor(self) -> Predictor:
-        if "predictor" not in self._loaded:
-            self._loaded["predictor"] = Predictor(self._view.root)
-        predictor: Predictor = self._loaded["predictor"]
-        return predictor
+        return Predictor(self._run.root)

@@ -129,7 +129,11 @@ class StageFolder:
     def is_done(self) -> bool:
         """Whether it was made from this key, to the end, and all of it is there as it was; by size and time, see
         `find_damage`."""
-        return self.claims_done and not self.find_damage()
+        return self.is_intact()
+
+    def is_intact(self, verify: bool = False) -> bool:
+        """`is_done`; `verify` reads all files."""
+        return self.claims_done and not self.find_damage(verify)
 
     def find_damage(self, verify: bool = False) -> dict[str, str]:
         """What is wrong with files of the finished stage, by name; `verify` reads all of them."""
@@ -230,14 +234,22 @@ class RunFolder:
         """Where a stage made from `key` lies, whether it is there or not."""
         return StageFolder(name, self.root / STAGES / name / key, key)
 
-    def find(self, name: str, key: str) -> StageFolder | None:
-        """The finished stage of this key, here or in a run beside this one; None where it is still to be made."""
-        return next((stage for stage in self._places(name, key) if stage.is_done), None)
+    def find(self, name: str, key: str, verify: bool = False) -> StageFolder | None:
+        """The finished stage of this key, here or in a run beside this one; None where it is still to be made.
 
-    def open_stage(self, name: str, key: str) -> StageFolder:
-        """The stage's folder for `key`: new, resumed, or taken over from a run beside this one that has finished it."""
+        Args:
+            verify: read all of its files, as `find_damage` does.
+        """
+        return next((stage for stage in self._places(name, key) if stage.is_intact(verify)), None)
+
+    def open_stage(self, name: str, key: str, verify: bool = False) -> StageFolder:
+        """The stage's folder for `key`: new, resumed, or taken over from a run beside this one that has finished it.
+
+        Args:
+            verify: read all files of a stage before it is taken over.
+        """
         stage = self.at(name, key)
-        if not stage.is_done and (found := self.find(name, key)):
+        if not stage.is_done and (found := self.find(name, key, verify)):
             stage.discard()
             try:
                 _take_over(found.path, stage.path)
@@ -298,13 +310,33 @@ class RunFolder:
         if link.is_symlink() and os.readlink(link) == aim:  # noqa: PTH115 (the text of the link)
             return
         if link.exists() and not link.is_symlink():
-            raise StoreError(
-                f"{link} lies where the stage {name!r} would be shown. Move it away, or name another folder with -o."
-            )
+            if not self._is_copy(link, name):
+                raise StoreError(
+                    f"{link} lies where the stage {name!r} would be shown. Move it away, or name another folder with"
+                    " -o."
+                )
+            shutil.rmtree(link)
         link.parent.mkdir(parents=True, exist_ok=True)
         fresh = link.with_name(f".{link.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_ENDING}")
         fresh.symlink_to(aim, target_is_directory=True)
         fresh.replace(link)
+
+    def _is_copy(self, folder: Path, name: str) -> bool:
+        """Whether a folder holds what a stage of this run holds, file by file: so does a run that was copied with its
+        links followed."""
+        copy = StageFolder(name, folder, "")
+        try:
+            record = copy.record
+            kept = self.at(name, str(record.get("key", "")))
+            return (
+                record.get("stage") == name
+                and record.get("state") == "done"
+                and record == kept.record
+                and not copy.find_damage(verify=True)
+                and copy.count_files() == kept.count_files()
+            )
+        except StoreError:
+            return False
 
     def _linked(self) -> Iterator[str]:
         """Names of the links to stages of this folder; nothing behind links is looked at."""

@@ -23,6 +23,7 @@ from recam.errors import RecipeError
 from recam.files import require_folder, write_bytes
 from recam.pipeline.run import run
 from recam.progress import say
+from recam.recipe.toml import setting_text
 from recam.registry import Registry
 from recam.runfolder.costs import upstream_minutes
 from recam.runfolder.store import write_json
@@ -166,17 +167,9 @@ def run_study(
             summary = run(data, recipe or study.recipe, place / "runs" / f"{number:02d}-seed-{seed}", laid, study.until)
             for column in study.columns:
                 values.setdefault((row, column.title), []).append(column.measure(summary))
-    words = [
-        "recam",
-        "study",
-        name,
-        *(["--data", data] if data else []),
-        "--seeds",
-        ",".join(map(str, chosen)),
-        "-o",
-        str(output),
-    ]
-    words += [*(["--recipe", recipe] if recipe else [])]
+    words = ["recam", "study", name, "--seeds", ",".join(map(str, chosen)), "-o", str(output)]
+    words += [*(["--data", data] if data else []), *(["--recipe", recipe] if recipe else [])]
+    words += [word for item in (settings or {}).items() for word in ("--set", setting_text(*item))]
     result = StudyResult(study, chosen, shlex.join(words), {key: tuple(each) for key, each in values.items()}, place)
     write_bytes(place / f"{name}.md", result.markdown.encode())
     write_bytes(place / f"{name}.csv", result.table.encode())

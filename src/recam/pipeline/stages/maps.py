@@ -3,8 +3,13 @@ maker."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from recam.engine.stage import Stage
 from recam.engine.work import Work
@@ -20,8 +25,9 @@ from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import MAPS
 from recam.runfolder.maps import save_seed
 from recam.settings import Scales, Settings, section
-from recam.types import Sample
+from recam.types import Image, Sample, SeedMaps
 
+AllMapsOf = Callable[[Image, Sequence[int]], dict[Weighting, SeedMaps]]
 SYMBOLS = {"w": "w", "w_prime": "w′", "add": "w ⊕ w′", "mul": "w ⊗ w′"}
 """Weightings of eq. 9 as papers write them."""
 
@@ -105,40 +111,35 @@ def _set(
 
 
 def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
-    """Maps of all images, one file an image and weighting."""
-    path = work.inputs[stage_of(given.training)].weights
+    """Maps of all images, one file per image and weighting."""
 
-    def place(weighting: str, sample: Sample) -> Any:
+    def place(weighting: str, sample: Sample) -> Path:
         return work.folder.path / weighting / f"{sample.id}.npz"
 
     def finished(sample: Sample) -> bool:
         return all(place(weighting, sample).is_file() for weighting in given.weightings)
 
-    if given.maker:
-        # Frozen units would build no graph to the image; what must not learn here are the parameters.
-        network = fold_batchnorm(load_classifier(path, freeze_until=0).requires_grad_(False)).to(
-            work.accelerator.device
-        )
-        views = Views(given.scales, given.flip, given.max_side, given.weightings[0])
-        maps_of = given.maker.make(given.training, network, views)
-    else:
-        network = fold_batchnorm(load_classifier(path)).to(work.accelerator.device)
+    maps_of = load_maps(given, work.inputs[stage_of(given.training)].weights, work.accelerator.device)
     for sample in work.share(work.data.seeded, finished):
-        image = sample.image.read()
-        if given.maker:
-            made = {given.weightings[0]: maps_of(image, sample.labels)}
-        else:
-            with work.accelerator.autocast():
-                made = make_class_maps(
-                    network,
-                    image,
-                    sample.labels,
-                    given.weightings,
-                    given.scales,
-                    given.flip,
-                    given.max_side,
-                    given.training.maps,
-                )
+        # A map maker climbs by gradients of full precision.
+        with nullcontext() if given.maker else work.accelerator.autocast():
+            made = maps_of(sample.image.read(), sample.labels)
         for weighting, seed in made.items():
             save_seed(place(weighting, sample), seed, given.bits)
     return {"images": len(work.data.seeded), "weightings": list(given.weightings)}
+
+
+def load_maps(given: MapsGiven, weights: Path, device: torch.device) -> AllMapsOf:
+    """What makes the maps of an image (H, W, 3) uint8 for the classes wanted, by weighting, with a trained network."""
+    # To a maker, frozen units would build no graph to the image; what must not learn there are the parameters.
+    trained = (
+        load_classifier(weights, freeze_until=0).requires_grad_(False) if given.maker else load_classifier(weights)
+    )
+    network = fold_batchnorm(trained).to(device)
+    if given.maker:
+        chosen = given.weightings[0]
+        maps_of = given.maker.make(given.training, network, Views(given.scales, given.flip, given.max_side, chosen))
+        return lambda image, classes: {chosen: maps_of(image, classes)}
+    return lambda image, classes: make_class_maps(
+        network, image, classes, given.weightings, given.scales, given.flip, given.max_side, given.training.maps
+    )

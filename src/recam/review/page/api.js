@@ -3,25 +3,25 @@
 export const MASK_PLANE = 0xffff;
 export const tab = (sessionStorage.tab ??= `t${crypto.getRandomValues(new Uint32Array(2)).join("-")}`);
 
-async function answer(response) {
+async function checked(response) {
   if (response.ok) return response;
   let detail = `${response.status} ${response.statusText}`;
   try {
-    const told = (await response.json()).detail;
-    detail = typeof told === "string" ? told : told.map((problem) => problem.msg).join("; ");
+    const found = (await response.json()).detail;
+    detail = typeof found === "string" ? found : found.map((problem) => problem.msg).join("; ");
   } catch { /* not JSON: the status has to do */ }
   throw new Error(detail);
 }
 
-export const fetchJson = async (path) => (await answer(await fetch(`api/${path}`))).json();
-export const fetchResponse = async (path, options) => answer(await fetch(`api/${path}`, options));
-export const fetchBytes = async (path, signal) => (await answer(await fetch(`api/${path}`, { signal }))).arrayBuffer();
+export const fetchJson = async (path) => (await checked(await fetch(`api/${path}`))).json();
+export const fetchResponse = async (path, options) => checked(await fetch(`api/${path}`, options));
+export const fetchBytes = async (path, signal) => (await checked(await fetch(`api/${path}`, { signal }))).arrayBuffer();
 export const post = async (path, body) =>
-  (await answer(await fetch(`api/${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }))).json();
+  (await checked(await fetch(`api/${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }))).json();
 export const postBytes = async (path, body) =>
-  (await answer(await fetch(`api/${path}`, { method: "POST", headers: { "content-type": "application/octet-stream" }, body }))).json();
+  (await checked(await fetch(`api/${path}`, { method: "POST", headers: { "content-type": "application/octet-stream" }, body }))).json();
 
-// The form is told in recam/review/packing.py.
+// The format is described in recam/review/packing.py.
 export function unpack(buffer) {
   const view = new DataView(buffer), items = [];
   let at = 4;

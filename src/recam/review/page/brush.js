@@ -1,4 +1,4 @@
-// The brush: paints class values into a mask of the image's size; strokes can be taken back one by one.
+// The brush: paints class values into a mask of the image's size; strokes can be undone one by one.
 
 const KEPT_BYTES = 64 << 20;
 
@@ -83,7 +83,7 @@ export class Brush {
     }
   }
 
-  back() {
+  undo() {
     const before = this.before.pop();
     if (!before) return;
     this.mask = before;

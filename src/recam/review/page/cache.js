@@ -1,4 +1,4 @@
-// Pictures and planes of images, fetched in batches for what is in sight and kept up to a bound; the longest unused go first.
+// Pictures and planes of images, fetched in batches for what is visible and kept up to a bound; the longest unused go first.
 
 export class Cache {
   // fetchSome(numbers) → [[number, value, bytes], …]; numbers that it leaves out are remembered as missing.
@@ -33,7 +33,7 @@ export class Cache {
     this.age++;
   }
 
-  // What is in sight now; what was asked before and has not been begun is given up.
+  // What is visible now; earlier requests that have not begun are dropped.
   want(numbers) {
     this.wanted = numbers.filter((number) => !this.kept.has(number));
     this.pump();
@@ -59,7 +59,7 @@ export class Cache {
       this.arrived(some);
     } catch (error) {
       console.warn(error);
-      this.wanted = []; // the next look asks again
+      this.wanted = []; // requested again at the next rendering
     } finally {
       this.running--;
       some.forEach((number) => this.pending.delete(number));

@@ -1,6 +1,6 @@
 // The mIoU of any thresholds from the counts that the server made once, and the curve above the slider.
 import { fetchResponse } from "./api.js";
-import { mapsLayer, on, state, tell, thresholdsOf } from "./state.js";
+import { mapsLayer, on, state, emit, thresholdsOf } from "./state.js";
 
 const counts = new Map(); // by layer: null while they are being made
 const LEVELS = 100;
@@ -27,7 +27,7 @@ export async function need(layer) {
     }
   }
   counts.set(layer.name, { above, total });
-  tell("counted");
+  emit("counted");
 }
 
 // IoU of the background and each class; NaN for one in neither truth nor prediction. `levels`: index of the threshold of each class.
@@ -42,7 +42,7 @@ export function ious({ above, total }, levels) {
       if (truth === winner + 1) hits[truth] += shown;
       if (truth === 0) hits[0] += rest;
     }
-    truths[truth] += total[truth][classes]; // left open: missing from its class
+    truths[truth] += total[truth][classes]; // ignored: missing from its class
   }
   return Array.from(hits, (hit, at) => hit / (truths[at] + found[at] - hit));
 }
@@ -111,12 +111,12 @@ export function update() {
   const value = state.scope === null ? state.thresholds[layer.name].all : thresholdsOf(layer)[state.scope];
   document.getElementById("threshold").value = Math.round(value * 100);
   document.getElementById("value").textContent = value.toFixed(2);
-  const told = scores(layer), output = document.getElementById("miou"), counting = state.jobs.find((job) => job.name === `counts ${layer.name}` && job.state === "running");
-  if (told) {
-    const start = layer.curve?.[levelOf(layer.threshold)], by = start === undefined || start === null ? 0 : told.miou - start;
-    const parts = ["mIoU ", make("b", percent(told.miou))];
+  const scored = scores(layer), output = document.getElementById("miou"), counting = state.jobs.find((job) => job.name === `counts ${layer.name}` && job.state === "running");
+  if (scored) {
+    const start = layer.curve?.[levelOf(layer.threshold)], by = start === undefined || start === null ? 0 : scored.miou - start;
+    const parts = ["mIoU ", make("b", percent(scored.miou))];
     if (Math.abs(by) >= 0.0005) parts.push(" ", Object.assign(make("span", `${by > 0 ? "+" : "−"}${percent(Math.abs(by))}`), { className: by > 0 ? "up" : "down" }));
-    if (told.own !== null && !Number.isNaN(told.own)) parts.push(make("br", ""), `${state.run.classes[state.scope]} IoU ${percent(told.own)}`);
+    if (scored.own !== null && !Number.isNaN(scored.own)) parts.push(make("br", ""), `${state.run.classes[state.scope]} IoU ${percent(scored.own)}`);
     output.replaceChildren(...parts);
   } else output.textContent = counting ? `counting truth ${counting.done} / ${counting.total}` : layer.countable ? "counting truth …" : "no truth to score by";
   draw(layer);

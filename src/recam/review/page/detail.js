@@ -3,13 +3,13 @@ import { fetchBytes, unpack } from "./api.js";
 import { Brush } from "./brush.js";
 import { columnsNow, focus, relayout } from "./grid.js";
 import { colourTable, cssColour, fullMask, fullWinners, paintHeat, paintOutlined } from "./paint.js";
-import { decide, decided, focused, labelsOf, layerFor, layerOf, on, relabel, saveMask, state, show, tell, thresholdsOf } from "./state.js";
+import { decide, decided, focused, labelsOf, layerFor, layerOf, measures, on, relabel, saveMask, state, show, emit, thresholdsOf } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), sheet = $("sheet"), photo = $("photo"), overlay = $("overlay");
 const TITLES = { accepted: "Accepted", rejected: "Rejected", open: "Not reviewed yet" };
 const tiles = new Map(); // layer → canvas of the strip
-let number = -1, layers = new Map(), size = null, mask = null, asked = 0;
+let number = -1, layers = new Map(), size = null, mask = null, loads = 0;
 
 export const isOpen = () => !$("detail").hidden;
 export const brush = new Brush(sheet, overlay, $("brush-ring"), () => paint(), () => { $("dirty").hidden = !brush.dirty; });
@@ -35,22 +35,22 @@ export function close() {
 
 // Painted and not saved: nobody's work is thrown away by a key.
 function leave() {
-  if (brush.dirty) tell("toast", "Your strokes are not saved: S saves and accepts, Discard drops them.");
+  if (brush.dirty) emit("toast", "Your strokes are not saved: S saves and accepts, Discard drops them.");
   return !brush.dirty;
 }
 
 export function go(step) {
   if (!leave()) return;
   const place = state.place + step;
-  if (place < 0 || place >= state.order.length) return tell("toast", step > 0 ? "That was the last one." : "This is the first one.");
+  if (place < 0 || place >= state.order.length) return emit("toast", step > 0 ? "That was the last one." : "This is the first one.");
   focus(place);
   if (isOpen()) load();
 }
 
-export function nextOpen() {
+export function nextUnreviewed() {
   if (!leave()) return;
   const ahead = [...state.order.keys()].slice(state.place + 1).find((place) => decided(state.order[place]).verdict === "open");
-  if (ahead === undefined) return tell("toast", "Nothing after this one is open.");
+  if (ahead === undefined) return emit("toast", "All images after this one are reviewed.");
   focus(ahead);
   if (isOpen()) load();
 }
@@ -76,13 +76,13 @@ export async function save() {
   await saveMask(number, brush.mask);
   brush.dirty = false;
   brush.stop();
-  tell("toast", "Mask saved and accepted");
-  if (state.run.layers.some((layer) => layer.name === "masks")) show("masks");
+  emit("toast", "Mask saved and accepted");
+  if (state.run.masks) show(state.run.masks);
   await load();
 }
 
 async function load() {
-  const here = ++asked;
+  const here = ++loads;
   number = focused();
   brush.stop();
   layers = new Map();
@@ -97,11 +97,11 @@ async function load() {
   strip();
   paint();
   const names = state.run.layers.map((layer) => layer.name);
-  if (decided(number).mask) names.push("corrected");
+  if (decided(number).mask) names.push(state.run.corrected);
   names.sort((one, other) => (other === wanted()) - (one === wanted()));
   await Promise.all(names.map(async (name) => {
     const [item] = unpack(await fetchBytes(`layers?layer=${encodeURIComponent(name)}&images=${number}&side=0`));
-    if (here !== asked) return;
+    if (here !== loads) return;
     layers.set(name, item ?? null);
     tiles.get(name)?.parentNode.classList.toggle("missing", !item);
     if (item && name === wanted()) {
@@ -109,7 +109,7 @@ async function load() {
       paint();
     }
     drawTile(name);
-  })).catch((error) => tell("toast", error.message));
+  })).catch((error) => emit("toast", error.message));
 }
 
 const wanted = () => layerFor(number);
@@ -149,7 +149,7 @@ export function paintWith(tool) {
   if (brush.tool === tool && brush.mask && !brush.dirty) return brush.stop();
   if (!brush.mask) {
     const start = current() ?? (size[0] ? new Uint8Array(size[0] * size[1]) : null);
-    if (!start) return tell("toast", "The size of this image is not known, so it cannot be painted.");
+    if (!start) return emit("toast", "The size of this image is not known, so it cannot be painted.");
     const [first] = labelsOf(number);
     if (first !== undefined) { brush.value = first + 1; $("paint-class").value = first + 1; }
     brush.begin(Uint8Array.from(start), size);
@@ -160,14 +160,14 @@ export function paintWith(tool) {
 function strip() {
   $("strip").replaceChildren();
   tiles.clear();
-  const names = [...(state.run.photos ? [""] : []), ...state.run.layers.map((layer) => layer.name), ...(decided(number).mask ? ["corrected"] : [])];
+  const names = [...(state.run.photos ? [""] : []), ...state.run.layers.map((layer) => layer.name), ...(decided(number).mask ? [state.run.corrected] : [])];
   for (const name of names) {
     const button = document.createElement("button"), canvas = document.createElement("canvas");
     const layer = layerOf(name);
-    button.append(canvas, name === "" ? "image" : (layer?.title ?? "corrected"));
+    button.append(canvas, name === "" ? "image" : (layer?.title ?? "corrected mask"));
     button.setAttribute("role", "radio");
     button.setAttribute("aria-checked", name === wanted());
-    button.addEventListener("click", () => { if (leave()) show(name === "corrected" ? "masks" : name); });
+    button.addEventListener("click", () => { if (leave()) show(name === state.run.corrected ? state.run.masks : name); });
     $("strip").append(button);
     tiles.set(name, canvas);
     const [height, width] = size[0] ? size : [3, 4];
@@ -201,16 +201,15 @@ function drawTile(name) {
 
 // Verdict, measures and labels of the image.
 function side() {
-  const { verdict, source, stale, mask: mended } = decided(number);
+  const { verdict, source, stale, mask: edited } = decided(number);
   const layer = source && layerOf(source.layer);
   const at = layer?.kind === "maps" ? ` at ${source.threshold?.toFixed(2)}` : "";
-  const what = !source || verdict !== "accepted" ? "" : source.layer === "corrected" ? ", corrected by hand" : `: ${layer?.title ?? source.layer}${at}`;
-  $("verdict").textContent = `${TITLES[verdict]}${what}${stale ? " (of an earlier run)" : ""}${mended && source?.layer !== "corrected" ? "; a corrected mask is kept" : ""}`;
+  const what = !source || verdict !== "accepted" ? "" : source.layer === state.run.corrected ? ", corrected by hand" : `: ${layer?.title ?? source.layer}${at}`;
+  $("verdict").textContent = `${TITLES[verdict]}${what}${stale ? " (of an earlier run)" : ""}${edited && source?.layer !== state.run.corrected ? "; a corrected mask is kept" : ""}`;
   $("accept").classList.toggle("on", verdict === "accepted");
   $("reject").classList.toggle("on", verdict === "rejected");
-  const told = { confidence: "sure", cam_recam: "CAM/ReCAM differ", mask_model: "mask/model differ", area: "area" };
   $("measures").textContent = state.images.damaged[number] ||
-    Object.entries(told).filter(([name]) => state.images[name][number] !== null).map(([name, word]) => `${word} ${Math.round(100 * state.images[name][number])} %`).join(" · ");
+    Object.entries(measures()).filter(([name]) => state.images[name][number] !== null).map(([name, word]) => `${word} ${Math.round(100 * state.images[name][number])} %`).join(" · ");
   const own = state.images.labels[number], now = labelsOf(number);
   $("labels").replaceChildren(...[...new Set([...own, ...now])].map((index) => {
     const chip = document.createElement("button"), there = now.includes(index);
@@ -229,7 +228,7 @@ function side() {
 async function setLabels(indices) {
   try {
     await relabel(number, indices.sort((one, other) => one - other));
-  } catch (error) { tell("toast", error.message); }
+  } catch (error) { emit("toast", error.message); }
 }
 
 $("add-label").addEventListener("change", (event) => {

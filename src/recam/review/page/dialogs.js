@@ -1,40 +1,40 @@
-// What opens over the page: trying a photo, exporting, and what the server told.
+// What opens over the page: trying a photo, exporting, and messages.
 import { post, postBytes } from "./api.js";
 import { cssColour } from "./paint.js";
-import { classIndex, judgement, mapsLayer, state, tell } from "./state.js";
+import { classIndex, judgement, mapsLayer, state, emit } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, text, name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
 const MAX_PHOTO = 48 << 20;
 
-function told(title, ...body) {
-  $("told-title").textContent = title;
-  $("told-body").replaceChildren(...body);
-  $("told").showModal();
+function message(title, ...body) {
+  $("message-title").textContent = title;
+  $("message-body").replaceChildren(...body);
+  $("message").showModal();
 }
 
 export async function intoRecipe() {
   const { layer, threshold, class_thresholds } = judgement(mapsLayer().name);
   const written = await post("recipe", { layer, threshold, class_thresholds });
   const copy = make("button", "Copy the command", "primary");
-  copy.addEventListener("click", () => navigator.clipboard.writeText(written.command).then(() => tell("toast", "Copied")));
+  copy.addEventListener("click", () => navigator.clipboard.writeText(written.command).then(() => emit("toast", "Copied")));
   const settings = Object.entries(written.settings).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join("\n");
-  told("The recipe is written", make("p", `${written.path} holds all settings of the run with these changed:`), make("pre", settings || "(none differs)"),
+  message("The recipe is written", make("p", `${written.path} holds all settings of the run with these changed:`), make("pre", settings || "(no setting differs)"),
     make("p", "This makes the masks again by them, and what follows from the masks:"), make("pre", written.command), copy);
 }
 
 async function exportNow() {
   const button = $("export-go");
   button.disabled = true;
-  $("export-told").textContent = "Writing …";
+  $("export-message").textContent = "Writing …";
   try {
     const report = await post("export", { name: $("export-name").value, photos: $("export-photos").value, everything: $("export-all").checked });
     const lines = [`${report.images} images and ${report.masks} masks in ${report.output}`, `${report.corrected_masks} masks and ${report.corrected_labels} labels corrected by hand`];
     if (report.left_out.length) lines.push(`classes without an image, left out: ${report.left_out.join(", ")}`);
     lines.push(...report.notes, ...report.problems.map((problem) => `${problem.where}: ${problem.message}`));
-    $("export-told").textContent = lines.join("\n");
+    $("export-message").textContent = lines.join("\n");
   } catch (error) {
-    $("export-told").textContent = error.message;
+    $("export-message").textContent = error.message;
   } finally { button.disabled = false; }
 }
 
@@ -42,7 +42,7 @@ async function tryPhoto(file) {
   if (!file) return;
   $("try-pictures").replaceChildren();
   $("try-found").replaceChildren();
-  $("try-notes").textContent = file.size > MAX_PHOTO ? "This file is too large: at most 48 MiB can be sent." : "Looking … the first time the models are loaded.";
+  $("try-notes").textContent = file.size > MAX_PHOTO ? "This file is too large: at most 48 MiB can be sent." : "Predicting … the first time, the models are loaded.";
   if (file.size > MAX_PHOTO) return;
   try {
     const tried = await postBytes("try", file);
@@ -70,7 +70,7 @@ async function tryPhoto(file) {
 
 export function openExport() {
   const accepted = [...state.states.values()].filter((each) => each.verdict === "accepted").length;
-  $("export-told").textContent = accepted ? `${accepted} images are accepted.` : "Nothing is accepted yet.";
+  $("export-message").textContent = accepted ? `${accepted} images are accepted.` : "Nothing is accepted yet.";
   $("export").showModal();
 }
 

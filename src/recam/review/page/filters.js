@@ -1,31 +1,30 @@
 // Which images the grid shows, and in which order.
-import { decided, labelsOf, on, state, tell } from "./state.js";
+import { decided, labelsOf, measures, on, state, emit } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
-const MEASURES = { confidence: "confidence", cam_recam: "CAM / ReCAM differ", mask_model: "mask / model differ", area: "area" };
-const SORTS = [
-  ["", "as in the data set"], ["confidence", "least confident first"], ["-confidence", "most confident first"], ["-cam_recam", "CAM / ReCAM differ most"],
-  ["-mask_model", "mask / model differ most"], ["-area", "largest area first"], ["area", "smallest area first"], ["-count", "most labels first"],
-  ["class", "by class"], ["verdict", "open first"], ["-verdict", "reviewed first"],
+const sorts = () => [
+  ["", "as in the data set"], ["confidence", "least confident first"], ["-confidence", "most confident first"],
+  ...["maps_disagreement", "model_disagreement"].map((name) => [`-${name}`, `${measures()[name]} most`]), ["-area", "largest area first"], ["area", "smallest area first"], ["-count", "most labels first"],
+  ["class", "by class"], ["verdict", "not reviewed first"], ["-verdict", "reviewed first"],
 ];
-const VERDICTS = [["", "any"], ["open", "not yet"], ["accepted", "accepted"], ["rejected", "rejected"], ["mended", "corrected"], ["relabelled", "labels changed"], ["stale", "of an earlier run"]];
+const VERDICTS = [["", "any"], ["open", "no"], ["accepted", "accepted"], ["rejected", "rejected"], ["edited", "corrected mask"], ["relabelled", "labels changed"], ["stale", "of an earlier run"]];
 
 const has = (name) => state.images[name].some((value) => value !== null);
 
 export function fillChoices() {
   const choose = (id, pairs) => { const before = $(id).value; $(id).replaceChildren(...pairs.map(([value, text]) => new Option(text, value))); $(id).value = before; if ($(id).selectedIndex < 0) $(id).selectedIndex = 0; };
-  const measures = Object.entries(MEASURES).filter(([name]) => has(name));
-  choose("sort", SORTS.filter(([value]) => !(value.replace("-", "") in MEASURES) || has(value.replace("-", ""))));
+  const known = Object.entries(measures()).filter(([name]) => has(name));
+  choose("sort", sorts().filter(([value]) => !(value.replace("-", "") in measures()) || has(value.replace("-", ""))));
   choose("filter-class", [["", "any"], ...state.run.classes.map((name, index) => [index, name]), ["none", "no label"]]);
   choose("filter-verdict", VERDICTS);
-  choose("measure", measures);
-  document.querySelector(".range").hidden = !measures.length;
+  choose("measure", known);
+  document.querySelector(".range").hidden = !known.length;
   $("split-label").hidden = new Set(state.images.split).size < 2;
 }
 
 const FITS = {
   open: (each) => each.verdict === "open", accepted: (each) => each.verdict === "accepted", rejected: (each) => each.verdict === "rejected",
-  mended: (each) => each.mask !== null, relabelled: (each) => each.labels !== null, stale: (each) => each.stale,
+  edited: (each) => each.mask !== null, relabelled: (each) => each.labels !== null, stale: (each) => each.stale,
 };
 
 export function apply(keep = false) {
@@ -58,7 +57,7 @@ export function apply(keep = false) {
   state.place = Math.max(0, before === undefined ? 0 : order.indexOf(before));
   $("shown").textContent = order.length === state.images.id.length ? "" : `${order.length} of ${state.images.id.length} shown`;
   $("accept-all").disabled = !order.length;
-  tell("order");
+  emit("order");
 }
 
 for (const id of ["sort", "filter-class", "filter-count", "filter-verdict", "filter-split", "measure"])

@@ -2,7 +2,7 @@
 import { fetchBytes, unpack, unpackThumbnails } from "./api.js";
 import { Cache } from "./cache.js";
 import { colourTable, cssColour, limits, paintMask, paintWinners, winners } from "./paint.js";
-import { decided, labelsOf, layerFor, layerOf, on, shown, state, tell, thresholdsOf } from "./state.js";
+import { decided, labelsOf, layerFor, on, shown, state, emit, thresholdsOf } from "./state.js";
 
 const GAP = 12, CAPTION = 30, OVERSCAN = 2, SIDE = 160, BOUND = 96 << 20;
 const MARKS = { accepted: "✓", rejected: "✕" };
@@ -10,7 +10,7 @@ const MARKS = { accepted: "✓", rejected: "✕" };
 const root = document.getElementById("grid"), space = document.getElementById("canvas-space");
 const cells = new Map(); // place in the order → cell
 const spare = [];
-let columns = 1, tile = 200, picture = 200, row = 242, pad = 16, asking = 0;
+let columns = 1, tile = 200, picture = 200, row = 242, pad = 16, timer = 0;
 
 export const thumbnails = new Cache(async (numbers) => {
   const found = unpackThumbnails(await fetchBytes(`thumbnails?images=${numbers.join()}`)).filter((each) => each.jpeg.length);
@@ -45,7 +45,7 @@ function makeCell() {
   element.innerHTML = '<div class="picture"><canvas class="photo"></canvas><canvas class="overlay"></canvas></div><span class="badge"></span><div class="caption"><span class="id"></span></div>';
   const [photo, overlay] = element.querySelectorAll("canvas");
   const cell = { element, photo, overlay, badge: element.querySelector(".badge"), caption: element.querySelector(".caption"), number: -1 };
-  element.addEventListener("click", () => { focus(cell.place); tell("open"); });
+  element.addEventListener("click", () => { focus(cell.place); emit("open"); });
   return cell;
 }
 
@@ -149,12 +149,12 @@ function render() {
     cells.set(place, cell);
     fill(cell, place);
   }
-  // While it flies by nothing is asked for; where it comes to rest, everything.
-  clearTimeout(asking);
-  asking = setTimeout(ask, 40, first, last);
+  // Nothing is requested while the grid scrolls, everything where it stops.
+  clearTimeout(timer);
+  timer = setTimeout(request, 40, first, last);
 }
 
-function ask(first, last) {
+function request(first, last) {
   const numbers = state.order.slice(first, last);
   if (state.run.photos) thumbnails.want(numbers);
   if (!state.layer) return;
@@ -184,7 +184,7 @@ export function focus(place, reveal = true) {
     if (top < root.scrollTop + 4) root.scrollTop = top - pad;
     else if (top + row > root.scrollTop + root.clientHeight) root.scrollTop = top + row - root.clientHeight + pad;
   }
-  tell("focus");
+  emit("focus");
 }
 
 export const columnsNow = () => columns;
@@ -202,15 +202,15 @@ on("threshold highlight", soon);
 on("layer", () => { repaint(); render(); });
 on("order images", relayout);
 on("relabelled", (number) => {
-  for (const [name, cache] of layers) if (name !== "truth") cache.forget(number);
+  for (const [name, cache] of layers) if (name !== state.run.truth) cache.forget(number);
   for (const cell of cells.values()) if (cell.number === number) caption(cell);
   render();
 });
 on("decided", (numbers) => {
   const some = new Set(numbers);
-  const mended = layers.get("corrected");
-  for (const number of numbers) mended?.forget(number);
+  const corrected = layers.get(state.run.corrected);
+  for (const number of numbers) corrected?.forget(number);
   for (const cell of cells.values()) if (some.has(cell.number)) { mark(cell); paintCell(cell); }
   render();
 });
-on("job-ended", (job) => { if (job.name === "model" && layerOf("model")) { planes("model").clear(); render(); } });
+on("job-ended", (job) => { if (job.name === "model" && state.run.model) { planes(state.run.model).clear(); render(); } });

@@ -1,15 +1,15 @@
-// Puts the page together: bars, keys, and the look after other tabs.
+// Puts the page together: bars, keys, and polling for changes of other tabs.
 import { post } from "./api.js";
 import { need, update as updateThreshold } from "./curve.js";
-import { brush, close, go, isOpen, judge, move, nextOpen, open, paintWith, save } from "./detail.js";
+import { brush, close, go, isOpen, judge, move, nextUnreviewed, open, paintWith, save } from "./detail.js";
 import { intoRecipe, openExport } from "./dialogs.js";
 import { apply, fillChoices } from "./filters.js";
 import { relayout } from "./grid.js";
 import { cssColour } from "./paint.js";
-import { catchUp, decide, decided, judgement, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, tell, undo } from "./state.js";
+import { catchUp, decide, decided, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, emit, undo } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
-const guarded = (work) => async (...given) => { try { await work(...given); } catch (error) { toast(error.message); } };
+const guarded = (work) => async (...values) => { try { await work(...values); } catch (error) { toast(error.message); } };
 
 let toasting = 0;
 function toast(text) {
@@ -47,13 +47,13 @@ function fillClasses() {
     return chip;
   }));
   $("scope").replaceChildren(new Option("all classes", ""), ...state.run.classes.map((name, index) => new Option(name, index)));
-  $("paint-class").replaceChildren(...state.run.classes.map((name, index) => new Option(name, index + 1)), new Option("unknown (255)", 255));
+  $("paint-class").replaceChildren(...state.run.classes.map((name, index) => new Option(name, index + 1)), new Option("ignore (255)", 255));
 }
 
 function highlight(index) {
   state.highlight = state.highlight === index ? null : index;
   [...$("classes").children].forEach((chip, at) => chip.setAttribute("aria-pressed", at === state.highlight));
-  tell("highlight");
+  emit("highlight");
 }
 
 function progress() {
@@ -66,11 +66,11 @@ function progress() {
 }
 
 function modelButton() {
-  const layer = state.run.layers.find((each) => each.name === "model"), job = state.jobs.find((each) => each.name === "model");
+  const job = state.jobs.find((each) => each.name === "model");
   const button = $("model"), running = job?.state === "running";
-  button.hidden = !layer || !state.run.photos || (!running && !state.images.mask_model.some((value, number) => value === null && state.images.split[number] === "train"));
+  button.hidden = !state.run.model || !state.run.photos || (!running && !state.images.model_disagreement.some((value, number) => value === null && state.images.split[number] === "train"));
   button.disabled = running;
-  button.textContent = running ? `model ${job.done} / ${job.total}` : "Ask the model for all";
+  button.textContent = running ? `model ${job.done} / ${job.total}` : "Predict all images";
   button.title = "Predicts every image once, so that masks can be sorted by how far the model disagrees";
 }
 
@@ -84,7 +84,7 @@ function nextLayer() {
   show(names[(names.indexOf(state.layer) + 1) % names.length]);
 }
 
-const takeBack = guarded(async () => { await undo(); toast("Undone"); });
+const undoDecision = guarded(async () => { await undo(); toast("Undone"); });
 
 function chooseClass(index) {
   if (index >= state.run.classes.length) return;
@@ -92,10 +92,10 @@ function chooseClass(index) {
 }
 
 const KEYS = {
-  a: guarded(() => judge("accepted")), r: guarded(() => judge("rejected")), u: takeBack, n: nextOpen, o: () => overlayOn(!state.overlay), l: nextLayer,
+  a: guarded(() => judge("accepted")), r: guarded(() => judge("rejected")), u: undoDecision, n: nextUnreviewed, o: () => overlayOn(!state.overlay), l: nextLayer,
   Enter: () => !isOpen() && open(), Escape: () => isOpen() && close(), ",": () => step(-1), ".": () => step(1),
   b: () => isOpen() && paintWith("brush"), e: () => isOpen() && paintWith("eraser"), "[": () => resize(0.8), "]": () => resize(1.25),
-  z: () => brush.back(), s: guarded(() => save()), "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "?": () => $("help").showModal(),
+  z: () => brush.undo(), s: guarded(() => save()), "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "?": () => $("help").showModal(),
 };
 
 addEventListener("keydown", (event) => {
@@ -103,7 +103,7 @@ addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]") || event.altKey || event.metaKey) return;
   const typing = target.matches("select, input:not([type=range])");
   if (typing) { if (key === "Escape") target.blur(); return; }
-  if (event.ctrlKey) { if (key === "z") { event.preventDefault(); if (brush.dirty) brush.back(); else takeBack(); } return; }
+  if (event.ctrlKey) { if (key === "z") { event.preventDefault(); if (brush.dirty) brush.undo(); else undoDecision(); } return; }
   if (key.startsWith("Arrow")) { if (target.type === "range") return; event.preventDefault(); move(key); return; }
   if (key === "Enter" && target.matches("button")) return;
   if (/^[1-9]$/.test(key)) return chooseClass(key - 1);
@@ -112,13 +112,13 @@ addEventListener("keydown", (event) => {
 });
 
 const click = (id, act) => $(id).addEventListener("click", act);
-click("accept", KEYS.a); click("reject", KEYS.r); click("undo", takeBack); click("next", () => go(1)); click("previous", () => go(-1)); click("close", close);
+click("accept", KEYS.a); click("reject", KEYS.r); click("undo", undoDecision); click("next", () => go(1)); click("previous", () => go(-1)); click("close", close);
 click("brush", () => paintWith("brush")); click("eraser", () => paintWith("eraser")); click("save", KEYS.s); click("stroke-undo", KEYS.z); click("discard", () => brush.stop());
 click("try-open", () => $("try").showModal()); click("export-open", openExport); click("help-open", () => $("help").showModal());
 click("recipe", guarded(intoRecipe));
 click("model", guarded(async () => { await post("model", {}); await catchUp(); }));
 click("filter-toggle", () => { const on = document.body.classList.toggle("open-filters"); $("filter-toggle").setAttribute("aria-expanded", on); relayout(); });
-click("reset", () => { const layer = mapsLayer(); if (layer) { state.thresholds[layer.name] = startOf(layer); tell("threshold"); } });
+click("reset", () => { const layer = mapsLayer(); if (layer) { state.thresholds[layer.name] = startOf(layer); emit("threshold"); } });
 click("accept-all", guarded(async () => {
   const open = state.order.filter((number) => decided(number).verdict === "open");
   const what = shown()?.title ?? "mask";
@@ -131,7 +131,7 @@ $("opacity").addEventListener("input", (event) => { document.documentElement.sty
 $("threshold").addEventListener("input", (event) => setThreshold(event.target.value / 100));
 $("scope").addEventListener("change", (event) => {
   state.scope = event.target.value === "" ? null : +event.target.value;
-  tell("scope");
+  emit("scope");
 });
 $("size").addEventListener("input", (event) => { brush.radius = event.target.value / 2; });
 $("paint-class").addEventListener("change", (event) => { brush.value = +event.target.value; });
@@ -150,15 +150,15 @@ async function begin() {
   document.title = `${state.run.run} · recam review`;
   $("run").textContent = state.run.run;
   fillLayers(); fillClasses(); fillChoices(); apply(); progress(); modelButton(); updateThreshold();
-  if (state.run.no_photos) toast(`The photos are not at hand: ${state.run.no_photos}`);
+  if (state.run.no_photos) toast(`The photos are not available: ${state.run.no_photos}`);
   else if (state.run.damaged_lines) toast(`${state.run.damaged_lines} damaged lines of the log of decisions were left out.`);
   $("grid").focus();
   document.body.dataset.ready = "yes";
-  const look = async () => {
+  const poll = async () => {
     const running = state.jobs.some((job) => job.state === "running");
-    if (!document.hidden || running) await catchUp().catch(() => toast("The server does not answer: is `recam review` still running?"));
-    setTimeout(look, 1500);
+    if (!document.hidden || running) await catchUp().catch(() => toast("No response from the server: is `recam review` still running?"));
+    setTimeout(poll, 1500);
   };
-  setTimeout(look, 1500);
+  setTimeout(poll, 1500);
 }
 guarded(begin)();

@@ -11,7 +11,7 @@ const COLOURS = [
 
 export function classColour(index) {
   if (index < COLOURS.length) return [COLOURS[index] >> 16, (COLOURS[index] >> 8) & 255, COLOURS[index] & 255];
-  const hue = (index * 137.508) % 360, light = index % 2 ? 0.68 : 0.56; // the golden angle parts neighbours
+  const hue = (index * 137.508) % 360, light = index % 2 ? 0.68 : 0.56; // the golden angle separates neighbours
   const channel = (shift) => {
     const k = (shift + hue / 30) % 12;
     return Math.round(255 * (light - 0.8 * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
@@ -37,23 +37,23 @@ export function colourTable(classes, highlight) {
 // Largest map at each pixel, so that a new threshold costs one comparison a pixel. Only maps of `labels` take part.
 export function winners(item, labels) {
   const size = item.h * item.w, best = new Uint8Array(size), winner = new Uint8Array(size);
-  let open = null;
+  let ignore = null;
   item.classes.forEach((index, plane) => {
     const map = item.planes[plane];
-    if (index === MASK_PLANE) open = map;
+    if (index === MASK_PLANE) ignore = map;
     else if (!labels || labels.includes(index))
       for (let at = 0; at < size; at++) if (map[at] > best[at]) { best[at] = map[at]; winner[at] = index; }
   });
-  return { h: item.h, w: item.w, best, winner, open };
+  return { h: item.h, w: item.w, best, winner, ignore };
 }
 
 // Thresholds by class as 8-bit limits: a map must exceed them.
 export const limits = (thresholds) => Uint8Array.from(thresholds, (value) => Math.min(255, Math.floor(value * 255 + 1e-6)));
 
 export function paintWinners(found, limit, table, out) {
-  const { best, winner, open } = found;
+  const { best, winner, ignore } = found;
   for (let at = 0; at < best.length; at++) out[at] = best[at] > limit[winner[at]] ? table[winner[at]] : 0;
-  if (open) for (let at = 0; at < open.length; at++) if (open[at]) out[at] = CREAM;
+  if (ignore) for (let at = 0; at < ignore.length; at++) if (ignore[at]) out[at] = CREAM;
 }
 
 export function paintMask(mask, table, out) {
@@ -72,10 +72,10 @@ export function fullWinners(item, labels) {
     return [low, Math.min(low + 1, small - 1), place - low];
   });
   const rows = axis(height, h), columns = axis(width, w);
-  let open = null;
+  let ignore = null;
   item.classes.forEach((index, plane) => {
     const map = item.planes[plane];
-    if (index === MASK_PLANE) open = map;
+    if (index === MASK_PLANE) ignore = map;
     else if (!labels || labels.includes(index))
       for (let y = 0, at = 0; y < height; y++) {
         const [top, bottom, dy] = rows[y];
@@ -90,7 +90,7 @@ export function fullWinners(item, labels) {
         }
       }
   });
-  return { height, width, best, winner, open: open && open.length === height * width ? open : open && nearest(open, h, w, height, width) };
+  return { height, width, best, winner, ignore: ignore && ignore.length === height * width ? ignore : ignore && nearest(ignore, h, w, height, width) };
 }
 
 function nearest(plane, h, w, height, width) {
@@ -103,7 +103,7 @@ function nearest(plane, h, w, height, width) {
 export function fullMask(found, thresholds) {
   const mask = new Uint8Array(found.best.length), limit = Float32Array.from(thresholds, (value) => value * 255);
   for (let at = 0; at < mask.length; at++) if (found.best[at] > limit[found.winner[at]]) mask[at] = found.winner[at] + 1;
-  if (found.open) for (let at = 0; at < mask.length; at++) if (found.open[at]) mask[at] = IGNORE;
+  if (found.ignore) for (let at = 0; at < mask.length; at++) if (found.ignore[at]) mask[at] = IGNORE;
   return mask;
 }
 

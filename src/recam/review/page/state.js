@@ -10,7 +10,7 @@ export const state = {
 
 const listeners = {};
 export const on = (names, listen) => names.split(" ").forEach((name) => (listeners[name] ??= []).push(listen));
-export const tell = (name, detail) => (listeners[name] ?? []).forEach((listen) => listen(detail));
+export const emit = (name, detail) => (listeners[name] ?? []).forEach((listen) => listen(detail));
 
 export const layerOf = (name) => state.run.layers.find((layer) => layer.name === name);
 export const shown = () => layerOf(state.layer);
@@ -29,6 +29,11 @@ export function thresholdsOf(layer) {
   return state.run.classes.map((_, index) => own[index] ?? all);
 }
 
+// Titles of what images are sorted and filtered by.
+export const measures = () => ({
+  confidence: "confidence", maps_disagreement: `${state.run.compared_maps.join(" / ")} differ`, model_disagreement: "mask / model differ", area: "area",
+});
+
 // The thresholds that the run's own masks were made with.
 export function startOf(layer) {
   const own = Object.entries(layer.class_thresholds).map(([name, value]) => [classIndex(name), value]);
@@ -46,11 +51,11 @@ export function merge(changed) {
   for (const [number, each] of Object.entries(changed.states)) {
     const before = decided(+number).labels;
     state.states.set(+number, each);
-    if (String(before) !== String(each.labels)) tell("relabelled", +number);
+    if (String(before) !== String(each.labels)) emit("relabelled", +number);
   }
   state.latest = Math.max(state.latest, changed.latest);
   const numbers = Object.keys(changed.states).map(Number);
-  if (numbers.length) tell("decided", numbers);
+  if (numbers.length) emit("decided", numbers);
 }
 
 // Decisions of other tabs, and jobs.
@@ -62,18 +67,18 @@ export async function catchUp(first = false) {
   state.jobs = changed.jobs;
   for (const job of changed.jobs) {
     const known = before.find((each) => each.name === job.name);
-    if (job.state !== "running" && known?.state === "running") tell("job-ended", job);
+    if (job.state !== "running" && known?.state === "running") emit("job-ended", job);
   }
-  tell("jobs");
-  if (others && !first) tell("toast", `${others} image${others > 1 ? "s" : ""} decided in another tab`);
+  emit("jobs");
+  if (others && !first) emit("toast", `${others} image${others > 1 ? "s" : ""} decided in another tab`);
 }
 
 export async function reloadImages() {
   state.images = await fetchJson("images");
-  tell("images");
+  emit("images");
 }
 
-// What a person sees, as the server is told of it.
+// What is shown, as the server gets it.
 export function judgement(layerName = state.layer) {
   const layer = layerOf(layerName);
   if (layer?.kind !== "maps") return { layer: layerName };
@@ -82,20 +87,21 @@ export function judgement(layerName = state.layer) {
   return { layer: layer.name, threshold: all, class_thresholds: names };
 }
 
-// Where the pseudo mask is looked at, a corrected one stands in for it, and the model's for images that were held out.
+// Instead of the pseudo mask, its corrected mask is shown where there is one, and the model's for held-out images.
 export function layerFor(number) {
-  if (state.layer !== "masks") return state.layer;
-  if (decided(number).mask) return "corrected";
-  return state.images.split[number] === "val" && layerOf("model") ? "model" : "masks";
+  const { masks, model, corrected } = state.run;
+  if (!masks || state.layer !== masks) return state.layer;
+  if (decided(number).mask) return corrected;
+  return state.images.split[number] === "val" && model ? model : masks;
 }
 
-// Accepts what is shown of each image, or gives another verdict. Over photo or truth, nothing of the run is shown that could be accepted.
+// Accepts what is shown of each image, or gives another verdict. Photo and truth are nothing that could be accepted.
 export async function decide(numbers, verdict) {
   if (verdict !== "accepted") return merge(await post("decisions", { tab, images: numbers, verdict }));
-  if (!state.layer || state.layer === "truth") throw new Error("Choose the layer to accept first: a mask, or maps at a threshold.");
+  if (!state.layer || state.layer === state.run.truth) throw new Error("Choose the layer to accept first: a mask, or maps at a threshold.");
   const groups = new Map();
   for (const number of numbers) {
-    const layer = layerFor(number), group = layer === "corrected" ? `corrected ${number}` : layer;
+    const layer = layerFor(number), group = layer === state.run.corrected ? `${layer} ${number}` : layer;
     if (!groups.has(group)) groups.set(group, { layer, images: [] });
     groups.get(group).images.push(number);
   }
@@ -116,10 +122,10 @@ export function setThreshold(value) {
   if (state.scope === null) thresholds.all = value;
   else thresholds.own[state.scope] = value;
   if (state.layer !== layer.name) show(layer.name); // a mask that is finished cannot follow the thumb; its maps can
-  tell("threshold");
+  emit("threshold");
 }
 
 export function show(layer) {
   state.layer = layer;
-  tell("layer");
+  emit("layer");
 }
