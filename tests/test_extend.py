@@ -25,7 +25,8 @@ from recam.pipeline.training import trainings
 from recam.recipe.toml import setting_text
 from recam.registry import Registry
 from recam.settings import sections
-from recam.studies.study import run_study, studies
+from recam.studies.run import run_study
+from recam.studies.study import studies
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
