@@ -1,5 +1,5 @@
-"""What BatchNorm folded into the convolutions saves a network that answers: time of an image and its mirror image, one
-core.
+"""What BatchNorm folded into the convolutions saves in inference mode: time of an image and its horizontal
+flip, one core.
 
     python benchmarks/fold_batchnorm.py tf_efficientnet_lite0 resnet50
 
@@ -44,8 +44,8 @@ def main() -> None:
             ][1:]
             ratios = sorted(after / before for before, after in seconds)
             before, after = (1000 * statistics.median(each) for each in zip(*seconds, strict=True))
-            told = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
-            print(f"{name}, {what}: {before:.0f} ms, folded {after:.0f} ms: {told}")
+            shown = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
+            print(f"{name}, {what}: {before:.0f} ms, folded {after:.0f} ms: {shown}")
 
 
 def _seconds(network: nn.Module, images: torch.Tensor, gradient: bool) -> float:

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# What a machine with a CUDA GPU makes of recam, within ten minutes:
+# recam on a machine with a CUDA GPU, within ten minutes:
 #   conformance cases on the GPU, every stage at ResNet-50 and 512 px in bf16, and the demo.
 #
 #     RECAM_GOLDEN=FOLDER OUT=FOLDER bash benchmarks/gpu.sh
+#     OUT=FOLDER bash benchmarks/gpu.sh --tiny         on a CPU, in a minute: shows that the steps work
 #
 # Writes gpu.json and gpu.md (the table of docs/results.md) to OUT (default: runs/gpu). Needs recam, pytest and nvidia-smi.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export OUT="${OUT:-runs/gpu}" PYTHON="${PYTHON:-python3}" RECAM_DEVICE=cuda PYTHONUNBUFFERED=1
 mkdir -p "$OUT"
-exec "$PYTHON" benchmarks/gpu.py --output "$OUT"
+exec "$PYTHON" benchmarks/gpu.py --output "$OUT" "$@"

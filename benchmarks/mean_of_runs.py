@@ -4,12 +4,14 @@ for seed in 0 1 2; do
   recam run --data voc:PATH --recipe recam-cpu --set seed=$seed -o runs/voc-$seed
 done
 python benchmarks/mean_of_runs.py runs/voc-0 runs/voc-1 runs/voc-2
+
+``--against MAPS`` compares the other maps with these, seed by seed (default: control, ReCAM's).
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -29,34 +31,34 @@ def percent(values: Iterable[float | None]) -> str:
     return spread(None if value is None else 100 * value for value in values)
 
 
-def main(folders: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--against", default="control", metavar="MAPS")
+    args = parser.parse_args()
+    folders, against = args.runs, args.against
     runs: list[dict[str, Any]] = [read_json(Path(folder) / "summary.json") for folder in folders]
     print(f"{len(runs)} runs: {', '.join(folders)}\n")
-    heading = (
-        "| maps | mIoU, oracle threshold | above the control | threshold | mIoU, Otsu's | mIoU, recipe's | minutes |"
-        " × CAM |"
-    )
+    unit = next((run["cost_unit"] for run in runs if run["cost_unit"]), "first maps")
+    heading = f"| maps | mIoU, oracle threshold | above {against} | threshold | mIoU, Otsu's | mIoU, recipe's | minutes"
+    heading += f" | × {unit} |"
     print(f"{heading}\n|---|---|---|---|---|---|---|---|")
-    for name in runs[0]["seeds"]:
-        having = [run for run in runs if name in run["seeds"]]
-        found = [run["seeds"][name] for run in having]
+    for name in dict.fromkeys(name for run in runs for name in run["maps"]):
+        having = [run for run in runs if name in run["maps"]]
+        found = [run["maps"][name] for run in having]
         otsu = percent(each["otsu"] and each["otsu"]["miou"] for each in found)
+        recipe = percent(each["recipe"] and each["recipe"]["miou"] for each in found)
         # Seed by seed, since runs of one seed share the classifier that they start from.
-        gains = [
-            each["miou"] - run["seeds"]["control"]["miou"]
+        pairs = [
+            (each.get("miou"), run["maps"].get(against, {}).get("miou"))
             for run, each in zip(having, found, strict=True)
-            if "control" in run["seeds"]
         ]
-        cells = [
-            percent(each["miou"] for each in found),
-            percent(gains),
-            spread(each["threshold"] for each in found),
-            otsu,
-        ]
-        cells.append(percent(each["recipe"]["miou"] for each in found))
-        cells += [spread((each.get(key) for each in found), 1) for key in ("minutes", "cost_in_cams")]
-        told = name if len(having) == len(runs) else f"{name} ({len(having)} of {len(runs)} runs)"
-        print(f"| {told} | {' | '.join(cells)} |")
+        gains = [own - other for own, other in pairs if own is not None and other is not None]
+        cells = [percent(each.get("miou") for each in found), percent(gains)]
+        cells += [spread(each.get("threshold") for each in found), otsu, recipe]
+        cells += [spread((each.get(key) for each in found), 1) for key in ("minutes", "cost_in_units")]
+        shown = name if len(having) == len(runs) else f"{name} ({len(having)} of {len(runs)} runs)"
+        print(f"| {shown} | {' | '.join(cells)} |")
     print("\n| what | mIoU |\n|---|---|")
     print(f"| pseudo masks | {percent(run['masks']['miou'] for run in runs)} |")
     for labels in ("pseudo", "truth"):
@@ -75,4 +77,4 @@ def main(folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,12 +1,11 @@
-"""What prediction costs: images a second of PyTorch and of the exported network side by side, or time and memory of one
-large image.
+"""What prediction costs: images/s of PyTorch and of the exported network side by side, or time and memory of one large
+image.
 
     python benchmarks/predict.py RUN
     python benchmarks/predict.py RUN --large 4000x3000 --windows 0,512
 
 Images are drawn. Each measurement runs in a process of its own, on one thread, so that its peak memory is its own: that
-of the whole
-process, libraries and the image included.
+of the whole process, libraries and the image included.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from PIL import Image
 from recam.scenes.catalog import ScenesCatalog
 
 
-def draw(count: int, size: int) -> list[np.ndarray]:
+def draw_scenes(count: int, size: int) -> list[np.ndarray]:
     """`count` scenes of `size`×`size` pixels."""
     catalog = ScenesCatalog("", seed=1, size=size, train=count, val=1)
     return [sample.image.read() for sample in catalog.samples("train")]
@@ -58,7 +57,7 @@ def load(kind: str, folder: str, **how: Any) -> Any:
 
 def measure_speed(kind: str, folder: str, count: int, size: int, scales: list[float]) -> tuple[float, float]:
     """(images/s of `count` images, peak MB)."""
-    images = draw(count, size)
+    images = draw_scenes(count, size)
     predictor = load(kind, folder, scales=scales, flip=False)
     predictor(images[0])
     started = time.perf_counter()
@@ -68,8 +67,8 @@ def measure_speed(kind: str, folder: str, count: int, size: int, scales: list[fl
 
 
 def measure_large(kind: str, folder: str, width: int, height: int, window: int) -> tuple[float, float]:
-    """(seconds, peak MB) of one image; window 0 sees it whole, at its own size."""
-    drawn = Image.fromarray(draw(1, 512)[0]).resize((width, height), Image.Resampling.BICUBIC)
+    """(seconds, peak MB) of one image; window 0 reads it whole, at its own size."""
+    drawn = Image.fromarray(draw_scenes(1, 512)[0]).resize((width, height), Image.Resampling.BICUBIC)
     predictor = load(kind, folder, scales=[1.0], flip=False, window=window or max(width, height))
     started = time.perf_counter()
     predictor(np.asarray(drawn))
@@ -84,7 +83,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="times that PyTorch and ONNX take turns")
     parser.add_argument("--scales", default="1")
     parser.add_argument("--large", help="WIDTHxHEIGHT of one image instead")
-    parser.add_argument("--windows", default="0,512", help="windows for --large; 0 sees the image whole")
+    parser.add_argument("--windows", default="0,512", help="windows for --large; 0 reads the image whole")
     args = parser.parse_args()
 
     os.environ["OMP_NUM_THREADS"] = "1"  # for PyTorch and onnxruntime in the processes to come
@@ -96,7 +95,7 @@ def main() -> None:
 
     if args.large:
         width, height = (int(side) for side in args.large.split("x"))
-        print(f"one image of {width}×{height}, scale 1, no mirror image, one thread\nwindow    seconds   peak MB")
+        print(f"one image of {width}×{height}, scale 1, no flip, one thread\nwindow    seconds   peak MB")
         for window in (int(text) for text in args.windows.split(",")):
             seconds, memory = apart(measure_large, "torch", args.run, width, height, window)
             print(f"{window or 'whole':>6} {seconds:10.1f} {memory:9.0f}", flush=True)
@@ -117,7 +116,7 @@ def main() -> None:
     for kind, speeds in found.items():
         print(f"{kind:<6} {statistics.median(speeds):6.1f} images/s   peak {memory[kind]:5.0f} MB")
     ratios = [other / own for own, other in zip(found["torch"], found["onnx"], strict=True)]
-    print(f"onnx is {statistics.median(ratios):.2f} × as fast ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    print(f"onnx is {statistics.median(ratios):.2f} times as fast ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 from recam.methods.cam import strided_size
 from recam.methods.irn import random_walk
 
-SIZES = ((375, 500), (250, 250), (500, 500), (1000, 1000), (2000, 2000))
+SIZES = "375x500,250x250,500x500,1000x1000,2000x2000"
 
 
 def measure(size: tuple[int, int], classes: int, repeats: int, device: str) -> tuple[float, float, float]:
@@ -41,6 +41,7 @@ def measure(size: tuple[int, int], classes: int, repeats: int, device: str) -> t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default=SIZES, help="HEIGHTxWIDTH of the images")
     parser.add_argument("--classes", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -49,7 +50,8 @@ def main() -> None:
     print(f"{args.classes} classes, 256 steps, {args.device}, one thread, best of {args.repeats}")
     print("image (H×W)   wall s    cpu s   µs/pixel   peak MB")
     context = multiprocessing.get_context("spawn")
-    for size in SIZES:
+    for text in args.sizes.split(","):
+        size = tuple(int(side) for side in text.split("x"))
         with context.Pool(1) as pool:
             wall, cpu, memory = pool.apply(measure, (size, args.classes, args.repeats, args.device))
         print(

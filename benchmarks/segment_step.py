@@ -1,9 +1,9 @@
-"""Size of a segmentation network, and what a training step costs on one core.
+r"""Size of a segmentation network, and what a training step costs on one core.
 
-    python benchmarks/segment_step.py upernet tu-swin_tiny_patch4_window7_224 --options '{"decoder_channels": 64}'
-    --frozen
+    python benchmarks/segment_step.py upernet tu-swin_tiny_patch4_window7_224 --frozen \
+        --options '{"decoder_channels": 64}'
 
-Prints parameters and CPU milliseconds an image, the least of three steps. ``--size 0`` counts parameters without
+Prints parameters and CPU milliseconds per image, the least of three steps. ``--size 0`` counts parameters without
 computing anything.
 """
 
@@ -14,9 +14,9 @@ import json
 import time
 
 import torch
-from recam.pipeline.objectives import SegmentationObjective
 
 from recam.models.segmenters import make_segmenter
+from recam.pipeline.segmentation_loss import SegmentationObjective
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{args.model} on {args.encoder} {args.options}: {counts[0]:.1f} M parameters, {counts[1]:.1f} M learn")
     if args.size:
         print(
-            f"{1000 * _seconds(network, learning, args) / args.batch:.0f} ms of a core an image of {args.size} pixels"
+            f"{1000 * _seconds(network, learning, args) / args.batch:.0f} ms of a core per image of {args.size} pixels"
         )
 
 

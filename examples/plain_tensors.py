@@ -1,7 +1,6 @@
 """ReCAM in a training loop of your own: any network that gives feature maps (B, D, h, w) will do.
 
-Train a multi-label classifier (CAM's loss), go on with ReCAM's loss, then extract maps with each of the four
-weightings.
+Train a multi-label classifier (CAM's loss), then with ReCAM's loss, then extract maps with each of the four weightings.
 Runs in seconds on a CPU: ``python examples/plain_tensors.py``
 """
 
@@ -47,9 +46,8 @@ def main(steps: int = 60) -> dict[str, Tensor]:
     picture = random_batch(1)[0]
     cams = {}
     with torch.no_grad():
-        views = [
-            network(torch.cat([picture, picture.flip(-1)]))
-        ]  # (2, D, h, w): picture and mirror image, at one scale
+        # (2, D, h, w): picture and its horizontal flip, at one scale
+        views = [network(torch.cat([picture, picture.flip(-1)]))]
         for weighting in recam.WEIGHTINGS:
             weight = recam.combine_weights(fc1.weight, fc2.weight, weighting)
             cams[weighting] = cam.make_cams(views, weight, range(len(CLASSES)), SIZE)

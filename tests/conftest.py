@@ -11,21 +11,12 @@ import torch
 
 import recam
 from skip_hooks import *  # noqa: F403 (pytest finds hooks by name)
+from tiny_recipe import TINY
 
 # Tests run beside each other, one process per core: more threads would only wait for each other, unless asked for.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or 1))
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
-
-TINY = {
-    "data.location": "scenes:",
-    "data.options": {"seed": 6, "size": 64, "train": 12, "val": 4},
-    "data.on_problems": "skip",
-    "compute.workers": 0,
-    # Drawing figures takes longer than all the rest; tests of the report ask for it.
-    "compute.report": False,
-}
-"""Settings that make recipe ``tiny`` end in seconds."""
 
 
 @pytest.fixture(autouse=True)

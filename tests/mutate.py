@@ -25,7 +25,8 @@ NAMES = (
     "con\u202e",
 )
 VALUES: tuple[Any, ...] = (
-    None, [], {}, "", "0", "nan", 0, 1, -1, 1.5, 255, 256, 2**31, 2**63, 10**40, 1e308, float("nan"), float("inf"), -0.0, True, False,
+    None, [], {}, "", "0", "nan", 0, 1, -1, 1.5, 255, 256, 2**31, 2**63, 10**40, 1e308, float("nan"), float("inf"),
+    -0.0, True, False,
     [[]], [None], {"": None}, [0] * 50, "x" * 5000,
 )  # fmt: skip
 DEEP = 20_000

@@ -250,7 +250,8 @@ def voc(folder: Path) -> Made:
         write_png(folder / "JPEGImages" / f"{name}.jpg", picture(index))
         write_mask(folder / "SegmentationClass" / f"{name}.png", stripes(0, 8, 255))
         (folder / "Annotations").mkdir(exist_ok=True)
-        content = "<annotation><object><name>cat</name><difficult>0</difficult></object><object><name>dog</name></object></annotation>"
+        objects = "<object><name>cat</name><difficult>0</difficult></object><object><name>dog</name></object>"
+        content = f"<annotation>{objects}</annotation>"
         (folder / "Annotations" / f"{name}.xml").write_text(content)
     (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
     (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("a\n/JPEGImages/b.jpg /SegmentationClass/b.png\n")
@@ -289,7 +290,8 @@ def recipes(folder: Path) -> Made:
     from recam.recipe.recipe import load_recipe
 
     (folder / "mine.toml").write_text(
-        'extends = "tiny"\nabout = "mine"\nseed = 3\nrefine = ["crf"]\n[data]\nlocation = "folder:x"\noptions = {a = 1}\n'
+        'extends = "tiny"\nabout = "mine"\nseed = 3\nrefine = ["crf"]\n[data]\nlocation = "folder:x"\n'
+        "options = {a = 1}\n"
         "[cam]\nepochs = 2\n[train]\nlong_side = [64, 96]\n[maps]\nscales = [0.5, 1.0]\n[masks.class_thresholds]\n"
         "cat = 0.3\n"
     )

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import recam
-from conftest import TINY
 from recam.data.catalog import catalogs
 from recam.data.images import write_mask, write_png
 from recam.models.backbones import backbones
@@ -25,7 +24,9 @@ from recam.pipeline.training import trainings
 from recam.recipe.toml import setting_text
 from recam.registry import Registry
 from recam.settings import sections
-from recam.studies.study import run_study, studies
+from recam.studies.run import run_study
+from recam.studies.study import studies
+from tiny_recipe import TINY
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")

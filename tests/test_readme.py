@@ -116,6 +116,16 @@ def test_python_compiles_and_its_names_exist(page):
                 assert not missing, f"{page}: {node.module} has no {missing}"
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/methods.md", "docs/refine.md"])
+def test_python_on_plain_tensors_runs(page):
+    found = [code for code in blocks(page, "python") if "runs/" not in code]
+    assert found
+    for code in found:
+        if "crf" in code:
+            pytest.importorskip("pydensecrf", reason="the dense CRF needs pydensecrf2: pip install 'recam[crf]'")
+        exec(compile(code, page, "exec"), {})
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", PAGES[page])

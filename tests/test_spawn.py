@@ -23,9 +23,9 @@ SETTINGS = {
     "compute.workers": 1,
     "compute.report": False,
     "data.on_problems": "skip",
-    "classify.crop": 32,
+    "train.crop": 32,
     # One training: each begins its workers in the same way, and each worker imports PyTorch anew.
-    "reactivate.enabled": False,
+    "training": "cam",
     "segment.enabled": False,
 }
 SHORT = f'recipe="tiny", settings={SETTINGS}'
@@ -64,7 +64,7 @@ def test_the_script_of_the_readme(photos):
 
 def test_a_script_without_the_guard_is_told_so(photos):
     done = run_script(
-        f"{SPAWN}import recam\nrecam.run('folder:photos', output='run', until='classify', {SHORT})\n", photos
+        f"{SPAWN}import recam\nrecam.run('folder:photos', output='run', until='train', {SHORT})\n", photos
     )
     assert done.returncode != 0
     assert "a worker process imports the script and would begin the run anew" in done.stderr
@@ -78,6 +78,6 @@ def test_what_workers_are_sent_can_be_pickled(tmp_path):
     images = LabelledImages(samples, Augment(64, (0.5,) * 3, (0.5,) * 3, long_side=(64, 96)), 10, seed=0)
     again = pickle.loads(pickle.dumps(images))
     assert all(bool((again[0, 3][name] == images[0, 3][name]).all()) for name in images[0, 3])
-    folder = StageFolder("seeds/cam", tmp_path, "key")
-    make = LabelMaker(folder, "w", folder, 0.1, 0.3).by_pamr
+    folder = StageFolder("maps/cam", tmp_path, "key")
+    make = LabelMaker(tmp_path / "w", folder, 0.1, 0.3).by_pamr
     assert pickle.loads(pickle.dumps(make)).__self__.folder.path == folder.path

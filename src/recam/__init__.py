@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recam.report.page import write_report
     from recam.review.server import export_review, serve_review
     from recam.runfolder.runs import clean_runs, list_runs
-    from recam.studies.study import run_study
+    from recam.studies.run import list_studies, run_study
 
 __version__ = version("recam")
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "export_model",
     "export_review",
     "list_runs",
+    "list_studies",
     "load_recipe",
     "open_catalog",
     "predict",
@@ -63,11 +64,12 @@ _HOMES = {
     "export_model": "recam.export.model",
     "export_review": "recam.review.server",
     "list_runs": "recam.runfolder.runs",
+    "list_studies": "recam.studies.run",
     "load_recipe": "recam.recipe.recipe",
     "open_catalog": "recam.data.catalog",
     "predict": "recam.inference.files",
     "run": "recam.pipeline.run",
-    "run_study": "recam.studies.study",
+    "run_study": "recam.studies.run",
     "serve_review": "recam.review.server",
     "write_report": "recam.report.page",
 }

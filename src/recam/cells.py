@@ -1,10 +1,8 @@
 """Text in tables that people open in a spreadsheet, which runs a cell such as ``=cmd|'/c calc'!A1`` as a formula.
 
 A cell that could be one gets an apostrophe in front, as spreadsheets themselves mark text; our own readers take it off
-again, so every
-name reads back as it was. Tables that are data sets (``labels.csv``) keep names as they are: there a name is a path or
-a class that other
-programs compare letter by letter.
+again, so every name reads back as it was. Tables that are data sets (``labels.csv``) keep names as they are: there a
+name is a path or a class that other programs compare letter by letter.
 """
 
 from __future__ import annotations

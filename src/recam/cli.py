@@ -88,11 +88,15 @@ def _numbers(text: str | None) -> list[float] | None:
     return numbers
 
 
-def _whole_numbers(text: str) -> list[int]:
+def _seeds(text: str) -> int | list[int]:
+    """How many seeds, or which: ``3``, ``0,1,2``, and ``4,`` for a single one."""
     try:
-        return [int(number) for number in text.split(",")]
+        numbers = [int(number) for number in text.split(",") if number.strip()]
     except ValueError as error:
-        raise RecipeError(f"{text!r} is no list of whole numbers; write them as 0,1,2.") from error
+        raise RecipeError(f"--seeds {text}: write how many, as 3, or which, as 0,1,2.") from error
+    if min(numbers, default=-1) < 0:
+        raise RecipeError(f"--seeds {text}: seeds are 0 or above. Write how many, as 3, or which, as 0,1,2.")
+    return numbers if "," in text else numbers[0]
 
 
 def _counter(what: str, unit: str = "images") -> Any:
@@ -368,10 +372,12 @@ def clean(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="A registered study; of an unknown one the known are listed.")],
+    name: Annotated[str | None, typer.Argument(help="A study; without a name all are listed.")] = None,
     data: Annotated[str | None, typer.Option(help="KIND:PATH of the data set; default: the recipe's own.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the table and its runs.")] = Path("studies"),
-    seeds: Annotated[str, typer.Option(help="Seeds of each row, separated by commas.")] = "0",
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of studies, which share the runs in it.")
+    ] = Path("studies"),
+    seeds: Annotated[str, typer.Option(help="How many seeds per row, as 3, or which, as 0,1,2.")] = "1",
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE, laid over every row; may be repeated.")
     ] = None,
@@ -381,12 +387,13 @@ def study(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a table of the paper, or one of your own: rows of settings times seeds, shared stages made once."""
+    """Make a table and figure of the paper, or of your own: rows × seeds; runs what is missing of it."""
     import recam
-    from recam.recipe.toml import parse_setting
 
-    laid = dict(parse_setting(text) for text in setting or [])
-    _show(recam.run_study(name, data, output, _whole_numbers(seeds), laid, recipe), as_json)
+    if name is None:
+        _show(recam.list_studies(), as_json)
+    else:
+        _show(recam.run_study(name, data, output, _seeds(seeds), setting or [], recipe), as_json)
 
 
 @app.command()

@@ -136,8 +136,7 @@ class FileDigests:
 
     def take_touched(self) -> list[str]:
         """Files to which something was done since the memory was written, once. None where that is true of all of them:
-        a copy or a data
-        set unpacked anew, whose files are compared by content."""
+        a copy or a data set unpacked anew, whose files are compared by content."""
         touched = sorted(path for path, is_touched in self._touched.items() if is_touched)
         found = touched if len(touched) < len(self._touched) else []
         self._touched.clear()

@@ -19,7 +19,8 @@ from recam.errors import DataError, RecamError, StoreError
 
 TEMPORARY_ENDING = ".tmp"
 ARRAY_ERRORS: tuple[type[Exception], ...] = (
-    OSError, ValueError, KeyError, TypeError, IndexError, EOFError, ArithmeticError, MemoryError, RuntimeError, SyntaxError,
+    OSError, ValueError, KeyError, TypeError, IndexError, EOFError, ArithmeticError, MemoryError, RuntimeError,
+    SyntaxError,
     tokenize.TokenError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 """What NumPy and ``zipfile`` raise for a damaged file: its head is Python text, and may ask for any memory, method or
@@ -33,13 +34,11 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there becomes `path` when the block ends without an error.
 
     The folder is made where it is missing. The temporary name ends in ``.tmp``, so nothing a killed process leaves
-    behind is ever
-    taken for a result; writers that choose a format by the ending need it told.
+    behind is ever taken for a result; writers that choose a format by the ending need it told.
 
     Raises:
         StoreError: the disk or a quota is full, the file is too large, the folder may not be written, a part of the
-            path is a file, or
-            the name cannot be used; `path` is as it was before.
+            path is a file, or the name cannot be used; `path` is as it was before.
     """
     path = Path(path)
     temporary = path.with_name(_temporary_name(path.name))
@@ -162,12 +161,18 @@ def _explain(path: Path, temporary: Path, error: Exception) -> str:
         what = "disk quota used up" if is_one_of(errno.EDQUOT) else "disk full"
         return f"{what} while writing {path}; {again}"
     if is_one_of(errno.EFBIG):
-        return f"{path} is larger than this disk or a limit (ulimit -f) allows; nothing was damaged. Choose another folder or raise the limit."
+        return (
+            f"{path} is larger than this disk or a limit (ulimit -f) allows; nothing was damaged. Choose another folder"
+            " or raise the limit."
+        )
     if number is None:
         return ""
     other = getattr(error, "filename", None)
     if other and Path(other) not in (temporary, path, *path.parents):
-        return f"{path} cannot be written, as {other} fails ({os.strerror(number)}). Put it right and run the same command again."
+        return (
+            f"{path} cannot be written, as {other} fails ({os.strerror(number)}). Put it right and run the same command"
+            " again."
+        )
     if number in _FORBIDDEN:
         return f"may not write {path} ({os.strerror(number)}); give write permission or choose another folder"
     if number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):

@@ -23,7 +23,8 @@ PIXEL_BLOCK = 1 << 22
 """Pixels that are counted at a time: counting takes 8 bytes a pixel and more, a mask 1."""
 
 VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse",
     "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
@@ -35,8 +36,7 @@ class ClassSet:
 
     Raises:
         DataError: no class, more than 254 of them, an empty name, a name that occurs twice, or one with a line break or
-            ``;``, which
-            separate names in tables and lists.
+            ``;``, which separate names in tables and lists.
     """
 
     names: tuple[str, ...]

@@ -1,10 +1,8 @@
-"""The one registry mechanism: data sets, backbones, trainings, refiners, segmenters, formats and studies are found by
-name.
+"""The one way that data sets, backbones, trainings, refiners, segmenters, formats and studies are found by name.
 
-What the package brings is imported when a registry is first asked, and so is what other installed packages add through
-an entry point of
-the registry's group: nobody who only wants one method pays for all, and a method of somebody else's needs no change
-here.
+What the package brings is imported at the first look-up, and so is what other installed packages add through
+an entry point of the registry's group: nobody who only wants one method pays for all, and a method of somebody else's
+needs no change here.
 """
 
 from __future__ import annotations
@@ -21,7 +19,8 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Names → entries; an unknown name is answered with near matches.
+    """Names → entries. ``registry[name]`` raises `RecipeError` with near matches for an unknown name; `get` and ``in``
+    raise nothing, as of any mapping.
 
     Args:
         what: what an entry is, for messages.
@@ -59,6 +58,10 @@ class Registry(Mapping[str, T], Generic[T]):
             raise RecipeError(f"unknown {self.what} {name!r}.{near_matches(name, self._entries)}")
         return self._entries[name]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The entry, or `default` for an unknown name; `Mapping`'s own would expect `KeyError`."""
+        return self[name] if name in self else default  # noqa: SIM401 (it is what that asks to use)
+
     def __iter__(self) -> Iterator[str]:
         self._load()
         return iter(self._entries)
@@ -72,11 +75,14 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self._entries
 
     def _load(self) -> None:
-        """Import all that enters something here, once. Raises `DependencyError` for another package's entry that cannot
-        be imported."""
+        """Import all that enters something here, once.
+
+        Raises:
+            DependencyError: another package's entry cannot be imported.
+        """
         if self._is_loaded:
             return
-        self._is_loaded = True  # at once: what is imported here may ask
+        self._is_loaded = True  # at once: what is imported here may look up names
         try:
             self._import_all()
         except BaseException:
@@ -99,5 +105,5 @@ class Registry(Mapping[str, T], Generic[T]):
             return point.load()
         except Exception as error:  # code of others, which may fail in any way
             package = point.dist.name if point.dist else "an installed package"
-            told = f"{self.what} {point.name!r} of {package} cannot be imported ({type(error).__name__}: {error})"
-            raise DependencyError(f"{told}. Fix or uninstall {package}.") from error
+            message = f"{self.what} {point.name!r} of {package} cannot be imported ({type(error).__name__}: {error})"
+            raise DependencyError(f"{message}. Fix or uninstall {package}.") from error

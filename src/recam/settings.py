@@ -1,9 +1,8 @@
 """Settings: frozen dataclasses that stand with what they are settings of, each field with a sentence under it.
 
 A class that is entered as a *section* becomes that section of a recipe: its defaults, its types and its sentences are
-the recipe's. So a
-setting is declared once, and code that uses it gets the same object from Python, from a TOML file and from the command
-line.
+the recipe's. So a setting is declared once, and code that uses it gets the same object from Python, from a TOML file
+and from the command line.
 """
 
 from __future__ import annotations

@@ -41,10 +41,9 @@ def overlay_mask(image: Image, mask: Mask, opacity: float = 0.55) -> Image:
     """The classes of a mask laid over its photo in the VOC palette.
 
     Inside a region the photo is grey, so that its own colour does not shift the class's. Each region has a contour in
-    the full colour of
-    its class, and where it meets background a white halo around that: half of the palette is too dark to be seen on a
-    dark photo without.
-    Ignore is hatched in light cream; no class has a pattern, so it is not taken for one. Background is the photo.
+    the full colour of its class, and where it meets background a white halo around that: half of the palette is too
+    dark to be seen on a dark photo without. Ignore is hatched in light cream; no class has a pattern, so it is not
+    taken for one. Background is the photo.
 
     Args:
         image: (H, W, 3) the photo.
@@ -86,10 +85,8 @@ def overlay_heat(image: Image, maps: Maps) -> Image:
     to red (high).
 
     The colour tells the level, never the class: one hue a class, its strength the value, hides levels and drowns the
-    dark half of the VOC
-    palette. Pass one plane (``maps[i : i + 1]``) to see one class. From 0.4 downward the heat fades, so that the photo
-    shows where the
-    maps are low.
+    dark half of the VOC palette. Pass one plane (``maps[i : i + 1]``) to see one class. From 0.4 downward the heat
+    fades, so that the photo shows where the maps are low.
 
     Args:
         image: (H, W, 3) the photo.
@@ -114,8 +111,7 @@ def panel(
     """A contact sheet on white: a line of column titles, then the rows, each with its caption below.
 
     Pictures keep their aspect and are centred in tiles `tile` pixels wide; a row is as high as its highest picture, at
-    most `tile`.
-    Titles and captions are wrapped.
+    most `tile`. Titles and captions are wrapped.
 
     Args:
         rows: for each row one (H, W, 3) picture a column; None draws a light grey tile.

@@ -1,4 +1,5 @@
-"""The golden cases: `RECAM_GOLDEN=<folder> pytest tests/conformance`; with `RECAM_DEVICE=cuda` on a GPU, in full precision."""
+"""The golden cases: `RECAM_GOLDEN=<folder> pytest tests/conformance`; with `RECAM_DEVICE=cuda` on a GPU, in full
+precision."""
 
 import os
 from pathlib import Path

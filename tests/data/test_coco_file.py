@@ -47,7 +47,8 @@ def note(image_id, category_id=1, segmentation=BOX, **changed):
 @pytest.mark.parametrize(
     ("value", "number"),
     [
-        (7, 7), (7.0, 7), ("7", 7), (" 7.0 ", 7), ("-7", -7), ("007", 7), (True, None), (7.5, None), ("7.5", None), ("", None),
+        (7, 7), (7.0, 7), ("7", 7), (" 7.0 ", 7), ("-7", -7), ("007", 7), (True, None), (7.5, None), ("7.5", None),
+        ("", None),
         (None, None),
         (float("nan"), None), (float("inf"), None), (1e300, None), ("9" * 5000, None), ([7], None), ("٧", None),
     ],

@@ -62,8 +62,6 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
 
 def test_endings_are_counted():
     (kind,) = unread_endings(["a.GIF", "b.gif", "c.heic", "d", "e.gif"], "Save it.")
-    assert (
-        str(kind)
-        == "[unread-ending] 5: endings that are not read (.gif 3, .heic 1, none 1). Save it. First: a.GIF, b.gif, c.heic, …"
-    )
+    counted = "[unread-ending] 5: endings that are not read (.gif 3, .heic 1, none 1)."
+    assert str(kind) == f"{counted} Save it. First: a.GIF, b.gif, c.heic, …"
     assert unread_endings([], "") == []

@@ -149,7 +149,8 @@ def test_all_problems_at_once(photos):
     (photos / "classes.txt").write_text("horse\ntraffic light\n")
     add_image(photos / "images" / "a.png")
     write_labels(
-        photos, "image,labels", "a.jpg,horse", "none.jpg,horse", "B.png,horse", "a,horse", "farm/7,hrose;zebra", "sky,horse,cow",
+        photos, "image,labels", "a.jpg,horse", "none.jpg,horse", "B.png,horse", "a,horse", "farm/7,hrose;zebra",
+        "sky,horse,cow",
     )  # fmt: skip
     folder = Folder(photos)
     told = [(p.kind, p.where.removeprefix(str(photos)), p.message) for p in folder.problems()]

@@ -77,7 +77,8 @@ def test_splits_with_classes_below(tmp_path, base):
     assert folder.splits == ("Training", "valid", "test")
     assert folder.classes.names == ("cat", "dog")
     assert everything(folder) == {
-        "Training/cat/1": ["cat"], "Training/dog/2": ["dog"], "valid/cat/3": ["cat"], "test/dog/x/4": ["dog"], "valid/background/5": [],
+        "Training/cat/1": ["cat"], "Training/dog/2": ["dog"], "valid/cat/3": ["cat"], "test/dog/x/4": ["dog"],
+        "valid/background/5": [],
     }  # fmt: skip
     assert folder.roles == Roles(train="Training", score=None, val="valid")
     add_image(tmp_path / base / "Training" / "loose.png")
@@ -230,7 +231,8 @@ def test_files_that_are_not_read_are_counted(tmp_path):
     assert "(.md 1, .psd 1, .txt 1, .xcf 2)" in report.passed_over[1].why
     assert str(report).splitlines()[-4] == "passed over:"
     assert report.as_dict()["passed_over"][2] == {
-        "kind": "folder-without-image", "count": 1, "why": "sub-folders without an image; they are no class.", "examples": ["docs"],
+        "kind": "folder-without-image", "count": 1, "why": "sub-folders without an image; they are no class.",
+        "examples": ["docs"],
     }  # fmt: skip
 
 

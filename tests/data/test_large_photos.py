@@ -1,4 +1,5 @@
-"""Photos that are reduced when they are read: no smaller than needed, upright, in their colours, and only where that changes nothing."""
+"""Photos that are reduced when they are read: no smaller than needed, upright, in their colours, and only where that
+changes nothing."""
 
 import numpy as np
 import PIL.Image

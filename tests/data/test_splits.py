@@ -7,8 +7,8 @@ from recam.data.splits import no_training_split, split_role, stable_split, train
 
 @pytest.mark.parametrize(
     ("name", "role"),
-    [("Train", "train"), (" TRAINING", "train"), ("trn", "train"), ("valid", "val"), ("Validation", "val"), ("dev", "val"),
-     ("Test", "test"), ("testing", "test"), ("train_aug", None), ("holdout", None), ("", None)],
+    [("Train", "train"), (" TRAINING", "train"), ("trn", "train"), ("valid", "val"), ("Validation", "val"),
+     ("dev", "val"), ("Test", "test"), ("testing", "test"), ("train_aug", None), ("holdout", None), ("", None)],
 )  # fmt: skip
 def test_role(name, role):
     assert split_role(name) == role

@@ -151,8 +151,8 @@ def make_own(root, names_by_id, train=None, **files):
         ("labels", "__ignore__\n_background_\nhorse\ncow\n"),
         (
             "labelmap",
-            "#"
-            " label:color_rgb:parts:actions\nbackground:0,0,0::\ncow:0,128,0::\nhorse:128,0,0::\nignored:224,224,192::\n",
+            "# label:color_rgb:parts:actions\n"
+            "background:0,0,0::\ncow:0,128,0::\nhorse:128,0,0::\nignored:224,224,192::\n",
         ),
         ("labelmap", "horse:128,0,0::\ncow:0,128,0::\n"),
     ],

@@ -1,4 +1,4 @@
-"""A threshold found by held-out agreement: of maps whose objects differ in colour from the rest, the one that parts them."""
+"""A threshold found by held-out agreement: that which parts maps whose objects differ from the rest."""
 
 import numpy as np
 import pytest

@@ -101,9 +101,10 @@ def wait_for_pixels(page, cell=0):
 def painted(page):
     """Pixels that the overlays in sight show, all together."""
     return page.evaluate(
-        """() => [...document.querySelectorAll('.cell:not([hidden]) .overlay')].filter((canvas) => canvas.style.visibility !== 'hidden')
-        .reduce((sum, canvas) => sum + canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.filter((value, at) =>
-        at % 4 === 3 && value).length, 0)"""
+        """() => [...document.querySelectorAll('.cell:not([hidden]) .overlay')]
+        .filter((canvas) => canvas.style.visibility !== 'hidden')
+        .map((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)
+        .reduce((sum, data) => sum + data.filter((value, at) => at % 4 === 3 && value).length, 0)"""
     )
 
 
@@ -127,14 +128,14 @@ def test_an_evening_in_short(browser, run, tmp_path):
         page.click("#layers button:has-text('ReCAM')")
         page.wait_for_timeout(500)
         wait_for_pixels(page)
-        asked = []
-        page.on("request", lambda request: asked.append(request.url) if "/layers" in request.url else None)
+        requests = []
+        page.on("request", lambda request: requests.append(request.url) if "/layers" in request.url else None)
         slide(page, 10)
         low, low_score = painted(page), page.inner_text("#miou")
         slide(page, 80)
         assert low > painted(page) > 0
         assert page.inner_text("#miou") != low_score
-        assert asked == []
+        assert requests == []
         before = painted(page)
         page.select_option("#scope", "0")
         slide(page, 1)

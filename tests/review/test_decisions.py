@@ -7,6 +7,9 @@ import pytest
 from recam.errors import StoreError
 from recam.review.decisions import Decisions, State, UndoError, only_reviewer
 
+SET_A = '{"time": 1, "tab": "x", "ids": ["a"], "set": '
+"""How a line begins that sets something of image a."""
+
 
 def test_states_follow_from_the_lines(tmp_path):
     log = Decisions(tmp_path)
@@ -91,8 +94,8 @@ def test_a_torn_last_line_is_cut_off_and_damage_in_the_middle_is_left_out(tmp_pa
         '{"time": 1, "tab": "x", "ids": "a", "set": {"verdict": "rejected"}}',
         '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "mask": "../../../secret.png"}}',
         '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "mask": "/secret.png"}}',
-        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "source": {"layer": "../../secret", "key": "k"}}}',
-        '{"time": 1, "tab": "x", "ids": ["a"], "set": {"verdict": "rejected", "source": {"layer": "/etc", "key": "k"}}}',
+        SET_A + '{"verdict": "rejected", "source": {"layer": "../../secret", "key": "k"}}}',
+        SET_A + '{"verdict": "rejected", "source": {"layer": "/etc", "key": "k"}}}',
         '{"time": 1, "tab": "x", "ids": ["a"], "set": {"source": {"layer": "m", "class_thresholds": {"cow": NaN}}}}',
         '{"time": 1, "tab": "x", "ids": ["a"], "set": {"labels": [null]}}',
     ],
@@ -160,7 +163,7 @@ def test_one_server_a_run(tmp_path):
         "[" * 50_000,
         "\\ud800",
         '{"n": 1, "time": 0, "tab": "one", "ids": ["a"], "set": {"mask": "../../weights.png"}}',
-        '{"n": 1, "time": 0, "tab": "one", "ids": ["a"], "set": {"source": {"layer": "x", "class_thresholds": {"cat": NaN}}}}',
+        SET_A + '{"source": {"layer": "x", "class_thresholds": {"cat": NaN}}}}',
     ],
 )
 def test_lines_that_are_no_decisions_count_for_nothing(tmp_path, line):

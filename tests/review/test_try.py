@@ -2,6 +2,8 @@
 
 import base64
 import io
+import os
+import shutil
 import struct
 import threading
 import time
@@ -10,10 +12,18 @@ import zlib
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
+import recam
+from recam.data.images import read_mask
 from recam.errors import DataError
+from recam.pipeline.refiner import load_chain
+from recam.review.chosen import write_recipe
+from recam.review.layers import ReviewedRun, mask_of_maps
 from recam.review.photo import decode_upload
 from recam.review.trial import Trial, Tried
+from recam.runfolder.maps import read_seed
+from recam.runfolder.store import RunFolder
 
 
 def test_a_photo_is_tried(client):
@@ -25,6 +35,76 @@ def test_a_photo_is_tried(client):
     assert len(tried["found"]) == 10
     assert all(0 <= found["classifier"] <= 1 and 0 <= found["model"] <= 1 for found in tried["found"])
     assert any(found["present"] for found in tried["found"])
+
+
+CHAINED = {
+    "maker": "advcam",
+    "refine": ["irn"],
+    "irn.labels_by": "pamr",
+    "irn.crop": 96,
+    "irn.epochs": 1,
+    "irn.batch": 4,
+    "irn.steps": 8,
+    "advcam.steps": 2,
+}
+MADE = "maps/recam+advcam"
+
+
+@pytest.fixture(scope="module")
+def chained(tiny_run, tmp_path_factory, rerun):
+    """The tiny run, its maps by a maker and refined by a network of their own. Never write into it."""
+    root = shutil.copytree(tiny_run, tmp_path_factory.mktemp("chained") / "run", symlinks=True)
+    rerun(root, until="masks", **{name.replace(".", "__"): value for name, value in CHAINED.items()})
+    return root
+
+
+def test_a_runs_own_chain_refines_a_new_photo_as_the_run_did(chained):
+    run = ReviewedRun(chained)
+    item = next(item for item in run.items if item.split == "train" and item.labels)
+    image = item.sample.image.read()
+    seed = read_seed(chained / MADE / "w_prime" / f"{item.id}.npz")
+    refined = load_chain(run.folder, torch.device("cpu"))(image, seed)
+    # Between the links a run keeps 8 bits.
+    np.testing.assert_allclose(refined.maps, run.read_maps(run.main_maps, item).maps, atol=0.03)
+    tried = Trial(run)(image)
+    assert list(tried.pictures) == ["photo", "CAM", "ReCAM w′ + AdvCAM", "mask", f"refined ({run.main_maps.title})"]
+    assert run.main_maps.title == "ReCAM w′ + AdvCAM + IRN"
+    assert not any("instead" in note for note in tried.notes)
+    assert run.maps_in(MADE, "w_prime").title == "ReCAM w′ + AdvCAM"
+
+
+def test_pamr_refines_where_the_chain_has_not_finished(chained, tmp_path):
+    root = shutil.copytree(chained, tmp_path / "run", symlinks=True, copy_function=os.link)
+    shutil.rmtree(root / ".stages" / "refined")
+    tried = Trial(ReviewedRun(root))(np.zeros((48, 64, 3), np.uint8))
+    assert "refined (PAMR)" in tried.pictures
+    assert "PAMR refines instead of IRN, which has not finished or uses saliency maps." in tried.notes
+
+
+def test_a_run_without_a_chain_has_none_to_load(tiny_run):
+    assert load_chain(RunFolder(tiny_run), torch.device("cpu")) is None
+
+
+def test_thresholds_of_refined_maps_go_into_a_recipe_that_runs(chained, tmp_path):
+    """Also those of maps before them: maker and refiners follow from what their stages were made from."""
+    root = shutil.copytree(chained, tmp_path / "run", symlinks=True, copy_function=os.link)
+    run = ReviewedRun(root)
+    made, refined = run.maps_in(MADE, "w_prime"), run.main_maps
+    settings = write_recipe(run, made, 0.4, {}).settings
+    assert {name: settings[name] for name in ("refine", "masks.threshold")} == {"refine": [], "masks.threshold": 0.4}
+    assert settings.keys().isdisjoint({"maker", "training"})
+    plain = write_recipe(run, run.maps_in("maps/cam", "w"), 0.4, {}).settings
+    assert [plain[name] for name in ("training", "maker", "refine")] == ["cam", "", []]
+    chosen = write_recipe(run, refined, 0.6, {run.classes[0]: 0.3})
+    assert "refine" not in chosen.settings
+    recipe = recam.load_recipe(chosen.path)
+    assert (recipe.maker, recipe.refine) == ("advcam", ("irn",))
+    assert recipe.masks.class_thresholds == {name: 0.3 if name == run.classes[0] else 0.6 for name in run.classes}
+    summary = recam.run(recipe=chosen.path, output=root, until="masks")
+    assert summary.made == ("masks", "scores/masks")
+    item = next(item for item in run.items if 0 in item.labels)
+    expected = mask_of_maps(run.read_maps(refined, item), item.labels, {0: 0.3}, 0.6)
+    assert np.array_equal(read_mask(root / "masks" / f"{item.id}.png"), expected)
 
 
 def png(image):

@@ -48,9 +48,8 @@ def as_image(given: ImageLike) -> Image:
 
     Args:
         given: a path; a PIL image of any mode, read as `read_image` reads a file of it; an array (H, W, 3), grey (H, W)
-            or (H, W, 1), or
-            RGBA (H, W, 4), which is laid on white, of uint8 or of floats in [0, 1]; a tensor of the same, also channels
-            first.
+            or (H, W, 1), or RGBA (H, W, 4), which is laid on white, of uint8 or of floats in [0, 1]; a tensor of the
+            same, also channels first.
 
     Raises:
         DataError: anything else, described by its type, shape and values.

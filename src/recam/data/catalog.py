@@ -23,8 +23,7 @@ class Roles:
 
     Attributes:
         train: image labels are read from here, seeds and pseudo masks are made for it; None where no split is called
-            so, and the recipe
-            must name one.
+            so, and the recipe must name one.
         score: seeds and masks are scored here against the truth (a subset of `train` in VOC); None where there is no
             truth.
         val: held-out images on which segmentation models are scored; None where there are none.
@@ -69,12 +68,10 @@ def passed_over(kind: str, paths: Iterable[object], why: str) -> list[PassedOver
 class Catalog(ABC):
     """A data set. Opening one reads lists and labels, never a picture.
 
-    A subclass is a new file in `recam.data` with ``@catalogs.register("name")`` and an ``__init__(self, location, *,
-    classes=None)``, which
-    may take options of its own by keyword; ``name:location`` on the command line then opens it. Rows that cannot be
-    used (an image that is
-    not there, an unknown class name) are left out of `samples` and told by `problems`, so that one look finds all of
-    them.
+    A subclass is a new file in `recam.data` with ``@catalogs.register("name")`` and an
+    ``__init__(self, location, *, classes=None)``, which may take options of its own by keyword; ``name:location`` on
+    the command line then opens it. Rows that cannot be used (an image that is not there, an unknown class name) are
+    left out of `samples` and told by `problems`, so that one look finds all of them.
     """
 
     classes: ClassSet
@@ -133,8 +130,7 @@ def open_catalog(location: str, classes: Sequence[str] | None = None, **options:
 
 def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
     """A hash that changes when any id, label, image or mask of `samples` does, and with nothing else: not where files
-    lie, nor when
-    they were written. Nothing is decoded.
+    lie, nor when they were written. Nothing is decoded.
 
     Args:
         digest: what a file holds; `recam.digests.FileDigests` reads none twice.

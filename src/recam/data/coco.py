@@ -8,12 +8,10 @@
     export/train/_annotations.coco.json             export/train/*       (valid, test as well; as Roboflow has it)
 
 Classes are the categories of the file in the order of their ids, whatever gaps the ids have; one that is called
-``background`` is none, and
-paints 0. Labels of an image are the categories of its annotations that are no crowd regions: a crowd is too vague to
-teach a class from
-(the published code counts crowds too). An annotation that draws nothing (a bare box) still is a label.
-`recam.data.coco_masks` describes
-how overlaps and crowds are painted, `recam.data.coco_file` what is read of a file.
+``background`` is none, and paints 0. Labels of an image are the categories of its annotations that are no crowd
+regions: a crowd is too vague to teach a class from (the published code counts crowds too). An annotation that draws
+nothing (a bare box) still is a label. `recam.data.coco_masks` describes how overlaps and crowds are painted,
+`recam.data.coco_file` what is read of a file.
 """
 
 from __future__ import annotations
@@ -40,10 +38,8 @@ class Coco(Catalog):
     """COCO's annotations of instances.
 
     Splits of the official layout are the files of instances (``train2014`` for ``instances_train2014.json``); 2014
-    comes before 2017
-    where both are there, and names may be synonyms such as ``training`` and ``valid``. A single file is split into
-    ``train`` and ``val``
-    by a hash of the ids: images added later move no other.
+    comes before 2017 where both are there, and names may be synonyms such as ``training`` and ``valid``. A single file
+    is split into ``train`` and ``val`` by a hash of the ids: images added later move no other.
 
     Args:
         location: the folder that holds ``annotations/``, or a JSON file.

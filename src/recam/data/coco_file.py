@@ -206,7 +206,8 @@ def _describe_size(entry: dict[str, Any]) -> str:
     absent = [side for side in ("height", "width") if entry.get(side) is None]
     if absent:
         return f"has no {' and '.join(absent)}"
-    return f"has height {reprlib.repr(entry['height'])} and width {reprlib.repr(entry['width'])}, which are no numbers of pixels"
+    height, width = (reprlib.repr(entry[side]) for side in ("height", "width"))
+    return f"has height {height} and width {width}, which are no numbers of pixels"
 
 
 def _rejected(why: str, value: Any) -> _Rejected:

@@ -12,8 +12,7 @@ Policies, where regions meet:
     As the paper's code paints: crowd regions are not painted (background), later objects overwrite earlier ones.
 
 Nothing is drawn before the size that the file gives was compared with the image's own: both the size and the length of
-outlines command
-memory.
+outlines command memory.
 """
 
 from __future__ import annotations
@@ -106,8 +105,7 @@ class CocoMask:
 
         Raises:
             DataError: naming the image: it is of another size than the file has it, a run-length code is damaged or of
-                another size, or
-                outlines or areas are larger than any that people draw.
+                another size, or outlines or areas are larger than any that people draw.
         """
         self._check_size()
         self._check_outlines()
@@ -201,10 +199,9 @@ def pack_shape(segmentation: Any) -> tuple[Shape | None, int]:
     Returns:
         shape: None where it draws nothing.
         lost: how many of its polygons (or run-length codes) are given and draw nothing. Polygons of less than three
-            points, without width
-            or height, or with coordinates that are no numbers are such; so is a run-length code without a pixel, or an
-            uncompressed one
-            whose runs do not add up to its size. An empty list has nothing to lose.
+            points, without width or height, or with coordinates that are no numbers are such; so is a run-length code
+            without a pixel, or an uncompressed one whose runs do not add up to its size. An empty list has nothing to
+            lose.
     """
     if isinstance(segmentation, list):
         # Some write the one polygon without the list around it.
@@ -274,10 +271,8 @@ def run_lengths(counts: bytes) -> NDArray[np.int64] | None:
     """(n,) int64 run lengths (background, foreground, background, …) of a compressed code; None where it is damaged.
 
     pycocotools trusts a code that ends early and returns memory that was never written, so codes of others are read
-    here.
-    Five bits a character, the lowest first, bit 32 for "more to come", the last one's bit 16 for the sign; from the
-    fourth run on,
-    differences to the run before the last.
+    here. Five bits a character, the lowest first, bit 32 for "more to come", the last one's bit 16 for the sign; from
+    the fourth run on, differences to the run before the last.
     """
     bits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(bits):

@@ -11,14 +11,11 @@ if wanted.
       masks/            if there are any: index or palette PNG, named as the image: masks/farm/7.png
       classes.txt       if wanted: one class per line, in the order of the mask values 1…K
 
-These names may be written in any case, and labels.csv may lie in images/. Without it each sub-folder of images/ (or of
-the folder itself)
-is a class; sub-folders that are all called as splits (train, val, test) hold one sub-folder per class instead. Without
-classes.txt the
-classes are the names found, sorted. The name ``background`` is never a class: a sub-folder of that name holds images
-without labels, as an
-empty field of labels.csv does. Names are equal where their composed Unicode forms are; ids are written as the files are
-named.
+These names may be written in any case, and labels.csv may lie in images/. Without it each sub-folder of images/
+(or of the folder itself) is a class; sub-folders that are all called as splits (train, val, test) hold one sub-folder
+per class instead. Without classes.txt the classes are the names found, sorted. The name ``background`` is never a
+class: a sub-folder of that name holds images without labels, as an empty field of labels.csv does. Names are equal
+where their composed Unicode forms are; ids are written as the files are named.
 """
 
 from __future__ import annotations
@@ -48,11 +45,9 @@ class Folder(Catalog):
     """Photos in a folder with ``labels.csv``, or one sub-folder per class; the top of this file draws the layout.
 
     Where nothing names splits, a hash of its id and the seed puts each image into ``train`` or ``val``, so files that
-    are
-    added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out images:
-    ``all`` is then
-    what is trained on, so that every photo gets its mask. An image of which something is wrong (an unknown class, say)
-    is in no split.
+    are added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out
+    images: ``all`` is then what is trained on, so that every photo gets its mask. An image of which something is wrong
+    (an unknown class, say) is in no split.
 
     Args:
         location: the folder.

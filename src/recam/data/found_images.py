@@ -39,8 +39,7 @@ def find_images(places: Sequence[str | Path], output: Path | None = None) -> Fou
     """The images of files, folders, patterns and ``-``.
 
     Hidden files and those of systems are passed over in folders and patterns, and so is `output` where it lies in them.
-    Each real folder is
-    read once, whatever links lead to it.
+    Each real folder is read once, whatever links lead to it.
 
     Raises:
         DataError: a place that is none of these or may not be read, or `output` itself among the folders.

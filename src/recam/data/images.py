@@ -42,8 +42,7 @@ def read_image(path: Path | str) -> Image:
     """The (H, W, 3) uint8 RGB picture that a viewer shows: turned upright by its EXIF orientation, alpha laid on white.
 
     16-bit grey values are divided by 257; 32-bit integers and floats outside [0, 1] are stretched from their own least
-    to their
-    own greatest value. Of several frames the first is read. Embedded colour profiles are not applied.
+    to their own greatest value. Of several frames the first is read. Embedded colour profiles are not applied.
 
     Raises:
         DataError: there is no such file, or it is no image, truncated or damaged, or of more pixels than
@@ -77,13 +76,12 @@ def read_mask(path: Path | str) -> Mask:
     """The (H, W) uint8 class values of a mask: 0 background, 1…K classes, 255 ignore.
 
     Palette files give their indices, grey and 16-bit files their values, colour files the index of each colour in the
-    VOC palette. A GIF,
-    whose writers renumber palettes, gives its greys, or the index of each colour in the VOC palette.
+    VOC palette. A GIF, whose writers renumber palettes, gives its greys, or the index of each colour in the VOC
+    palette.
 
     Raises:
-        DataError: as `read_image`; or values above 255, colours that are not in the VOC palette (the message lists
-            them), or a format whose
-            compression changes the values it is given.
+        DataError: as `read_image`; or values above 255, colours that are not in the VOC palette
+            (the message lists them), or a format whose compression changes the values it is given.
     """
     path = Path(path)
     with open_picture(path) as picture:
@@ -221,8 +219,7 @@ class MaskFile:
 
     Attributes:
         table: (256,) uint8, old mask value → new one, as `ClassSet.select` gives it (kept as bytes, so that the source
-            is hashable);
-            None leaves the values as they are.
+            is hashable); None leaves the values as they are.
     """
 
     path: Path

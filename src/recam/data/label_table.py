@@ -1,9 +1,8 @@
 """Labels of images in a table: ``labels.csv`` of a folder of photos.
 
 The labels of one image stand in one cell, separated by ``;`` or by line breaks. Where names are joined by ``|`` or
-commas it depends on
-the rest of the table what was meant: names that occur on their own are labels of one image, and what stays unclear is
-asked about.
+commas it depends on the rest of the table what was meant: names that occur on their own are labels of one image, and
+what stays unclear is asked about.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Photos of more than `LARGE` pixels where the networks read fewer anyway (`data.max_side`): reduced, to bound memory and time."""
+"""Photos of more than `LARGE` pixels where the networks read fewer anyway (`data.max_side`): reduced, to bound memory
+and time."""
 
 from __future__ import annotations
 
@@ -21,12 +22,15 @@ _REDUCIBLE = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
 
 
 def read_reduced(source: Source, side: int | None) -> tuple[Image, tuple[int, int]]:
-    """The (h, w, 3) picture of a source, reduced by a whole factor if it has more than `LARGE` pixels; and the size (H, W) that it had.
+    """The (h, w, 3) picture of a source, reduced by a whole factor if it has more than `LARGE` pixels; and the size
+    (H, W) that it had.
 
-    A JPEG is decoded at a half, a quarter or an eighth of its size where that suffices, others are reduced before they become RGB arrays.
+    A JPEG is decoded at a half, a quarter or an eighth of its size where that suffices, others are reduced before they
+    become RGB arrays.
 
     Args:
-        side: pixels that the longer side is resized to afterwards, at most: it comes out no shorter. None: nothing is reduced.
+        side: pixels that the longer side is resized to afterwards, at most: it comes out no shorter. None: nothing is
+            reduced.
 
     Raises:
         as `recam.data.images.read_image` does.
@@ -53,11 +57,13 @@ def read_reduced(source: Source, side: int | None) -> tuple[Image, tuple[int, in
 
 
 def working_copy(image: Image, max_side: int | None) -> Image:
-    """What a mask is predicted from, (h, w, 3): the image itself, or of one with more than `LARGE` pixels a copy of about `WORKING`.
+    """What a mask is predicted from, (h, w, 3): the image itself, or of one with more than `LARGE` pixels a copy of
+    about `WORKING`.
 
     Args:
         image: (H, W, 3).
-        max_side: longer side that the networks read at most (pixels); the copy is no shorter. None: the image itself, however large.
+        max_side: longer side that the networks read at most (pixels); the copy is no shorter. None: the image itself,
+            however large.
     """
     height, width = image.shape[:2]
     if max_side is None or height * width <= LARGE:

@@ -95,8 +95,7 @@ def unread_message(paths: Sequence[str]) -> str:
 
 def read_classes(path: Path | str) -> ClassSet:
     """The classes 1…K of a text file, one name a line; a first line ``background`` (or ``_background_``, after
-    ``__ignore__``, as labelme
-    writes it) may be there or not, empty lines are passed over.
+    ``__ignore__``, as labelme writes it) may be there or not, empty lines are passed over.
 
     Raises:
         DataError: no such file, no UTF-8, no name, a name twice, or ``background`` among the classes.

@@ -37,13 +37,12 @@ def open_picture(path: Path | str) -> Iterator[PIL.Image.Image]:
     """A picture of which the head has been read; ``load()`` in the block decodes it, after which it outlives the block.
 
     Pillow's own `Image.open` is not used: it warns of photos that are merely large, and refuses them at twice that
-    size. Some of its
-    plugins ask the same limit while they decode, so that one, which belongs to the process, is raised to ours.
+    size. Some of its plugins ask the same limit while they decode, so that one, which belongs to the process, is raised
+    to ours.
 
     Raises:
         DataError: no such file, no picture of `FORMATS`, too many pixels, or, from the block too, whatever a damaged
-            file makes a decoder
-            raise; names the path.
+            file makes a decoder raise; names the path.
         DependencyError: HEIC or AVIF without the package that reads it.
     """
     path, limit = Path(path), max_pixels()

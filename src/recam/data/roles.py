@@ -44,8 +44,7 @@ class DataSettings(Settings):
     """Held-out split on which segmentation models are scored; None: as the data set says."""
     max_side: Annotated[int, Field(ge=32)] | None = None
     """Images with a longer side than this (pixels) are reduced to it before a network reads them, when maps are made
-    and segmentation
-    models trained and applied; masks have the image's own size all the same. None: never reduced."""
+    and segmentation models trained and applied; masks have the image's own size all the same. None: never reduced."""
     on_problems: Literal["stop", "skip"] = "stop"
     """What to do where the check finds damaged files: stop and report all of them, or leave them out."""
 

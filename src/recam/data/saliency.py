@@ -33,7 +33,8 @@ class SaliencyFolder:
     def missing(self, samples: Sequence[Sample]) -> str | None:
         """Which of the samples have no map, in a sentence; None where all have one. Nothing is decoded."""
         if not self.folder.is_dir():
-            return f"{self.folder} is no folder of saliency maps: there is {'a file' if self.folder.exists() else 'nothing'} of that name"
+            found = "a file" if self.folder.exists() else "nothing"
+            return f"{self.folder} is no folder of saliency maps: there is {found} of that name"
         lost = [sample.id for sample in samples if not self.path(sample).is_file()]
         if not lost:
             return None

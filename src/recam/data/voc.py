@@ -2,10 +2,9 @@
 added.
 
 Image labels are the object names of the XML annotations. Objects marked "difficult" count as present, as in the
-published code. A data set
-without any annotation, such as `recam export masks --to voc` and labelme write it, has its labels from its masks.
-Classes of its own are
-listed beside JPEGImages, see `recam.data.voc_classes`. Names are equal where their composed Unicode forms are.
+published code. A data set without any annotation, such as `recam export masks --to voc` and labelme write it, has its
+labels from its masks. Classes of its own are listed beside JPEGImages, see `recam.data.voc_classes`. Names are equal
+where their composed Unicode forms are.
 """
 
 from __future__ import annotations
@@ -45,12 +44,9 @@ class Voc(Catalog):
     """The VOC devkit.
 
     Splits are the lists in ``ImageSets/Segmentation`` (``train_aug``, ``train``, ``val``, any other), or the path of a
-    list. A line of a
-    list is an id, or an image and its mask: ``/JPEGImages/ID.jpg /SegmentationClassAug/ID.png``. The masks used are
-    those of the id in
-    ``SegmentationClassAug``, else ``SegmentationClass``, else ``SegmentationClassPNG``. Without any list all images are
-    the split
-    ``train``.
+    list. A line of a list is an id, or an image and its mask: ``/JPEGImages/ID.jpg /SegmentationClassAug/ID.png``. The
+    masks used are those of the id in ``SegmentationClassAug``, else ``SegmentationClass``, else
+    ``SegmentationClassPNG``. Without any list all images are the split ``train``.
 
     Args:
         location: the path of ``VOC2012``, of ``VOCdevkit``, or of the folder that holds it.

@@ -23,8 +23,8 @@ class Measure:
     Attributes:
         seconds: wall time.
         peak_memory_mb: most memory (MiB) seen, looked at every 0.2 s: resident memory of this process, and of its
-            workers what they do not
-            share, since a worker begins as a copy of this process that takes no memory of its own.
+            workers what they do not share, since a worker begins as a copy of this process that takes no memory of its
+            own.
         peak_gpu_mb: most memory (MiB) allocated on the current GPU; 0 without one.
     """
 

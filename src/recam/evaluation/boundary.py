@@ -1,9 +1,8 @@
 """Boundary IoU: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021.
 
 IoU of the two bands along the inside of a class's outline, in truth and in prediction: unlike IoU it does not forgive a
-coarse outline
-around a large object. The band is as wide as 2 % of the image's diagonal (published); the image's border is an outline,
-too.
+coarse outline around a large object. The band is as wide as 2 % of the image's diagonal (published); the image's border
+is an outline, too.
 
 Ours: over a data set, pixels of bands are summed up a class, as for mIoU; pixels of an unknown truth are not counted.
 """

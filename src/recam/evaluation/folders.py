@@ -28,28 +28,23 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score the masks of one folder against those of another; pairs have the same path without ending, sub-folders
-    included,
-    in whatever Unicode form.
+    included, in whatever Unicode form.
 
     Args:
         masks: folder of predictions, values 0…K, or 255 for unsure (counted as wrong).
         truth: folder of true masks, values 0…K, or 255 for pixels that are not counted.
         classes: names of the classes 1…K, or the path of a list, see `recam.data.mask_folder.read_classes`; None names
-            them by number
-            up to the largest found.
+            them by number up to the largest found.
         partial: score the pairs that are there instead of refusing masks or truths without counterpart.
         per_image: also write a row an image to this CSV, as runs do; see `recam.evaluation.pixel_counts.ImageScore`,
-            read by
-            `recam.evaluation.pixel_counts.read_image_scores`. An image counts as many labels as its truth shows
+            read by `recam.evaluation.pixel_counts.read_image_scores`. An image counts as many labels as its truth shows
             classes.
         progress: called with (pairs done, pairs in all) after each pair.
 
     Raises:
         DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be
-            read, pairs of
-            different size, values outside the classes, names that occur with two endings, and, unless `partial`, files
-            that may be
-            masks and are not read.
+            read, pairs of different size, values outside the classes, names that occur with two endings, and, unless
+            `partial`, files that may be masks and are not read.
         StoreError: `per_image` is no name of a CSV, or cannot be written.
     """
     table = None if per_image is None else Path(per_image)

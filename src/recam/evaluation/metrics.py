@@ -1,8 +1,8 @@
 """Scores of label maps: one confusion matrix for a data set, and what follows from it.
 
 torchmetrics is not used here: masks are uint8 arrays on the CPU, for which one bincount is five times as fast, and
-importing it takes
-seconds that `recam evaluate` on a few masks would spend on nothing else. It also has no place for a prediction of 255.
+importing it takes seconds that `recam evaluate` on a few masks would spend on nothing else. It also has no place for a
+prediction of 255.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ class ConfusionMatrix:
     """Pixel counts by truth and prediction, over any number of images.
 
     Truth 255 is not counted. A prediction of 255 (unsure) of a known truth counts as wrong: the pixel is missing from
-    its true class
-    and is a false alarm of none, so that nobody gains by leaving pixels open.
+    its true class and is a false alarm of none, so that nobody gains by leaving pixels open.
 
     Args:
         classes: the K foreground classes, or their number.
@@ -173,7 +172,8 @@ class Scores:
 
     def __str__(self) -> str:
         if math.isnan(self.miou):
-            return f"{NOT_SCORED} ({BACKGROUND} is the background, {IGNORE} ignore, a class has 1 to {len(self.names) - 1})"
+            values = f"{BACKGROUND} is the background, {IGNORE} ignore, a class has 1 to {len(self.names) - 1}"
+            return f"{NOT_SCORED} ({values})"
         rows = [(name, iou) for name, iou in zip(self.names, self.iou, strict=True)]
         rows += [("mIoU", self.miou), ("mean F1", self.f1), ("pixel accuracy", self.pixel_accuracy)]
         rows += [] if math.isnan(self.boundary_iou) else [("boundary IoU", self.boundary_iou)]

@@ -60,8 +60,7 @@ class ImageScore:
         miou: over the classes in its mask or truth, in [0, 1]; NaN where nothing was counted.
         right, missed, confused, false_alarm, unsure: pixels; see `recam.evaluation.metrics.ErrorSplit`.
         boundary_iou: over the foreground classes in its mask or truth, see `recam.evaluation.boundary`; NaN where there
-            are none, or in rows written
-            before it was told.
+            are none, or in rows written before it was told.
     """
 
     id: str

@@ -51,8 +51,7 @@ class ThresholdSweep:
     images.
 
     A pixel is background at the thresholds from its largest map's value on, and its argmax class below. So one
-    histogram over (truth,
-    argmax class, number of thresholds below the largest map) holds everything.
+    histogram over (truth, argmax class, number of thresholds below the largest map) holds everything.
 
     Args:
         n_classes: K.
@@ -92,8 +91,7 @@ class ThresholdSweep:
 
         Raises:
             DataError: maps and mask of different sizes, or mask values that are no class; maps that are not finite or
-                outside [0, 1]; class
-                indices that are none, or not one for each map.
+                outside [0, 1]; class indices that are none, or not one for each map.
         """
         check_maps(maps)
         indices = check_class_indices(class_indices, len(maps), self.n_classes)

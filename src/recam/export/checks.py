@@ -21,9 +21,8 @@ def read_all(items: Sequence[MaskItem], classes: ClassSet) -> tuple[list[MaskIte
     """Read each mask once, one at a time, and the size of its photo.
 
     Returns:
-        the items with the sizes of the masks that can be read;
-        the values that occur in any mask;
-        what is wrong: masks or photos that cannot be read, values that are no class, photos of another size.
+        the items with the sizes of the masks that can be read; the values that occur in any mask; what is wrong: masks
+        or photos that cannot be read, values that are no class, photos of another size.
     """
     measured, values, problems = [], set[int](), []
     with Progress("checking", len(items)) as progress:

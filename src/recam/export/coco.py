@@ -1,10 +1,8 @@
 """COCO's JSON for segmentation (https://cocodataset.org/#format-data): one annotation for each class of an image.
 
 Category ids are the mask values. Masks know no single objects, so an annotation is all of a class in an image, with
-``iscrowd`` 0; it holds
-run lengths as pycocotools compresses them, or polygons along the edges of pixels that fill just the same pixels, or
-simpler ones. Area and
-box are those of what is written.
+``iscrowd`` 0; it holds run lengths as pycocotools compresses them, or polygons along the edges of pixels that fill just
+the same pixels, or simpler ones. Area and box are those of what is written.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 an image.
 
 A ``mask`` holds its box and the run lengths of the pixels in it, row by row, beginning with those that are not in. CVAT
-finds photos by
-name and classes by label: make the task with these photos, and its labels by pasting ``labels.json`` into the
-constructor's raw
-view. Polygons (`shapes="polygons"`) are CVAT's polygons.
+finds photos by name and classes by label: make the task with these photos, and its labels by pasting ``labels.json``
+into the constructor's raw view. Polygons (`shapes="polygons"`) are CVAT's polygons.
 """
 
 from __future__ import annotations

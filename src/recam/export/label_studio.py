@@ -2,8 +2,8 @@
 interface for them.
 
 A class of an image is one brush region, or polygons in percent of the image's size. Photos are referred to by address:
-the default,
-``/data/local-files/?d=NAME``, is that of files below the server's document root; give another prefix for others.
+the default, ``/data/local-files/?d=NAME``, is that of files below the server's document root; give another prefix for
+others.
 """
 
 from __future__ import annotations
@@ -54,10 +54,8 @@ def _tasks(masks: MaskSet, counted: list[int]) -> Iterator[dict[str, Any]]:
 
 def address(prefix: str, name: str) -> str:
     """Where Label Studio finds a photo: signs that mean something in an address (``# % & + ?``), spaces and letters
-    beyond ASCII are
-    percent-encoded as UTF-8, as Label Studio's own storages do; ``/`` stays. Keys of a bucket (``s3://``, ``gs://``)
-    are no addresses
-    and stay as they are."""
+    beyond ASCII are percent-encoded as UTF-8, as Label Studio's own storages do; ``/`` stays. Keys of a bucket
+    (``s3://``, ``gs://``) are no addresses and stay as they are."""
     scheme, found, _ = prefix.partition("://")
     is_key = found and scheme.lower() not in ("http", "https", "file")
     return prefix + (name if is_key else quote(name, safe="/"))

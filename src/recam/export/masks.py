@@ -89,8 +89,8 @@ def export_masks(
         part: of a run, ``masks`` (pseudo masks) or ``predictions`` (of the held-out images).
         shapes: ``rle`` or ``polygons``, where the format has both (VOC has neither).
         simplify: leave out corners of polygons where their outlines move by no more than so many pixels; borders
-            between classes stay
-            shared, and regions too small for it exact. 0: polygons fill just the pixels of the masks.
+            between classes stay shared, and regions too small for it exact. 0: polygons fill just the pixels of the
+            masks.
         copy_images: put the photos beside: ``JPEGImages/`` for VOC, else ``images/``.
         ignore_as: make 255 a class of this name; None: 255 stays in VOC's masks, and belongs to no shape elsewhere.
         image_prefix: what Label Studio's addresses of photos begin with.
@@ -99,8 +99,8 @@ def export_masks(
         RecipeError: unknown format, part or kind of shapes; `simplify` below 0; an option that the format does not
             read.
         DataError: no masks or no classes; or, all at once: photos that are missing, several of one name or of another
-            size than their
-            masks, masks or photos that cannot be read, values outside the classes, names that the format cannot hold.
+            size than their masks, masks or photos that cannot be read, values outside the classes, names that the
+            format cannot hold.
         StoreError: a run without such masks, or an output that cannot be written.
     """
     write = formats[to]

@@ -39,8 +39,7 @@ def outlines(mask: Mask, tolerance: float = 0.0) -> dict[int, list[Loop]]:
     """Polygons without holes of the regions of a mask (H, W), by value; 0 has none.
 
     Regions that touch at a corner only are separate. A region with a hole is cut along a row of pixels that runs
-    through the hole, again
-    and again, until none has one: formats of polygons have no holes.
+    through the hole, again and again, until none has one: formats of polygons have no holes.
 
     Args:
         tolerance: how far (pixels) an outline may move; corners are left out, none is new. 0: polygons fill just the

@@ -2,12 +2,9 @@
 map.
 
 255 stays 255, which is VOC's own value for pixels that do not count. The layout has no sub-folders: ``farm/7`` becomes
-``farm__7``.
-``labelmap.txt`` is what CVAT and Datumaro read beside such masks
-(https://docs.cvat.ai/docs/dataset_management/formats/format-smask).
-They refuse a mask with a colour that it does not list, so where a mask holds 255, it lists that too, by the name
-`ignored` that
-Datumaro has for it in VOC.
+``farm__7``. ``labelmap.txt`` is what CVAT and Datumaro read beside such masks
+(https://docs.cvat.ai/docs/dataset_management/formats/format-smask). They refuse a mask with a colour that it does not
+list, so where a mask holds 255, it lists that too, by the name `ignored` that Datumaro has for it in VOC.
 """
 
 from __future__ import annotations

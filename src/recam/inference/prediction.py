@@ -29,8 +29,7 @@ class Prediction:
         classes: names of all K classes; mask value k is ``classes[k - 1]``.
         probabilities: (K,) in [0, 1], of each class anywhere in the image: the largest pixel probability of a
             segmentation model, the classifier's sigmoid where there is none.
-        planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where these were not
-            kept.
+        planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where these were not kept.
         plane_values: (n,) the mask value of each plane, background first.
     """
 
@@ -84,7 +83,8 @@ def predict_segmentation(
 
 
 def predict_bounded(image: Image, settings: InferenceSettings, predict: Callable[[Image], Prediction]) -> Prediction:
-    """What `predict` makes of an image; of a large one that no window slides over, made of its `working_copy` and enlarged."""
+    """What `predict` makes of an image; of a large one that no window slides over, made of its `working_copy` and
+    enlarged."""
     copy = image if settings.slides_over(image) else working_copy(image, settings.max_side)
     made = predict(copy)
     if copy is image:

@@ -81,8 +81,8 @@ class SaliencyModel:
             raise WeightsError(f"{self._path} cannot be used as a saliency network: {'; '.join(problems)}.")
 
     def __call__(self, image: Image) -> Grey:
-        """Saliency (H, W) in [0, 1] of an image (H, W, 3). Raises `DataError` for values that are NaN,
-        infinite or out of range."""
+        """Saliency (H, W) in [0, 1] of an image (H, W, 3). Raises `DataError` for values that are NaN, infinite or out
+        of range."""
         raw = self._run(image)
         if not np.isfinite(raw).all():
             raise DataError(

@@ -26,6 +26,10 @@ RIDGE = 1e-3
 FEWEST = 10
 """Pixels from which the mean of a class is taken; a class with fewer is not predicted."""
 
+SPLITS = 3
+"""Ways to halve the images; a single one can be off by a peak."""
+BACKGROUND_CLASS = -1
+
 Values = NDArray[np.float32]
 
 
@@ -76,18 +80,37 @@ def find_threshold(pixels: Pixels, thresholds: NDArray[np.floating] = THRESHOLDS
             "no threshold can be found: the class maps of at least two images must hold different values. "
             "Are they empty? Then the classifier has learned nothing."
         )
+    bins = np.searchsorted(thresholds, pixels.values, side="left")  # (P,): object at thresholds[j] where above j
+    is_object = bins[None] > np.arange(len(thresholds))[:, None]  # (T, P)
+    curve = measure_agreement(pixels, np.where(is_object, pixels.winners, BACKGROUND_CLASS))
+    return choose_best(thresholds, curve)
+
+
+def measure_agreement(pixels: Pixels, masks: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(T,) φ of held-out predictions and masks, the mean over `SPLITS` ways to halve the images.
+
+    Args:
+        masks: (T, P) class of each pixel, −1 for background, in T masks of the same pixels.
+    """
     features = pixels.features - pixels.features.mean(0)
     features = features / (features.std(0) + 1e-6)
-    bins = np.searchsorted(thresholds, pixels.values, side="left")  # (P,): object at thresholds[j] where above j
-    counts = np.zeros((len(thresholds), 4))
-    for half in (0, 1):
-        learned = pixels.images % 2 == half
-        means, sizes, scatter = _sums(features[learned], bins[learned], pixels.winners[learned], pixels, thresholds)
-        rest = features[~learned]
-        wanted = pixels.labels[pixels.images[~learned]]  # (P', K)
-        for index in range(len(thresholds)):
-            counts[index] += _count(means[index], sizes[index], scatter, rest, wanted, bins[~learned] > index)
-    curve = _phi(counts)
+    curve = np.zeros(len(masks))
+    for split in range(SPLITS):
+        order = np.random.default_rng(split).permutation(len(pixels.labels))
+        in_first = (order % 2 == 0)[pixels.images]  # (P,)
+        counts = np.zeros((len(masks), 4))
+        for learned in (in_first, ~in_first):
+            moment = features[learned].T.astype(np.float64) @ features[learned]
+            rest, wanted = features[~learned], pixels.labels[pixels.images[~learned]]  # (P', F), (P', K)
+            for index, mask in enumerate(masks):
+                sums, sizes = _sums(features[learned], mask[learned], pixels.labels.shape[1])
+                counts[index] += _count(sums, sizes, moment, rest, wanted, mask[~learned] >= 0)
+        curve += _phi(counts) / SPLITS
+    return curve
+
+
+def choose_best(thresholds: NDArray[np.floating], curve: NDArray[np.float64]) -> Agreement:
+    """The threshold of the largest agreement; the middle of equally good ones."""
     best = np.flatnonzero(curve >= curve.max() - 1e-9)
     chosen = best[len(best) // 2]
     return Agreement(
@@ -96,26 +119,13 @@ def find_threshold(pixels: Pixels, thresholds: NDArray[np.floating] = THRESHOLDS
 
 
 def _sums(
-    features: Values,
-    bins: NDArray[np.int64],
-    winners: NDArray[np.int64],
-    pixels: Pixels,
-    thresholds: NDArray[np.floating],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sums (T, K+1, F) and sizes (T, K+1) of background and classes at each threshold, and the second moment (F, F)."""
-    n_bins, n_classes, width = len(thresholds) + 1, pixels.labels.shape[1], features.shape[1]
-    code = winners * n_bins + bins  # (P,)
-    sizes = np.bincount(code, minlength=n_classes * n_bins).reshape(n_classes, n_bins).astype(np.float64)
-    sums = np.zeros((n_classes * n_bins, width))
-    np.add.at(sums, code, features)
-    sums = sums.reshape(n_classes, n_bins, width)
-    # Above threshold j lie the bins j + 1, …: sums from the end.
-    inside = sums[:, ::-1].cumsum(1)[:, ::-1][:, 1:].transpose(1, 0, 2)  # (T, K, F)
-    inside_sizes = sizes[:, ::-1].cumsum(1)[:, ::-1][:, 1:].T  # (T, K)
-    outside = sums.sum((0, 1)) - inside.sum(1, keepdims=True)  # (T, 1, F)
-    outside_sizes = sizes.sum() - inside_sizes.sum(1, keepdims=True)  # (T, 1)
-    moment = features.T.astype(np.float64) @ features
-    return np.concatenate([outside, inside], 1), np.concatenate([outside_sizes, inside_sizes], 1), moment
+    features: Values, mask: NDArray[np.integer], n_classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums (K+1, F) and sizes (K+1,) of background and classes."""
+    sums = np.zeros((n_classes + 1, features.shape[1]))
+    for value in range(n_classes + 1):
+        sums[value] = features[mask == value - 1].sum(0)
+    return sums, np.bincount(mask + 1, minlength=n_classes + 1).astype(np.float64)
 
 
 def _count(

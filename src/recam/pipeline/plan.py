@@ -124,18 +124,18 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         if final:
             seeds, classifier, label = sets[0], stage_of(training), dict(stage.label)
     maps = seeds
-    stages += plan_threshold(recipe, maps, masks.oracle, weights)
     for name in recipe.refine:
         place = Place(recipe, maps, max_side, weights)
         step = refiner_steps[name].plan(name, place)
         problems += [f"{name}: {problem}" for problem in step.problems(place)]
         steps.append(step)
+        stages += plan_threshold(recipe, maps, masks.oracle, weights, step)
         made, maps = plan_refiner(step, place, masks.oracle, refined, own.bits, label)
         stages += made
         if data.score:
             stages.append(plan_scores(made[-1], [maps]))
-        stages += plan_threshold(recipe, maps, masks.oracle, weights)
         shown.append(maps)
+    stages += plan_threshold(recipe, maps, masks.oracle, weights)
     if problems:
         raise _refused(problems)
     stages.append(plan_masks(recipe, maps))

@@ -25,6 +25,7 @@ from recam.methods.refine import EVEN, Chain, Refiner
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.recipe.recipe import Recipe, read_recipe
 from recam.registry import Registry
+from recam.runfolder.kinds import REFINED_MAPS
 from recam.runfolder.manifest import RECORD
 from recam.runfolder.store import RunFolder, StageFolder, read_record, read_run
 from recam.settings import Settings
@@ -154,8 +155,7 @@ def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
         stage = done.get(maps.folder.stage)
         if stage is None or step.uses_saliency:
             return None
-        threshold = float(
-            read_record(stage.path / RECORD, stage.name)["results"].get("threshold_before", before.threshold)
-        )
+        results = read_record(stage.path / RECORD, REFINED_MAPS)["results"]
+        threshold = float(results.get("threshold_before", before.threshold))
         made.append(step.make(RefineContext(done, device, threshold)))
     return Chain(tuple(made)) if made else None

@@ -69,8 +69,7 @@ def run(
 
     Raises:
         RecipeError, DataError, WeightsError, StoreError: before any training, wherever that can be known. A `DataError`
-            also
-            at the end of a stage whose input files changed while it ran.
+            also at the end of a stage whose input files changed while it ran.
     """
     refuse_unguarded()
     recipe = load_recipe(recipe, {**({"data.location": data} if data is not None else {}), **_as_mapping(settings)})

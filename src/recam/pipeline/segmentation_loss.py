@@ -15,8 +15,7 @@ class SegmentationObjective(nn.Module):
 
     Args:
         segmenter: images (B, 3, H, W) → logits (B, K+1, H, W). Where it has ``training_pairs(images, masks)``, the
-            losses of all pairs of
-            logits and masks that it names are added.
+            losses of all pairs of logits and masks that it names are added.
         class_weights: (K+1,) weight of each class's pixels, see `balance_classes`; None: 1.
     """
 

@@ -2,10 +2,8 @@
 keywords alike.
 
 The sections are those that the rooms of the package, and other packages, have entered (`recam.settings.section`). A
-recipe file may start
-from another with ``extends = "name"``, or from several, later ones laid over earlier ones. All mistakes are reported at
-once, unknown names
-with near matches.
+recipe file may start from another with ``extends = "name"``, or from several, later ones laid over earlier ones. All
+mistakes are reported at once, unknown names with near matches.
 """
 
 from __future__ import annotations

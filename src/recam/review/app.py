@@ -258,8 +258,8 @@ def recipe(session: Here, thresholds: Thresholds) -> dict[str, Any]:
 def predict_all(session: Here) -> dict[str, Any]:
     """Starts a job that makes the segmentation model's mask of every image, and measures how far it and the pseudo mask
     disagree. 404 without a model."""
-    assert session.model  # 404 now, not in the job
-    return vars(session.jobs.start(MODEL, session.predict_all))
+    model = session.model
+    return vars(session.jobs.start(MODEL, lambda advance: session.predict_all(model, advance)))
 
 
 @api.post("/export", summary="Export a clean data set")
@@ -272,11 +272,10 @@ def export(session: Here, request: Export) -> dict[str, Any]:
 
 @api.post("/try", summary="Try a photo")
 async def try_photo(request: Request, session: Here) -> dict[str, Any]:
-    """The body is an image file. Gives all classes with their scores, and pictures of class maps, mask and
-    prediction as data addresses.
+    """The body is an image file. Gives all classes with their scores, and pictures of class maps, mask and prediction
+    as data addresses.
 
-    One photo is tried at a time, reduced to what the networks of the run read; two others wait, further ones get
-    429.
+    One photo is tried at a time, reduced to what the networks of the run read; two others wait, further ones get 429.
     """
     with session.trial.place():
         content = await request.body()
@@ -314,8 +313,8 @@ def make_app(session: Session, token: str) -> ASGIApp:
 
 
 _STATUS = {UndoError: 409, MissingError: 404, BusyError: 429, DataError: 422}
-_ABOUT = f"""Endpoints of the page that `recam review RUN` opens. Every path begins with the token of the address that was printed.
-Images are addressed by number, never by path; nothing is written outside RUN/{REVIEW}."""
+_ABOUT = f"""Endpoints of the page that `recam review RUN` opens. Every path begins with the token of the address that
+was printed. Images are addressed by number, never by path; nothing is written outside RUN/{REVIEW}."""
 
 
 def _accept(session: Session, items: list[Item], decision: Decision, fields: dict[str, Any]) -> Changed:

@@ -61,7 +61,7 @@ def write_recipe(run: ReviewedRun, layer: Layer, threshold: float, class_thresho
 
 def _settings_of(run: ReviewedRun, layer: Layer, maps: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by which pseudo masks are made from a layer, by what its stage and those before it were given."""
-    stage, inner, refine = layer.stage, layer.name.removeprefix(layer.stage).removeprefix("/"), list[str]()
+    stage, inner, refine = layer.stage, layer.inner, list[str]()
     try:
         given = run.stage(stage).record["inputs"]["given"]
         while "step" in given:

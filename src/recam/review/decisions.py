@@ -1,9 +1,8 @@
 """Decisions on images: an append-only log, one JSON object a line, each line on disk before it is acknowledged.
 
 The state of an image follows from the lines that name it, in order, without those that were undone; so two open tabs
-never contradict
-each other, the later line counts. A last line that a killed server left half written was never acknowledged: it is cut
-off.
+never contradict each other, the later line counts. A last line that a killed server left half written was never
+acknowledged: it is cut off.
 """
 
 from __future__ import annotations

@@ -83,16 +83,13 @@ def export_decisions(
     """Write accepted images, their masks and labels: ``images/``, ``masks/``, ``labels.csv``, ``classes.txt``.
 
     Classes that no exported image is labelled with are left out, since nothing could be learned of them; the mask
-    values of the others
-    move up, and pixels of the classes left out become 255. So do pixels of labels that a person removed (see
-    `judged_mask`); the report
+    values of the others move up, and pixels of the classes left out become 255. So do pixels of labels that a person
+    removed (see `judged_mask`); the report
     counts them, as it does masks that show a class which is no label of their image: they are kept as accepted.
 
-    Names stand in ``labels.csv`` literally, also those that a spreadsheet would take for a formula: the table is
-    a data set, whose
-    names must be those of the files and of ``classes.txt``. The report names them. Where a class name holds a sign that
-    parts labels, each
-    class has its own column.
+    Names stand in ``labels.csv`` literally, also those that a spreadsheet would take for a formula: the table is a data
+    set, whose names must be those of the files and of ``classes.txt``. The report names them. Where a class name holds
+    a sign that parts labels, each class has its own column.
 
     Args:
         output: a new or empty folder.
@@ -101,8 +98,7 @@ def export_decisions(
         advance: called with (done, total).
 
     Raises:
-        StoreError: a folder that holds something, no photos, nothing accepted, or class names that no table can
-            hold.
+        StoreError: a folder that holds something, no photos, nothing accepted, or class names that no table can hold.
     """
     if run.no_photos:
         raise StoreError(

@@ -36,19 +36,16 @@ class Gate:
     """Lets requests pass whose path begins with the token, whose host is this machine, and whose body is not too large.
 
     The token is a part of the path, so that every file, picture and endpoint below it needs it, without cookies, which
-    a browser would
-    share with all other servers on this machine. Other hosts are refused, so that no name that points here can be used
-    from outside.
-    What changes anything must come from the page's own origin where the request names one: a browser always does, so
-    another site that
-    has learned the address cannot decide in its reader's name; programs such as curl name none and need the token
-    alone.
+    a browser would share with all other servers on this machine. Other hosts are refused, so that no name that points
+    here can be used from outside. What changes anything must come from the page's own origin where the request names
+    one: a browser always does, so another site that has learned the address cannot decide in its reader's name;
+    programs such as curl name none and need the token alone.
 
     Every answer, refusals and failures too, carries the headers that keep a browser from running or guessing anything
     in it.
 
     Args:
-        app: what is behind the gate; it sees the path without the token.
+        app: what is guarded; it gets the path without the token.
         token: the secret.
     """
 
@@ -74,9 +71,9 @@ class Gate:
             await PlainTextResponse(text, status)(scope, receive, with_headers)
             return
         _, _, rest = scope["path"].partition("/")
-        given, slash, inner = rest.partition("/")
+        token, slash, inner = rest.partition("/")
         if not slash:
-            await RedirectResponse(f"/{given}/")(scope, receive, with_headers)
+            await RedirectResponse(f"/{token}/")(scope, receive, with_headers)
             return
         received, bound = 0, limit_of(inner)
 
@@ -98,10 +95,10 @@ class Gate:
         host = headers.get(b"host", b"")
         name, colon, _ = host.decode("latin-1").rpartition(":")
         _, _, rest = scope["path"].partition("/")
-        given, _, inner = rest.partition("/")
+        token, _, inner = rest.partition("/")
         # Compared in constant time: how far a guess is right cannot be measured.
         if (
-            not hmac.compare_digest(given.encode(), self._token)
+            not hmac.compare_digest(token.encode(), self._token)
             or (name if colon else host.decode("latin-1")) not in _LOCAL
         ):
             return 403, "Wrong or missing token: open the address that `recam review` printed.\n"

@@ -68,8 +68,7 @@ class Index:
     def __init__(self, run: ReviewedRun) -> None:
         self._run = run
         self._path = run.review / "index.json"
-        first = next((layer for layer in run.layers.values() if layer.role == "maps"), None)
-        read = (*(run.compared_maps or (first,)), run.main_maps, run.masks, run.model)
+        read = (*(run.compared_maps or run.of_role("maps")[:1]), run.main_maps, run.masks, run.model)
         self._used: list[Layer] = list(dict.fromkeys(layer for layer in read if layer))
         levels = {layer.name: run.levels(layer) for layer in self._used if layer.kind == "maps"}
         self._key = make_key(

@@ -29,10 +29,9 @@ def judged_mask(run: ReviewedRun, item: Item, state: State) -> tuple[Mask, froze
     """The mask (H, W) that was accepted, and the class indices whose pixels in it became 255.
 
     A label that was removed takes its pixels along: of maps it does not take part any more; in a finished mask its
-    pixels become 255, not
-    background, since nobody knows what else they show. So do those of a corrected mask where the label was removed
-    after the mask was
-    saved; what was painted after that stays, since it is the later word of the same person.
+    pixels become 255, not background, since nobody knows what else they show. So do those of a corrected mask where the
+    label was removed after the mask was saved; what was painted after that stays, since it is the later word of the
+    same person.
 
     Raises:
         StoreError: what was judged has been deleted since, or nothing was judged.
@@ -68,8 +67,7 @@ def _unwanted(run: ReviewedRun, item: Item, state: State, corrected: bool) -> fr
     """Class indices whose pixels do not count.
 
     Of a corrected mask: those that were labels when it was saved, or later, and are none now. Of a finished one: all
-    that are no label,
-    where labels were corrected.
+    that are no label, where labels were corrected.
     """
     now = labels_of(run, item, state)
     if not corrected:

@@ -43,21 +43,15 @@ TRUTH, CORRECTED = "truth", "corrected"
 Role = Literal["maps", "masks", "model", "truth"]
 
 
-def layer_name(stage: str, inner: str = "") -> str:
-    """Name of the layer that a stage makes in its folder `inner`."""
-    return f"{stage}/{inner}" if inner else stage
-
-
 @dataclass(frozen=True, eq=False)
 class Layer:
     """Maps or masks of the images of a run.
 
     Attributes:
-        name: in addresses and in the log of decisions: stage and folder inside it, e.g. ``maps/recam/mul``, or
-            ``truth``.
+        stage: the stage that made it, or ``truth``.
         title: for people.
         role: what it is in the run; the segmentation model's masks are ``model``.
-        stage: the stage that made it; empty for the truth.
+        inner: folder inside the stage; empty: the stage's own.
         key: what it was made from; a decision on it holds for this key.
         folders: where its files are searched, ``ID.npz`` or ``ID.png``.
         own_threshold: the recipe's threshold for these maps, or that which the run found; None before it has.
@@ -65,15 +59,20 @@ class Layer:
         done: whether its stage has finished.
     """
 
-    name: str
+    stage: str
     title: str
     role: Role
-    stage: str = ""
+    inner: str = ""
     key: str = ""
     folders: tuple[Path, ...] = ()
     own_threshold: float | None = None
     scores: Mapping[str, Any] = field(default_factory=dict)
     done: bool = True
+
+    @property
+    def name(self) -> str:
+        """In addresses and in the log of decisions, e.g. ``maps/recam/mul``."""
+        return f"{self.stage}/{self.inner}" if self.inner else self.stage
 
     @property
     def kind(self) -> Literal["maps", "mask"]:
@@ -154,47 +153,44 @@ class ReviewedRun:
         """The folder that the review page writes to."""
         return self.root / REVIEW
 
-    def label(self, stage: str) -> dict[str, Any]:
-        """How ``run.json`` describes a stage; empty for one that the settings in force do not name."""
-        return dict(self.written["stages"].get(stage, {}).get("label", {}))
-
     def stage(self, name: str) -> StageFolder:
         """A stage that the settings in force name, made or not."""
         return self.folder.at(name, str(self.written["stages"][name]["key"]))
 
+    def of_role(self, role: Role) -> list[Layer]:
+        """Layers of this role, in the order in which they are made."""
+        return [layer for layer in self.layers.values() if layer.role == role]
+
     @property
     def masks(self) -> Layer | None:
         """The pseudo masks."""
-        return self._first("masks")
+        return next(iter(self.of_role("masks")), None)
 
     @property
     def model(self) -> Layer | None:
         """The segmentation model's masks."""
-        return self._first("model")
+        return next(iter(self.of_role("model")), None)
 
     @cached_property
     def main_maps(self) -> Layer | None:
         """The maps that pseudo masks are made from; before these are there, the last that were made."""
-        maps = [layer for layer in self.layers.values() if layer.role == "maps"]
-        return self._planned("maps") or self._planned("seeds") or (maps[-1] if maps else None)
+        return self._planned("maps") or self._planned("seeds") or next(iter(self.of_role("maps")[::-1]), None)
 
     @cached_property
     def compared_maps(self) -> tuple[Layer, Layer] | None:
         """The maps before any refiner, after the first ones of another training; None where only one makes maps."""
-        own = self._planned("seeds")
-        others = (each for each in self.layers.values() if self.label(each.stage).get("kind") == kinds.MAPS)
-        other = next((each for each in others if own and each.stage != own.stage), None)
-        return (other, own) if own and other else None
+        own, unrefined = self._planned("seeds"), {stage.name for stage, _ in self._of_kind(kinds.MAPS)}
+        others = [each for each in self.layers.values() if own and each.stage in unrefined - {own.stage}]
+        return (others[0], own) if own and others else None
 
     @cached_property
     def mask_results(self) -> dict[str, Any]:
-        """What the stage of the pseudo masks recorded: maps, threshold and where it is from; empty before it has
-        finished."""
+        """What the stage of the pseudo masks recorded: maps, threshold and where it is from; empty before it ended."""
         return self._results(self.masks.stage) if self.masks else {}
 
     def threshold(self, layer: Layer) -> float:
-        """The threshold that a layer of maps starts with: that of the pseudo masks, the oracle where the recipe wants
-        it, or the recipe's."""
+        """The threshold that maps start with: that of the pseudo masks, the oracle where the recipe wants it, or the
+        recipe's."""
         if self.mask_results and layer == self.main_maps:
             return float(self.mask_results["threshold"])
         oracle = layer.scores.get("oracle") if self.recipe.section(MaskSettings).oracle else None
@@ -204,8 +200,7 @@ class ReviewedRun:
         return float(oracle["threshold"]) if oracle else own
 
     def class_thresholds(self, layer: Layer) -> dict[str, float]:
-        """Thresholds of single classes that the pseudo masks were made with, by name; empty for layers they were not
-        made from."""
+        """Thresholds of single classes, by name, that pseudo masks were made with from these maps; else empty."""
         return dict(self.mask_results.get("class_thresholds", {})) if layer == self.main_maps else {}
 
     def levels(self, layer: Layer) -> list[float]:
@@ -241,13 +236,14 @@ class ReviewedRun:
             return image_size(item.sample.image) if item.sample else None
         return None
 
-    def _first(self, role: Role) -> Layer | None:
-        return next((layer for layer in self.layers.values() if layer.role == role), None)
+    def maps_in(self, stage: str, inner: str) -> Layer | None:
+        """The layer that a stage makes in its folder `inner`."""
+        return next((each for each in self.of_role("maps") if (each.stage, each.inner) == (stage, inner)), None)
 
     def _planned(self, name: Literal["maps", "seeds"]) -> Layer | None:
         """The layer of a set of maps that ``run.json`` names."""
         maps = self.written["models"][name]
-        return self.layers.get(layer_name(maps["stage"], maps["folder"]))
+        return self.maps_in(maps["stage"], maps["folder"])
 
     def _recorded_classes(self) -> tuple[str, ...]:
         for name in self.written["stages"]:
@@ -262,10 +258,9 @@ class ReviewedRun:
 
     def _of_kind(self, *wanted: str) -> Iterator[tuple[StageFolder, dict[str, Any]]]:
         """Stages of the settings in force whose label is of one of these kinds, with their labels, in order."""
-        for name in self.written["stages"]:
-            label = self.label(name)
-            if label.get("kind") in wanted:
-                yield self.stage(name), label
+        for name, stage in self.written["stages"].items():
+            if stage["label"].get("kind") in wanted:
+                yield self.stage(name), stage["label"]
 
     def _find_layers(self) -> Iterator[Layer]:
         scores: dict[str, Any] = {}
@@ -277,19 +272,17 @@ class ReviewedRun:
                     found, threshold = scores.get(maps["name"], {}), maps["threshold"]
                     if threshold is None:
                         threshold = self._results(maps.get("finds", "")).get("threshold")
-                    at_own = None if threshold is None else nearest(found, threshold)
-                    yield Layer(
-                        layer_name(stage.name, maps["folder"]), maps["title"], "maps", stage.name, stage.key, (path,),
-                        threshold, {**found, "recipe": at_own}, stage.claims_done,
-                    )  # fmt: skip
+                    found = {**found, "recipe": None if threshold is None else nearest(found, threshold)}
+                    where = (maps["folder"], stage.key, (path,))
+                    yield Layer(stage.name, maps["title"], "maps", *where, threshold, found, stage.claims_done)
         for stage, _ in self._of_kind(kinds.MASKS):
             if stage.path.is_dir():
-                yield Layer(stage.name, "mask", "masks", stage.name, stage.key, (stage.path,), done=stage.claims_done)
+                yield Layer(stage.name, "mask", "masks", "", stage.key, (stage.path,), done=stage.claims_done)
         trained = next((stage for stage, _ in self._of_kind(kinds.SEGMENTER)), None)  # of several the first predicts
         if trained and trained.claims_done:
             stage = next((stage for stage, _ in self._of_kind(kinds.PREDICTIONS)), trained)
             folders = (stage.path, self.review / PREDICTIONS / stage.key)
-            yield Layer(stage.name, "model", "model", stage.name, stage.key, folders)
+            yield Layer(stage.name, "model", "model", "", stage.key, folders)
         if self._data and any(sample.mask for sample in (*self._data.score, *self._data.val)):
             yield Layer(TRUTH, "truth", "truth")
 
@@ -314,13 +307,8 @@ class ReviewedRun:
     def _labels_by_maps(self) -> dict[str, tuple[int, ...]]:
         """Maps are made for an image's labels, so without the data set these are known from them."""
         layer = self.main_maps
-        if layer is None:
-            return {}
-        return {
-            sample_id: labels
-            for sample_id in layer.ids()
-            if (labels := _classes_of(layer.folders[0] / f"{sample_id}.npz")) is not None
-        }
+        read = ((each, _classes_of(path)) for each in layer.ids() if (path := layer.path(each))) if layer else ()
+        return {sample_id: labels for sample_id, labels in read if labels is not None}
 
 
 def _classes_of(path: Path) -> tuple[int, ...] | None:

@@ -46,8 +46,8 @@ class Packed:
 
 
 def pack_maps(number: int, seed: SeedMaps, side: int) -> Packed:
-    """Class maps with 8 bits, reduced where their longer side exceeds `side` (0: never); ignored pixels are a further plane of
-    255."""
+    """Class maps with 8 bits, reduced where their longer side exceeds `side` (0: never); ignored pixels are a further
+    plane of 255."""
     shape = _reduced(seed.maps.shape[1:], side)
     planes = [_resize(np.rint(plane * 255).astype(np.uint8), shape, PIL.Image.Resampling.BOX) for plane in seed.maps]
     indices = seed.class_indices

@@ -33,8 +33,7 @@ def decode_upload(content: bytes, folder: Path, side: int) -> tuple[Image, tuple
     stored.
 
     The number of pixels is read from the head and bounded before anything is decoded; a JPEG is decoded at half, a
-    quarter or an eighth
-    of its size where that suffices. The bytes lie in `folder` while they are read.
+    quarter or an eighth of its size where that suffices. The bytes lie in `folder` while they are read.
 
     Raises:
         DataError: no image of a kind that data sets hold, damaged, or too large to be opened.

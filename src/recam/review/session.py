@@ -64,33 +64,28 @@ class Session:
         return item.sample.image.read()
 
     def pack(self, layer: Layer | None, number: int, side: int) -> Packed | None:
-        """A layer of an image for the browser, None for its corrected mask; gives None where it has none, or where it
-        is damaged."""
+        """A layer of an image for the browser, or its corrected mask where `layer` is None; None where it has none, or
+        a damaged one."""
         item = self.item(number)
         state = self.decisions.state(item.id)
         try:
-            if layer is None:
-                mask = read_mask(corrected_path(self.run, state.mask)) if state.mask else None
-                return (
-                    None
-                    if mask is None
-                    else pack_mask(number, shown_mask(self.run, item, state, mask, corrected=True), side)
-                )
-            if layer.kind == "maps":
+            if layer and layer.kind == "maps":
                 seed = self.run.read_maps(layer, item)
-                return None if seed is None else pack_maps(number, seed, side)
-            mask = self.run.read_mask(layer, item)
+                return pack_maps(number, seed, side) if seed else None
+            if layer:
+                mask = self.run.read_mask(layer, item)
+            else:
+                mask = read_mask(corrected_path(self.run, state.mask)) if state.mask else None
         except RecamError:  # the index reports what is damaged; the other images are shown
             return None
         if mask is None:
             return None
-        if layer.role != "truth":
-            mask = shown_mask(self.run, item, state, mask, corrected=False)
+        if layer is None or layer.role != "truth":
+            mask = shown_mask(self.run, item, state, mask, corrected=layer is None)
         return pack_mask(number, mask, side)
 
     def source(self, layer: Layer, threshold: float | None, class_thresholds: Mapping[str, float]) -> MaskSource:
-        """What is judged when this layer is shown. Raises `DataError` for a layer that is no mask to
-        accept."""
+        """What is judged when this layer is shown. Raises `DataError` for a layer that is no mask to accept."""
         if layer.role == "truth":
             raise DataError("the truth is shown for comparison, it is no mask to accept. Choose another layer.")
         if layer.kind == "maps":
@@ -102,9 +97,10 @@ class Session:
         """A state as the page gets it: with whether what was judged has been made anew since."""
         return {**state.model_dump(mode="json"), "stale": is_stale(self.run, state.source)}
 
-    def predict_all(self, advance: Advance) -> None:
-        """The segmentation model's mask of every image that has none yet; kept in ``review/predictions``."""
-        layer, since = self.model, []
+    def predict_all(self, layer: Layer, advance: Advance) -> None:
+        """The segmentation model's mask of every image that has none yet in its layer; kept in
+        ``review/predictions``."""
+        since: list[Item] = []
         folder = layer.folders[-1]
         todo = [item for item in self.run.items if item.sample and layer.path(item.id) is None]
         problems = 0
@@ -144,26 +140,16 @@ class Session:
         run = self.run
         layers = []
         for layer in run.layers.values():
-            about: dict[str, Any] = {
-                "name": layer.name,
-                "title": layer.title,
-                "kind": layer.kind,
-                "done": layer.done,
-                "key": layer.key,
-            }
+            about: dict[str, Any] = {name: getattr(layer, name) for name in ("name", "title", "kind", "done", "key")}
             if layer.kind == "maps":
-                marks = {
-                    name: layer.scores[name]["threshold"]
-                    for name in ("oracle", "otsu", "recipe")
-                    if layer.scores.get(name)
-                }
-                curve = {"thresholds": layer.scores.get("thresholds"), "curve": layer.scores.get("curve")}
-                own = run.class_thresholds(layer)
+                scores = layer.scores
+                marks = [name for name in ("oracle", "otsu", "recipe") if scores.get(name)]
                 about |= {
                     "threshold": run.threshold(layer),
-                    "class_thresholds": own,
-                    "marks": marks,
-                    **curve,
+                    "class_thresholds": run.class_thresholds(layer),
+                    "marks": {name: scores[name]["threshold"] for name in marks},
+                    "thresholds": scores.get("thresholds"),
+                    "curve": scores.get("curve"),
                     "countable": self.counts.possible(layer),
                 }
             layers.append(about)

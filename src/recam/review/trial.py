@@ -23,12 +23,13 @@ from recam.models.classifier import Classifier
 from recam.models.saved import load_classifier
 from recam.pipeline.maker import make_maker
 from recam.pipeline.map_set import MapSet
-from recam.pipeline.refiner import load_chain
+from recam.pipeline.refiner import load_chain, refiner_steps
+from recam.pipeline.refiners.pamr import PamrStep
 from recam.pipeline.stages.maps import AllMapsOf, load_maps, plan_maps
 from recam.pipeline.stages.masks import MaskSettings
 from recam.pipeline.stages.train import stage_of
 from recam.pipeline.training import Training, make_training
-from recam.review.layers import ReviewedRun, layer_name
+from recam.review.layers import ReviewedRun
 from recam.review.photo import decode_upload
 from recam.runfolder.store import StageFolder
 from recam.types import Image, Mask
@@ -99,16 +100,14 @@ class Trial:
             return self._try(image)
 
     def upload(self, content: bytes) -> Tried:
-        """The same of a photo that comes as the bytes of its file.
-
-        It is decoded when its turn comes, and reduced to what the networks of the run read, so that memory and time are
-        bounded.
+        """The same of a photo that comes as the bytes of its file: decoded when its turn comes, and reduced to what the
+        networks of the run read, so that memory and time are bounded.
 
         Raises:
             DataError: as `decode_upload`.
             StoreError: the run has no classifier yet.
         """
-        side = min(self._run.recipe.section(DataSettings).max_side or SIDE, MOST)
+        side = min(self._max_side or SIDE, MOST)
         with self._lock:
             image, (width, height) = decode_upload(content, self._run.review, side)
             tried = self._try(image)
@@ -137,7 +136,7 @@ class Trial:
         for maps, maps_of in self._maps:
             seed = next(iter(maps_of(image, present).values()))
             pictures[maps.title] = overlay_heat(image, read_full(seed))
-        layer = run.layers.get(layer_name(maps.folder.stage, maps.folder.inner))
+        layer = run.maps_in(maps.folder.stage, maps.folder.inner)
         levels = run.levels(layer) if layer else [EVEN if maps.threshold is None else maps.threshold] * len(run.classes)
         own = [levels[index] for index in present]
         pictures["mask"] = overlay_mask(image, apply_threshold(read_full(seed), present, own))
@@ -145,10 +144,10 @@ class Trial:
             levels = run.levels(run.main_maps)
             title, refined, own = run.main_maps.title, self._chain(image, seed), [levels[index] for index in present]
         else:
-            title, refined, own = "PAMR", PamrRefiner(own[0])(image, seed), [EVEN] * len(present)
+            title, refined, own = PamrStep.title, PamrRefiner(own[0])(image, seed), [EVEN] * len(present)
             if run.recipe.refine:
-                chain = " + ".join(run.recipe.refine)
-                notes.append(f"PAMR refines instead of {chain}, which has not finished or uses saliency maps.")
+                chain = " + ".join(refiner_steps[name].title for name in run.recipe.refine)
+                notes.append(f"{title} refines instead of {chain}, which has not finished or uses saliency maps.")
         pictures[f"refined ({title})"] = overlay_mask(image, apply_threshold(read_full(refined), present, own))
         by_model: list[float | None] = [None] * len(probabilities)
         if run.model:
@@ -161,38 +160,40 @@ class Trial:
         found = [Found(name, one, two, index in present) for index, (name, one, two) in enumerate(pairs)]
         return Tried(tuple(sorted(found, key=lambda each: -each.classifier)), pictures, tuple(notes))
 
+    @property
+    def _max_side(self) -> int | None:
+        return self._run.recipe.section(DataSettings).max_side
+
     @cached_property
     def _trained(self) -> list[tuple[Training, StageFolder]]:
-        """The run's own training after the one that it starts from, as far as they have finished."""
-        if not self._run.written["models"]["classifier"]:
-            return []
-        training, done = make_training(self._run.recipe, self._run.recipe.training), self._run.folder.done_stages()
-        both = [each for each in (training.base, training) if each and stage_of(each) in done]
-        return [(each, self._run.folder.stage(stage_of(each))) for each in both]
+        """The training that the run's own starts from, and its own, as far as they have finished."""
+        folder, recipe = self._run.folder, self._run.recipe
+        own = make_training(recipe, recipe.training) if self._run.written["models"]["classifier"] else None
+        done = folder.done_stages()
+        both = [each for each in (own.base, own) if each and stage_of(each) in done] if own else []
+        return [(each, folder.stage(stage_of(each))) for each in both]
 
     @cached_property
     def _maps(self) -> list[tuple[MapSet, AllMapsOf]]:
         """What makes the class maps of these trainings."""
-        recipe, made = self._run.recipe, []
-        side, threshold = recipe.section(DataSettings).max_side, recipe.section(MaskSettings).fixed
+        recipe, threshold, made = self._run.recipe, self._run.recipe.section(MaskSettings).fixed, []
         for training, stage in self._trained:
             maker = make_maker(recipe, recipe.maker) if recipe.maker and training.name == recipe.training else None
-            planned, sets = plan_maps(recipe, training, maker, side, threshold, True)
-            given = replace(planned.given, weightings=(sets[0].folder.inner,))
-            made.append((sets[0], load_maps(given, stage.weights, CPU)))
+            planned, (maps, *_) = plan_maps(recipe, training, maker, self._max_side, threshold, True)
+            given = replace(planned.given, weightings=(maps.folder.inner,))
+            made.append((maps, load_maps(given, stage.weights, CPU)))
         return made
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> list[float]:
         """(K,) probabilities of the classes."""
-        network = self._classifier
-        view = view_pairs(network, image, (1.0,), False, self._run.recipe.section(DataSettings).max_side)[0]
-        probabilities: list[float] = network(view)[0].float().sigmoid().tolist()
+        (view,) = view_pairs(self._classifier, image, (1.0,), False, self._max_side)
+        probabilities: list[float] = self._classifier(view)[0].float().sigmoid().tolist()
         return probabilities
 
     @cached_property
     def _classifier(self) -> Classifier:
-        return load_classifier(self._trained[-1][1].weights)
+        return load_classifier(self._trained[0][1].weights)
 
     @cached_property
     def _chain(self) -> Chain | None:

@@ -1,6 +1,5 @@
 """What keeps stale and damaged results from passing for finished ones: results are compared with their hashes before a
-run trusts them,
-and inputs, when a stage has read them, with what they were when its key was made.
+run trusts them, and inputs, when a stage has read them, with what they were when its key was made.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ def discard_unfinished(folder: RunFolder, digests: FileDigests, report: Callable
     """Throw away what unfinished stages have made, where input files were touched since they began.
 
     A stage that was killed could not compare its inputs, and content alone does not tell that a file was another for a
-    while. To be called
-    before `digests` is saved.
+    while. To be called before `digests` is saved.
     """
     touched = digests.take_touched()
     if not touched:

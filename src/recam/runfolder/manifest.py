@@ -2,10 +2,8 @@
 found by them.
 
 `MANIFEST` lies beside the stage's record, ``{"sub/a.png": [size, time of change in ns, hash]}``, in one file however
-many there are. The
-record holds the hash of the manifest, so that each belongs to the other. Sizes and times cost a look at each file;
-where the size is the
-same and the time is another, as after copying a run, the content decides.
+many there are. The record holds the hash of the manifest, so that each belongs to the other. Sizes and times cost a
+look at each file; where the size is the same and the time is another, as after copying a run, the content decides.
 """
 
 from __future__ import annotations
@@ -69,8 +67,7 @@ def write_manifest(folder: Path) -> tuple[int, str]:
     """Enter all files of the stage. Returns their number and the hash of the manifest.
 
     A file that the manifest names already, with this size and time, keeps its hash unread: damage stays visible, and a
-    stage
-    of which a few files were made again is finished in a moment.
+    stage of which a few files were made again is finished in a moment.
 
     Raises:
         StoreError: a file cannot be read, or the disk is full.

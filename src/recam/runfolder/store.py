@@ -3,20 +3,17 @@
 ```
 RUN/run.json                       settings in force, package versions, data set, key of each stage
 RUN/run.lock                       held while a process works here
-RUN/files.json                     what the data set's files hold, as hashes, so that a file that has not changed is
-read once
+RUN/files.json                     what the data set's files hold, as hashes: one that has not changed is read once
 RUN/.stages/<stage>/<key>/         what a stage made from this key
             stage.json             key, what it was given, state, seconds, peak memory, results
             manifest.json          size, time and hash of each file that the stage made
 RUN/<stage>                        link to the stage that the settings in force name
 ```
+
 A stage's *key* is a hash of all that its result depends on: what it is given, keys of the stages it reads, fingerprint
-of the data. Stages of
-other settings stay until `recam clean`. Runs that lie beside each other are a workspace: a stage that one of them has
-finished is taken over
-by the others, by hard links where the disk has them, so that nothing is made twice and each folder is whole by itself.
-Everything is written
-whole or not at all, and without pickle.
+of the data. Stages of other settings stay until `recam clean`. Runs that lie beside each other are a workspace: a stage
+that one of them has finished is taken over by the others, by hard links where the disk has them, so that nothing is
+made twice and each folder is whole by itself. Everything is written whole or not at all, and without pickle.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 stored.
 
 Ten classes carry the two flaws that class activation maps suffer from. Cow, horse, sheep, elephant and bear share one
-body plan and
-differ in small parts, so a classifier needs to see no more than the parts; boats float on water, trains run on rails,
-cars on roads, so a
-classifier may take the context for the object.
+body plan and differ in small parts, so a classifier needs to see no more than the parts; boats float on water, trains
+run on rails, cars on roads, so a classifier may take the context for the object.
 """
 
 from __future__ import annotations

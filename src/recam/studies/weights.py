@@ -18,6 +18,5 @@ def weights() -> Study:
         "w ⊗ w′": {"maps.weighting": "mul"},
     }
     published = {row: {MAPS.title: number} for row, number in PUBLISHED.items()}
-    return Study(
-        "Table 1, lower half: weights of the class maps", "recam-cpu", rows, (MAPS, MINUTES), "masks", published
-    )
+    title, measured_on = "Table 1, lower half: weights of the class maps", "VOC 2012, ResNet-50"
+    return Study(title, "recam-cpu", rows, (MAPS, MINUTES), "masks", published, measured_on)

@@ -1,8 +1,8 @@
 """Augmentation of an image and its mask together, as a pure function of a random generator.
 
 Source: spec of the published training (IRN's loader): long side drawn from a range, ImageNet normalisation, mirror,
-random crop
-that is padded with zeros after normalising; segmentation draws a factor instead of a long side. One class does both.
+random crop that is padded with zeros after normalising; segmentation draws a factor instead of a long side. One class
+does both.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def jitter_colours(image: Image, strength: float, rng: np.random.Generator) -> I
     its circle.
 
     Each change is made with probability 0.5, in this order. `strength` 0.5 has about the ranges that UperNet is usually
-    trained with.
-    (H, W, 3) uint8 → (H, W, 3) uint8.
+    trained with. (H, W, 3) uint8 → (H, W, 3) uint8.
     """
     colours = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, 3) → (3, H, W)
     changes = (adjust_brightness, adjust_contrast, adjust_saturation)

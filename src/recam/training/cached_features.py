@@ -1,10 +1,9 @@
 """Features of a frozen trunk, kept on disk: what a frozen part would compute again in every epoch, made once.
 
 Each image has `views` augmented views, drawn as in training; an epoch sees one of them, the next epoch the next. One
-``.npy`` file an
-image, float16 (views, C, h, w), written whole or not at all, read by memory map. The saliency of the same views, for a
-loss that wants it,
-is kept apart in another folder: uint8 (views, h', w'), every fourth pixel of every fourth row.
+``.npy`` file an image, float16 (views, C, h, w), written whole or not at all, read by memory map. The saliency of the
+same views, for a loss that wants it, is kept apart in another folder: uint8 (views, h', w'), every fourth pixel of
+every fourth row.
 """
 
 from __future__ import annotations

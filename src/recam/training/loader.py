@@ -1,8 +1,7 @@
 """From samples to batches: what comes out depends on (seed, epoch, index) alone.
 
 Not on worker processes, on their number, or on how often training was interrupted: a batch can be made again at any
-time, so a resumed
-run needs no state of loaders. Every rank takes its share of the same global batches.
+time, so a resumed run needs no state of loaders. Every rank takes its share of the same global batches.
 """
 
 from __future__ import annotations

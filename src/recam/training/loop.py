@@ -1,10 +1,9 @@
 """The one training loop: any objective, one process or many, killed and resumed at will.
 
 Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone
-(`recam.training.loader`),
-the learning rate from the step (`recam.training.optim`), what dropout draws from (seed, step, process), so a checkpoint
-needs weights
-(their average and the best too, where those are kept), optimizer and the step: the same for every process.
+(`recam.training.loader`), the learning rate from the step (`recam.training.optim`), what dropout draws from
+(seed, step, process), so a checkpoint needs weights (their average and the best too, where those are kept), optimizer
+and the step: the same for every process.
 """
 
 from __future__ import annotations

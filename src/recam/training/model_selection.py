@@ -50,9 +50,8 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of a model's weights and statistics; call its ``update_parameters(model)`` after
     each step.
 
-    The first update copies; after n of them average ← d · average + (1 − d) · weights with d = min(decay, (1 + n) / (10
-    + n)), so that the
-    fresh weights of the start are soon forgotten. Counters are copied.
+    The first update copies; after n of them average ← d · average + (1 − d) · weights with d = min(decay, (1 + n) /
+    (10 + n)), so that the fresh weights of the start are soon forgotten. Counters are copied.
     """
 
     def blend(average: Sequence[Tensor], current: Sequence[Tensor], n: Tensor | int) -> None:

@@ -18,8 +18,7 @@ class CrfStepSettings(Settings):
 
     on: Literal["labels", "probabilities"] = "labels"
     """What it reads: ``labels``, the mask at the threshold in force, by IRN's settings; or ``probabilities``, the maps
-    beside a background
-    plane of that height, by DeepLabV2's settings."""
+    beside a background plane of that height, by DeepLabV2's settings."""
     terms: dict[str, float] = field(default_factory=dict)
     """Settings that differ from the published ones, e.g. ``{bilateral_srgb = 10, iterations = 5}``; see
     `CrfSettings`."""

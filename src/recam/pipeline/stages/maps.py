@@ -39,8 +39,7 @@ class MapSettings(Settings):
 
     source: str = ""
     """Folder of external (precomputed) class maps, ``ID.npz`` of each image as `recam.runfolder.maps.save_seed` writes
-    them; they are
-    then taken as they are, and no classifier is trained."""
+    them; they are then taken as they are, and no classifier is trained."""
     scales: Scales = (1.0, 0.5, 1.5, 2.0)
     """Test-time scales; the maps are added."""
     flip: bool = True

@@ -25,8 +25,8 @@ class MaskSettings(Settings):
     """How class maps become pseudo masks."""
 
     threshold: Share | Literal["auto"] = 0.21
-    """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC. ``auto``: found in
-    the maps and images of the run, without masks, see `recam.methods.agreement`."""
+    """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC. ``auto``: found
+    in the maps and images of the run, without masks, see `recam.methods.agreement`."""
     oracle: bool = True
     """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in
     all results)."""

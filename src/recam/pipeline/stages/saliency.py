@@ -1,8 +1,7 @@
 """Saliency maps in a run: where they come from, what must be right about them, and that results say so.
 
 The source is a folder that the user brings, read where it is, or a network, whose maps a stage makes once. Whoever
-wants the map of a
-sample asks `SaliencyGiven.reader`, whichever it is.
+wants the map of a sample asks `SaliencyGiven.reader`, whichever it is.
 """
 
 from __future__ import annotations

@@ -100,8 +100,7 @@ class SegmentSettings(SegmenterSettings):
     """Side (pixels) of the random square crop."""
     jitter: Share = 0.0
     """Colour jitter: in every second image each, brightness, contrast and saturation change by a factor of 1 ± this at
-    most, and the hue
-    by a fifth of this of its circle."""
+    most, and the hue by a fifth of this of its circle."""
     class_balance: Share = 0.0
     """Weight of a class in the loss: its share of the pixels to the power of minus this. 0: all pixels alike; 1: all
     classes alike."""

@@ -1,0 +1,91 @@
+"""Every benchmark ends at its smallest size on a CPU; what it measures there means nothing."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recam.recipe.recipe import load_recipe
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch, capsys):
+    """``benchmark(name, *arguments)``: what it prints. Imported by name, since it starts processes that import it."""
+
+    def run(name: str, *arguments: str) -> str:
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        importlib.import_module(name).main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_every_benchmark_is_tested_here():
+    tests = Path(__file__).read_text()
+    assert all(f'"{path.stem}"' in tests for path in BENCHMARKS.glob("*.py"))
+
+
+@pytest.mark.parametrize("frozen", [(), ("--frozen", "blocks.5")])
+def test_recam_step(benchmark, frozen):
+    sizes = ("--classes", "4", "--batch", "2", "--size", "64", "--pairs", "1")
+    assert "ratio" in benchmark("recam_step", "--backbone", "tf_efficientnet_lite0", *sizes, *frozen)
+
+
+def test_segment_step(benchmark):
+    network = ("deeplabv3plus", "tu-tf_efficientnet_lite0", "--options", '{"decoder_channels": 16}', "--frozen")
+    assert "ms of a core per image" in benchmark("segment_step", *network, "--batch", "2", "--size", "64")
+
+
+def test_fold_batchnorm(benchmark):
+    printed = benchmark("fold_batchnorm", "tf_efficientnet_lite0", "--size", "64x64", "--rounds", "1")
+    assert printed.count("folded") == 2
+
+
+def test_advcam_classes(benchmark):
+    assert "4 at once" in benchmark("advcam_classes", "--size", "64x64", "--times", "1")
+
+
+@pytest.mark.slow
+def test_random_walk(benchmark):
+    assert "64×48" in benchmark("random_walk", "--sizes", "64x48", "--repeats", "1")
+
+
+@pytest.mark.slow
+def test_predict(benchmark, tiny_run):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    printed = benchmark("predict", str(tiny_run), "--images", "1", "--size", "64", "--repeats", "1")
+    assert "times as fast" in printed
+    assert "whole" in benchmark("predict", str(tiny_run), "--large", "96x64", "--windows", "0")
+
+
+def test_mean_of_runs(benchmark, tiny_run):
+    printed = benchmark("mean_of_runs", str(tiny_run), str(tiny_run), "--against", "cam")
+    rows = {line.split(" | ")[0].strip("| "): line for line in printed.splitlines() if line.startswith("|")}
+    assert " ± 0.00 | 0.00 ± 0.00 |" in rows["cam"]
+    assert rows["pseudo masks"].endswith(" ± 0.00 |")
+    assert "train/cam" in rows
+
+
+def test_settings_of_the_gpu_benchmark_make_a_recipe(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    gpu = importlib.import_module("gpu")
+    load_recipe("recam", gpu.STAGES)
+    load_recipe("tiny", gpu.TINY)
+
+
+@pytest.mark.slow
+def test_gpu_through_its_script_on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUT", str(tmp_path))
+    monkeypatch.setenv("PYTHON", sys.executable)
+    done = subprocess.run(["bash", str(BENCHMARKS / "gpu.sh"), "--tiny"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())["stages"]
+    assert {"train/recam", "irn/recam/network", "predictions/pseudo"} <= set(found["stages"])
+    assert found["stages"]["train/recam"]["gpu_busy_percent"] is None
+    assert "| maps/recam |" in (tmp_path / "gpu.md").read_text()
