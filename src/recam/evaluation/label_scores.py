@@ -82,17 +82,17 @@ def score_labels(scores: NDArray[np.floating], labels: NDArray[Any], names: tupl
     Raises:
         DataError: shapes that do not fit, or scores that are not finite.
     """
-    scores, shown = np.asarray(scores, np.float64), np.asarray(labels) > 0
-    if scores.shape != shown.shape or scores.ndim != 2 or scores.shape[1] != len(names):
-        raise DataError(f"scores {scores.shape} do not fit labels {shown.shape} of {len(names)} classes.")
-    if not np.isfinite(scores).all():
+    found, shown = np.asarray(scores, np.float64), np.asarray(labels) > 0
+    if found.shape != shown.shape or found.ndim != 2 or found.shape[1] != len(names):
+        raise DataError(f"scores {found.shape} do not fit labels {shown.shape} of {len(names)} classes.")
+    if not np.isfinite(found).all():
         raise DataError("scores hold NaN or inf, as those of a network that diverged. Lower the learning rate.")
-    ap = _average_precisions(scores, shown)
-    predicted = scores > 0
+    ap = _average_precisions(found, shown)
+    predicted = found > 0
     hits, both = (predicted & shown).sum(0), predicted.sum(0) + shown.sum(0)  # (K,)
     f1 = np.where(shown.any(0), 2 * hits / np.maximum(both, 1), np.nan)
     share = shown.mean(0) if len(shown) else np.zeros(len(names))
-    return LabelScores(names, tuple(ap), tuple(f1), tuple(share), len(shown), _p_value(scores, shown, ap))
+    return LabelScores(names, tuple(ap), tuple(f1), tuple(share), len(shown), _p_value(found, shown, ap))
 
 
 def average_precision(scores: NDArray[np.floating], shown: NDArray[np.bool_]) -> float:

@@ -60,7 +60,7 @@ class LinearProbe(Training):
         samples, classes = work.data.train, work.data.catalog.classes.names
         torch.manual_seed(given.views.seed)
         network = given.training.network(given.backbone.make(), len(classes)).eval()
-        network.to(work.accelerator.device, memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last).to(work.accelerator.device)
         pooled = pool_features(network, samples, own.scales, given.max_side, work)
         labels = torch.from_numpy(np.stack([multi_hot(sample.labels, len(classes)) for sample in samples]))
         kept, held = hold_out(samples, own.held_out, given.views.seed)

@@ -1,0 +1,80 @@
+"""A run that finds for itself what follows the data: the classifier's penalty by held-out labels, the threshold by the
+maps and images, and no mask is read for either."""
+
+import pytest
+
+import recam
+from recam.errors import DataError
+from recam.pipeline.trainings import probe
+from recam.runfolder.store import read_json
+from tiny_recipe import TINY
+
+AUTO = {
+    **TINY,
+    "training": "probe",
+    "compare": [],
+    "refine": ["pamr"],
+    "probe.unlearned": "report",
+    "probe.scales": [1.0],
+    "masks.threshold": "auto",
+    "masks.oracle": False,
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """A run up to its masks."""
+    root = tmp_path_factory.mktemp("auto") / "run"
+    recam.run(recipe="tiny", output=root, settings=AUTO, until="masks")
+    return root
+
+
+def test_the_threshold_is_found_after_the_refiner_that_reads_it(found):
+    results = read_json(found / "thresholds/probe/stage.json")["results"]
+    assert results["threshold"] in results["thresholds"]
+    assert (
+        max(results["curve"])
+        == results["agreement"]
+        == results["curve"][results["thresholds"].index(results["threshold"])]
+    )
+    assert 0 < results["otsu"] < 1
+    refined = read_json(found / "refined/probe+pamr/stage.json")["results"]
+    assert (refined["threshold_before"], refined["threshold_from"]) == (results["threshold"], "auto")
+    assert len(list((found / "masks").glob("*.png"))) == 12
+
+
+def test_held_out_labels_judge_the_classifier(found):
+    results = read_json(found / "train/probe/stage.json")["results"]
+    assert results["l2"] in (0.01, 0.03, 0.1, 0.3, 1.0)
+    labels = results["labels"]
+    assert 0 < labels["images"] < 12
+    assert set(labels["classes"]) == set(recam.open_catalog("scenes:", **TINY["data.options"]).classes.names)
+
+
+def test_the_same_again_has_nothing_to_do_and_a_threshold_of_ones_own_finds_none(found):
+    again = recam.run(recipe="tiny", output=found, settings=AUTO, until="masks")
+    assert again.made == ()
+    own = {**AUTO, "masks.threshold": 0.3}
+    made = recam.run(recipe="tiny", output=found, settings=own, until="masks").made
+    assert "train/probe" not in made
+    assert not any(name.startswith("thresholds/") for name in made)
+
+
+def test_without_a_refiner_the_smaller_of_both_is_taken(found):
+    plain = {**AUTO, "refine": []}
+    recam.run(recipe="tiny", output=found.parent / "plain", settings=plain, until="masks")
+    results = read_json(found.parent / "plain/thresholds/probe/stage.json")["results"]
+    masks = read_json(found.parent / "plain/masks/stage.json")["results"]
+    best = results["thresholds"][results["curve"].index(max(results["curve"]))]
+    assert results["threshold"] <= results["otsu"]
+    assert results["threshold"] == pytest.approx(min(best, results["otsu"]))
+    assert (masks["threshold"], masks["threshold_from"]) == (results["threshold"], "auto")
+    assert recam.Predictor(found.parent / "plain").identity["threshold"] == results["threshold"]
+
+
+def test_a_classifier_that_has_learned_nothing_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "ENOUGH", 1)
+    monkeypatch.setattr("recam.evaluation.label_scores.BY_CHANCE", -1.0)
+    settings = {**AUTO, "probe.unlearned": "stop"}
+    with pytest.raises(DataError, match=r"has learned nothing: held-out labels: mAP .* \(chance .*probe\.unlearned"):
+        recam.run(recipe="tiny", output=tmp_path / "run", settings=settings, until="maps")
