@@ -197,7 +197,7 @@ def test_report(command, copy_of_tiny_run, tmp_path):
     assert (tmp_path / "tiny-figures" / "thresholds.csv").is_file()
     code, out, err = command("report", tmp_path)
     assert (code, out) == (2, "")
-    assert "is no run folder: it holds no run.json. Name the folder that `recam run -o` was given." in err
+    assert "is no run folder: it holds no run.json. Name the folder of `recam run -o`." in err
 
 
 def test_predict(command, tiny_run, tmp_path):

@@ -123,10 +123,10 @@ def test_another_inode_alone_is_no_change(tmp_path, monkeypatch):
     path, digest = tmp_path / "a", FileDigests()
     path.write_bytes(b"cow")
     digest(path)
-    known = digest._asked[str(path)]
-    digest._asked[str(path)] = replace_fields(known, inode=known.inode + 1)
+    known = digest._first[str(path)]
+    digest._first[str(path)] = replace_fields(known, inode=known.inode + 1)
     assert digest.changed([str(path)]) == []
-    digest._asked[str(path)] = replace_fields(known, inode=known.inode + 1, digest="of something else")
+    digest._first[str(path)] = replace_fields(known, inode=known.inode + 1, digest="of something else")
     assert digest.changed([str(path)]) == [str(path)]
 
 

@@ -1,4 +1,4 @@
-"""Work that waits for the disk, done for several items at a time and told in order."""
+"""Work that waits for the disk, done for several items at a time with results in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def map_ahead(
     number.
 
     Args:
-        workers: threads; None: one a core.
+        workers: threads; None: one per core.
 
     Raises:
         what `do` raises, at its item; what had not begun is not done any more.

@@ -434,7 +434,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _refuse("Interrupted", _RESUME, INTERRUPTED)
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # Typer has caught Ctrl-C, and says nothing
+        if ended.code == INTERRUPTED:  # Typer has caught Ctrl-C, and prints nothing
             _refuse("Interrupted", _RESUME, INTERRUPTED)
         raise
     except BrokenPipeError:  # as of `recam check … | head -1`: nobody reads it any more

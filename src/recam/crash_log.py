@@ -39,7 +39,7 @@ def write_crash_log(error: BaseException) -> Path | None:
 
 
 def _describe(error: BaseException) -> str:
-    told = "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(error))
     head = {
         "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "command": shlex.join(sys.argv),
@@ -48,7 +48,7 @@ def _describe(error: BaseException) -> str:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
-    return "\n".join([*(f"{name}: {value}" for name, value in head.items()), "", told])
+    return "\n".join([*(f"{name}: {value}" for name, value in head.items()), "", trace])
 
 
 def _write(folder: Path, text: str) -> Path | None:

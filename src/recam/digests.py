@@ -30,17 +30,18 @@ def digest_file(path: Path) -> str:
         raise _gone(path, error) from error
 
 
-def digest_each(items: Iterable[Item], tell: Callable[[Item], Any]) -> str:
-    """64 hexadecimal digits of what `tell` says of each item, in their order; several items are read at a time."""
+def digest_each(items: Iterable[Item], describe: Callable[[Item], Any]) -> str:
+    """64 hexadecimal digits of what `describe` returns for each item, in their order; several items are read at a
+    time."""
     whole = hashlib.sha256()
-    for _, told in map_ahead(tell, items):
-        whole.update(repr(told).encode())
+    for _, described in map_ahead(describe, items):
+        whole.update(repr(described).encode())
     return whole.hexdigest()
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a file: what tells that it has changed, and what it held.
+    """What is known of a file: what shows that it has changed, and what it held.
 
     Attributes:
         size: in bytes.
@@ -71,7 +72,7 @@ class FileDigests:
     """`digest_file` that reads a file once: as long as its size and time of change stay, what it held before is
     believed.
 
-    It also watches: what was asked for can be compared later with what is there then, see `changed`. May be called from
+    It also watches: the digests taken can be compared later with what is there then, see `changed`. May be called from
     several threads.
 
     Args:
@@ -82,8 +83,8 @@ class FileDigests:
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
         self._known: dict[str, Known] = {}
-        self._asked: dict[str, Known] = {}  # as each file was when this process asked for it first
-        self._touched: dict[str, bool] = {}  # of the files that memory knows and this process asked for
+        self._first: dict[str, Known] = {}  # as each file was when this process first took its digest
+        self._touched: dict[str, bool] = {}  # of the files that memory knows and this process used
         self._collectors: list[set[str]] = []
         self._is_new = False
         if memory is not None and memory.is_file():
@@ -97,7 +98,7 @@ class FileDigests:
         except OSError as error:
             raise _gone(path, error) from error
         name, known = str(path), self._known.get(str(path))
-        if name not in self._asked and known is not None:
+        if name not in self._first and known is not None:
             self._touched[name] = not known.is_untouched(status)
         if (
             known is None
@@ -108,13 +109,13 @@ class FileDigests:
             known = Known(status.st_size, status.st_mtime_ns, digest, status.st_ctime_ns, status.st_ino)
             self._known[name] = known
             self._is_new = True
-        self._asked.setdefault(name, known)
+        self._first.setdefault(name, known)
         self.note((name,))
         return known.digest
 
     @contextmanager
     def collect(self) -> Iterator[set[str]]:
-        """Gathers the absolute paths of all files that are asked for in the block."""
+        """Gathers the absolute paths of all files whose digest is taken in the block."""
         paths: set[str] = set()
         self._collectors.append(paths)
         try:
@@ -123,16 +124,16 @@ class FileDigests:
             self._collectors.pop()
 
     def note(self, paths: Iterable[str]) -> None:
-        """Counts files, asked for earlier, as asked for now."""
+        """Counts files of earlier digests as files of this block."""
         for collector in self._collectors:
             collector.update(paths)
 
     def changed(self, paths: Iterable[str]) -> list[str]:
-        """Those of the files asked for that are not as they were at first: gone, changed, or changed and put back.
+        """Those of the files with a digest that are not as they were at first: gone, changed, or changed and put back.
 
         One with the same size and times but another inode counts where its content differs.
         """
-        return [path for path in sorted(paths) if path in self._asked and _has_changed(Path(path), self._asked[path])]
+        return [path for path in sorted(paths) if path in self._first and _has_changed(Path(path), self._first[path])]
 
     def take_touched(self) -> list[str]:
         """Files to which something was done since the memory was written, once. None where that is true of all of them:

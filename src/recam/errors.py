@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each says what is wrong, where, and what to do."""
+"""The errors a user can meet. Each states what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Problem:
 
 
 def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam check` lists them all") -> DataError:
-    """One `DataError` that tells all problems at once, the first `limit` of them in full, and of the others where to
+    """One `DataError` that reports all problems at once, the first `limit` of them in full, and of the others where to
     find them."""
     lines = [f"{len(problems)} problem{'s' * (len(problems) != 1)}:"]
     lines += [f"  [{p.kind}] {p.where}: {p.message}" for p in problems[:limit]]
@@ -72,8 +72,8 @@ def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam
 
 
 def first_line(error: Exception, limit: int = 200) -> str:
-    """What another package's error says, short enough to stand in a sentence of ours: its first line, or its kind where
-    it says nothing."""
+    """The message of another package's error, short enough to stand in a sentence of ours: its first line, or its kind
+    where it is empty."""
     return str(error).strip().partition("\n")[0][:limit] or type(error).__name__
 
 

@@ -23,7 +23,7 @@ ARRAY_ERRORS: tuple[type[Exception], ...] = (
     SyntaxError,
     tokenize.TokenError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
-"""What NumPy and ``zipfile`` raise for a damaged file: its head is Python text, and may ask for any memory, method or
+"""What NumPy and ``zipfile`` raise for a damaged file: its head is Python text, and may claim any memory, method or
 password."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,8 +33,8 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there becomes `path` when the block ends without an error.
 
-    The folder is made where it is missing. The temporary name ends in ``.tmp``, so nothing a killed process leaves
-    behind is ever taken for a result; writers that choose a format by the ending need it told.
+    The folder is made where it is missing. The temporary name ends in ``.tmp``, so nothing a killed process leaves is
+    ever taken for a result; writers that choose a format by the ending must be passed it.
 
     Raises:
         StoreError: the disk or a quota is full, the file is too large, the folder may not be written, a part of the
@@ -51,8 +51,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     except StoreError:
         raise
     except Exception as error:
-        if told := _explain(path, temporary, error):
-            raise StoreError(told) from error
+        if reason := _explain(path, temporary, error):
+            raise StoreError(reason) from error
         raise
     finally:
         with suppress(OSError, ValueError):  # it would hide what went wrong before
@@ -101,8 +101,7 @@ def require_folder(path: Path | str) -> None:
 
 
 def checked_path(path: Path | str, family: type[RecamError] = DataError) -> Path:
-    """`path`, after the system was asked about it once: later questions such as ``is_file`` answer no instead of
-    failing.
+    """`path`, looked up in the file system once: later look-ups such as ``is_file`` return False instead of failing.
 
     Raises:
         RecamError: of the given `family`, for a name that no file can have: too long, with a NUL character, or in no

@@ -2,7 +2,7 @@
 
 `os.fork` runs functions of other modules before and after it (those of `logging`, for one), and Python drops an
 exception in these with "Exception ignored in …". To copy a large process takes a while, and a Ctrl-C of that time
-becomes a KeyboardInterrupt in the first of these functions: the run went on as if nobody had pressed anything.
+becomes a KeyboardInterrupt in the first of these functions: the run continued as if nobody had pressed anything.
 """
 
 from __future__ import annotations

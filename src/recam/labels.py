@@ -20,12 +20,11 @@ BACKGROUND = 0
 IGNORE = 255
 MAX_CLASSES = 254
 PIXEL_BLOCK = 1 << 22
-"""Pixels that are counted at a time: counting takes 8 bytes a pixel and more, a mask 1."""
+"""Pixels that are counted at a time: counting takes 8 bytes per pixel and more, a mask 1."""
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse",
-    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
 
@@ -47,9 +46,10 @@ class ClassSet:
             name for name in self.names if ";" in name or "\0" in name or len(f"{name}.".splitlines()) > 1
         ]  # also one at the end
         if broken:
-            told = ", ".join(map(repr, broken[:5]))
+            names_text = ", ".join(map(repr, broken[:5]))
             raise DataError(
-                f"class names hold ';' or a line break, which separate names in tables and lists: {told}. Rename them."
+                "class names hold ';' or a line break, which separate names in tables and lists:"
+                f" {names_text}. Rename them."
             )
         doubled = sorted({n for n in self.names if self.names.count(n) > 1}) if len(set(self.names)) < len(self) else []
         if doubled:

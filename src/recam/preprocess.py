@@ -1,4 +1,4 @@
-"""How an image is seen by a network, in NumPy and Pillow alone: resized, normalised, and what comes out resized back.
+"""How a network reads an image, in NumPy and Pillow alone: resized, normalised, and what comes out resized back.
 
 Kept apart from `recam.training.augment`, so that exported networks predict where PyTorch is not installed.
 """
@@ -30,7 +30,7 @@ def resize_image(image: Image, size: tuple[int, int]) -> Image:
 
 
 def scaled_size(size: tuple[int, int], scale: float, max_side: int | None = None) -> tuple[int, int]:
-    """(H, W) at which an image of `size` is seen: reduced first to a longer side of `max_side` where it is larger, then
+    """(H, W) at which an image of `size` is read: reduced first to a longer side of `max_side` where it is larger, then
     times `scale`."""
     factor = scale * (min(1.0, max_side / max(size)) if max_side else 1.0)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
@@ -40,14 +40,14 @@ def resize_planes(planes: Planes, size: tuple[int, int]) -> Planes:
     """(n, h, w) → (n, *size), bilinear, corners not aligned, not antialiased: what PyTorch's ``interpolate``
     computes."""
     for axis, length in ((1, size[0]), (2, size[1])):
-        given = planes.shape[axis]
-        if given == length:
+        source = planes.shape[axis]
+        if source == length:
             continue
-        place = ((np.arange(length) + 0.5) * (given / length) - 0.5).clip(
-            0, given - 1
+        place = ((np.arange(length) + 0.5) * (source / length) - 0.5).clip(
+            0, source - 1
         )  # centre of each new pixel among the old ones
         before = np.floor(place).astype(np.int64)
-        after = np.minimum(before + 1, given - 1)
+        after = np.minimum(before + 1, source - 1)
         part = (place - before).astype(np.float32)
         part = part[:, None] if axis == 1 else part
         low, high = planes.take(before, axis), planes.take(after, axis)

@@ -27,7 +27,7 @@ class Progress:
         done: units that an earlier run had finished; they do not count for the speed.
         unit: what is counted.
         quiet: show nothing (all processes but the first).
-        after: seconds before anything is shown, for work that is over at once as a rule.
+        after: seconds before anything is shown, for work that is usually over at once.
 
     Example:
         >>> with Progress("seeds", total=120, quiet=True) as progress:
@@ -55,7 +55,7 @@ class Progress:
 
     @property
     def speed(self) -> float:
-        """Units a second since this process began."""
+        """Units/s since this process began."""
         return (self.done - self._done_before) / max(time.monotonic() - self._start, 1e-9)
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -102,6 +102,6 @@ def track(
             progress.advance()
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """A message for people, as it is, on standard error."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,8 +1,8 @@
 """The one way that data sets, backbones, trainings, refiners, segmenters, formats and studies are found by name.
 
-What the package brings is imported at the first look-up, and so is what other installed packages add through
-an entry point of the registry's group: nobody who only wants one method pays for all, and a method of somebody else's
-needs no change here.
+What the package brings is imported at the first look-up, and so is what other installed packages add through an entry
+point of the registry's group: nobody who only wants one method pays for all, and a method of somebody else's needs no
+change here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The entry, or `default` for an unknown name; `Mapping`'s own would expect `KeyError`."""
-        return self[name] if name in self else default  # noqa: SIM401 (it is what that asks to use)
+        return self[name] if name in self else default  # noqa: SIM401 (this is `get`)
 
     def __iter__(self) -> Iterator[str]:
         self._load()

@@ -74,12 +74,12 @@ def section(name: str) -> Callable[[SettingsType], SettingsType]:
 
 def sentences(kind: type[Settings]) -> dict[str, str]:
     """The sentence under each field, in order, those of classes that it extends as well."""
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
             fields = TypeAdapter(base).json_schema().get("properties", {})
-            told |= {name: field["description"] for name, field in fields.items() if "description" in field}
-    return {field.name: told[field.name] for field in dataclasses.fields(kind) if field.name in told}
+            found |= {name: field["description"] for name, field in fields.items() if "description" in field}
+    return {field.name: found[field.name] for field in dataclasses.fields(kind) if field.name in found}
 
 
 CHANGES_NOTHING = {"changes results": False}
@@ -118,8 +118,8 @@ def read_settings(kind: type[SettingsObject], tree: Any) -> SettingsObject:
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise RecipeError(f"{kind.__name__} does not hold: {told}") from error
+        found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise RecipeError(f"{kind.__name__} does not hold: {found}") from error
 
 
 def check_shares(what: str, shares: dict[str, float]) -> None:

@@ -31,7 +31,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             meta = json.loads((file.metadata() or {}).get("recam", "{}"))
             if not isinstance(meta, dict):
-                raise ValueError(f"what is said of its tensors is {type(meta).__name__}, not fields")
+                raise ValueError(f"the description of its tensors is {type(meta).__name__}, not fields")
     except (
         SafetensorError,
         OSError,

@@ -19,7 +19,7 @@ Mask = NDArray[np.uint8]
 Grey = NDArray[np.float32]
 """(H, W) in [0, 1], such as a saliency map."""
 Maps = NDArray[np.float32]
-"""(n, h, w) in [0, 1], one plane a class."""
+"""(n, h, w) in [0, 1], one plane per class."""
 
 ROUNDING = 1e-4
 """How far a value may lie outside [0, 1] by rounding."""
@@ -39,7 +39,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self, digest: Digest) -> str:
-        """Changes when what `read` returns does, and with nothing else; of files it is what `digest` says of their
+        """Changes when what `read` returns does, and with nothing else; of files it is what `digest` gives for their
         content."""
         ...
 
@@ -69,8 +69,7 @@ class SeedMaps:
         maps: (n, h, w) float32 in [0, 1], usually at a quarter of the image's size.
         class_indices: (n,) which class each plane belongs to, 0…K−1.
         size: (H, W) of the image.
-        ignore: (H, W) bool, pixels of which a refiner says that nobody knows: 255 in masks; None where it says so of
-            none.
+        ignore: (H, W) bool, pixels that a refiner leaves out: 255 in masks; None where it leaves out none.
 
     Raises:
         DataError: as `check_maps` and `recam.labels.check_class_indices` do, or pixels to ignore of another size.

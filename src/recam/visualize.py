@@ -84,7 +84,7 @@ def overlay_heat(image: Image, maps: Maps) -> Image:
     """Class maps as heat over the greyed photo: the greatest value of all classes at each pixel, blue (low) over green
     to red (high).
 
-    The colour tells the level, never the class: one hue a class, its strength the value, hides levels and drowns the
+    The colour shows the level, never the class: one hue per class, its strength the value, hides levels and drowns the
     dark half of the VOC palette. Pass one plane (``maps[i : i + 1]``) to see one class. From 0.4 downward the heat
     fades, so that the photo shows where the maps are low.
 
@@ -158,7 +158,7 @@ def panel(
 
 
 def legend(names: Sequence[str], colours: NDArray[np.uint8], width: int = 720, size: int = 14) -> Image:
-    """Coloured squares with class names, in as many lines as `width` asks for; a strip to put below a panel of the same
+    """Coloured squares with class names, in as many lines as `width` needs; a strip to put below a panel of the same
     width.
 
     Args:

@@ -150,11 +150,11 @@ def test_sizes_that_are_none(write, size, told):
 def test_a_size_that_is_not_the_images_is_refused_before_drawing(write, tmp_path, height, width):
     mask = write([image(1, "a.png", height=height, width=width)], [note(1)]).samples("train")[0].mask
     with pytest.raises(
-        DataError, match=rf"image a\.png is said to have {width}×{height} pixels and has 8×6.*Correct width and height"
+        DataError, match=rf"image a\.png is listed with {width}×{height} pixels and has 8×6.*Correct width and height"
     ):
         mask.read()
     (problem,) = check(f"coco:{tmp_path / 'shapes.json'}").problems
-    assert problem.message.startswith("is said to have")
+    assert problem.message.startswith("is listed with")
     with pytest.raises(DataError, match="more than can be drawn"):
         CocoMask("f", "a", (60000, 60000), (), "ignore-crowd").read()
 

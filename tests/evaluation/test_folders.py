@@ -33,18 +33,18 @@ def folders(tmp_path):
 
 def test_scores_by_hand(folders):
     scores = evaluate(*folders, ["cat", "dog"])
-    # background: 1 hit of 2 true, 1 predicted; cat: 1 hit, 1 true, 2 predicted; dog: 1 hit, 2 true, one of them unsure,
+    # background: 1 hit of 2 true, 1 predicted; cat: 1 hit, 1 true, 2 predicted; dog: 1 hit, 2 true, one of them ignore,
     # 1 predicted.
     assert scores.names == ("background", "cat", "dog")
     assert scores.iou == pytest.approx((1 / 2, 1 / 2, 1 / 2))
     assert scores.miou == pytest.approx(0.5)
-    assert (scores.pixels, scores.pixel_accuracy, scores.unsure) == (5, pytest.approx(3 / 5), pytest.approx(1 / 5))
+    assert (scores.pixels, scores.pixel_accuracy, scores.ignore) == (5, pytest.approx(3 / 5), pytest.approx(1 / 5))
 
 
 def test_errors_by_hand(folders):
     errors = evaluate(*folders, ["cat", "dog"]).errors
     # a: background and cat right, background taken for a cat; b: a dog found, a dog left open.
-    assert errors == ErrorSplit(right=3, missed=0, confused=0, false_alarm=1, unsure=1)
+    assert errors == ErrorSplit(right=3, missed=0, confused=0, false_alarm=1, ignore=1)
 
 
 @pytest.mark.parametrize("classes", [["cat", "dog"], None])
@@ -52,9 +52,9 @@ def test_a_row_an_image(folders, tmp_path, classes):
     scores = evaluate(*folders, classes, per_image=tmp_path / "scores" / "images.csv")
     first, second = read_image_scores(tmp_path / "scores" / "images.csv")
     # a: background 1 of 2, cat 1 of 2, all of a mask so low is outline; b: dog 1 of 2, and no other class.
-    assert first == ImageScore("a", 1, 0.5, right=2, missed=0, confused=0, false_alarm=1, unsure=0, boundary_iou=0.5)
+    assert first == ImageScore("a", 1, 0.5, right=2, missed=0, confused=0, false_alarm=1, ignore=0, boundary_iou=0.5)
     assert second == ImageScore(
-        "farm/b", 1, 0.5, right=1, missed=0, confused=0, false_alarm=0, unsure=1, boundary_iou=0.5
+        "farm/b", 1, 0.5, right=1, missed=0, confused=0, false_alarm=0, ignore=1, boundary_iou=0.5
     )
     assert scores == evaluate(*folders, classes)
 
@@ -108,7 +108,7 @@ def test_classes_of_a_file_with_and_without_background(folders, tmp_path, first_
 
 
 def test_a_list_that_cannot_be_used_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.txt cannot be read as a list of classes .* one class name a line"):
+    with pytest.raises(DataError, match=r"gone\.txt cannot be read as a list of classes .* one class name per line"):
         read_classes(tmp_path / "gone.txt")
     (tmp_path / "two.txt").write_text("dog\ndog\n")
     with pytest.raises(DataError, match=r"two\.txt: class names occur twice: dog"):

@@ -36,7 +36,7 @@ def test_scores_by_hand():
     assert scores.miou == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 3)
     assert scores.f1 == pytest.approx((2 / 3 + 2 / 4 + 2 / 3) / 3)
     assert scores.pixel_accuracy == pytest.approx(3 / 5)
-    assert (scores.pixels, scores.unsure) == (5, 0)
+    assert (scores.pixels, scores.ignore) == (5, 0)
 
 
 def test_a_class_that_is_predicted_only_counts_as_zero():
@@ -73,7 +73,7 @@ def test_unsure_pixels_count_as_wrong():
     scores = matrix_of(mask(1, 255, 0, 255), mask(1, 1, 0, 255)).scores()
     assert scores.iou[:2] == pytest.approx((1, 1 / 2))
     assert scores.pixel_accuracy == pytest.approx(2 / 3)
-    assert scores.unsure == pytest.approx(1 / 3)
+    assert scores.ignore == pytest.approx(1 / 3)
 
 
 def test_matrices_add_up():
@@ -93,7 +93,7 @@ def test_nothing_counted_is_nan_and_json_safe():
     assert math.isnan(scores.pixel_accuracy)
     told = json.loads(json.dumps(scores.as_dict(), allow_nan=False))
     assert told["miou"] is None
-    assert told["errors"] == dict.fromkeys(("right", "missed", "confused", "false_alarm", "unsure"))
+    assert told["errors"] == dict.fromkeys(("right", "missed", "confused", "false_alarm", "ignore"))
     assert told["iou"] == {"background": None, "cow": None, "horse": None, "sheep": None}
 
 
@@ -111,7 +111,7 @@ def test_scores_print_themselves():
         ["missed", "(FN)", "0.00"],
         ["another", "class", "(FP,", "object)", "0.00"],
         ["false", "alarm", "(FP,", "background)", "25.00"],
-        ["unsure", "25.00"],
+        ["ignore", "25.00"],
     ]
     assert len({len(line) for line in lines}) == 1
 
@@ -126,11 +126,11 @@ def test_masks_that_cannot_be_compared():
 
 
 def test_errors_are_split_by_what_became_of_each_pixel():
-    counts = np.array([[50, 3, 4, 1], [5, 20, 6, 0], [7, 8, 30, 2]])  # background, two classes; last column unsure
+    counts = np.array([[50, 3, 4, 1], [5, 20, 6, 0], [7, 8, 30, 2]])  # background, two classes; last column ignore
     split = error_split(counts)
-    assert (split.right, split.missed, split.confused, split.false_alarm, split.unsure) == (100, 12, 14, 7, 3)
+    assert (split.right, split.missed, split.confused, split.false_alarm, split.ignore) == (100, 12, 14, 7, 3)
     assert sum(astuple(split)) == counts.sum()
-    shares = {"right": 100 / 136, "missed": 12 / 136, "confused": 14 / 136, "false_alarm": 7 / 136, "unsure": 3 / 136}
+    shares = {"right": 100 / 136, "missed": 12 / 136, "confused": 14 / 136, "false_alarm": 7 / 136, "ignore": 3 / 136}
     assert split.shares == pytest.approx(shares)
     matrix = ConfusionMatrix(2)
     matrix.counts += counts

@@ -44,7 +44,7 @@ def test_rows_of_images_are_read_back(tmp_path):
 
 def test_rows_written_before_the_boundary_was_told(tmp_path):
     (tmp_path / "i.csv").write_text(
-        "id,labels,miou,right,missed,confused,false_alarm,unsure\nfarm/1,2,0.25,10,2,3,4,0\n"
+        "id,labels,miou,right,missed,confused,false_alarm,ignore\nfarm/1,2,0.25,10,2,3,4,0\n"
     )
     (row,) = read_image_scores(tmp_path / "i.csv")
     assert math.isnan(row.boundary_iou)
@@ -68,7 +68,7 @@ def test_a_run_leaves_counts_that_give_its_scores(tiny_run):
         rows = read_image_scores(tiny_run / stage / "images.csv")
         assert len(rows) == results["images"]
         assert (
-            sum(row.right + row.missed + row.confused + row.false_alarm + row.unsure for row in rows)
+            sum(row.right + row.missed + row.confused + row.false_alarm + row.ignore for row in rows)
             == results["scores"]["pixels"]
         )
         errors, pixels = results["scores"]["errors"], results["scores"]["pixels"]

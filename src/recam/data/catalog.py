@@ -19,7 +19,7 @@ from recam.types import Sample
 
 @dataclass(frozen=True)
 class Roles:
-    """Which split of a data set does what, where the recipe does not say.
+    """Which split of a data set does what, where the recipe does not name it.
 
     Attributes:
         train: image labels are read from here, seeds and pseudo masks are made for it; None where no split is called
@@ -71,7 +71,7 @@ class Catalog(ABC):
     A subclass is a new file in `recam.data` with ``@catalogs.register("name")`` and an
     ``__init__(self, location, *, classes=None)``, which may take options of its own by keyword; ``name:location`` on
     the command line then opens it. Rows that cannot be used (an image that is not there, an unknown class name) are
-    left out of `samples` and told by `problems`, so that one look finds all of them.
+    left out of `samples` and reported by `problems`, so that one look finds all of them.
     """
 
     classes: ClassSet
@@ -136,11 +136,11 @@ def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
         digest: what a file holds; `recam.digests.FileDigests` reads none twice.
     """
 
-    def tell(sample: Sample) -> tuple[str, tuple[int, ...], str, str]:
+    def describe(sample: Sample) -> tuple[str, tuple[int, ...], str, str]:
         mask = sample.mask.fingerprint(digest) if sample.mask else "-"
         return sample.id, sample.labels, sample.image.fingerprint(digest), mask
 
-    return digest_each(samples, tell)
+    return digest_each(samples, describe)
 
 
 @dataclass(frozen=True)

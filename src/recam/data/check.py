@@ -23,7 +23,7 @@ from recam.types import Sample, Source
 
 MOST_FREQUENT = 10
 HARMLESS = frozenset({"unlisted-image", "empty-segmentation", "joined-labels", "split-spelling"})
-"""Kinds that a catalog tells but that keep nothing else from being used: notes, not problems."""
+"""Kinds that a catalog reports but that keep nothing else from being used: notes, not problems."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a data set holds and what is wrong with it; printing it tells a person everything.
+    """What a data set holds and what is wrong with it; it prints itself.
 
     Attributes:
         images: usable images, each counted once even where it is in several splits.
@@ -139,9 +139,9 @@ def check(
 
     Args:
         data: an open catalog, or ``KIND:PATH``; what cannot be opened gives a report with that one problem.
-        splits: look at these only; default all.
+        splits: check these only; default all.
         classes: as for `open_catalog`; an open catalog has chosen its own.
-        decode: False looks at lists, labels and file names only, in seconds.
+        decode: False checks lists, labels and file names only, in seconds.
         progress: called with (images done, images in all), from the thread that called `check`.
         roles: which split does what; default: as the data set itself has it.
         options: as for `open_catalog`.
@@ -171,14 +171,14 @@ def check(
         problems.append(
             Problem("no-training-split", ", ".join(catalog.splits), f"{no_training_split(catalog.splits)}.")
         )
-    told = catalog.problems(list(by_split))
-    problems += [problem for problem in told if problem.kind not in HARMLESS]
+    reported = catalog.problems(list(by_split))
+    problems += [problem for problem in reported if problem.kind not in HARMLESS]
 
     samples = {sample.id: sample for of_split in by_split.values() for sample in of_split}
     if not samples and not problems:
         problems.append(Problem("no-images", ", ".join(by_split), "not one image to use. Fill the lists."))
     counts = _count(samples.values(), catalog)
-    notes = [problem for problem in told if problem.kind in HARMLESS]
+    notes = [problem for problem in reported if problem.kind in HARMLESS]
     notes += [*_splits_overlap(roles, by_split), *_classes_without_image(catalog, roles, splits)]
     looks = _look_at_all(list(samples.values()), len(catalog.classes), progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()
@@ -216,8 +216,8 @@ def _describe_roles(roles: Roles, splits: Iterable[str]) -> str:
     """Which split does what, in a line."""
     doing = {"trained on": roles.train, "scored on": roles.score, "held out": roles.val}
     unused = [split for split in splits if split not in doing.values()] if roles.train in set(splits) else []
-    told = [f"{role}: {split or 'none'}" for role, split in doing.items()]
-    return "; ".join([*told, *([f"not used in a run: {', '.join(unused)}"] if unused else [])])
+    reported = [f"{role}: {split or 'none'}" for role, split in doing.items()]
+    return "; ".join([*reported, *([f"not used in a run: {', '.join(unused)}"] if unused else [])])
 
 
 def _count(samples: Iterable[Sample], catalog: Catalog) -> SplitCounts:
@@ -271,7 +271,7 @@ def _spread(sizes: Counter[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Look:
-    """What decoding a sample told: (H, W), the class indices its mask shows, what is wrong, and what others are
+    """What decoding a sample found: (H, W), the class indices its mask shows, what is wrong, and what others are
     compared with."""
 
     size: tuple[int, int] | None

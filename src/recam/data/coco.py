@@ -116,7 +116,7 @@ class Coco(Catalog):
 
     def passed_over(self) -> list[PassedOver]:
         for split in self.splits:
-            with suppress(DataError):  # a file that cannot be read is reported where its samples are asked for
+            with suppress(DataError):  # a file that cannot be read is reported where its samples are read
                 self._read_split(split)
         found = passed_over(
             "unread-file",
@@ -282,10 +282,11 @@ def _select_classes(path: Path, content: Content, selected: Sequence[str] | None
 
 
 def _unique_pictures(path: Path, pictures: Iterable[Picture]) -> tuple[dict[str, Picture], list[Problem]]:
-    """The images by their sample id, which is the file name without its ending, and those that cannot be told apart."""
+    """The images by their sample id, which is the file name without its ending, and those that cannot be
+    distinguished."""
     kept: dict[str, Picture] = {}
     problems = []
-    seen: set[int | str] = set()
+    found: set[int | str] = set()
     for picture in pictures:
         name = PurePosixPath(picture.name)
         image_id = nfc(str(name.with_suffix("")))
@@ -299,7 +300,7 @@ def _unique_pictures(path: Path, pictures: Iterable[Picture]) -> tuple[dict[str,
                 " rename one."
             )
             problems.append(Problem("duplicate-id", where, printable(message)))
-        elif picture.id in seen:
+        elif picture.id in found:
             problems.append(
                 Problem(
                     "duplicate-id",
@@ -309,5 +310,5 @@ def _unique_pictures(path: Path, pictures: Iterable[Picture]) -> tuple[dict[str,
             )
         else:
             kept[image_id] = picture
-            seen.add(picture.id)
+            found.add(picture.id)
     return kept, problems

@@ -81,7 +81,7 @@ class Ids:
         return same[0] if len(same) == 1 else None
 
     def hint(self, id_: int | str) -> str:
-        """A sentence of why an id was not found, where it says more than that there is none."""
+        """A sentence of why an id was not found, where there is more to it than that there is none."""
         same = sorted(map(repr, self._same_number(id_)))
         return f" It may be {' or '.join(same)}: write the same as there." if len(same) > 1 else ""
 

@@ -1,4 +1,4 @@
-"""Masks drawn from COCO annotations when they are asked for: polygons, compressed and uncompressed run lengths.
+"""Masks drawn from COCO annotations when they are read: polygons, compressed and uncompressed run lengths.
 
 Policies, where regions meet:
 
@@ -138,12 +138,12 @@ class CocoMask:
                 else ""
             )
             raise DataError(
-                f"{self.where} is said to have {width}×{height} pixels and has {own[1]}×{own[0]}.{turned}"
+                f"{self.where} is listed with {width}×{height} pixels and has {own[1]}×{own[0]}.{turned}"
                 " Correct width and height, or export the annotations again."
             )
         if height * width > _MOST_PIXELS:
             raise DataError(
-                f"{self.where} is said to have {width}×{height} pixels, more than can be drawn. Correct width and"
+                f"{self.where} is listed with {width}×{height} pixels, more than can be drawn. Correct width and"
                 " height."
             )
 
@@ -271,7 +271,7 @@ def run_lengths(counts: bytes) -> NDArray[np.int64] | None:
     """(n,) int64 run lengths (background, foreground, background, …) of a compressed code; None where it is damaged.
 
     pycocotools trusts a code that ends early and returns memory that was never written, so codes of others are read
-    here. Five bits a character, the lowest first, bit 32 for "more to come", the last one's bit 16 for the sign; from
+    here. Five bits per character, the lowest first, bit 32 for "more to come", the last one's bit 16 for the sign; from
     the fourth run on, differences to the run before the last.
     """
     bits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48

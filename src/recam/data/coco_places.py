@@ -61,7 +61,7 @@ def find_roles(splits: Iterable[str]) -> tuple[str | None, str | None]:
 
 
 class Folders:
-    """Where the images of a file may lie; lists each folder once instead of asking for each file. Names are equal in
+    """Where the images of a file may lie; lists each folder once instead of looking up each file. Names are equal in
     composed form."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -112,7 +112,7 @@ class Folders:
     def _names(self, folder: Path) -> dict[str, str]:
         if folder not in self._listed:
             try:
-                # Names alone: asking for each file would take minutes on a network disk.
+                # Names alone: looking up each file would take minutes on a network disk.
                 names = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH112, PTH208
             except OSError as error:
                 names = []

@@ -56,7 +56,7 @@ class FileTree:
     def passed_over(self) -> list[PassedOver]:
         """Files of systems, and links."""
         return [
-            *passed_over("system-file", self.system, "hidden files, and files and folders that systems leave behind."),
+            *passed_over("system-file", self.system, "hidden files, and files and folders that systems make."),
             *passed_over(
                 "link", self.links, "links to a folder that is read at its own place; each folder is read once."
             ),
@@ -119,8 +119,8 @@ def unread_endings(paths: Iterable[str], what: str) -> list[PassedOver]:
     """
     every = list(paths)
     endings = Counter(PurePosixPath(path).suffix.lower() or "none" for path in every)
-    told = ", ".join(f"{ending} {count}" for ending, count in sorted(endings.items()))
-    return passed_over("unread-ending", every, f"endings that are not read ({told}). {what}")
+    endings_text = ", ".join(f"{ending} {count}" for ending, count in sorted(endings.items()))
+    return passed_over("unread-ending", every, f"endings that are not read ({endings_text}). {what}")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -47,7 +47,7 @@ class Folder(Catalog):
     Where nothing names splits, a hash of its id and the seed puts each image into ``train`` or ``val``, so files that
     are added later move no other; the split ``all`` is both. Without any mask nothing could be scored on held-out
     images: ``all`` is then what is trained on, so that every photo gets its mask. An image of which something is wrong
-    (an unknown class, say) is in no split.
+    (an unknown class, for example) is in no split.
 
     Args:
         location: the folder.
@@ -309,11 +309,14 @@ class Folder(Catalog):
                     "missing-split", row.where, f"{row.entry!r} has an empty split. Write one; the image is not used."
                 )
             elif unknown:
-                told = " ".join(
+                reasons = " ".join(
                     f"unknown class {name!r}.{near_matches(name, self._all_classes.names)}" for name in unknown
                 )
                 self._report(
-                    "unknown-class", row.where, f"{told} Correct it, or add it to classes.txt; not used so far.", split
+                    "unknown-class",
+                    row.where,
+                    f"{reasons} Correct it, or add it to classes.txt; not used so far.",
+                    split,
                 )
             elif row.is_clear:
                 labels = sorted(self.classes.index(name) for name in row.names if name in self.classes)

@@ -82,16 +82,16 @@ class Layout:
         """What lies beside ``images``."""
         folders = [f"{name}/" for name in self.others if (self.root / name).is_dir()]
         files = [name for name in self.others if f"{name}/" not in folders and not is_system_name(name)]
-        told = (
+        message = (
             f"beside {self.images.name}/, and not read. Photos belong into {self.images.name}/, true masks into masks/"
         )
         system = [name for name in self.others if is_system_name(name)]
         return [
             *passed_over(
-                "other-folder", [name for name in folders if not is_system_name(name[:-1])], f"folders {told}."
+                "other-folder", [name for name in folders if not is_system_name(name[:-1])], f"folders {message}."
             ),
-            *passed_over("other-file", files, f"files {told}, labels into labels.csv."),
-            *passed_over("system-file", system, "hidden files, and files and folders that systems leave behind."),
+            *passed_over("other-file", files, f"files {message}, labels into labels.csv."),
+            *passed_over("system-file", system, "hidden files, and files and folders that systems make."),
         ]
 
 

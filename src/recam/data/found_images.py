@@ -1,5 +1,4 @@
-"""The images that `recam predict` is given, as files, folders, patterns or a list; nothing in them is left out without
-a word."""
+"""The images for `recam predict`, as files, folders, patterns or a list; nothing in them is left out without a word."""
 
 from __future__ import annotations
 
@@ -65,7 +64,7 @@ def _find(place: str | Path, output: Path | None) -> FoundImages:
             names = [line.strip() for line in sys.stdin]
         except UnicodeDecodeError as error:
             raise DataError(
-                f"the list on standard input is no text ({error}). Write one file a line, as UTF-8."
+                f"the list on standard input is no text ({error}). Write one file per line, as UTF-8."
             ) from error
         return FoundImages(tuple(_below_common_folder([_as_spelled(checked_path(name)) for name in names if name])))
     path = _as_spelled(checked_path(place))
@@ -142,7 +141,7 @@ def _merge(entries: Iterable[PassedOver]) -> list[PassedOver]:
 
 
 def _within(inner: Path | None, outer: Path | None) -> Path | None:
-    """`inner` seen from `outer`, or None where it lies elsewhere; links are resolved."""
+    """`inner` relative to `outer`, or None where it lies elsewhere; links are resolved."""
     if inner is None or outer is None or not inner.resolve().is_relative_to(outer.resolve()):
         return None
     return inner.resolve().relative_to(outer.resolve())
@@ -157,7 +156,7 @@ def _as_spelled(path: Path) -> Path:
 def _below_common_folder(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Names from the deepest folder on that all files share."""
     if files:
-        # Not resolved: behind a link, a file keeps the name that it was given by.
+        # Not resolved: below a link, a file keeps the name that it was found by.
         whole = [file.absolute() for file in files]
         folder = os.path.commonpath([file.parent for file in whole])
         yield from ((file, one.relative_to(folder).with_suffix("")) for file, one in zip(files, whole, strict=True))

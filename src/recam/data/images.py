@@ -81,7 +81,7 @@ def read_mask(path: Path | str) -> Mask:
 
     Raises:
         DataError: as `read_image`; or values above 255, colours that are not in the VOC palette
-            (the message lists them), or a format whose compression changes the values it is given.
+            (the message lists them), or a format whose compression changes values.
     """
     path = Path(path)
     with open_picture(path) as picture:
@@ -156,7 +156,7 @@ def image_size(source: Source) -> tuple[int, int]:
     """(H, W) of an image as `read_image` gives it; of most files the head alone is read. Raises `DataError` as
     `read_image` does."""
     if isinstance(source, ImageFile):
-        # Whatever is wrong with a head, reading the whole tells it.
+        # Whatever is wrong with a head, reading the whole finds it.
         with suppress(Exception), open_picture(source.path) as picture:
             if (
                 picture.format != "TIFF"
@@ -247,8 +247,8 @@ class MaskFile:
 
 
 def upright(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """The picture turned as its EXIF orientation says, in place."""
-    with suppress(Exception):  # a damaged EXIF block says nothing of the picture; viewers show it as stored
+    """The picture turned as its EXIF orientation states, in place."""
+    with suppress(Exception):  # a damaged EXIF block means nothing for the picture; viewers show it as stored
         ImageOps.exif_transpose(picture, in_place=True)
     return picture
 

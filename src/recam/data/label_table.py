@@ -2,7 +2,7 @@
 
 The labels of one image stand in one cell, separated by ``;`` or by line breaks. Where names are joined by ``|`` or
 commas it depends on the rest of the table what was meant: names that occur on their own are labels of one image, and
-what stays unclear is asked about.
+what stays unclear is reported.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_table(path: Path, is_image: Callable[[str], bool]) -> LabelTable:
         is_image: whether a text names an image, so that a row that a quote has swallowed is known as one.
 
     Raises:
-        DataError: no text in UTF-8, or a header that does not say where images and labels are.
+        DataError: no text in UTF-8, or a header that does not name where images and labels are.
     """
     records = _read_records(read_text(path), is_image)
     line, first = next(records, (1, []))
@@ -106,7 +106,7 @@ def class_names(names: Iterable[str]) -> frozenset[str]:
 
 
 def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[list[Row], list[Problem]]:
-    """Part names that are joined by ``|`` or commas where the parts are classes, and ask where some may be.
+    """Part names that are joined by ``|`` or commas where the parts are classes, and report where some may be.
 
     A part is a class where it is listed, or where nothing is listed: where it stands alone in a cell, or joined with
     others than here.
@@ -145,16 +145,16 @@ def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[li
         places = [row.where for row in rows if name in row.names]
         lines = ", ".join(place.rpartition(":")[2] for place in places[:5]) + ", …" * (len(places) > 5)
         others = f" (in {len(places)} rows: {lines})" if len(places) > 1 else ""
-        told = ", ".join(joined[name])
+        labels = ", ".join(joined[name])
         if name in parted:
             message = (
-                f"{name!r} is read as the labels {told}{others}. Separate labels by ';'; if it is one class, list it"
+                f"{name!r} is read as the labels {labels}{others}. Separate labels by ';'; if it is one class, list it"
                 " in classes.txt."
             )
             problems.append(Problem("joined-labels", places[0], message))
         else:
             message = (
-                f"is {name!r} one class, or the labels {told}{others}? Separate labels by ';', or list the class in"
+                f"is {name!r} one class, or the labels {labels}{others}? Separate labels by ';', or list the class in"
                 " classes.txt; not used."
             )
             problems.append(Problem("unclear-labels", places[0], message))
@@ -179,7 +179,7 @@ def _parts(name: str, joint: re.Pattern[str]) -> list[str]:
 
 
 def _read_records(text: str, is_image: Callable[[str], bool]) -> Iterator[tuple[int, list[str] | str]]:
-    """(line at which it begins, fields) of each record, or what is wrong with it; reading then goes on with the next
+    """(line at which it begins, fields) of each record, or what is wrong with it; reading then continues with the next
     line."""
     lines = list(io.StringIO(text, newline=""))
     start = 0
@@ -237,8 +237,8 @@ def _make_row(where: str, header: Sequence[str], columns: Sequence[str], fields:
         )
     wrong = {name: by_name[name] for name in columns if by_name[name] not in ("0", "1", "0.0", "1.0")}
     if wrong:
-        told = ", ".join(f"{name} = {value!r}" for name, value in wrong.items())
-        return Problem("bad-row", where, f"{told}: a class column holds 0 or 1. Correct it; the row is not used.")
+        values = ", ".join(f"{name} = {value!r}" for name, value in wrong.items())
+        return Problem("bad-row", where, f"{values}: a class column holds 0 or 1. Correct it; the row is not used.")
     if columns:
         names = [name for name in columns if by_name[name][0] == "1"]
     else:

@@ -94,7 +94,7 @@ def unread_message(paths: Sequence[str]) -> str:
 
 
 def read_classes(path: Path | str) -> ClassSet:
-    """The classes 1…K of a text file, one name a line; a first line ``background`` (or ``_background_``, after
+    """The classes 1…K of a text file, one name per line; a first line ``background`` (or ``_background_``, after
     ``__ignore__``, as labelme writes it) may be there or not, empty lines are passed over.
 
     Raises:
@@ -105,7 +105,7 @@ def read_classes(path: Path | str) -> ClassSet:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} cannot be read as a list of classes ({error}). Write one class name a line, as UTF-8 text."
+            f"{path} cannot be read as a list of classes ({error}). Write one class name per line, as UTF-8 text."
         ) from error
     try:
         return ClassSet(without_background([line.strip() for line in lines if line.strip()]))

@@ -37,8 +37,8 @@ def open_picture(path: Path | str) -> Iterator[PIL.Image.Image]:
     """A picture of which the head has been read; ``load()`` in the block decodes it, after which it outlives the block.
 
     Pillow's own `Image.open` is not used: it warns of photos that are merely large, and refuses them at twice that
-    size. Some of its plugins ask the same limit while they decode, so that one, which belongs to the process, is raised
-    to ours.
+    size. Some of its plugins read the same limit while they decode, so that one, which belongs to the process, is
+    raised to ours.
 
     Raises:
         DataError: no such file, no picture of `FORMATS`, too many pixels, or, from the block too, whatever a damaged
@@ -114,7 +114,7 @@ def _identify(file: IO[bytes], path: Path) -> PIL.Image.Image:
         file.seek(0)
         with suppress(
             SyntaxError, IndexError, TypeError, struct.error
-        ):  # by these a plugin says that the file is of another format
+        ):  # by these a plugin reports that the file is of another format
             return factory(file, str(path))
     raise UnidentifiedImageError(str(path))
 

@@ -56,7 +56,7 @@ def palette_colours(picture: PIL.Image.Image) -> NDArray[np.uint8]:
 def reordered(colours: NDArray[np.uint8], used: list[int]) -> dict[int, int]:
     """Palette index → index of its colour in the VOC palette, for those of `used` where the two differ.
 
-    Empty unless all used colours (256, 3) are VOC's: a palette of somebody's own taste says nothing of what its indices
+    Empty unless all used colours (256, 3) are VOC's: a palette of somebody's own taste does not show what its indices
     mean.
     """
     codes = _codes(colours[used])

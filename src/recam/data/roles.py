@@ -37,11 +37,11 @@ class DataSettings(Settings):
     options: dict[str, Any] = field(default_factory=dict)
     """What this kind of data set takes besides, e.g. ``{protocol = "recam"}`` for COCO."""
     train: str | None = None
-    """Split that image labels are learned from and that pseudo masks are made for; None: as the data set says."""
+    """Split that image labels are learned from and that pseudo masks are made for; None: the data set's own."""
     score: str | None = None
-    """Split (usually a part of `train`) whose true masks score maps and pseudo masks; None: as the data set says."""
+    """Split (usually a part of `train`) whose true masks score maps and pseudo masks; None: the data set's own."""
     val: str | None = None
-    """Held-out split on which segmentation models are scored; None: as the data set says."""
+    """Held-out split on which segmentation models are scored; None: the data set's own."""
     max_side: Annotated[int, Field(ge=32)] | None = None
     """Images with a longer side than this (pixels) are reduced to it before a network reads them, when maps are made
     and segmentation models trained and applied; masks have the image's own size all the same. None: never reduced."""
@@ -56,7 +56,7 @@ class RunData:
     Attributes:
         catalog: the open data set.
         settings: which split plays which role, where not the catalog's own choice.
-        excluded: ids of samples that the check found damaged and the recipe said to skip.
+        excluded: ids of samples that the check found damaged and the recipe skips.
         unscored: splits whose true masks show no class at all, by the check: they count as splits without masks.
         digests: what files hold.
         quiet: show no progress (all processes but the first).

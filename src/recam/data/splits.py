@@ -19,7 +19,7 @@ _SYNONYMS: dict[SplitRole, frozenset[str]] = {
 
 def split_role(name: str) -> SplitRole | None:
     """What a split of this name is for, in any case: ``Training`` → ``train``, ``dev`` → ``val``; None for a name that
-    does not tell.
+    does not show.
 
     A split whose role is ``test`` is never trained on.
     """

@@ -88,7 +88,7 @@ class Voc(Catalog):
     def passed_over(self) -> list[PassedOver]:
         listed: set[str] = set()
         for split in self.splits:
-            with suppress(DataError):  # a list that cannot be read is reported where its samples are asked for
+            with suppress(DataError):  # a list that cannot be read is reported where its samples are read
                 listed.update(self._ids(split)[0])
         unlisted = [path for image_id, path in self._images.items() if image_id not in listed]
         unread = [path for path in self._tree.files if not path.lower().endswith(IMAGE_ENDINGS)]
@@ -262,9 +262,9 @@ class Voc(Catalog):
         known = self._known.classes
         unknown = sorted(name for name in names if name not in known)
         if unknown:
-            told = "; ".join(f"unknown class {name!r}.{near_matches(name, known.names)}" for name in unknown)
+            reasons = "; ".join(f"unknown class {name!r}.{near_matches(name, known.names)}" for name in unknown)
             return Problem(
-                "unknown-class", printable(path), printable(f"{told}{self._way_out()} The image is not used.")
+                "unknown-class", printable(path), printable(f"{reasons}{self._way_out()} The image is not used.")
             )
         return tuple(sorted(self.classes.index(name) for name in names if name in self.classes))
 

@@ -1,1 +1,1 @@
-"""What a stage is, and what it is given to work with."""
+"""What a stage is, what it works with, and the runner."""

@@ -12,9 +12,9 @@ import torch
 from recam.engine.memory import held_memory
 
 INTERVAL = 0.2
-"""Seconds between two looks at the memory."""
+"""Seconds between two readings of the memory."""
 SHARE = 0.05
-"""Looks at several processes may take this share of a core; where they are slow, they become rarer."""
+"""Readings of several processes may take this share of a core; where they are slow, they become rarer."""
 
 
 class Measure:
@@ -22,9 +22,8 @@ class Measure:
 
     Attributes:
         seconds: wall time.
-        peak_memory_mb: most memory (MiB) seen, looked at every 0.2 s: resident memory of this process, and of its
-            workers what they do not share, since a worker begins as a copy of this process that takes no memory of its
-            own.
+        peak_memory_mb: most memory (MiB), read every 0.2 s: resident memory of this process, and of its workers what
+            they do not share, since a worker begins as a copy of this process that takes no memory of its own.
         peak_gpu_mb: most memory (MiB) allocated on the current GPU; 0 without one.
     """
 

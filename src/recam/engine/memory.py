@@ -20,7 +20,7 @@ def held_memory(process: psutil.Process) -> int:
 
 
 def release_memory() -> None:
-    """Give back to the system what is free: glibc keeps it, gigabytes after networks have seen images of many sizes,
+    """Give back to the system what is free: glibc keeps it, gigabytes after networks have read images of many sizes,
     also for workers that are started later."""
     gc.collect()
     if sys.platform == "linux":

@@ -16,7 +16,7 @@ from recam.engine.memory import release_memory
 from recam.engine.stage import Planned
 from recam.engine.work import Work
 from recam.errors import RecamError, RecipeError
-from recam.progress import console, say
+from recam.progress import console, log_line
 from recam.runfolder.integrity import refuse_changed, reopen_damaged
 from recam.runfolder.store import RunFolder, StageFolder
 
@@ -48,7 +48,7 @@ class Runner:
         """Stages that are still to be made. Finished ones whose files are damaged are opened again, which is
         reported."""
         if self.is_main:
-            reopen_damaged(self.folder, {name: planned[name].key for name in names}, self.verify, say)
+            reopen_damaged(self.folder, {name: planned[name].key for name in names}, self.verify, log_line)
         self.accelerator.wait_for_everyone()
         return [name for name in names if not self.folder.find(name, planned[name].key, self.verify)]
 

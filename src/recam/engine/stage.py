@@ -22,8 +22,8 @@ class Stage:
     Attributes:
         name: also its folder, e.g. ``maps/cam``.
         group: what ``--until`` names.
-        make: called with `given` and the work at hand; does the work, resuming from what the folder holds; returns
-            results (JSON-ready).
+        make: called with `given` and a `Work`; does the work, resuming from what the folder holds; returns results
+            (JSON-ready).
         given: all settings that the result depends on, and nothing else; its hash is a part of the key.
         needs: names of the stages it reads.
         roles: roles whose data it reads.
@@ -85,7 +85,7 @@ def key_stages(stages: Sequence[Stage], data: RunData) -> dict[str, Planned]:
 
 
 def unique(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """Stages in order, each name once: what several ask for is made once."""
+    """Stages in order, each name once: what several need is made once."""
     found: dict[str, Stage] = {}
     for stage in stages:
         found.setdefault(stage.name, stage)

@@ -1,4 +1,4 @@
-"""What a stage is given to work with."""
+"""What a stage works with: data, folders, device, progress."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from recam.types import Sample
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage's function is given.
+    """The second argument of a stage's function.
 
-    Settings that the result depends on are given to it beside; what stands here changes no result.
+    Settings that the result depends on are the first; nothing here changes a result.
 
     Attributes:
         data: the data set by role.
@@ -83,9 +83,9 @@ class Work:
             ) from error
 
     def _count_workers(self) -> int:
-        asked = self.compute.workers
+        workers = self.compute.workers
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, asked if asked >= 0 else cores // self.accelerator.num_processes)
+        return max(1, workers if workers >= 0 else cores // self.accelerator.num_processes)
 
     def share(self, samples: Sequence[Sample], finished: Callable[[Sample], bool]) -> Iterator[Sample]:
         """This process's part of the samples not finished yet, with progress."""

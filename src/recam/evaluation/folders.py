@@ -31,12 +31,12 @@ def evaluate(
     included, in whatever Unicode form.
 
     Args:
-        masks: folder of predictions, values 0…K, or 255 for unsure (counted as wrong).
+        masks: folder of predictions, values 0…K, or 255 for ignore (counted as wrong).
         truth: folder of true masks, values 0…K, or 255 for pixels that are not counted.
         classes: names of the classes 1…K, or the path of a list, see `recam.data.mask_folder.read_classes`; None names
             them by number up to the largest found.
         partial: score the pairs that are there instead of refusing masks or truths without counterpart.
-        per_image: also write a row an image to this CSV, as runs do; see `recam.evaluation.pixel_counts.ImageScore`,
+        per_image: also write a row per image to this CSV, as runs do; see `recam.evaluation.pixel_counts.ImageScore`,
             read by `recam.evaluation.pixel_counts.read_image_scores`. An image counts as many labels as its truth shows
             classes.
         progress: called with (pairs done, pairs in all) after each pair.

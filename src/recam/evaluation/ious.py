@@ -39,7 +39,7 @@ def check_mask_values(mask: Mask, n_classes: int, what: str) -> None:
     255."""
     if mask.dtype.kind not in "iu":
         raise DataError(f"{what} is {mask.dtype}, a mask is uint8: 0 background, 1…{n_classes} classes, 255 ignore.")
-    # Of other integers few are counted: a single large one would ask for as much memory as its value.
+    # Of other integers few are counted: a single large one would take as much memory as its value.
     values = present_values(mask) if mask.dtype == np.uint8 else np.unique(mask).tolist()
     wrong = [value for value in values if not (0 <= value <= n_classes or value == IGNORE)][:10]
     if wrong:

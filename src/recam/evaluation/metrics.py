@@ -20,13 +20,13 @@ from recam.labels import BACKGROUND, IGNORE, PIXEL_BLOCK, ClassSet, mask_value
 from recam.types import Mask
 
 NOT_SCORED = "not scored: the true masks hold no pixel of any class"
-"""Instead of scores that say nothing: whatever is predicted least would win."""
+"""Instead of scores that mean nothing: whatever is predicted least would win."""
 
 
 class ConfusionMatrix:
     """Pixel counts by truth and prediction, over any number of images.
 
-    Truth 255 is not counted. A prediction of 255 (unsure) of a known truth counts as wrong: the pixel is missing from
+    Truth 255 is not counted. A prediction of 255 (ignore) of a known truth counts as wrong: the pixel is missing from
     its true class and is a false alarm of none, so that nobody gains by leaving pixels open.
 
     Args:
@@ -39,12 +39,12 @@ class ConfusionMatrix:
             classes.mask_names if isinstance(classes, ClassSet) else tuple(str(value) for value in range(n_classes + 1))
         )
         self.counts = np.zeros((n_classes + 1, n_classes + 2), np.int64)
-        """(K+1 truths, K+2 predictions) int64, the last column for unsure; those of several processes or shards may be
+        """(K+1 truths, K+2 predictions) int64, the last column for ignore; those of several processes or shards may be
         added."""
 
     @property
     def matrix(self) -> NDArray[np.int64]:
-        """(K+1, K+1) rows = truth, columns = prediction, 0 = background; without the pixels predicted as unsure."""
+        """(K+1, K+1) rows = truth, columns = prediction, 0 = background; without the pixels predicted as ignore."""
         return self.counts[:, :-1]
 
     def update(self, prediction: Mask, truth: Mask) -> None:
@@ -91,7 +91,7 @@ class ConfusionMatrix:
             # Per class F1 = 2·TP / (truths + predictions) = 2·IoU / (1 + IoU).
             f1=float(mean_over_present(2 * ious / (1 + ious))),
             pixel_accuracy=float(np.trace(self.counts)) / total if scored else math.nan,
-            unsure=float(self.counts[:, -1].sum()) / total if total else math.nan,
+            ignore=float(self.counts[:, -1].sum()) / total if total else math.nan,
             pixels=total,
             errors=error_split(self.counts),
         )
@@ -102,7 +102,7 @@ ERROR_NAMES = {
     "missed": "missed (FN)",
     "confused": "another class (FP, object)",
     "false_alarm": "false alarm (FP, background)",
-    "unsure": "unsure",
+    "ignore": "ignore",
 }
 """What people read for the attributes of an `ErrorSplit`."""
 
@@ -116,14 +116,14 @@ class ErrorSplit:
         missed: an object taken for background (FN).
         confused: an object taken for another class (FP, object).
         false_alarm: background taken for an object (FP, background).
-        unsure: predicted as 255.
+        ignore: predicted as 255.
     """
 
     right: int
     missed: int
     confused: int
     false_alarm: int
-    unsure: int
+    ignore: int
 
     @property
     def shares(self) -> dict[str, float]:
@@ -134,12 +134,12 @@ class ErrorSplit:
 
 
 def error_split(counts: NDArray[np.integer]) -> ErrorSplit:
-    """What the counts (K+1, K+2) of a `ConfusionMatrix` say of the two flaws of class maps: too little found, too much
+    """What the counts (K+1, K+2) of a `ConfusionMatrix` show of the two flaws of class maps: too little found, too much
     found."""
     matrix = counts[:, :-1]
     right, missed, false_alarm = int(np.trace(matrix)), int(matrix[1:, 0].sum()), int(matrix[0, 1:].sum())
-    unsure = int(counts[:, -1].sum())
-    return ErrorSplit(right, missed, int(counts.sum()) - right - missed - false_alarm - unsure, false_alarm, unsure)
+    ignore = int(counts[:, -1].sum())
+    return ErrorSplit(right, missed, int(counts.sum()) - right - missed - false_alarm - ignore, false_alarm, ignore)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Scores:
         miou: mean IoU over the classes that occur in truth or prediction.
         f1: mean F1 over the same classes (macro).
         pixel_accuracy: share of pixels predicted right.
-        unsure: share of pixels predicted as 255.
+        ignore: share of pixels predicted as 255.
         pixels: number of pixels counted, those with a known truth.
         errors: what became of these pixels.
         boundary_iou: mean over the foreground classes that occur, see `recam.evaluation.boundary`; NaN where it was not
@@ -165,7 +165,7 @@ class Scores:
     miou: float
     f1: float
     pixel_accuracy: float
-    unsure: float
+    ignore: float
     pixels: int
     errors: ErrorSplit
     boundary_iou: float = math.nan
@@ -178,7 +178,7 @@ class Scores:
         rows += [("mIoU", self.miou), ("mean F1", self.f1), ("pixel accuracy", self.pixel_accuracy)]
         rows += [] if math.isnan(self.boundary_iou) else [("boundary IoU", self.boundary_iou)]
         rows += [
-            (ERROR_NAMES[name], share) for name, share in self.errors.shares.items() if name != "unsure" or share > 0
+            (ERROR_NAMES[name], share) for name, share in self.errors.shares.items() if name != "ignore" or share > 0
         ]
         width = max(len(name) for name, _ in rows)
         return "\n".join(
@@ -196,7 +196,7 @@ class Scores:
             "f1": known(self.f1),
             "pixel_accuracy": known(self.pixel_accuracy),
             "boundary_iou": known(self.boundary_iou),
-            "unsure": known(self.unsure),
+            "ignore": known(self.ignore),
             "pixels": self.pixels,
             "errors": {name: known(share) for name, share in self.errors.shares.items()},
             "iou": {name: known(iou) for name, iou in zip(self.names, self.iou, strict=True)},

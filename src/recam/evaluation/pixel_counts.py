@@ -1,5 +1,5 @@
 """What the stages that score leave for readers: pixel counts by threshold and by how many labels an image has, and a
-row an image.
+row per image.
 
 ```
 scores/<maps>/NAME.npz             tally of a set of class maps, at every threshold
@@ -27,7 +27,7 @@ TALLY = "tally.npz"
 IMAGES = "images.csv"
 LABEL_GROUPS = ("no label", "one label", "several labels")
 """First axis of a tally: how many image labels an image has."""
-PIXELS = ("right", "missed", "confused", "false_alarm", "unsure")
+PIXELS = ("right", "missed", "confused", "false_alarm", "ignore")
 """What an `ImageScore` counts."""
 
 
@@ -37,7 +37,7 @@ class Tally:
 
     Attributes:
         thresholds: (T,) in [0, 1]; one NaN for masks, which have none.
-        counts: (3, T, K+1, K+2) int64: label group, threshold, truth, prediction; the last column for unsure.
+        counts: (3, T, K+1, K+2) int64: label group, threshold, truth, prediction; the last column for ignore.
     """
 
     thresholds: NDArray[np.float64]
@@ -58,9 +58,9 @@ class ImageScore:
         id: of the sample.
         labels: how many image labels it has; of masks that come without labels, how many classes its truth shows.
         miou: over the classes in its mask or truth, in [0, 1]; NaN where nothing was counted.
-        right, missed, confused, false_alarm, unsure: pixels; see `recam.evaluation.metrics.ErrorSplit`.
+        right, missed, confused, false_alarm, ignore: pixels; see `recam.evaluation.metrics.ErrorSplit`.
         boundary_iou: over the foreground classes in its mask or truth, see `recam.evaluation.boundary`; NaN where there
-            are none, or in rows written before it was told.
+            are none, or in rows written before it was recorded.
     """
 
     id: str
@@ -70,7 +70,7 @@ class ImageScore:
     missed: int
     confused: int
     false_alarm: int
-    unsure: int
+    ignore: int
     boundary_iou: float = float("nan")
 
 

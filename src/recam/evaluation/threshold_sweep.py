@@ -69,7 +69,7 @@ class ThresholdSweep:
         self.histogram = np.zeros((n_classes + 1, n_classes, len(self.thresholds) + 1), np.int64)
         """(K+1 truths, K classes, T+1 numbers of thresholds exceeded); those of several processes or shards may be
         added."""
-        self.unsure = np.zeros(n_classes + 1, np.int64)
+        self.ignored = np.zeros(n_classes + 1, np.int64)
         """(K+1 truths,) pixels without a prediction, whatever the threshold; those of several processes or shards may
         be added."""
         self._edges = np.asarray(self.thresholds, np.float32)
@@ -108,7 +108,7 @@ class ThresholdSweep:
     def _count(self, maps: Maps, indices: NDArray[np.int64], truth: Mask, ignore: NDArray[np.bool_] | None) -> None:
         counted = truth != IGNORE
         if ignore is not None:
-            self.unsure += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
+            self.ignored += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
             counted &= ~ignore
         rows = truth[counted].astype(np.int64)  # (pixels,)
         if not len(maps):
@@ -127,7 +127,7 @@ class ThresholdSweep:
             self.histogram[:, class_index] += counts[:, plane]
 
     def confusion(self) -> NDArray[np.int64]:
-        """(T, K+1, K+1) int64, rows = truth, columns = prediction, 0 = background; without the pixels of `unsure`."""
+        """(T, K+1, K+1) int64, rows = truth, columns = prediction, 0 = background; without the pixels of `ignored`."""
         below = self.histogram.cumsum(2)[:, :, :-1]  # (K+1, K, T): pixels whose largest map does not exceed threshold t
         confusion = np.zeros((len(self.thresholds), self.n_classes + 1, self.n_classes + 1), np.int64)
         confusion[:, :, BACKGROUND] = below.sum(1).T
@@ -135,14 +135,14 @@ class ThresholdSweep:
         return confusion
 
     def counts(self) -> NDArray[np.int64]:
-        """(T, K+1, K+2) int64: `confusion` with a last column for the pixels of `unsure`."""
-        unsure = np.broadcast_to(self.unsure[:, None], (len(self.thresholds), self.n_classes + 1, 1))
-        return np.concatenate([self.confusion(), unsure], 2)
+        """(T, K+1, K+2) int64: `confusion` with a last column for the pixels of `ignored`."""
+        ignored = np.broadcast_to(self.ignored[:, None], (len(self.thresholds), self.n_classes + 1, 1))
+        return np.concatenate([self.confusion(), ignored], 2)
 
     def best(self) -> OracleThreshold:
         """The oracle threshold. Raises `DataError` where no pixel of any class has been counted: empty masks would then
         score best."""
-        if not (self.histogram[mask_value(0) :].any() or self.unsure[mask_value(0) :].any()):
+        if not (self.histogram[mask_value(0) :].any() or self.ignored[mask_value(0) :].any()):
             raise DataError(
                 "the true masks hold no pixel of any class, so no threshold is better than another: check that they"
                 " are not all"

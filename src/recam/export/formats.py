@@ -130,7 +130,7 @@ def text_file(path: Path) -> AbstractContextManager[TextIO]:
 
 
 def write_rows(file: TextIO, rows: Iterator[Any]) -> int:
-    """A JSON array, a line a row, without holding more than one; returns how many."""
+    """A JSON array, a line per row, without holding more than one; returns how many."""
     count = 0
     file.write("[")
     for row in rows:

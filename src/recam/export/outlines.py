@@ -72,7 +72,7 @@ def area_of(loop: Loop) -> float:
 def _simplify(lines: Shapes, frame: Edges, shapes: Shapes, tolerance: float) -> Shapes:
     """The polygons with simpler lines, in the same order.
 
-    GEOS looks at all lines for each that it simplifies: seconds for the 6 500 of a mask of squares at random, far less
+    GEOS checks all lines for each that it simplifies: seconds for the 6 500 of a mask of squares at random, far less
     for one of things.
     """
     stiff = np.zeros(len(lines), bool)
@@ -154,7 +154,7 @@ def _first_edges(rings: Shapes) -> NDArray[np.float64]:
 
 
 def _sides(shapes: Shapes, lines: Shapes, frame: Edges) -> list[Sides]:
-    """What the outer ring of each polygon consists of; the frame's edges are numbered behind the lines."""
+    """What the outer ring of each polygon consists of; the frame's edges are numbered after the lines."""
     place_of: dict[tuple[float, ...], tuple[int, bool]] = {}
     for number, line in enumerate([*lines, *shapely.linestrings(frame)]):
         for (x, y), (next_x, next_y) in _pairs(line).tolist():

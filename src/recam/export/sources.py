@@ -74,7 +74,9 @@ def find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> Cl
         return ClassSet(without_background(classes))
     if (folder / "predict.json").is_file():
         return ClassSet(tuple(read_json(folder / "predict.json")["classes"]))
-    raise DataError(f"nothing names the classes of the masks in {folder}. Give --classes classes.txt, one name a line.")
+    raise DataError(
+        f"nothing names the classes of the masks in {folder}. Give --classes classes.txt, one name per line."
+    )
 
 
 def find_photos(folder: Path, masks: Collection[Path]) -> Photos:

@@ -120,7 +120,7 @@ class ExportedPredictor:
         return self._from_class_maps(pixels)
 
     def _run(self, image: Image, scale: float, flip: bool, max_side: int | None) -> list[Planes]:
-        """Outputs for an image, and its mirror image, at one scale: (1 or 2, …) each."""
+        """Outputs for an image, and its horizontal flip, at one scale: (1 or 2, …) each."""
         size = scaled_size((image.shape[0], image.shape[1]), scale, max_side)
         view = normalise_pixels(
             resize_image(image, size), tuple(self.card["mean"]), tuple(self.card["std"])

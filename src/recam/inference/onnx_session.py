@@ -18,7 +18,7 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
     Args:
         path: the ONNX file, which must be there.
         device: ``auto`` takes a GPU where onnxruntime has one; ``cpu``; or ``cuda``, which insists on it.
-        threads: of the CPU; None takes as many as OMP_NUM_THREADS says, else all cores.
+        threads: of the CPU; None takes as many as OMP_NUM_THREADS sets, else all cores.
 
     Raises:
         DependencyError: onnxruntime is not installed.

@@ -235,8 +235,8 @@ def make_advcams(
 def _climb_in_parts(
     features_of: FeaturesOf, pair: Tensor, chosen: Tensor, weight: Tensor, settings: AdvCamSettings, at_once: int | None
 ) -> Tensor:
-    """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: as `_first_try` says, half as many
-    where a GPU's memory is too small."""
+    """Sums over steps (n, h, w) of one scale, `at_once` classes at a time; None: as of `_first_try`, half as many where
+    a GPU's memory is too small."""
     size, sums, start = at_once or _first_try(pair.device, len(chosen)), list[Tensor](), 0
     while start < len(chosen):
         part = chosen[start : start + size]

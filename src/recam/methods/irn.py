@@ -341,7 +341,7 @@ def _band_products(
     source: Tensor, target: Tensor, bands: Sequence[tuple[int, Tensor]]
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """What to add to views of `target`, as (view, band, view of `source`) whose product it is: every band and its
-    mirror image."""
+    horizontal flip."""
     upper = [(target[:, :-shift], band, source[:, shift:]) for shift, band in bands]
     lower = [(target[:, shift:], band, source[:, :-shift]) for shift, band in bands]
     return [product for both in zip(upper, lower, strict=True) for product in both]

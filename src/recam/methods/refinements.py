@@ -22,7 +22,7 @@ def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
     """A function (image (H, W, 3), probabilities (n, H, W)) → refined probabilities, at the published settings.
 
     Raises:
-        DependencyError: pydensecrf2 or PyTorch is not installed; tells the way out.
+        DependencyError: pydensecrf2 or PyTorch is not installed; the message has the way out.
     """
     if name == "none":
         return lambda image, probabilities: probabilities

@@ -56,7 +56,7 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, data: RunData) -> Plan:
-    """The stages that the recipe asks for on this data set.
+    """The stages of the recipe on this data set.
 
     Raises:
         RecipeError: everything that the data set, the machine or the recipe itself has against it, at once.
@@ -164,9 +164,9 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> list[Stage]:
 def _unknown_names(recipe: Recipe) -> list[str]:
     """Trainings, makers and refiners that do not exist."""
     problems = []
-    asked: list[tuple[Registry[Any], str]] = [(trainings, name) for name in (recipe.training, *recipe.compare)]
-    asked += [(makers, recipe.maker)] if recipe.maker else []
-    for registry, name in (*asked, *((refiner_steps, name) for name in recipe.refine)):
+    named: list[tuple[Registry[Any], str]] = [(trainings, name) for name in (recipe.training, *recipe.compare)]
+    named += [(makers, recipe.maker)] if recipe.maker else []
+    for registry, name in (*named, *((refiner_steps, name) for name in recipe.refine)):
         try:
             registry[name]
         except RecipeError as error:

@@ -38,7 +38,7 @@ class Place:
 
     Attributes:
         recipe: all settings.
-        before: the maps that it is given.
+        before: its input maps.
         max_side: longer side (pixels) to which networks read images reduced; None: never.
         weights: hash of the backbone's weights where they are a file.
     """
@@ -56,7 +56,7 @@ class RefineContext:
     Attributes:
         inputs: folders of the stages that it needs, by name.
         device: where to compute.
-        threshold: that of the maps which it is given: found by true masks, or the recipe's.
+        threshold: that of its input maps: found by true masks, or the recipe's.
         saliency: reads the saliency map of a sample, for steps that use them.
     """
 
@@ -76,9 +76,10 @@ class RefinerStep:
         name: under which it is registered.
         settings: all that it depends on beside what the stages before it made.
         title: its name in tables and pictures.
-        uses_threshold: the threshold of the maps that it is given changes what comes out.
+        uses_threshold: the threshold of its input maps changes what comes out.
         in_processes: images are shared among processes; the refiner must be picklable, and small.
-        uses_saliency: it wants the saliency map of each image; the run then needs a source of them, and results say so.
+        uses_saliency: it needs the saliency map of each image; the run then needs a source of them, and results state
+            so.
         version: raised when the code changes what comes out.
     """
 

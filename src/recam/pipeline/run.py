@@ -1,5 +1,5 @@
-"""A run: every stage that the recipe asks for, in order, each made once, skipped when it is up to date, resumed when it
-was cut short."""
+"""A run: every stage of the recipe, in order, each made once, skipped when it is up to date, resumed when it was cut
+short."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
 from recam.pipeline.stages.segment import inference_settings, map_inference_settings
-from recam.progress import Progress, say
+from recam.progress import Progress, log_line
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import parse_setting
 from recam.recipes import NAME
@@ -91,7 +91,7 @@ def run(
         wanted = [stage.name for stage in stages_until(plan.stages, until)]
         runner = Runner(folder, run_data, accelerator, compute, verify)
         if accelerator.is_main_process:
-            discard_unfinished(folder, run_data.digests, say)
+            discard_unfinished(folder, run_data.digests, log_line)
         runner.rehearse(planned, runner.pending(planned, wanted))
         if accelerator.is_main_process:
             run_data.digests.save()
@@ -122,13 +122,13 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
         with data.digests.collect() as files:
             prints = {role: data.fingerprint(role) for role in ("train", "score", "val")}
         if accelerator.is_main_process:
-            discard_unfinished(folder, data.digests, say)
+            discard_unfinished(folder, data.digests, log_line)
             data.digests.save()
     splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
     parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
     runner = Runner(folder, data, accelerator, recipe.section(ComputeSettings))
     if accelerator.is_main_process:
-        reopen_damaged(folder, {CHECK: make_key(parts)}, verify, say)
+        reopen_damaged(folder, {CHECK: make_key(parts)}, verify, log_line)
     stage = runner.open(CHECK, make_key(parts))
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts, "label": {"title": "check"}})
@@ -139,7 +139,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
                 catalog, splits, progress=lambda done, total: progress.advance(done - progress.done), roles=roles
             )
         for kind in report.passed_over:
-            say(f"passed over: {kind}")
+            log_line(f"passed over: {kind}")
         write_json(stage.path / "check.json", report.as_dict())
         refuse_changed(stage, data.digests, files)
         results = {"images": report.images, "problems": len(report.problems)}
@@ -152,13 +152,13 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     samples = [sample for split in splits for sample in catalog.samples(split)]
     excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
     if excluded:
-        say(
+        log_line(
             f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names"
             " them."
         )
     unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
     for split, why in unscored.items():
-        say(f"split {split} is not scored: {why}")
+        log_line(f"split {split} is not scored: {why}")
     return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored)), stage.key
 
 
@@ -171,7 +171,7 @@ def _leave_out_unlabelled(data: RunData) -> RunData:
     if not left_out or not shown:
         return data
     if not data.quiet:
-        say(
+        log_line(
             f"no image of the split {data.split('train')} is labelled {', '.join(left_out)}: not learned, and ignore"
             " in true masks."
         )
@@ -181,7 +181,7 @@ def _leave_out_unlabelled(data: RunData) -> RunData:
 
 
 def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapping[str, Planned]) -> None:
-    """``run.json``: what was asked for, and all that readers of the run need to know of it without the pipeline."""
+    """``run.json``: the settings in force, and all that readers of the run need to know of it without the pipeline."""
     stages = {name: {"key": each.key, "label": dict(each.stage.label)} for name, each in planned.items()}
     content = {
         "format": FORMAT,
@@ -204,8 +204,8 @@ def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapp
 
 
 def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
-    told = {"summary.json": json.dumps(summary.as_dict(), indent=2, allow_nan=False), "summary.txt": summary.table}
-    for name, text in told.items():
+    texts = {"summary.json": json.dumps(summary.as_dict(), indent=2, allow_nan=False), "summary.txt": summary.table}
+    for name, text in texts.items():
         path, content = folder.root / name, f"{text}\n".encode()
         if not path.is_file() or path.read_bytes() != content:
             write_bytes(path, content)
@@ -217,7 +217,7 @@ def _write_reports(folder: RunFolder) -> None:
         for write in reports.values():
             write(folder)
     except Exception as error:
-        say(
+        log_line(
             f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries"
             " again."
         )

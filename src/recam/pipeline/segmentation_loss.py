@@ -32,7 +32,7 @@ class SegmentationObjective(nn.Module):
             images, masks = images.expand(2, -1, -1, -1), torch.cat([masks, torch.full_like(masks, IGNORE)])
         pairs = getattr(self.segmenter, "training_pairs", None)
         compared = pairs(images, masks) if pairs else [(self.segmenter(images), masks)]
-        return {"loss": torch.stack([self._loss(logits, seen) for logits, seen in compared]).sum()}
+        return {"loss": torch.stack([self._loss(logits, target) for logits, target in compared]).sum()}
 
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         total = F.cross_entropy(logits.float(), masks, self.class_weights, ignore_index=IGNORE, reduction="sum")

@@ -45,8 +45,8 @@ class Training:
         starts_from: name of that training; empty: none.
         colour: its colour in figures, see `recam.report.figures.SERIES`; empty: the next that is free.
         heads: heads of the network besides FC1, see `recam.models.classifier.Classifier`.
-        weightings: ways to weigh its maps (eq. 9); the first where a recipe asks for one that it does not have.
-        uses_saliency: batches hold ``saliency``; the run then needs maps of it, and results say so.
+        weightings: ways to weigh its maps (eq. 9); the first where a recipe names one that it does not have.
+        uses_saliency: batches hold ``saliency``; the run then needs maps of it, and results state so.
         only_scored: it is there to be compared, and of no use where nothing is scored.
         train: makes its stage, for a training that has no steps: as `recam.engine.stage.Stage.make`, of
             `recam.pipeline.stages.train.TrainGiven`; None: the common loop, by `losses`.

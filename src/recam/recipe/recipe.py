@@ -41,7 +41,7 @@ class Recipe(BaseModel):
     """Further trainings whose class maps are made and scored beside."""
     maker: str = ""
     """What makes the class maps of a trained network, e.g. ``advcam``; empty: its weights alone, as the training
-    says."""
+    does."""
     refine: tuple[str, ...] = ()
     """Refiners that the class maps pass through before they become pseudo masks, in this order, e.g. ``["irn",
     "crf"]``."""
@@ -64,7 +64,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        conflicts = [told for section in self._sections() for told in section.conflicts(self)]
+        conflicts = [conflict for section in self._sections() for conflict in section.conflicts(self)]
         conflicts += self._unwritable()
         if conflicts:
             raise ValueError("\n".join(conflicts))
@@ -78,8 +78,8 @@ class Recipe(BaseModel):
                     try:
                         as_json(value := getattr(section, field.name))
                     except (TypeError, ValueError) as error:
-                        told = f"{name}.{field.name} = {value!r:.80}: {error}"
-                        yield f"{told}. Give text, finite numbers, true or false, or lists and tables of them"
+                        reason = f"{name}.{field.name} = {value!r:.80}: {error}"
+                        yield f"{reason}. Give text, finite numbers, true or false, or lists and tables of them"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: what `load_recipe` takes."""
@@ -146,8 +146,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             yield f"{where}: there is no such setting.{_near(names)}"
         elif problem["type"] == "value_error":  # of settings that do not fit together, each line naming its fields
-            told = problem["msg"].removeprefix("Value error, ").splitlines()
-            yield from (f"{where}: {line}" if names else line for line in told)
+            lines = problem["msg"].removeprefix("Value error, ").splitlines()
+            yield from (f"{where}: {line}" if names else line for line in lines)
         else:
             yield f"{where}: {problem['msg']} (got {problem['input']!r})"
 

@@ -22,14 +22,14 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
 
 
-def read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_tree(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """A recipe's own settings laid over those that it extends, as nested dictionaries.
 
     Raises:
         RecipeError: no such recipe (with near matches), not valid TOML, or recipes that extend one another in a circle.
     """
-    if name in seen:
-        raise RecipeError(f"recipes extend one another in a circle: {' → '.join((*seen, name))}.")
+    if name in above:
+        raise RecipeError(f"recipes extend one another in a circle: {' → '.join((*above, name))}.")
     tree = _parse(name)
     bases = tree.pop("extends", [])
     bases = [bases] if isinstance(bases, str) else bases
@@ -39,7 +39,7 @@ def read_tree(name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     for base in bases:
         # A file is looked for beside the one that names it, wherever the command runs.
         start = base if base in recipe_names() else str((Path(name).parent / base).resolve())
-        merged = merge(merged, read_tree(start, (*seen, name)))
+        merged = merge(merged, read_tree(start, (*above, name)))
     return merge(merged, tree)
 
 

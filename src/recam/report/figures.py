@@ -86,7 +86,7 @@ class Figure:
         title: what it shows.
         note: how to read it, one sentence.
         svg: as a file of its own; `inline` is what a page holds.
-        png: at 160 dots an inch, on white.
+        png: at 160 dots per inch, on white.
         table: header and rows of its numbers.
         wide: takes the whole width of a page.
     """

@@ -112,7 +112,7 @@ class ReportedRun:
         return found
 
     def label(self, stage: str) -> dict[str, Any]:
-        """What the run says of a stage: title, kind, colour, …."""
+        """How the run labels a stage: title, kind, colour, …."""
         found: dict[str, Any] = self.settings["stages"][stage]["label"]
         return found
 
@@ -286,7 +286,7 @@ def read_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
 
 
 def _names(roots: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """The shortest ends of the paths that distinguish them."""
     for depth in range(1, max(len(root.parts) for root in roots) + 1):
         names = ["/".join(root.parts[-depth:]) for root in roots]
         if len(set(names)) == len(names):

@@ -49,7 +49,7 @@ class TruthCounts:
             if seed is not None and item.sample and item.sample.mask:
                 sweep.update(read_full(seed), seed.class_indices.tolist(), item.sample.mask.read(), seed.ignore)
         ignored = np.zeros((sweep.histogram.shape[0], 1, sweep.histogram.shape[2]), np.int64)
-        ignored[:, 0, 0] = sweep.unsure
+        ignored[:, 0, 0] = sweep.ignored
         with atomic_write(self._path(layer)) as temporary, temporary.open("wb") as file:
             np.save(file, np.concatenate([sweep.histogram, ignored], 1))
         advance(len(items), len(items))

@@ -1,1 +1,1 @@
-"""What a run has made, as its folder says it: kept, found and summarised without PyTorch."""
+"""What a run has made, as its folder holds it: kept, found and summarised without PyTorch."""

@@ -38,7 +38,7 @@ def reopen_damaged(folder: RunFolder, keys: dict[str, str], verify: bool, report
 def discard_unfinished(folder: RunFolder, digests: FileDigests, report: Callable[[str], None]) -> None:
     """Throw away what unfinished stages have made, where input files were touched since they began.
 
-    A stage that was killed could not compare its inputs, and content alone does not tell that a file was another for a
+    A stage that was killed could not compare its inputs, and content alone does not show that a file was another for a
     while. To be called before `digests` is saved.
     """
     touched = digests.take_touched()

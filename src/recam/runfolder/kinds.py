@@ -1,4 +1,4 @@
-"""Kinds of stages, as their labels say: readers of a run go by these, not by names of stages or methods."""
+"""Kinds of stages, as of their labels: readers of a run go by these, not by names of stages or methods."""
 
 from __future__ import annotations
 

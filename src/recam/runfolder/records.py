@@ -183,7 +183,7 @@ def check_record(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def check_finished(path: Path, content: dict[str, Any], kind: str) -> dict[str, Any]:
     """`check_record`, and whether all is there that readers of a finished stage of this kind take. Raises `StoreError`,
-    which says what is missing."""
+    with what is missing."""
     check_record(path, content)
     if content.get("state") != "done":
         return content

@@ -8,4 +8,4 @@ from recam.registry import Registry
 from recam.runfolder.store import RunFolder
 
 reports: Registry[Callable[[RunFolder], None]] = Registry("report of a run", "recam.reports", ("recam.report.stage",))
-"""Each is called with the run's folder when all stages are done, or those that were asked for."""
+"""Each is called with the run's folder when all stages are done, or those up to --until."""

@@ -5,13 +5,13 @@ RUN/run.json                       settings in force, package versions, data set
 RUN/run.lock                       held while a process works here
 RUN/files.json                     what the data set's files hold, as hashes: one that has not changed is read once
 RUN/.stages/<stage>/<key>/         what a stage made from this key
-            stage.json             key, what it was given, state, seconds, peak memory, results
+            stage.json             key, what it was made from, state, seconds, peak memory, results
             manifest.json          size, time and hash of each file that the stage made
 RUN/<stage>                        link to the stage that the settings in force name
 ```
 
-A stage's *key* is a hash of all that its result depends on: what it is given, keys of the stages it reads, fingerprint
-of the data. Stages of other settings stay until `recam clean`. Runs that lie beside each other are a workspace: a stage
+A stage's *key* is a hash of all that its result depends on: its settings, keys of the stages it reads, fingerprint of
+the data. Stages of other settings stay until `recam clean`. Runs that lie beside each other are a workspace: a stage
 that one of them has finished is taken over by the others, by hard links where the disk has them, so that nothing is
 made twice and each folder is whole by itself. Everything is written whole or not at all, and without pickle.
 """
@@ -118,7 +118,7 @@ class StageFolder:
 
     @property
     def claims_done(self) -> bool:
-        """Whether its record says that it was made from this key, to the end."""
+        """Whether its record states that it was made from this key, to the end."""
         record = self.record
         return record.get("key") == self.key and record.get("state") == "done"
 
@@ -336,7 +336,7 @@ class RunFolder:
             return False
 
     def _linked(self) -> Iterator[str]:
-        """Names of the links to stages of this folder; nothing behind links is looked at."""
+        """Names of the links to stages of this folder; links are not followed."""
         own = os.path.abspath(self.root / STAGES)  # noqa: PTH100 (resolves no link)
         for place, folders, files in os.walk(self.root):
             links = [path for name in (*folders, *files) if (path := Path(place, name)).is_symlink()]
@@ -387,9 +387,7 @@ def check_content(path: Path) -> None:
 def open_run(path: str | Path) -> RunFolder:
     """An existing run folder, for readers. Raises `StoreError` where there is none."""
     if not (checked_path(path, StoreError) / "run.json").is_file():
-        raise StoreError(
-            f"{path} is no run folder: it holds no run.json. Name the folder that `recam run -o` was given."
-        )
+        raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder of `recam run -o`.")
     return RunFolder(path)
 
 

@@ -143,7 +143,7 @@ def _lit_from_above(
     """The outlines of the middle tone and of the light of all parts: shrunk and moved up, limbs towards their middle
     line.
 
-    The third list tells which parts are lit at all.
+    The third list marks which parts are lit at all.
     """
     sizes = np.array(counts, np.int64)
     starts: NDArray[np.int64] = np.cumsum(sizes) - sizes

@@ -1,4 +1,4 @@
-"""The heads of the five animals that share a body: what tells them apart. Each is drawn in a frame whose unit is the
+"""The heads of the five animals that share a body: what distinguishes them. Each is drawn in a frame whose unit is the
 head's length.
 
 The origin of the frame is where the neck ends, x points to the muzzle, y to the forehead.

@@ -14,7 +14,7 @@ from recam.errors import RecipeError
 from recam.files import require_folder
 from recam.pipeline.plan import check_group
 from recam.pipeline.run import run
-from recam.progress import say
+from recam.progress import log_line
 from recam.recipe.recipe import load_recipe
 from recam.recipe.toml import parse_setting, setting_text
 from recam.runfolder.store import read_run
@@ -88,7 +88,7 @@ def run_study(
     summaries: dict[tuple[str, int], RunSummary] = {}
     for number, (row, own) in enumerate(study.rows.items(), start=1):
         for seed in chosen:
-            say(f"{name}: row {number} of {len(study.rows)}, {row}, seed {seed}")
+            log_line(f"{name}: row {number} of {len(study.rows)}, {row}, seed {seed}")
             folder = place / "runs" / f"{name}-{number:02d}-seed-{seed}"
             summaries[row, seed] = run(data, start, folder, {**own, **laid, "seed": seed}, study.until)
             values = {

@@ -1,6 +1,6 @@
 """Augmentation of an image and its mask together, as a pure function of a random generator.
 
-Source: spec of the published training (IRN's loader): long side drawn from a range, ImageNet normalisation, mirror,
+Source: spec of the published training (IRN's loader): long side drawn from a range, ImageNet normalisation, flip,
 random crop that is padded with zeros after normalising; segmentation draws a factor instead of a long side. One class
 does both.
 """
@@ -49,7 +49,7 @@ def jitter_colours(image: Image, strength: float, rng: np.random.Generator) -> I
 
 @dataclass(frozen=True)
 class Augment:
-    """Resize by chance, mirror by chance, crop by chance.
+    """Resize by chance, flip by chance, crop by chance.
 
     Attributes:
         crop: side of the square that comes out, pixels.
@@ -57,7 +57,7 @@ class Augment:
         long_side: (least, most) pixels that the longer side is resized to, drawn evenly; None where `scale` is used.
         scale: (least, most) factor the image is resized by, drawn evenly; None where `long_side` is used.
         max_side: larger images are first reduced to this longer side (pixels); matters with `scale`.
-        flip: probability of the mirror image.
+        flip: probability of the horizontal flip.
         frame: (longer, shorter) side in pixels; an image is first made as large as fits into that, whatever `max_side`;
             with `scale`.
         jitter: strength of the colour jitter in [0, 1], see `jitter_colours`.
@@ -99,11 +99,11 @@ class Augment:
         resized = resize_image(image, size)
         if flipped:
             resized = resized[:, ::-1]
-        seen = np.ascontiguousarray(resized[inside])
+        cropped = np.ascontiguousarray(resized[inside])
         if self.jitter:
-            seen = jitter_colours(seen, self.jitter, rng)
+            cropped = jitter_colours(cropped, self.jitter, rng)
         canvas = torch.zeros(3, self.crop, self.crop)
-        canvas[:, outside[0], outside[1]] = normalise_image(seen, self.mean, self.std)
+        canvas[:, outside[0], outside[1]] = normalise_image(cropped, self.mean, self.std)
         if mask is None:
             return canvas, None
         resized_mask = np.asarray(PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST))
@@ -133,7 +133,7 @@ class Augment:
     def _draw_view(
         self, size: tuple[int, int], rng: np.random.Generator
     ) -> tuple[tuple[int, int], bool, tuple[slice, ...], tuple[slice, ...]]:
-        """Size to resize an image of `size` to, whether to mirror it, where to cut from it and where to put that."""
+        """Size to resize an image of `size` to, whether to flip it, where to cut from it and where to put that."""
         drawn = self._draw_size(size, rng)
         flipped = bool(rng.random() < self.flip)
         inside, outside = zip(*(_crop_span(side, self.crop, rng) for side in drawn), strict=True)

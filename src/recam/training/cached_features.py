@@ -1,8 +1,8 @@
 """Features of a frozen trunk, kept on disk: what a frozen part would compute again in every epoch, made once.
 
-Each image has `views` augmented views, drawn as in training; an epoch sees one of them, the next epoch the next. One
-``.npy`` file an image, float16 (views, C, h, w), written whole or not at all, read by memory map. The saliency of the
-same views, for a loss that wants it, is kept apart in another folder: uint8 (views, h', w'), every fourth pixel of
+Each image has `views` augmented views, drawn as in training; an epoch reads one of them, the next epoch the next. One
+``.npy`` file per image, float16 (views, C, h, w), written whole or not at all, read by memory map. The saliency of the
+same views, for a loss that needs it, is kept apart in another folder: uint8 (views, h', w'), every fourth pixel of
 every fourth row.
 """
 
@@ -53,7 +53,7 @@ def save_view_saliency(path: Path, views: Tensor) -> None:
 @dataclass(frozen=True)
 class CachedFeatures(Dataset[Batch]):
     """Cached views with image labels: ``features`` (C, h, w) float16, ``labels`` (K,), and ``saliency`` (1, h', w')
-    where asked for.
+    where wanted.
 
     Attributes:
         first_view: view of image 0 in epoch 0, so that a later training does not begin with the same ones.

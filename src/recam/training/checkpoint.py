@@ -60,9 +60,9 @@ def load_checkpoint(
         name for name, fits in _FITS.items() if name in meta and not fits(meta[name])
     ]
     if wrong:
-        told = ", ".join(wrong)
+        names = ", ".join(wrong)
         raise StoreError(
-            f"{path} is damaged: {told} missing or of another kind. Delete it; the same command starts this stage"
+            f"{path} is damaged: {names} missing or of another kind. Delete it; the same command starts this stage"
             " again."
         )
     try:

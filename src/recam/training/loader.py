@@ -38,7 +38,7 @@ class EpochBatches(Sampler[list[Position]]):
 
     Attributes:
         n: samples an epoch.
-        batch: images a step, over all ranks.
+        batch: images per step, over all ranks.
         epochs: epochs in all.
         steps: end after so many steps in all, where that is before the last epoch ends.
         start: steps already taken.

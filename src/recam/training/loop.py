@@ -1,6 +1,6 @@
 """The one training loop: any objective, one process or many, killed and resumed at will.
 
-Accelerate brings devices, mixed precision and several processes. What a step sees follows from (seed, step) alone
+Accelerate brings devices, mixed precision and several processes. What a step reads follows from (seed, step) alone
 (`recam.training.loader`), the learning rate from the step (`recam.training.optim`), what dropout draws from
 (seed, step, process), so a checkpoint needs weights (their average and the best too, where those are kept), optimizer
 and the step: the same for every process.
@@ -39,9 +39,9 @@ class Schedule:
 
     Attributes:
         epochs: passes over the data.
-        batch: images a step over all processes.
+        batch: images per step over all processes.
         workers: decoding processes, -1 chooses; see `recam.training.loader.make_loader`.
-        save_minutes: a checkpoint at the latest after so many minutes, besides one an epoch.
+        save_minutes: a checkpoint at the latest after so many minutes, besides one per epoch.
         steps: how many steps instead of `epochs`; the last epoch may be cut short.
         average: decay of the running average of the weights that the objective ends with, see
             `recam.training.model_selection`; 0: none.
@@ -57,13 +57,13 @@ class Schedule:
 
 @dataclass
 class Trained:
-    """What a training leaves behind, besides the objective's weights.
+    """What a training leaves, besides the objective's weights.
 
     Attributes:
         history: one record an epoch, e.g. ``{"epoch": 1, "loss": 0.31, "images_per_second": 12.0}``, with the score
             where it was judged.
         best: state of the objective that scored best, on the CPU; empty without validation.
-        images: images seen, each as often as it was.
+        images: images read, each as often as it was.
         stopped: whether it ended early.
     """
 
@@ -93,7 +93,7 @@ def fit(
             its gradients.
         dataset: answers (epoch, index) positions.
         optimizer: over the objective's parameters.
-        set_step: told (step, steps in all) before each step; sets the learning rates.
+        set_step: called with (step, steps in all) before each step; sets the learning rates.
         seed: decides order and, with the data set, augmentation.
         checkpoint: safetensors file of the state; written each epoch and every `schedule.save_minutes`.
         validation: judges the weights (their average, where that is kept) after epochs, and may end the training.
@@ -151,7 +151,7 @@ def fit(
                         _validate(validation, average.module if average else objective, trained, accelerator)
                         model.train()
                 # All processes save at the same steps: the main one's clock decides.
-                if ends_epoch or _main_says(time.monotonic() - last_save > 60 * schedule.save_minutes, accelerator):
+                if ends_epoch or _main_decides(time.monotonic() - last_save > 60 * schedule.save_minutes, accelerator):
                     last_save = time.monotonic()
                     if accelerator.is_main_process:
                         state = {"step": done, "history": trained.history, "sums": sums}
@@ -217,7 +217,7 @@ def _move_state(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
                 state[name] = value.to(device)
 
 
-def _main_says(flag: bool, accelerator: Accelerator) -> bool:
+def _main_decides(flag: bool, accelerator: Accelerator) -> bool:
     if accelerator.num_processes == 1:
         return flag
     answer = torch.tensor([float(flag and accelerator.is_main_process)], device=accelerator.device)

@@ -1,4 +1,4 @@
-"""Optimizers, their parameter groups, and polynomial decay: the one place that says how fast which weights learn.
+"""Optimizers, their parameter groups, and polynomial decay: the one place that sets how fast which weights learn.
 
 The published classifier code passes its weight decay where momentum stands, so that its momentum is 1e-4, in effect 0;
 its learning rates (0.1 for the backbone, 1.0 for the head) fit that. Here both are keywords. With momentum 0.9 divide

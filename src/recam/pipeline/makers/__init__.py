@@ -1,1 +1,1 @@
-"""Map makers, a file each; all of them are entered in the registry when it is first asked."""
+"""Map makers, a file each; all of them are entered in the registry at its first look-up."""

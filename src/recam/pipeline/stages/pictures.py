@@ -1,4 +1,4 @@
-"""The stage of pictures: what a person looks at first, and the tiles that a report lays out by itself."""
+"""The stage of pictures: the first overview, and the tiles that a report lays out by itself."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
     """Twelve or so images in a row each: image, class maps, pseudo mask, prediction, truth; one file per image, one for
     all.
 
-    Besides, small tiles of these and of the best, median and worst images; the results say which image is shown as
+    Besides, small tiles of these and of the best, median and worst images; the results name which image is shown as
     what.
     """
     samples = _spread(work.data.score or work.data.seeded, PICTURES)

@@ -1,7 +1,7 @@
-"""Saliency maps in a run: where they come from, what must be right about them, and that results say so.
+"""Saliency maps in a run: where they come from, what must be right about them, and that results state so.
 
 The source is a folder that the user brings, read where it is, or a network, whose maps a stage makes once. Whoever
-wants the map of a sample asks `SaliencyGiven.reader`, whichever it is.
+needs the map of a sample takes `SaliencyGiven.reader`, whichever it is.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def saliency_given(settings: SaliencySettings, data: RunData, role: Role) -> Sal
 
 
 def plan_saliency(settings: SaliencySettings, given: SaliencyGiven, views: Any, in_training: bool) -> list[Stage]:
-    """The maps, made or looked through; their part in each cached view where `views` tells of such (`ViewsGiven`)."""
+    """The maps, made or looked through; their part in each cached view where there are `views` (`ViewsGiven`)."""
     # A network may take long, and without a training on them nothing early waits for its maps.
     group = "train" if in_training or not settings.is_network else "refine"
     make = make_maps if settings.is_network else check_folder(settings.source)
@@ -100,7 +100,7 @@ def plan_saliency(settings: SaliencySettings, given: SaliencyGiven, views: Any, 
 
 
 def saliency_problems(settings: SaliencySettings, users: list[str], data: RunData, role: Role) -> list[str]:
-    """What is wrong with the source, or with there being none, as far as can be seen without decoding any map.
+    """What is wrong with the source, or with there being none, as far as is known without decoding any map.
 
     Args:
         users: what wants saliency maps, in words.

@@ -31,7 +31,7 @@ from recam.runfolder.kinds import MAP_SCORES
 from recam.runfolder.store import StageFolder
 from recam.types import Sample
 
-VERSION = 3
+VERSION = 4
 """Of all stages that score: raised when they write something else, not when they write more of what they wrote
 before."""
 
@@ -71,9 +71,9 @@ def _score_set(name: str, folder: MapFolder, work: Work) -> dict[str, Any]:
         otsu.update(seed.maps)
     whole = ThresholdSweep(n_classes)
     for sweep in sweeps:
-        sum_over_processes(work, sweep.histogram, sweep.unsure)
+        sum_over_processes(work, sweep.histogram, sweep.ignored)
         whole.histogram += sweep.histogram
-        whole.unsure += sweep.unsure
+        whole.ignored += sweep.ignored
     sum_over_processes(work, otsu.histogram)
     oracle, split = whole.best(), _find_otsu(otsu)
     if work.accelerator.is_main_process:
@@ -94,7 +94,7 @@ def score_masks(given: None, work: Work) -> dict[str, Any]:
 def score_folder(work: Work, folder: StageFolder, samples: list[Sample]) -> dict[str, Any]:
     """Masks of one folder against the truth; writes a tally and a row per image into the stage's folder."""
     scorer = MaskScorer(work.data.catalog.classes)
-    found = np.zeros((len(samples), 7))  # what an image's row says besides id and labels
+    found = np.zeros((len(samples), 7))  # what an image's row holds besides id and labels
     for index in range(work.accelerator.process_index, len(samples), work.accelerator.num_processes):
         sample = samples[index]
         assert sample.mask is not None
@@ -125,5 +125,5 @@ def mask_path(folder: StageFolder, sample_id: str) -> Path:
 def _find_otsu(otsu: OtsuThreshold) -> float | None:
     try:
         return otsu.threshold()
-    except DataError:  # maps of a classifier that found nothing at all: their scores say so, and the run goes on
+    except DataError:  # maps of a classifier that found nothing at all: their scores show it, and the run continues
         return None

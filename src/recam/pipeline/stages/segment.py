@@ -74,7 +74,7 @@ class SegmentSettings(SegmenterSettings):
     steps: Count | None = None
     """How many steps to train instead of `epochs`, as papers count; None: by epochs."""
     batch: Count = 10
-    """Images a step, over all processes."""
+    """Images per step, over all processes."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """``sgd`` with `momentum`, or ``adamw`` (β 0.9 and 0.999)."""
     lr: Positive = 7e-3
@@ -170,7 +170,7 @@ class PredictGiven:
 
 
 def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[Stage]:
-    """The models that the recipe asks for, and the scores of each on held-out images.
+    """The models of the recipe, and the scores of each on held-out images.
 
     Args:
         classifier: the stage that trained the classifier of the class maps; empty: none.
@@ -342,7 +342,7 @@ def make_optimizer(network: nn.Module, settings: SegmentSettings) -> torch.optim
 
 
 def make_validation(given: SegmentGiven, work: Work, mean: Triple, std: Triple) -> Validation | None:
-    """mIoU on the held-out split, each image read once at its own size; None where the recipe does not ask for it."""
+    """mIoU on the held-out split, each image read once at its own size; None where the recipe does without."""
     settings, classes = given.settings, work.data.catalog.classes
     if not settings.validate_epochs:
         return None

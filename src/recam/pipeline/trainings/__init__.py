@@ -1,1 +1,1 @@
-"""Trainings of a classifier, a file each; all of them are entered in the registry when it is first asked."""
+"""Trainings of a classifier, a file each; all of them are entered in the registry at its first look-up."""
