@@ -31,7 +31,7 @@ from recam.methods.thresholds import OtsuThreshold
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.refiner import RefineContext, RefinerStep
-from recam.progress import say
+from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import THRESHOLD
 from recam.runfolder.maps import read_seed
@@ -110,7 +110,7 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
         found = find_threshold(pixels)
     chosen = found.threshold if given.step else min(found.threshold, split)
     if found.agreement < LOW and work.accelerator.is_main_process:
-        say(
+        log_line(
             f"{work.folder.name}: masks agree with colours and features of early layers by {found.agreement:.2f} alone"
             " (of 1): they may follow nothing in the images. Look at pictures/ before you trust them."
         )

@@ -21,7 +21,7 @@ from recam.models.classifier import Classifier
 from recam.models.saved import save_classifier
 from recam.pipeline.stages.train import TrainGiven
 from recam.pipeline.training import Training, trainings
-from recam.progress import say
+from recam.progress import log_line
 from recam.runfolder.store import WEIGHTS
 from recam.settings import Positive, Scales, Settings, Share, section
 from recam.types import Sample
@@ -111,7 +111,7 @@ def report_labels(scores: LabelScores, unlearned: str, work: Work) -> None:
     weak = [name for name, ap, share in zip(scores.names, scores.ap, scores.share, strict=True) if ap <= 1.5 * share]
     if scores.is_learned:
         note = f"; hardly learned: {', '.join(weak[:5])}" if weak else ""
-        say(f"{work.folder.name}: {found}{note}.")
+        log_line(f"{work.folder.name}: {found}{note}.")
         return
     advice = (
         "Are the labels right, and what they name visible at the size that the network reads? Try larger images"
@@ -122,7 +122,7 @@ def report_labels(scores: LabelScores, unlearned: str, work: Work) -> None:
     if scores.images >= ENOUGH and unlearned == "stop":
         raise DataError(text)
     if work.accelerator.is_main_process:
-        say(text)
+        log_line(text)
 
 
 def _filled(network: Classifier, probe: Probe) -> Classifier:
