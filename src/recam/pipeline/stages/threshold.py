@@ -46,8 +46,9 @@ LEVELS = (1, 3)
 """Of the backbone's five levels: colours and edges at stride 4, parts of things at stride 16."""
 REFINED = 120
 """Images that are refined at each threshold, where a refiner reads it."""
-TRIED, LOWEST, HIGHEST = 9, 0.2, 1.3
-"""Thresholds that are tried then, evenly in their logarithm, as multiples of Otsu's."""
+TRIED, LOWEST = 9, 0.2
+"""Thresholds that are tried then, evenly in their logarithm, from this part of Otsu's up to Otsu's: of objects that are
+few or small, agreement has a second peak above it, where most of them have vanished."""
 LOW = 0.2
 """Below this agreement, nothing tells inside and outside of the masks apart."""
 
@@ -85,7 +86,8 @@ def plan_threshold(
 def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     """The threshold, how well masks at it can be learned, and Otsu's beside."""
     samples = [sample for sample in work.data.train if sample.labels]
-    samples = samples[:: -(-len(samples) // (REFINED if given.step else IMAGES))]
+    spread = np.linspace(0, len(samples) - 1, min(len(samples), REFINED if given.step else IMAGES))
+    samples = [samples[index] for index in spread.round().astype(int)]
     backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
     read = PixelReader(given.seed, given.max_side, backbone)
     shape = (len(samples), PIXELS)
@@ -103,7 +105,7 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     pixels = Pixels(images, values.reshape(-1), winners.reshape(-1), features.reshape(len(images), -1), labels)
     split = otsu.threshold() if np.count_nonzero(otsu.histogram) > 1 else 0.0
     if given.step and split:
-        thresholds = np.round(np.geomspace(split * LOWEST, min(split * HIGHEST, 0.95), TRIED), 3)
+        thresholds = np.round(np.geomspace(split * LOWEST, split, TRIED), 3)
         masks = _refine(given, work, samples, thresholds)  # (T, N, P)
         found = choose_best(thresholds, measure_agreement(pixels, masks.reshape(len(thresholds), -1)))
     else:
