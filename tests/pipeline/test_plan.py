@@ -102,6 +102,8 @@ def other_value(value, kind):
         return value + 4
     if isinstance(value, float):
         return value * 0.5 if value else 0.5
+    if value == "auto":
+        return 0.5
     if isinstance(value, str):
         return f"{value}2"
     if isinstance(value, tuple) and value:
