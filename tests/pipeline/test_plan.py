@@ -171,6 +171,7 @@ NOT_IN_FORCE = {
     "irn.background_threshold",
     "irn.confident_cam",  # the maps are not those of CAM
     "maps.compare",  # a map maker makes them
+    "maps.weighting",  # a training with a single weighting takes that
     *(f"saliency.{name}" for name in fields_of("saliency")),  # those of a network; here is a folder
 }
 """Settings that change nothing while another one, or the data, decides."""
@@ -281,6 +282,7 @@ TABLES = {
             "train.cache_features": "features",
             "cam.*": "train/cam",
             "recam.*": "train/recam",
+            "maps.weighting": "maps/recam+advcam",
             "maps.*": "maps/recam+advcam",
             "maps.flip": "",
             "advcam.*": "maps/recam+advcam",
