@@ -42,6 +42,8 @@ BASE = {
     "files",
     "interrupts",
     "labels",
+    "option_values",
+    "outcome",
     "preprocess",
     "progress",
     "registry",

@@ -9,3 +9,6 @@ TINY = {
     "compute.report": False,
 }
 """Settings that make recipe ``tiny`` end in seconds."""
+
+SMALL_IRN = {"irn.labels_by": "pamr", "irn.crop": 96, "irn.epochs": 1, "irn.batch": 4, "irn.steps": 8}
+"""Settings that have IRN end in seconds on its images, without the extra crf."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from recam.crash_log import run_folder, write_crash_log
-from recam.errors import RecamError, RecipeError, first_line
-from recam.progress import Progress, console
+from recam.crash_log import run_folder
+from recam.option_values import parse_names, parse_numbers, parse_seeds
+from recam.outcome import run_command
+from recam.progress import Progress
 from recam.recipe.toml import recipe_names
 from recam.recipes import NAME
 
@@ -63,42 +61,6 @@ def _options(
     """Options before the command."""
 
 
-def _names(text: str | None) -> list[str] | None:
-    """Names separated by commas, or a JSON list of them where a name holds a comma."""
-    if text is None or not text.lstrip().startswith("["):
-        return None if text is None else [name.strip() for name in text.split(",")]
-    try:
-        names = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(
-            f'--classes {text}: no JSON list ({error}). Write it as \'["bird, small", "cow"]\'.'
-        ) from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise RecipeError(f'--classes {text}: write a list of names, as \'["bird, small", "cow"]\'.')
-    return names
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    try:
-        numbers = None if text is None else [float(number) for number in text.split(",")]
-    except ValueError as error:
-        raise RecipeError(f"{text!r} is no list of numbers; write them as 0.75,1,1.25.") from error
-    if numbers and not all(map(math.isfinite, numbers)):
-        raise RecipeError(f"{text!r} holds what is no number; write them as 0.75,1,1.25.")
-    return numbers
-
-
-def _seeds(text: str) -> int | list[int]:
-    """How many seeds, or which: ``3``, ``0,1,2``, and ``4,`` for a single one."""
-    try:
-        numbers = [int(number) for number in text.split(",") if number.strip()]
-    except ValueError as error:
-        raise RecipeError(f"--seeds {text}: write how many, as 3, or which, as 0,1,2.") from error
-    if min(numbers, default=-1) < 0:
-        raise RecipeError(f"--seeds {text}: seeds are 0 or above. Write how many, as 3, or which, as 0,1,2.")
-    return numbers if "," in text else numbers[0]
-
-
 def _counter(what: str, unit: str = "images") -> Any:
     """A progress callback (done, total) that opens its bar at the first call."""
     bar: list[Progress] = []
@@ -144,7 +106,7 @@ def run(
     import recam
 
     run_folder.set(output)
-    settings = [*(setting or []), *([f"data.classes={json.dumps(_names(classes))}"] if classes else [])]
+    settings = [*(setting or []), *([f"data.classes={json.dumps(parse_names(classes))}"] if classes else [])]
     _show(recam.run(data, recipe, output, settings, until, verify), as_json)
 
 
@@ -163,7 +125,7 @@ def check(
     from recam.recipe.toml import parse_setting
 
     options = dict(parse_setting(text) for text in option or [])
-    report = recam.check(data, classes=_names(classes), progress=_counter("check"), **options)
+    report = recam.check(data, classes=parse_names(classes), progress=_counter("check"), **options)
     _show(report, as_json)
     raise typer.Exit(0 if report.ok else 1)
 
@@ -222,7 +184,7 @@ def predict(
         run,
         images,
         output,
-        _numbers(scales),
+        parse_numbers(scales),
         flip,
         device,
         window=window,
@@ -393,7 +355,7 @@ def study(
     if name is None:
         _show(recam.list_studies(), as_json)
     else:
-        _show(recam.run_study(name, data, output, _seeds(seeds), setting or [], recipe), as_json)
+        _show(recam.run_study(name, data, output, parse_seeds(seeds), setting or [], recipe), as_json)
 
 
 @app.command()
@@ -411,59 +373,6 @@ def recipes(
         print("\n".join(f"{each:<16} {load_recipe(each).about}" for each in recipe_names()))
 
 
-UNEXPECTED = 70
-"""Exit code of an error that is none of ours; 2 is that of ours, 130 that of Ctrl-C."""
-INTERRUPTED = 130
-
-
 def main() -> None:
-    """Entry point: a `RecamError` becomes its text and exit code 2; anything else a line, a log that holds the
-    traceback, and 70."""
-    # Threads of OpenMP that wait for work spin for a while, which doubles the time of a training where other programs
-    # want the cores. A short spin costs an idle machine a tenth (docs/results.md). It counts when PyTorch is loaded, so
-    # not later than here.
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    run_folder.set(None)
-    try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()  # a reader that has gone is found out here, not while Python ends
-    except RecamError as error:
-        _refuse(type(error).__name__, str(error), 2)
-    except KeyboardInterrupt:
-        _refuse("Interrupted", _RESUME, INTERRUPTED)
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # Typer has caught Ctrl-C, and prints nothing
-            _refuse("Interrupted", _RESUME, INTERRUPTED)
-        raise
-    except BrokenPipeError:  # as of `recam check … | head -1`: nobody reads it any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        log = write_crash_log(error)
-        where = (
-            f"The traceback is in {log}: please send it along"
-            if log
-            else "No log could be written: please send the command along"
-        )
-        message = f"{type(error).__name__}: {first_line(error)}. recam did not expect this. {where} when you report it."
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            message = (
-                f"out of memory ({first_line(error)}). Take smaller batches, images or fewer workers. {where} if that"
-                " does not help."
-            )
-        _refuse("Unexpected error", message, UNEXPECTED)
-
-
-_RESUME = "to resume, run the same command."
-
-
-def _refuse(what: str, message: str, code: int) -> NoReturn:
-    with suppress(OSError, ValueError):  # nobody reads standard error any more
-        console.print(f"[bold red]{what}[/bold red]: ", end="", highlight=False)
-        # Names of files may hold bytes that are no text.
-        console.print(
-            message.encode("utf-8", "backslashreplace").decode(), markup=False, highlight=False, soft_wrap=True
-        )
-    sys.exit(code)
+    """Entry point: runs the command, whatever way it ends; see `recam.outcome.run_command`."""
+    run_command(app)

@@ -5,6 +5,7 @@ import pytest
 
 import recam
 from recam.errors import DataError
+from recam.evaluation.label_scores import LabelScores
 from recam.pipeline.trainings import probe
 from recam.runfolder.store import read_json
 from tiny_recipe import TINY
@@ -78,3 +79,27 @@ def test_a_classifier_that_has_learned_nothing_stops_the_run(tmp_path, monkeypat
     settings = {**AUTO, "probe.unlearned": "stop"}
     with pytest.raises(DataError, match=r"has learned nothing: held-out labels: mAP .* \(chance .*probe\.unlearned"):
         recam.run(recipe="tiny", output=tmp_path / "run", settings=settings, until="maps")
+
+
+def test_a_classifier_that_nobody_judged_is_reported(tmp_path, capsys):
+    recam.run(recipe="tiny", output=tmp_path / "run", settings={**AUTO, "probe.held_out": 0.0}, until="train")
+    assert "train/probe: the classifier is not judged: probe.held_out is 0" in capsys.readouterr().err
+    results = read_json(tmp_path / "run/train/probe/stage.json")["results"]
+    assert "labels" not in results
+    assert results["l2"] == 0.1  # the one in the middle
+
+
+def test_classes_hardly_learned_are_named(capsys):
+    """A class that nearly every image shows is judged by what could be gained over chance."""
+
+    class Work:
+        class accelerator:
+            is_main_process = True
+
+        class folder:
+            name = "train/probe"
+
+    scores = LabelScores(("often", "rare"), (0.99, 0.12), (1.0, 0.0), (0.9, 0.1), 50, 0.005)
+    probe.report_labels(scores, "stop", Work)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "mAP 55.5 (chance 50.0, 50 images); hardly learned: rare." in told

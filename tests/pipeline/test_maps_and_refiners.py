@@ -21,13 +21,10 @@ from recam.pipeline.refiner import RefinerStep, refiner_steps
 from recam.recipe.recipe import load_recipe
 from recam.runfolder.maps import read_seed, save_seed
 from recam.types import SeedMaps
+from tiny_recipe import SMALL_IRN
 
 SMALL = {
-    "irn.labels_by": "pamr",
-    "irn.crop": 96,
-    "irn.epochs": 1,
-    "irn.batch": 4,
-    "irn.steps": 8,
+    **SMALL_IRN,
     "advcam.steps": 2,
     "pamr.dilations": [1, 2],
 }

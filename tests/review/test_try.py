@@ -24,6 +24,7 @@ from recam.review.photo import decode_upload
 from recam.review.trial import Trial, Tried
 from recam.runfolder.maps import read_seed
 from recam.runfolder.store import RunFolder
+from tiny_recipe import SMALL_IRN
 
 
 def test_a_photo_is_tried(client):
@@ -40,11 +41,7 @@ def test_a_photo_is_tried(client):
 CHAINED = {
     "maker": "advcam",
     "refine": ["irn"],
-    "irn.labels_by": "pamr",
-    "irn.crop": 96,
-    "irn.epochs": 1,
-    "irn.batch": 4,
-    "irn.steps": 8,
+    **SMALL_IRN,
     "advcam.steps": 2,
 }
 MADE = "maps/recam+advcam"

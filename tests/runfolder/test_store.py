@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from named_stages import name_stages
 from recam.errors import StoreError
 from recam.files import TEMPORARY_ENDING, write_bytes
 from recam.runfolder import store
@@ -103,18 +104,6 @@ def make_stage(run, name, key, files):
         write_bytes(stage.path / file, content)
     stage.finish({"results": {}})
     return stage
-
-
-def name_stages(run, **keys):
-    """``run.json`` with the keys of these stages, dots for slashes; what readers need besides is empty."""
-    maps = {"stage": "", "scores": "", "name": "", "title": "", "threshold": 0.2, "folder": ""}
-    content = {
-        "format": 2,
-        "recipe": {},
-        "stages": {name: {"key": key, "label": {}} for name, key in keys.items()},
-        "models": {"classifier": "", "seeds": maps, "maps": maps, "inference": {}, "map_inference": {}},
-    }
-    write_json(run.root / "run.json", content)
 
 
 def contents(path):
@@ -263,29 +252,6 @@ def test_only_finished_stages_are_read(tmp_path):
     name_stages(run, masks=KEYS[0])
     stage.finish({})
     assert run.stage("masks").key == KEYS[0]
-
-
-def test_one_process_at_a_time(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    name_stages(run)
-    with run.lock():
-        with (
-            pytest.raises(StoreError, match=rf"another process \(process {os.getpid()}\) is working in .*run"),
-            RunFolder(run.root).lock(),
-        ):
-            pass
-        # A look at the folder is no work in it.
-        assert RunFolder(run.root).done_stages() == []
-    with RunFolder(run.root).lock():
-        pass
-
-
-def test_a_lock_is_left_when_the_work_fails(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    with pytest.raises(ZeroDivisionError), run.lock():
-        raise ZeroDivisionError
-    with run.lock():
-        pass
 
 
 def test_foreign_folders_and_files_are_refused(tmp_path):

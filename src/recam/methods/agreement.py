@@ -2,7 +2,7 @@
 
 At the right threshold the inside of objects looks alike over all images, and unlike their outside. Too low, and
 background is called object; too high, and parts of objects are called background: either way, colours and features of
-early layers tell inside and outside apart less well. So for each threshold, linear discriminant analysis of pixels
+early layers separate inside from outside less well. So for each threshold, linear discriminant analysis of pixels
 (Fisher 1936; one covariance for all classes) is fitted to the masks of half of the images and predicts the other half,
 restricted to the labels of each image; the threshold is taken at which prediction and masks agree best, by the
 correlation of object and background (Matthews 1975, φ), which no share of the background can flatter.
@@ -58,7 +58,7 @@ class Agreement:
 
     Attributes:
         threshold: in (0, 1).
-        agreement: φ there, in [−1, 1]; near 0: nothing tells inside and outside apart.
+        agreement: φ there, in [−1, 1]; near 0: nothing separates inside from outside.
         thresholds: (T,) all that were tried.
         curve: (T,) φ of each.
     """

@@ -18,21 +18,21 @@ made twice and each folder is whole by itself. Everything is written whole or no
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from recam.digests import digest_file
 from recam.errors import StoreError
 from recam.files import TEMPORARY_ENDING, checked_path, write_bytes
+from recam.runfolder.lock import LOCK, hold_lock
 from recam.runfolder.manifest import (
     RECORD,
     find_damage,
@@ -190,42 +190,15 @@ class RunFolder:
         foreign = self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "run.json").is_file()
         if (self.root / "run.json").is_file():
             read_run(self.root)
-        if foreign and not (self.root / "run.lock").is_file():
+        if foreign and not (self.root / LOCK).is_file():
             raise StoreError(
                 f"{self.root} holds files that are no run of recam. Name an empty or a new folder, so that nothing"
                 " gets mixed up."
             )
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes from working in this folder. Raises `StoreError` where one does; a killed process leaves
-        no lock."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / "run.lock").open("a+")
-        except OSError as error:
-            raise StoreError(
-                f"{self.root} cannot be written ({error.strerror}). Name another folder with -o."
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                other = file.read().strip() or "unknown"
-                raise StoreError(
-                    f"another process ({other}) is working in {self.root}. Wait for it, or name another folder."
-                ) from error
-            with suppress(OSError):  # a full disk: the lock holds all the same
-                file.truncate(0)
-                file.write(f"process {os.getpid()}")
-                file.flush()
-            _held_locks.add(file)
-            try:
-                yield
-            finally:
-                _held_locks.discard(file)
-            file.truncate(0)
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes from working in this folder; see `recam.runfolder.lock.hold_lock`."""
+        return hold_lock(self.root)
 
     def at(self, name: str, key: str) -> StageFolder:
         """Where a stage made from `key` lies, whether it is there or not."""
@@ -389,19 +362,6 @@ def open_run(path: str | Path) -> RunFolder:
     if not (checked_path(path, StoreError) / "run.json").is_file():
         raise StoreError(f"{path} is no run folder: it holds no run.json. Name the folder of `recam run -o`.")
     return RunFolder(path)
-
-
-_held_locks: set[IO[str]] = set()
-
-
-def _let_go_of_locks() -> None:
-    """In a worker that begins as a copy of this process: it must not hold the run when this process has been killed."""
-    while _held_locks:
-        _held_locks.pop().close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 def _take_over(source: Path, target: Path) -> None:

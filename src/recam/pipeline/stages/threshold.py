@@ -21,7 +21,7 @@ from torch import Tensor
 from recam.data.roles import DataSettings
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
-from recam.errors import RecipeError
+from recam.errors import DataError, RecipeError
 from recam.files import atomic_write
 from recam.labels import multi_hot
 from recam.methods.agreement import BACKGROUND_CLASS, Pixels, choose_best, find_threshold, measure_agreement
@@ -50,7 +50,7 @@ TRIED, LOWEST = 9, 0.2
 """Thresholds that are tried then, evenly in their logarithm, from this part of Otsu's up to Otsu's: of objects that are
 few or small, agreement has a second peak above it, where most of them have vanished."""
 LOW = 0.2
-"""Below this agreement, nothing tells inside and outside of the masks apart."""
+"""Below this agreement, nothing separates the inside of the masks from the outside."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ def plan_threshold(
 def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     """The threshold, how well masks at it can be learned, and Otsu's beside."""
     samples = [sample for sample in work.data.train if sample.labels]
+    if not samples:
+        raise DataError("no training image has a label, so no threshold can be found. Set masks.threshold to a number.")
     spread = np.linspace(0, len(samples) - 1, min(len(samples), REFINED if given.step else IMAGES))
     samples = [samples[index] for index in spread.round().astype(int)]
     backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
@@ -105,7 +107,7 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     pixels = Pixels(images, values.reshape(-1), winners.reshape(-1), features.reshape(len(images), -1), labels)
     split = otsu.threshold() if np.count_nonzero(otsu.histogram) > 1 else 0.0
     if given.step and split:
-        thresholds = np.round(np.geomspace(split * LOWEST, split, TRIED), 3)
+        thresholds = np.geomspace(split * LOWEST, split, TRIED)
         masks = _refine(given, work, samples, thresholds)  # (T, N, P)
         found = choose_best(thresholds, measure_agreement(pixels, masks.reshape(len(thresholds), -1)))
     else:

@@ -26,6 +26,8 @@ from recam.runfolder.store import WEIGHTS
 from recam.settings import Positive, Scales, Settings, Share, section
 from recam.types import Sample
 
+LITTLE = 0.1
+"""Part of the way from chance to perfect; a class whose average precision stays below it is named."""
 ENOUGH = 30
 """Held-out images from which a classifier no better than chance is refused; of fewer, chance is too likely to win."""
 
@@ -36,7 +38,7 @@ class ProbeSettings(Settings):
     """The linear probe of the backbone's own features, `training = "probe"`."""
 
     l2: tuple[Positive, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
-    """Penalties to choose from, by the loss on held-out labels."""
+    """Penalties to choose from, by the loss on held-out labels; without these, the one in the middle."""
     scales: Scales = (1.0, 2.0)
     """Scales at which images are read; their pooled features are averaged."""
     held_out: Share = 0.2
@@ -64,7 +66,7 @@ class LinearProbe(Training):
         pooled = pool_features(network, samples, own.scales, given.max_side, work)
         labels = torch.from_numpy(np.stack([multi_hot(sample.labels, len(classes)) for sample in samples]))
         kept, held = hold_out(samples, own.held_out, given.views.seed)
-        chosen, scores = own.l2[0], None
+        chosen, scores = own.l2[len(own.l2) // 2], None
         if held:
             rows = {sample.id: row for row, sample in enumerate(samples)}
             learn, judge = ([rows[sample.id] for sample in part] for part in (kept, held))
@@ -74,6 +76,11 @@ class LinearProbe(Training):
             logits = probes[chosen].logits(pooled[judge])
             scores = score_labels(logits.numpy(), labels[judge].numpy(), classes)
             report_labels(scores, own.unlearned, work)
+        elif work.accelerator.is_main_process:
+            log_line(
+                f"{work.folder.name}: the classifier is not judged: probe.held_out is 0, or no class has three"
+                " images, of which one could be held out."
+            )
         probe = fit_probe(pooled, labels, chosen)
         if work.accelerator.is_main_process:
             save_classifier(work.folder.path / WEIGHTS, _filled(network, probe), given.backbone, classes)
@@ -98,31 +105,28 @@ def pool_features(
 
 
 def report_labels(scores: LabelScores, unlearned: str, work: Work) -> None:
-    """Say how well held-out labels are predicted.
+    """Report how well held-out labels are predicted.
 
     Raises:
-        DataError: no better than chance on enough images, and the recipe does not go on then.
+        DataError: no better than chance on `ENOUGH` images or more, and `unlearned` is ``stop``.
     """
-    found = (
-        f"held-out labels: mAP {100 * scores.mean_ap:.1f} (chance {100 * scores.chance:.1f}, {scores.images} images)"
-    )
-    if not work.accelerator.is_main_process and scores.is_learned:
-        return
-    weak = [name for name, ap, share in zip(scores.names, scores.ap, scores.share, strict=True) if ap <= 1.5 * share]
+    reached, chance = 100 * scores.mean_ap, 100 * scores.chance
+    found = f"held-out labels: mAP {reached:.1f} (chance {chance:.1f}, {scores.images} images)"
+    pairs = zip(scores.names, scores.ap, scores.share, strict=True)
+    weak = [name for name, ap, share in pairs if ap < share + LITTLE * (1 - share)]
     if scores.is_learned:
-        note = f"; hardly learned: {', '.join(weak[:5])}" if weak else ""
-        log_line(f"{work.folder.name}: {found}{note}.")
-        return
-    advice = (
-        "Are the labels right, and what they name visible at the size that the network reads? Try larger images"
-        " (data.max_side, probe.scales), another backbone, or a trained classifier (training = 'cam');"
-        " probe.unlearned = 'report' makes masks all the same."
-    )
-    text = f"{work.folder.name}: the classifier has learned nothing: {found}, p = {scores.p_value:.2f}. {advice}"
-    if scores.images >= ENOUGH and unlearned == "stop":
-        raise DataError(text)
+        text = f"{found}; hardly learned: {', '.join(weak[:5])}." if weak else f"{found}."
+    else:
+        text = (
+            f"the classifier has learned nothing: {found}, p = {scores.p_value:.2f}. "
+            "Are the labels right, and what they name visible at the size that the network reads? Try larger images"
+            " (data.max_side, probe.scales), another backbone, or a trained classifier (training = 'cam');"
+            " probe.unlearned = 'report' makes masks all the same."
+        )
+        if scores.images >= ENOUGH and unlearned == "stop":
+            raise DataError(f"{work.folder.name}: {text}")
     if work.accelerator.is_main_process:
-        log_line(text)
+        log_line(f"{work.folder.name}: {text}")
 
 
 def _filled(network: Classifier, probe: Probe) -> Classifier:
