@@ -103,3 +103,23 @@ def test_classes_hardly_learned_are_named(capsys):
     probe.report_labels(scores, "stop", Work)
     told = " ".join(capsys.readouterr().err.split())
     assert "mAP 55.5 (chance 50.0, 50 images); hardly learned: rare." in told
+
+
+def test_what_has_learned_nothing_is_reported_where_it_arises_and_in_the_summary(tmp_path, capsys):
+    """Random weights and one epoch: no label is learned, and a threshold of 1 leaves every mask empty."""
+    settings = {
+        **TINY,
+        "data.options": {"seed": 6, "size": 64, "train": 24, "val": 4},
+        "training": "cam",
+        "compare": [],
+    }
+    own = {**settings, "masks.threshold": 1.0, "masks.oracle": False}
+    summary = recam.run(recipe="tiny", output=tmp_path / "run", settings=own, until="masks")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "train/cam: the classifier has learned nothing: mAP" in told
+    assert "masks: 24 of 24 images with a label have an empty mask." in told
+    assert "on training images: IT HAS LEARNED NOTHING" in summary.table
+    assert "24 with a label but an empty mask" in summary.table
+    results = read_json(tmp_path / "run/train/cam/stage.json")["results"]
+    assert results["labels"]["is_learned"] is False
+    assert read_json(tmp_path / "run/masks/stage.json")["results"]["empty"] == 24

@@ -70,7 +70,17 @@ class _Shown(_Part):
     tiles: dict[str, InnerPath]
 
 
+class _Labels(_Part):
+    of: str
+    map: Share | None
+    chance: Share | None
+    is_learned: bool
+    images: Count
+
+
 class _Results(_Part):
+    labels: _Labels | None = None
+    empty: Count = 0
     images: Count = 0
     images_read: Count = 0
     maps: dict[InnerPath, _Judged] | str = ""

@@ -13,6 +13,9 @@ from recam.runfolder.records import read_records
 from recam.runfolder.store import RunFolder
 from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
 
+FEW = 10
+"""Images of which nothing is said: chance is too likely to win."""
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -85,12 +88,14 @@ class RunSummary:
             lines.append(f"minutes: cumulative, of all upstream stages{in_units}")
             described = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
             lines += [f"{MARK.strip()} supervision: {words}" for words in described]
+        lines += self._classifiers()
         masks = self._results("masks")
         if masks:
             score = self._miou("scores/masks")
             made = f"pseudo masks from {masks['maps']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
             made += f", {len(masks.get('class_thresholds', ()))} classes at their own" * ("class_thresholds" in masks)
             outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
+            outcome += f", {masks['empty']} with a label but an empty mask" if masks.get("empty") else ""
             lines += ["", f"{made}: {outcome}{self._saliency_note('masks')}"]
         for kind, model in (
             ("pseudo", "segmentation model, trained on pseudo masks"),
@@ -107,6 +112,17 @@ class RunSummary:
             speed = "" if cost["images_per_second"] is None else f"{cost['images_per_second']:.1f}"
             lines.append(f"{name:<{wide}}{cost['minutes']:8.2f} {speed:>9} {cost['peak_memory_mb']:9.0f}")
         return "\n".join(lines)
+
+    def _classifiers(self) -> list[str]:
+        """A line for each classifier, on how well it predicts image labels."""
+        lines = []
+        for record in self.records.values():
+            labels = record.get("results", {}).get("labels")
+            if labels and labels["map"] is not None:
+                found = f"mAP {_percent(labels['map'])}, {_percent(labels['chance'])} by chance, on {labels['of']}"
+                note = "" if labels["is_learned"] or labels["images"] < FEW else ": IT HAS LEARNED NOTHING"
+                lines.append(f"image labels by {record['label']['title']}: {found}{note}")
+        return ["", *lines] if lines else []
 
     def _results(self, stage: str) -> dict[str, Any]:
         results: dict[str, Any] = self.records.get(stage, {}).get("results", {})

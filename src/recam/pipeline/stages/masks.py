@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from recam.data.images import read_mask, write_mask
 from recam.engine.stage import Stage
-from recam.engine.work import Work
+from recam.engine.work import Work, sum_over_processes
+from recam.labels import BACKGROUND, IGNORE
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
 from recam.pipeline.stages.score import mask_path
+from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import MASKS
 from recam.runfolder.store import StageFolder
@@ -71,8 +75,27 @@ def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
             read_full(seed), seed.class_indices, [levels[index] for index in seed.class_indices], seed.ignore
         )
         write_mask(mask_path(work.folder, sample.id), mask)
+    empty = _count_empty(work)
     used = {"threshold": threshold, "threshold_from": source, **({"class_thresholds": own} if own else {})}
-    return {"images": len(work.data.seeded), "maps": given.name, **used}
+    return {"images": len(work.data.seeded), "maps": given.name, "empty": empty, **used}
+
+
+def _count_empty(work: Work) -> int:
+    """Images with a label whose mask shows no class; reported, since their labels say that something is there."""
+    work.accelerator.wait_for_everyone()
+    labelled = [sample for sample in work.data.seeded if sample.labels]
+    count = np.zeros(1, np.int64)
+    for sample in labelled[work.accelerator.process_index :: work.accelerator.num_processes]:
+        mask = read_mask(mask_path(work.folder, sample.id))
+        count += not ((mask != BACKGROUND) & (mask != IGNORE)).any()
+    sum_over_processes(work, count)
+    empty = int(count[0])
+    if empty and work.accelerator.is_main_process:
+        log_line(
+            f"{work.folder.name}: {empty} of {len(labelled)} images with a label have an empty mask. Lower"
+            " masks.threshold, or look at the classifier's scores and at pictures/ first."
+        )
+    return empty
 
 
 @dataclass(frozen=True)

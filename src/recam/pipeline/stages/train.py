@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
@@ -13,13 +14,18 @@ from recam.data.roles import DataSettings
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecipeError
+from recam.evaluation.label_scores import score_labels
+from recam.methods.cam import classify
 from recam.models.backbones import Backbone, BackboneSettings
+from recam.models.classifier import Classifier
 from recam.models.saved import fill_classifier, save_classifier
 from recam.pipeline.stages.saliency import VIEWS, SaliencyGiven
 from recam.pipeline.training import Objective, Training
+from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import CLASSIFIER
 from recam.runfolder.store import WEIGHTS
+from recam.runfolder.summary import FEW
 from recam.runfolder.supervision import LABELS, SALIENCY
 from recam.training.augment import Augment
 from recam.training.cached_features import CachedFeatures, feature_path, save_features, view_generator
@@ -31,6 +37,8 @@ from recam.training.settings import TrainSettings
 
 FEATURES = "features"
 CHECKPOINT = "training.safetensors"
+JUDGED = 300
+"""Training images whose labels judge a finished classifier, at most."""
 
 
 @dataclass(frozen=True)
@@ -174,18 +182,45 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
         network.eval()
     optimizer = make_sgd(training.groups(network), momentum=given.momentum, weight_decay=given.weight_decay)
     schedule = Schedule(training.epochs, given.batch, work.compute.workers, work.compute.save_minutes)
+    dataset = _dataset(given, work, network.backbone)
     trained = fit_stage(
         work,
         Objective(network, training),
-        _dataset(given, work, network.backbone),
+        dataset,
         optimizer,
         given.power,
         schedule,
         given.views.seed,
     )
+    results = {"history": trained.history, "images": len(work.data.train)}
     if work.accelerator.is_main_process:
         save_classifier(work.folder.path / WEIGHTS, network, given.backbone, classes)
-    return {"history": trained.history, "images": len(work.data.train)}
+        results["labels"] = _judge_labels(network, dataset, work)
+    return results
+
+
+@torch.inference_mode()
+def _judge_labels(network: Classifier, dataset: Dataset[Batch], work: Work) -> dict[str, Any]:
+    """How well the labels of images that it has learned from are predicted: no praise, but a classifier that fails here
+    has learned nothing, which is reported before masks are made with it."""
+    n, device = len(work.data.train), work.accelerator.device
+    network.to(device).eval()
+    logits, labels = [], []
+    for index in np.linspace(0, n - 1, min(n, JUDGED)).round().astype(int).tolist():
+        one = dataset[0, index]
+        batch = {name: value[None].to(device) for name, value in one.items()}
+        logits.append(classify(network.encode(batch), network.weight_1, network.bias)[0].float().cpu())
+        labels.append(one["labels"])
+    classes = work.data.catalog.classes.names
+    scores = score_labels(torch.stack(logits).numpy(), torch.stack(labels).numpy(), classes)
+    if not scores.is_learned and scores.images >= FEW:
+        reached, chance = 100 * scores.mean_ap, 100 * scores.chance
+        log_line(
+            f"{work.folder.name}: the classifier has learned nothing: mAP {reached:.1f} on the labels of its own"
+            f" training images, {chance:.1f} by chance (p = {scores.p_value:.2f}). Masks made with it mean nothing. Its"
+            " rates may not fit these images: try --recipe auto, or other rates and more epochs."
+        )
+    return {"of": "training images", **scores.as_dict()}
 
 
 def fit_stage(

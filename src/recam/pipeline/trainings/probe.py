@@ -85,7 +85,7 @@ class LinearProbe(Training):
         if work.accelerator.is_main_process:
             save_classifier(work.folder.path / WEIGHTS, _filled(network, probe), given.backbone, classes)
         found = {"images": len(samples), "l2": chosen}
-        return {**found, "labels": scores.as_dict()} if scores else found
+        return {**found, "labels": {"of": "held-out images", **scores.as_dict()}} if scores else found
 
 
 @torch.inference_mode()
