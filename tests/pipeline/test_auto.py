@@ -44,6 +44,13 @@ def test_the_threshold_is_found_after_the_refiner_that_reads_it(found):
     assert len(list((found / "masks").glob("*.png"))) == 12
 
 
+def test_the_summary_has_the_threshold_and_the_labels(found):
+    threshold = read_json(found / "thresholds/probe/stage.json")["results"]["threshold"]
+    table = (found / "summary.txt").read_text()
+    assert f"threshold of probe CAM: {threshold:.2f}, found without masks" in table
+    assert "image labels by probe CAM: mAP " in table
+
+
 def test_held_out_labels_judge_the_classifier(found):
     results = read_json(found / "train/probe/stage.json")["results"]
     assert results["l2"] in (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -123,3 +130,16 @@ def test_what_has_learned_nothing_is_reported_where_it_arises_and_in_the_summary
     results = read_json(tmp_path / "run/train/cam/stage.json")["results"]
     assert results["labels"]["is_learned"] is False
     assert read_json(tmp_path / "run/masks/stage.json")["results"]["empty"] == 24
+
+
+def test_classes_that_the_model_never_predicts_are_reported(found, capsys):
+    """The masks of random weights show classes; a model that has taken a few steps of no size predicts background."""
+    settings = {**AUTO, "segment.epochs": 1, "segment.lr": 1e-9, "segment.decoder_lr": 1e-9}
+    recam.run(recipe="tiny", output=found, settings=settings, until="segment")
+    missing = read_json(found / "segment/pseudo/stage.json")["results"]["missing"]
+    told = " ".join(capsys.readouterr().err.split())
+    assert missing
+    assert (
+        f"the model predicts {len(missing)} of its classes nowhere in 12 images that it has learned from: {missing[0]}"
+        in told
+    )

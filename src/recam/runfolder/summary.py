@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recam.runfolder.costs import Records, baseline_stage, cost_in_units, upstream_minutes
-from recam.runfolder.kinds import MAP_SCORES
+from recam.runfolder.kinds import MAP_SCORES, THRESHOLD
 from recam.runfolder.records import read_records
 from recam.runfolder.store import RunFolder
 from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
@@ -89,6 +89,11 @@ class RunSummary:
             described = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
             lines += [f"{MARK.strip()} supervision: {words}" for words in described]
         lines += self._classifiers()
+        lines += [
+            f"{record['label']['title']}: {record['results']['threshold']:.2f}, found without masks"
+            for record in self.records.values()
+            if record.get("label", {}).get("kind") == THRESHOLD
+        ]
         masks = self._results("masks")
         if masks:
             score = self._miou("scores/masks")

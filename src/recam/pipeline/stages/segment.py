@@ -20,6 +20,7 @@ from recam.errors import DataError, RecipeError
 from recam.evaluation.metrics import ConfusionMatrix
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import most_probable, predict_mask, predict_probabilities
+from recam.labels import mask_value, mask_values
 from recam.models.backbones import BackboneSettings
 from recam.models.encoders import encoder_normalisation
 from recam.models.folding import fold_batchnorm
@@ -32,6 +33,7 @@ from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import mask_path, score_folder
 from recam.pipeline.stages.train import fit_stage
 from recam.preprocess import Triple
+from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import PREDICTIONS, SEGMENTER
 from recam.runfolder.store import WEIGHTS
@@ -49,6 +51,8 @@ CLASSIFIER = "classifier"
 """Value of segment.weights that names the run's own classifier."""
 VERSION = 2
 """Of segmentation trainings: 2 since DeepLabV2's rates follow its output stride and dropout draws by step."""
+ANSWERS = 60
+"""Training images, at most, that a finished model is applied to, to see which classes it predicts at all."""
 VAL_MIOU = "val_miou"
 """Name of the held-out mIoU, in [0, 1], in the history of a training."""
 
@@ -282,7 +286,36 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         if trained.best:
             network.load_state_dict(state_of_network(trained.best))
             save_segmenter(work.folder.path / names["best"], network, settings, classes, mean, std)
+        segmenter = load_segmenter(work.folder.path / WEIGHTS)
+        segmenter.network.to(work.accelerator.device)
+        results["missing"] = _find_missing(segmenter, samples, read, given.max_side, work)
     return results
+
+
+def _find_missing(
+    segmenter: TrainedSegmenter,
+    samples: Sequence[Sample],
+    read: Callable[[Sample], Mask],
+    max_side: int | None,
+    work: Work,
+) -> list[str]:
+    """Classes that its masks show and that the model predicts nowhere in images it has learned from; reported."""
+    learned, predicted = set[int](), set[int]()
+    spread = np.linspace(0, len(samples) - 1, min(len(samples), ANSWERS)).round().astype(int)
+    settings = InferenceSettings(flip=False, max_side=max_side)
+    for sample in (samples[index] for index in spread):
+        learned.update(np.unique(read(sample)).tolist())
+        with work.accelerator.autocast():
+            predicted.update(np.unique(predict_mask(segmenter, sample.image.read(), settings)).tolist())
+    values = sorted((learned - predicted) & set(mask_values(range(len(segmenter.classes)))[1:].tolist()))
+    missing = [segmenter.classes[value - mask_value(0)] for value in values]
+    if missing:
+        log_line(
+            f"{work.folder.name}: the model predicts {len(missing)} of its classes nowhere in {len(spread)} images that"
+            f" it has learned from: {', '.join(missing)}. Their masks may be too few, too small or too unlike: train"
+            " longer, set segment.class_balance, or use the pseudo masks themselves."
+        )
+    return missing
 
 
 def predict_val(given: PredictGiven, work: Work) -> dict[str, Any]:
