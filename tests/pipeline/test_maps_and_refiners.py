@@ -21,7 +21,7 @@ from recam.pipeline.refiner import RefinerStep, refiner_steps
 from recam.recipe.recipe import load_recipe
 from recam.runfolder.maps import read_seed, save_seed
 from recam.types import SeedMaps
-from tiny_recipe import SMALL_IRN
+from tiny_recipe import SMALL_IRN, TINY
 
 SMALL = {
     **SMALL_IRN,
@@ -135,12 +135,19 @@ def test_a_refiner_of_ones_own_is_one_registry_line(chained, tmp_path, rerun, mo
     monkeypatch.setitem(refiner_steps._entries, "halved", Halved)
     root = _copy(chained, "pamr", tmp_path / "run")
     summary = rerun(root, until="masks", refine=["halved"], masks__oracle=False)
+    samples = recam.open_catalog(TINY["data.location"], **TINY["data.options"]).samples("train")
+    empty = [each for each in samples if each.labels and not classes_in(read_mask(root / f"masks/{each.id}.png"))]
     assert summary.records["masks"]["results"] | {"images": 0} == {
         "images": 0,
         "maps": "recam w_prime + halved",
         "threshold": EVEN,
         "threshold_from": "recipe",
+        "empty": len(empty),
     }
+
+
+def classes_in(mask):
+    return set(np.unique(mask).tolist()) - {0, 255}
 
 
 def test_chains_that_make_no_sense_are_refused_all_at_once(tmp_path, tiny_settings):
