@@ -146,7 +146,7 @@ def test_a_class_whose_name_holds_a_comma(command, tmp_path):
     for name in ("bird, small", "cow"):
         write_png(tmp_path / name / f"{name[0]}.png", np.zeros((20, 30, 3), np.uint8))
     code, out, _ = command("check", f"folder:{tmp_path}", "--classes", '["bird, small"]')
-    assert (code, "2 images, 1 classes" in out) == (0, True)
+    assert (code, "2 images, 1 class, 1 images that show none of them" in out) == (0, True)
     for wrong in ("[bird]", '["a", 1]', "[" * 100_000):
         code, _, err = command("check", f"folder:{tmp_path}", "--classes", wrong)
         assert (code, "--classes" in err) == (2, True)

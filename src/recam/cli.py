@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from recam.crash_log import run_folder
-from recam.option_values import parse_names, parse_numbers, parse_seeds
+from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds
 from recam.outcome import run_command
 from recam.progress import Progress
 from recam.recipe.toml import recipe_names
@@ -116,7 +116,11 @@ def check(
     classes: Classes = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, an option of this kind of data set; may be repeated."),
+        typer.Option(
+            "--option",
+            "--set",
+            help="NAME=VALUE, an option of this kind of data set, also as data.NAME=VALUE; may be repeated.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -124,7 +128,7 @@ def check(
     import recam
     from recam.recipe.toml import parse_setting
 
-    options = dict(parse_setting(text) for text in option or [])
+    options = data_options(parse_setting(text) for text in option or [])
     report = recam.check(data, classes=parse_names(classes), progress=_counter("check"), **options)
     _show(report, as_json)
     raise typer.Exit(0 if report.ok else 1)

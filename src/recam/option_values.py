@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
+from typing import Any
 
 from recam.errors import RecipeError
 
@@ -22,6 +24,18 @@ def parse_names(text: str | None) -> list[str] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RecipeError(f'--classes {text}: write a list of names, as \'["bird, small", "cow"]\'.')
     return names
+
+
+def data_options(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Options of a data set by name: ``group``, ``data.group`` and ``data.options.group`` are one. Raises `RecipeError`
+    for a setting of another section."""
+    options: dict[str, Any] = {}
+    for name, value in settings:
+        own = name.removeprefix("data.").removeprefix("options.")
+        if "." in own:
+            raise RecipeError(f"{name} is no setting of a data set. Give those alone, as data.NAME=VALUE.")
+        options |= value if own == "options" and isinstance(value, dict) else {own: value}
+    return options
 
 
 def parse_numbers(text: str | None) -> list[float] | None:

@@ -53,12 +53,15 @@ class Sample:
         labels: class indices (0…K−1) present in the image, ascending; empty for pure background.
         image: reads the (H, W, 3) uint8 RGB image.
         mask: reads the (H, W) uint8 true mask, or None where there is none.
+        group: images of one group (a patient, a slide) are never on both sides of a split; None: it is a group of its
+            own.
     """
 
     id: str
     labels: tuple[int, ...]
     image: Source
     mask: Source | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)

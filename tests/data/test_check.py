@@ -7,7 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from recam.data.check import CheckReport, check
+from recam.data.check import check
+from recam.data.check_report import CheckReport
 from recam.data.folder import Folder
 from recam.data.images import write_mask, write_png
 from recam.errors import RecipeError
@@ -57,11 +58,25 @@ def test_counts(photos):
         "classes": ["cat", "dog", "ox"],
         "images_per_class": {"cat": 3, "dog": 2, "ox": 1},
         "unlabelled": 1,
+        "unlisted": 0,
+        "labels_per_image": [0, 3],
         "problems": [],
         "notes": [],
         "splits": {
-            "train": {"images": 3, "unlabelled": 1, "with_mask": 2, "images_per_class": {"cat": 2, "dog": 2, "ox": 1}},
-            "val": {"images": 1, "unlabelled": 0, "with_mask": 1, "images_per_class": {"cat": 1, "dog": 0, "ox": 0}},
+            "train": {
+                "images": 3,
+                "unlabelled": 1,
+                "with_mask": 2,
+                "images_per_class": {"cat": 2, "dog": 2, "ox": 1},
+                "groups": 0,
+            },
+            "val": {
+                "images": 1,
+                "unlabelled": 0,
+                "with_mask": 1,
+                "images_per_class": {"cat": 1, "dog": 0, "ox": 0},
+                "groups": 0,
+            },
         },
         "pairs": [
             {"classes": ["cat", "dog"], "images": 2},
@@ -77,7 +92,7 @@ def test_counts(photos):
 
 def test_report_prints_itself(photos):
     text = str(check(Folder(photos)))
-    assert text.startswith("4 images, 3 classes, 1 images without label")
+    assert text.startswith("4 images, 3 classes, 1 images that show none of them\n")
     assert "cat                2    1" in text
     assert "height: 4 to 10 pixels, median 4" in text
     assert "cat + dog (2)" in text

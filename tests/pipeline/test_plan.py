@@ -57,7 +57,8 @@ OTHER = {
 }
 BESIDE = {"segment.keep": {"segment.validate_epochs": 1}, "segment.patience": {"segment.validate_epochs": 1}}
 NOTHING = object()
-SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from"}
+OF_FOLDERS = {f"data.{name}" for name in ("labels_from", "label_separator", "unlisted", "group")}
+SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from", *OF_FOLDERS}
 """Folders and trainings of tests of their own."""
 
 
@@ -82,7 +83,7 @@ def plan(recipe):
     own = recipe.section(DataSettings)
     about = (own.location, own.classes, repr(own.options))
     if about not in _catalogs:
-        catalog = recam.open_catalog(own.location, own.classes, **own.options)
+        catalog = own.open()
         _catalogs[about] = {name: list(catalog.samples(name)) for name in catalog.splits}, catalog, {}
     _, catalog, known = _catalogs[about]
     data = RunData(catalog, own)

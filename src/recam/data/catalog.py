@@ -92,6 +92,11 @@ class Catalog(ABC):
         """What is wrong with lists, labels and file names of the given splits (default: all), without decoding
         pictures."""
 
+    def unlabelled(self) -> Sequence[Sample]:
+        """Usable images of which no label is known, in no split: nothing is learned from them as if they showed no
+        class. Their `Sample.labels` are empty."""
+        return ()
+
     def passed_over(self) -> list[PassedOver]:
         """What lies in the data set's folders and is not used, by kind, for all splits; `recam check` ends with it."""
         return []
@@ -129,16 +134,17 @@ def open_catalog(location: str, classes: Sequence[str] | None = None, **options:
 
 
 def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
-    """A hash that changes when any id, label, image or mask of `samples` does, and with nothing else: not where files
-    lie, nor when they were written. Nothing is decoded.
+    """A hash that changes when any id, label, group, image or mask of `samples` does, and with nothing else: not where
+    files lie, nor when they were written. Nothing is decoded.
 
     Args:
         digest: what a file holds; `recam.digests.FileDigests` reads none twice.
     """
 
-    def describe(sample: Sample) -> tuple[str, tuple[int, ...], str, str]:
+    def describe(sample: Sample) -> tuple[object, ...]:
         mask = sample.mask.fingerprint(digest) if sample.mask else "-"
-        return sample.id, sample.labels, sample.image.fingerprint(digest), mask
+        found = sample.id, sample.labels, sample.image.fingerprint(digest), mask
+        return found if sample.group is None else (*found, sample.group)
 
     return digest_each(samples, describe)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -13,117 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recam.ahead import map_ahead
-from recam.data.catalog import Catalog, PassedOver, Roles, open_catalog
+from recam.data.catalog import Catalog, Roles
+from recam.data.check_report import CheckReport, SplitCounts
 from recam.data.images import one_large_at_a_time
 from recam.data.mask_check import Findings, find, judge
+from recam.data.roles import DataSettings, in_every_image
 from recam.data.splits import no_training_split
-from recam.errors import DataError, DependencyError, Problem, printable
+from recam.errors import DataError, DependencyError, Problem
 from recam.labels import BACKGROUND, IGNORE, mask_value
+from recam.settings import read_settings
 from recam.types import Sample, Source
 
 MOST_FREQUENT = 10
-HARMLESS = frozenset({"unlisted-image", "empty-segmentation", "joined-labels", "split-spelling"})
+HARMLESS = frozenset(
+    {"unlisted-image", "empty-segmentation", "joined-labels", "split-spelling", "groups-suggested", "missing-group"}
+)
 """Kinds that a catalog reports but that keep nothing else from being used: notes, not problems."""
-
-
-@dataclass(frozen=True)
-class SplitCounts:
-    """What one split holds: numbers of usable images."""
-
-    images: int
-    unlabelled: int
-    with_mask: int
-    images_per_class: dict[str, int]
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What a data set holds and what is wrong with it; it prints itself.
-
-    Attributes:
-        images: usable images, each counted once even where it is in several splits.
-        images_per_class: by class name; an image counts for each of its labels.
-        unlabelled: images without any label.
-        problems: what keeps something from being used.
-        notes: what may be as it should, but is worth a look; nothing is kept from being used.
-        splits: by name.
-        pairs: the most frequent pairs of labels, with the number of images that hold both, most frequent first.
-        sizes: ``{"height": {"min", "median", "max"}, "width": …}`` in pixels, over the decoded images; empty where none
-            was decoded.
-        roles: which split does what; None where the data set could not be opened.
-        passed_over: what lies in its folders and is not used, by kind.
-    """
-
-    images: int = 0
-    classes: tuple[str, ...] = ()
-    images_per_class: dict[str, int] = field(default_factory=dict)
-    unlabelled: int = 0
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[Problem, ...] = ()
-    splits: dict[str, SplitCounts] = field(default_factory=dict)
-    pairs: tuple[tuple[str, str, int], ...] = ()
-    sizes: dict[str, dict[str, float]] = field(default_factory=dict)
-    roles: Roles | None = None
-    passed_over: tuple[PassedOver, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """No problem was found."""
-        return not self.problems
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as a JSON-ready dictionary."""
-        return {
-            "images": self.images,
-            "classes": list(self.classes),
-            "images_per_class": dict(self.images_per_class),
-            "unlabelled": self.unlabelled,
-            "problems": [problem.as_dict() for problem in self.problems],
-            "notes": [note.as_dict() for note in self.notes],
-            "splits": {name: asdict(counts) for name, counts in self.splits.items()},
-            "pairs": [{"classes": [one, other], "images": n} for one, other, n in self.pairs],
-            "sizes": self.sizes,
-            "roles": asdict(self.roles) if self.roles else None,
-            "passed_over": [kind.as_dict() for kind in self.passed_over],
-        }
-
-    def __str__(self) -> str:
-        return "\n".join(map(printable, self._lines()))
-
-    def _lines(self) -> Iterator[str]:
-        yield f"{self.images} images, {len(self.classes)} classes, {self.unlabelled} images without label"
-        if self.classes:
-            yield from ("", *self._table())
-        if self.roles:
-            yield _describe_roles(self.roles, [name for name, counts in self.splits.items() if counts.images])
-        for side, numbers in self.sizes.items():
-            yield f"{side}: {numbers['min']:g} to {numbers['max']:g} pixels, median {numbers['median']:g}"
-        if self.pairs:
-            yield "most frequent pairs: " + ", ".join(f"{one} + {other} ({n})" for one, other, n in self.pairs)
-        for kind, count in Counter(note.kind for note in self.notes).items():
-            first = next(note for note in self.notes if note.kind == kind)
-            others = f" (and {count - 1} more such notes)" if count > 1 else ""
-            yield f"note [{kind}] {first.where}: {first.message}{others}"
-        yield ""
-        yield (
-            f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}:" if self.problems else "No problem found."
-        )
-        yield from (f"  [{p.kind}] {p.where}: {p.message}" for p in self.problems)
-        if self.passed_over:
-            yield from ("", "passed over:", *(f"  {kind}" for kind in self.passed_over))
-
-    def _table(self) -> Iterator[str]:
-        columns = {"": ["images", "without label", "with mask", *self.classes]}
-        for name, counts in self.splits.items():
-            numbers = [counts.images, counts.unlabelled, counts.with_mask, *counts.images_per_class.values()]
-            columns[name] = [str(number) for number in numbers]
-        widths = [max(map(len, [name, *cells])) for name, cells in columns.items()]
-        for row in zip(*([name, *cells] for name, cells in columns.items()), strict=True):
-            yield "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-        yield ""
 
 
 def check(
@@ -144,20 +49,22 @@ def check(
         decode: False checks lists, labels and file names only, in seconds.
         progress: called with (images done, images in all), from the thread that called `check`.
         roles: which split does what; default: as the data set itself has it.
-        options: as for `open_catalog`.
+        options: settings of section ``data`` by name, and what the kind of data set takes besides.
 
     Raises:
-        RecipeError: unknown kind of data set, or unknown option.
+        RecipeError: unknown kind of data set, unknown option, or a value that it cannot have.
     """
     if isinstance(data, Catalog):
         if classes is not None or options:
             raise ValueError("classes and options are chosen when a catalog is opened")
         catalog = data
     else:
+        settings = _read_options(data, classes, options)
         try:
-            catalog = open_catalog(data, classes, **options)
+            catalog = settings.open()
         except DataError as error:
             return CheckReport(problems=(Problem("cannot-open", data, str(error)),))
+        roles = roles or settings.roles(catalog)
 
     problems: list[Problem] = []
     by_split: dict[str, Sequence[Sample]] = {}
@@ -180,14 +87,17 @@ def check(
     counts = _count(samples.values(), catalog)
     notes = [problem for problem in reported if problem.kind in HARMLESS]
     notes += [*_splits_overlap(roles, by_split), *_classes_without_image(catalog, roles, splits)]
-    looks = _look_at_all(list(samples.values()), len(catalog.classes), progress) if decode else ()
+    notes += _classes_in_every_image(catalog, roles, splits)
+    labelled, unlisted = list(samples.values()), catalog.unlabelled()
+    looks = _look_at_all([*labelled, *unlisted], len(catalog.classes), progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()
     findings: dict[str, Findings] = {}
     for sample, look in looks:
         problems += look.problems
-        findings[sample.id] = look.findings
+        if sample.id in samples:
+            findings[sample.id] = look.findings
         absent = [catalog.classes.names[index] for index in look.class_indices if index not in sample.labels]
-        if absent:
+        if absent and sample.id in samples:
             message = f"the mask shows {', '.join(absent)}, which the image's labels do not name."
             notes.append(Problem("label-mask-mismatch", sample.id, message))
         if look.size:
@@ -202,6 +112,8 @@ def check(
         classes=catalog.classes.names,
         images_per_class=counts.images_per_class,
         unlabelled=counts.unlabelled,
+        unlisted=len(unlisted),
+        labels_per_image=_spread_of_labels(labelled),
         problems=tuple(problems),
         notes=tuple(notes),
         splits={split: _count(of_split, catalog) for split, of_split in by_split.items()},
@@ -212,12 +124,13 @@ def check(
     )
 
 
-def _describe_roles(roles: Roles, splits: Iterable[str]) -> str:
-    """Which split does what, in a line."""
-    doing = {"trained on": roles.train, "scored on": roles.score, "held out": roles.val}
-    unused = [split for split in splits if split not in doing.values()] if roles.train in set(splits) else []
-    reported = [f"{role}: {split or 'none'}" for role, split in doing.items()]
-    return "; ".join([*reported, *([f"not used in a run: {', '.join(unused)}"] if unused else [])])
+def _read_options(location: str, classes: Sequence[str] | None, options: Mapping[str, Any]) -> DataSettings:
+    """Options as settings of section ``data``; those that it does not have are the kind's own."""
+    known = {each.name for each in fields(DataSettings)} - {"location", "options"}
+    own = {name: value for name, value in options.items() if name in known}
+    rest = {name: value for name, value in options.items() if name not in known}
+    kept = {} if classes is None else {"classes": list(classes)}
+    return read_settings(DataSettings, {"location": location, "options": rest, **own, **kept})
 
 
 def _count(samples: Iterable[Sample], catalog: Catalog) -> SplitCounts:
@@ -228,7 +141,13 @@ def _count(samples: Iterable[Sample], catalog: Catalog) -> SplitCounts:
         unlabelled=sum(not sample.labels for sample in samples),
         with_mask=sum(sample.mask is not None for sample in samples),
         images_per_class={name: found[index] for index, name in enumerate(catalog.classes.names)},
+        groups=len({sample.group for sample in samples if sample.group}),
     )
+
+
+def _spread_of_labels(samples: Sequence[Sample]) -> tuple[int, int] | None:
+    counts = [len(sample.labels) for sample in samples]
+    return (min(counts), max(counts)) if counts else None
 
 
 def _frequent_pairs(samples: Iterable[Sample], catalog: Catalog) -> tuple[tuple[str, str, int], ...]:
@@ -240,12 +159,7 @@ def _frequent_pairs(samples: Iterable[Sample], catalog: Catalog) -> tuple[tuple[
 def _classes_without_image(catalog: Catalog, roles: Roles, splits: Sequence[str] | None) -> list[Problem]:
     """A note where nothing can be learned of some classes; none where the training split is not looked at, or teaches
     nothing at all."""
-    if roles.train is None or (splits is not None and roles.train not in splits):
-        return []
-    try:
-        shown = {label for sample in catalog.samples(roles.train) for label in sample.labels}
-    except DataError:  # an unknown split is a problem of its own
-        return []
+    shown = {label for sample in _training_samples(catalog, roles, splits) for label in sample.labels}
     absent = [name for index, name in enumerate(catalog.classes.names) if index not in shown]
     if not absent or not shown:
         return []
@@ -253,7 +167,24 @@ def _classes_without_image(catalog: Catalog, roles: Roles, splits: Sequence[str]
         f"no image is labelled {', '.join(absent)}, so a run leaves these classes out. Add images, if they should be"
         " learned."
     )
-    return [Problem("class-without-image", roles.train, message)]
+    return [Problem("class-without-image", str(roles.train), message)]
+
+
+def _classes_in_every_image(catalog: Catalog, roles: Roles, splits: Sequence[str] | None) -> list[Problem]:
+    """A note on classes that all training images show."""
+    samples = _training_samples(catalog, roles, splits)
+    message = in_every_image(samples, catalog.classes.names)
+    return [Problem("class-in-every-image", str(roles.train), message)] if message else []
+
+
+def _training_samples(catalog: Catalog, roles: Roles, splits: Sequence[str] | None) -> Sequence[Sample]:
+    """The samples of the training split, where it is looked at."""
+    if roles.train is None or (splits is not None and roles.train not in splits):
+        return ()
+    try:
+        return catalog.samples(roles.train)
+    except DataError:  # an unknown split is a problem of its own
+        return ()
 
 
 def _splits_overlap(roles: Roles, by_split: Mapping[str, Sequence[Sample]]) -> list[Problem]:

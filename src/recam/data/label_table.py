@@ -14,12 +14,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recam.errors import DataError, Problem
+from recam.errors import DataError, Problem, near_matches
 from recam.labels import is_background_name, nfc
 
 _JOINT = re.compile("[|,]")
 _LOOSE_JOINT = re.compile("[|,/]")
 _COLUMNS = {"image": "image", "labels": "labels", "label": "labels", "split": "split"}
+_GROUP = ";group"
+"""The column of groups, whatever its name is: no class is called so."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Row:
         entry: the image as it is named there.
         names: its class names.
         split: None where nothing is stated of splits.
+        group: None where nothing is stated of groups; empty where a column of groups holds nothing.
         is_clear: False where it is reported that nobody knows which labels `names` are; the image is then not used.
     """
 
@@ -38,6 +41,7 @@ class Row:
     entry: str
     names: frozenset[str]
     split: str | None = None
+    group: str | None = None
     is_clear: bool = True
 
 
@@ -50,31 +54,38 @@ class LabelTable:
         columns: classes that have a column of their own.
         unread: columns that are not read.
         problems: rows that cannot be used.
+        broken: what such a row holds where the image is named, as far as it can be read.
     """
 
     rows: list[Row]
     columns: frozenset[str]
     unread: tuple[str, ...]
     problems: list[Problem]
+    broken: frozenset[str] = frozenset()
 
 
-def read_table(path: Path, is_image: Callable[[str], bool]) -> LabelTable:
+def read_table(path: Path, is_image: Callable[[str], bool], group: str | None = None) -> LabelTable:
     """Read a table; names in a cell that are joined by other marks than ``;`` are left as they are.
 
     Args:
         is_image: whether a text names an image, so that a row that a quote has swallowed is known as one.
+        group: the column that holds the group of each image; None: no column does.
 
     Raises:
-        DataError: no text in UTF-8, or a header that does not name where images and labels are.
+        DataError: no text in UTF-8, or a header that does not name where images, labels and groups are.
     """
     records = _read_records(read_text(path), is_image)
     line, first = next(records, (1, []))
     if isinstance(first, str):
         raise DataError(f"{path}:{line} {first}")
-    header = [_COLUMNS.get(name.casefold(), name) for name in (nfc(field.strip()) for field in first)]
-    columns, unread = _check_header(header, path)
+    named = [nfc(field.strip()) for field in first]
+    header = [_GROUP if name == group else _COLUMNS.get(name.casefold(), name) for name in named]
+    if group is not None and _GROUP not in header:
+        raise DataError(f"{path} has no column {group!r}, which data.group names.{near_matches(group, named)}")
+    columns, unread = _check_header(header, path, ",".join(named))
     rows: list[Row] = []
     problems: list[Problem] = []
+    broken: set[str] = set()
     for line, fields in records:
         where = f"{path}:{line}"
         if isinstance(fields, str):
@@ -85,7 +96,10 @@ def read_table(path: Path, is_image: Callable[[str], bool]) -> LabelTable:
                 rows.append(made)
             else:
                 problems.append(made)
-    return LabelTable(rows, class_names(columns), unread, problems)
+                broken.update(
+                    fields[header.index("image")].splitlines()[:1] if len(fields) > header.index("image") else ()
+                )
+    return LabelTable(rows, class_names(columns), unread, problems, frozenset(map(_entry, broken)))
 
 
 def read_text(path: Path) -> str:
@@ -243,12 +257,19 @@ def _make_row(where: str, header: Sequence[str], columns: Sequence[str], fields:
         names = [name for name in columns if by_name[name][0] == "1"]
     else:
         names = [name for line in by_name["labels"].splitlines() for name in line.split(";")]
-    entry = by_name["image"].replace("\\", "/").removeprefix("./")
-    return Row(where, entry, class_names(names), by_name.get("split"))
+    return Row(where, _entry(by_name["image"]), class_names(names), by_name.get("split"), by_name.get(_GROUP))
 
 
-def _check_header(header: list[str], path: Path) -> tuple[list[str], tuple[str, ...]]:
-    """The columns that are classes, empty where there is a column of labels; and the columns that are not read."""
+def _entry(field: str) -> str:
+    return field.strip().replace("\\", "/").removeprefix("./")
+
+
+def _check_header(header: list[str], path: Path, first_line: str) -> tuple[list[str], tuple[str, ...]]:
+    """The columns that are classes, empty where there is a column of labels; and the columns that are not read.
+
+    Args:
+        first_line: for messages, as it stands in the file.
+    """
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         mark = "semicolons" if ";" in header[0] else "tabs"
         raise DataError(
@@ -264,8 +285,8 @@ def _check_header(header: list[str], path: Path) -> tuple[list[str], tuple[str, 
             if doubled
             else "a column without name"
         )
-        raise DataError(f"{path} has {wrong}; its first line is {','.join(header)!r}. It should be: image,labels")
-    columns = [name for name in header if name not in ("image", "split")]
+        raise DataError(f"{path} has {wrong}; its first line is {first_line!r}. It should be: image,labels")
+    columns = [name for name in header if name not in ("image", "split", _GROUP)]
     if not columns:
         raise DataError(f"{path} has no column 'labels' and no class columns. Its first line should be: image,labels")
     return ([], tuple(name for name in columns if name != "labels")) if "labels" in header else (columns, ())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from recam.data.catalog import Catalog, fingerprint
+from recam.data.catalog import Catalog, Roles, fingerprint, open_catalog
 from recam.data.splits import no_training_split
 from recam.digests import Digest, FileDigests
 from recam.errors import DataError
@@ -18,7 +19,9 @@ from recam.progress import track
 from recam.settings import Settings, section
 from recam.types import Sample
 
-Role = Literal["train", "score", "val", "seeded"]
+OPTION = {"opens": True}
+"""Metadata of a field that is passed on to the data set when it is opened, unless it stands at its default."""
+Role = Literal["train", "score", "val", "seeded", "unlabelled"]
 Fingerprint = Callable[[Iterable[Sample], Digest], str]
 SHOW_AFTER = 1.0
 """Seconds that reading files may take before it is shown; the next time their hashes are known and there is nothing to
@@ -42,11 +45,57 @@ class DataSettings(Settings):
     """Split (usually a part of `train`) whose true masks score maps and pseudo masks; None: the data set's own."""
     val: str | None = None
     """Held-out split on which segmentation models are scored; None: the data set's own."""
+    labels_from: str | None = field(default=None, metadata=OPTION)
+    """Labels from file names, by a pattern with a field ``{label}``, e.g. ``{label}_{id}``, or by a regular expression
+    with a group ``(?P<label>…)``; None: from the table, or from sub-folders."""
+    label_separator: str | None = field(default=None, metadata=OPTION)
+    """What parts several labels in a file name, e.g. ``+``; None: a name has one label."""
+    unlisted: Literal["unlabelled", "negative"] = field(default="unlabelled", metadata=OPTION)
+    """Images that the table does not name: ``unlabelled``, of which nothing is learned until there are masks; or
+    ``negative``, showing none of the classes."""
+    group: str | None = field(default=None, metadata=OPTION)
+    """Images that stay together in splits, as those of one patient or slide: a column of the table, or a pattern of
+    file names with a field ``{group}``."""
     max_side: Annotated[int, Field(ge=32)] | None = None
     """Images with a longer side than this (pixels) are reduced to it before a network reads them, when maps are made
     and segmentation models trained and applied; masks have the image's own size all the same. None: never reduced."""
     on_problems: Literal["stop", "skip"] = "stop"
     """What to do where the check finds damaged files: stop and report all of them, or leave them out."""
+
+    def open(self) -> Catalog:
+        """The data set. Raises as `recam.data.catalog.open_catalog` does."""
+        chosen = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if OPTION.items() <= each.metadata.items() and getattr(self, each.name) != each.default
+        }
+        return open_catalog(self.location, self.classes, **{**self.options, **chosen})
+
+    def roles(self, catalog: Catalog) -> Roles:
+        """Which split does what: as named here, else the data set's own choice."""
+        own = catalog.roles
+        return Roles(
+            own.train if self.train is None else self.train,
+            own.score if self.score is None else self.score,
+            own.val if self.val is None else self.val,
+        )
+
+
+def in_every_image(samples: Sequence[Sample], names: Sequence[str]) -> str:
+    """Why classes that all images show cannot be learned, and what to do; empty where there are none.
+
+    Args:
+        names: of the classes.
+    """
+    counts = Counter(label for sample in samples for label in sample.labels)
+    always = [names[label] for label, count in sorted(counts.items()) if count == len(samples) > 1]
+    if not always:
+        return ""
+    return (
+        f"all {len(samples)} images are labelled {', '.join(always)}, so none shows what is there without, and a"
+        " classifier cannot learn it. Add images without it: of one class these are rows with an empty label, or images"
+        " without a row and data.unlisted = 'negative'."
+    )
 
 
 @dataclass(frozen=True)
@@ -73,9 +122,8 @@ class RunData:
 
     def split(self, role: Role) -> str | None:
         """Name of the split that plays a role; None where none does."""
-        chosen: str | None = getattr(self.settings, role)
-        own: str | None = getattr(self.catalog.roles, role)
-        return own if chosen is None else chosen
+        split: str | None = getattr(self.settings.roles(self.catalog), role)
+        return split
 
     @cached_property
     def train(self) -> list[Sample]:
@@ -102,6 +150,11 @@ class RunData:
         """Samples that class maps are made for: those to train on and those to score."""
         known = {sample.id for sample in self.train}
         return self.train + [sample for sample in self.score if sample.id not in known]
+
+    @cached_property
+    def unlabelled(self) -> list[Sample]:
+        """Samples of which no label is known."""
+        return [sample for sample in self.catalog.unlabelled() if sample.id not in self.excluded]
 
     def fingerprint(self, role: str, of: Fingerprint = fingerprint) -> str:
         """Hash of a role's ids, labels and files, see `recam.data.catalog.fingerprint`; or of what else of its samples

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from recam.labels import nfc
@@ -60,8 +61,41 @@ def stable_split(ids: Iterable[str], val_share: float, seed: int) -> tuple[list[
     """
     parts: tuple[list[str], list[str]] = [], []
     for id_ in ids:
-        # A name from a Mac goes where the same name from elsewhere goes; bytes that are no UTF-8 are hashed as they
-        # are.
-        digest = hashlib.sha256(f"{seed}/{nfc(id_)}".encode("utf-8", "surrogateescape")).digest()
-        parts[int.from_bytes(digest[:8], "big") / 2**64 < val_share].append(id_)
+        parts[_place(id_, seed) < val_share].append(id_)
     return parts
+
+
+def split_groups(group_of: Mapping[str, str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
+    """(train, val), each in the order of the ids: whole groups go into val, in an order that a hash of their names
+    decides, as many as come nearest to the share of ids.
+
+    Where there are two groups or more, and a share above 0, neither part is empty.
+
+    Args:
+        group_of: group by id.
+        val_share: share of the ids in val, in [0, 1).
+    """
+    members: dict[str, list[str]] = defaultdict(list)
+    for id_, group in group_of.items():
+        members[group].append(id_)
+    waiting = sorted(members, key=lambda group: _place(group, seed))
+    wanted, taken, held = val_share * len(group_of), 0, set[str]()
+    for group in waiting[:-1] if val_share else ():  # the last one stays to be learned from
+        larger = taken + len(members[group])
+        if held and larger - wanted > wanted - taken:
+            break
+        held.add(group)
+        taken = larger
+    parts: tuple[list[str], list[str]] = [], []
+    for id_, group in group_of.items():
+        parts[group in held].append(id_)
+    return parts
+
+
+def _place(name: str, seed: int) -> float:
+    """A number in [0, 1) that depends on name and seed alone.
+
+    A name from a Mac gets that of the same name from elsewhere; bytes that are no UTF-8 are hashed as they are.
+    """
+    digest = hashlib.sha256(f"{seed}/{nfc(name)}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recam.data.catalog import open_catalog
 from recam.data.images import IMAGE_ENDINGS, ImageFile
 from recam.data.mask_folder import read_classes, without_background
+from recam.data.roles import DataSettings
 from recam.errors import DataError, RecamError, StoreError, first_line
 from recam.labels import ClassSet
 from recam.runfolder.store import open_run, read_json, read_run
+from recam.settings import read_settings
 from recam.types import Source
 
 PARTS = ("masks", "predictions")
@@ -97,7 +98,7 @@ def photos_of_run(root: Path) -> Photos:
     """Photos of the run's data set; none where it cannot be opened any more, with the reason in `Photos.where`."""
     settings = read_run(root)["recipe"]["data"]
     try:
-        catalog = open_catalog(settings["location"], settings["classes"], **settings["options"])
+        catalog = read_settings(DataSettings, settings).open()
         samples = [sample for split in _splits(catalog, settings) for sample in catalog.samples(split)]
     except RecamError as error:
         return Photos(where=f"in the run's data set, which cannot be read ({first_line(error)})")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recam.data.roles import DataSettings, Role, RunData
+from recam.data.roles import DataSettings, Role, RunData, in_every_image
 from recam.engine.stage import Stage, unique
 from recam.errors import DataError, RecipeError, near_matches
 from recam.inference.saliency_model import SaliencySettings
@@ -80,6 +80,8 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     saliency, role = recipe.section(SaliencySettings), _saliency_role(recipe)
     problems += saliency_problems(saliency, users, data, role)
     problems += [problem for each in trainings for problem in each.problems(len(data.catalog.classes))]
+    if trainings and len(data.catalog.classes) == 1 and (why := in_every_image(data.train, data.catalog.classes.names)):
+        problems.append(why)
     problems += [
         f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}"
         for name in masks.class_thresholds

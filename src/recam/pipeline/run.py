@@ -15,7 +15,6 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from recam.data.catalog import Roles, open_catalog
 from recam.data.check import check
 from recam.data.mask_check import UNSCORED
 from recam.data.roles import DataSettings, RunData
@@ -40,7 +39,7 @@ from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
-CHECK_VERSION = 2
+CHECK_VERSION = 3
 """Raised when the check reports other things of the same data."""
 
 
@@ -114,18 +113,21 @@ def _as_mapping(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
 def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, verify: bool) -> tuple[RunData, str]:
     """Open and check the data set; what the check found is kept by fingerprint, which is returned as well."""
     settings = recipe.section(DataSettings)
-    catalog = open_catalog(settings.location, settings.classes, **settings.options)
+    catalog = settings.open()
     with accelerator.main_process_first():  # one reads the files, the others find what it has written down
         data = RunData(
             catalog, settings, digests=FileDigests(folder.root / "files.json"), quiet=not accelerator.is_main_process
         )
         with data.digests.collect() as files:
-            prints = {role: data.fingerprint(role) for role in ("train", "score", "val")}
+            prints = {role: data.fingerprint(role) for role in ("train", "score", "val", "unlabelled")}
         if accelerator.is_main_process:
             discard_unfinished(folder, data.digests, log_line)
             data.digests.save()
     splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
+    # Lists and names, which no print holds; without the folder, so that a data set that was moved stays the same.
+    reported = [(problem.kind, Path(problem.where).name) for problem in catalog.problems(splits)]
     parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
+    parts["reported"] = make_key({"problems": reported})
     runner = Runner(folder, data, accelerator, recipe.section(ComputeSettings))
     if accelerator.is_main_process:
         reopen_damaged(folder, {CHECK: make_key(parts)}, verify, log_line)
@@ -133,10 +135,13 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     if not stage.is_done and accelerator.is_main_process:
         stage.begin({"inputs": parts, "label": {"title": "check"}})
         start = time.monotonic()
-        with Progress("check", len({s.id for split in splits for s in catalog.samples(split)})) as progress:
-            roles = Roles(train=data.split("train"), score=data.split("score"), val=data.split("val"))
+        checked = {s.id for split in splits for s in catalog.samples(split)} | {s.id for s in catalog.unlabelled()}
+        with Progress("check", len(checked)) as progress:
             report = check(
-                catalog, splits, progress=lambda done, total: progress.advance(done - progress.done), roles=roles
+                catalog,
+                splits,
+                progress=lambda done, total: progress.advance(done - progress.done),
+                roles=settings.roles(catalog),
             )
         for kind in report.passed_over:
             log_line(f"passed over: {kind}")
@@ -149,7 +154,7 @@ def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, veri
     if problems and settings.on_problems == "stop":
         raise _problems(problems)
     bad = {problem.where for problem in problems}
-    samples = [sample for split in splits for sample in catalog.samples(split)]
+    samples = [*(sample for split in splits for sample in catalog.samples(split)), *catalog.unlabelled()]
     excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
     if excluded:
         log_line(
@@ -176,8 +181,7 @@ def _leave_out_unlabelled(data: RunData) -> RunData:
             " in true masks."
         )
     settings = replace(data.settings, classes=tuple(name for name in names if name not in left_out))
-    catalog = open_catalog(settings.location, settings.classes, **settings.options)
-    return replace(data, catalog=catalog, settings=settings, left_out=left_out)
+    return replace(data, catalog=settings.open(), settings=settings, left_out=left_out)
 
 
 def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapping[str, Planned]) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recam.data.catalog import open_catalog
 from recam.data.images import ImageFile, image_size, read_mask
 from recam.data.roles import DataSettings, RunData
 from recam.errors import RecamError, StoreError
@@ -135,7 +134,7 @@ class ReviewedRun:
         try:
             settings = self.recipe.section(DataSettings)
             settings = settings if data is None else replace(settings, location=data)
-            self._data = RunData(open_catalog(settings.location, settings.classes, **settings.options), settings)
+            self._data = RunData(settings.open(), settings)
             self.classes = self._data.catalog.classes.names
         except RecamError as error:
             if data is not None:  # named on purpose: a mistake in it is reported, not worked around

@@ -1,0 +1,135 @@
+"""What the check of a data set found, as people and programs read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from recam.data.catalog import PassedOver, Roles
+from recam.errors import Problem, printable
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What one split holds: numbers of usable images, and of the groups that they are in."""
+
+    images: int
+    unlabelled: int
+    with_mask: int
+    images_per_class: dict[str, int]
+    groups: int = 0
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a data set holds and what is wrong with it; it prints itself.
+
+    Attributes:
+        images: usable images, each counted once even where it is in several splits.
+        images_per_class: by class name; an image counts for each of its labels.
+        unlabelled: images that show none of the classes, as their empty label states.
+        unlisted: images of which no label is known; in no split, and not counted in `images`.
+        labels_per_image: the fewest and the most labels of an image; None without any image.
+        problems: what keeps something from being used.
+        notes: what may be as it should, but is worth a look; nothing is kept from being used.
+        splits: by name.
+        pairs: the most frequent pairs of labels, with the number of images that hold both, most frequent first.
+        sizes: ``{"height": {"min", "median", "max"}, "width": …}`` in pixels, over the decoded images; empty where none
+            was decoded.
+        roles: which split does what; None where the data set could not be opened.
+        passed_over: what lies in its folders and is not used, by kind.
+    """
+
+    images: int = 0
+    classes: tuple[str, ...] = ()
+    images_per_class: dict[str, int] = field(default_factory=dict)
+    unlabelled: int = 0
+    unlisted: int = 0
+    labels_per_image: tuple[int, int] | None = None
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
+    splits: dict[str, SplitCounts] = field(default_factory=dict)
+    pairs: tuple[tuple[str, str, int], ...] = ()
+    sizes: dict[str, dict[str, float]] = field(default_factory=dict)
+    roles: Roles | None = None
+    passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """No problem was found."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as a JSON-ready dictionary."""
+        return {
+            "images": self.images,
+            "classes": list(self.classes),
+            "images_per_class": dict(self.images_per_class),
+            "unlabelled": self.unlabelled,
+            "unlisted": self.unlisted,
+            "labels_per_image": self.labels_per_image and list(self.labels_per_image),
+            "problems": [problem.as_dict() for problem in self.problems],
+            "notes": [note.as_dict() for note in self.notes],
+            "splits": {name: asdict(counts) for name, counts in self.splits.items()},
+            "pairs": [{"classes": [one, other], "images": n} for one, other, n in self.pairs],
+            "sizes": self.sizes,
+            "roles": asdict(self.roles) if self.roles else None,
+            "passed_over": [kind.as_dict() for kind in self.passed_over],
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        yield (
+            f"{self.images} images, {len(self.classes)} class{'es' * (len(self.classes) != 1)},"
+            f" {self.unlabelled} images that show none of them"
+        )
+        if self.unlisted:
+            yield f"{self.unlisted} more images are unlabelled: nothing states what they show, so none of it is learned"
+        if self.labels_per_image and self.labels_per_image[1] == 1 < len(self.classes):
+            yield f"{'exactly' if self.labels_per_image[0] else 'at most'} one label per image"
+        if self.classes:
+            yield from ("", *self._table())
+        if self.roles:
+            yield _describe_roles(self.roles, [name for name, counts in self.splits.items() if counts.images])
+        for side, numbers in self.sizes.items():
+            yield f"{side}: {numbers['min']:g} to {numbers['max']:g} pixels, median {numbers['median']:g}"
+        if self.pairs:
+            yield "most frequent pairs: " + ", ".join(f"{one} + {other} ({n})" for one, other, n in self.pairs)
+        for kind, count in Counter(note.kind for note in self.notes).items():
+            first = next(note for note in self.notes if note.kind == kind)
+            others = f" (and {count - 1} more such notes)" if count > 1 else ""
+            yield f"note [{kind}] {first.where}: {first.message}{others}"
+        yield ""
+        yield (
+            f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}:" if self.problems else "No problem found."
+        )
+        yield from (f"  [{p.kind}] {p.where}: {p.message}" for p in self.problems)
+        if self.passed_over:
+            yield from ("", "passed over:", *(f"  {kind}" for kind in self.passed_over))
+
+    def _table(self) -> Iterator[str]:
+        grouped = any(counts.groups for counts in self.splits.values())
+        columns = {"": ["images", *["groups"] * grouped, "without label", "with mask", *self.classes]}
+        for name, counts in self.splits.items():
+            numbers = [counts.images, *[counts.groups] * grouped, counts.unlabelled, counts.with_mask]
+            numbers += counts.images_per_class.values()
+            columns[name] = [str(number) for number in numbers]
+        widths = [max(map(len, [name, *cells])) for name, cells in columns.items()]
+        for row in zip(*([name, *cells] for name, cells in columns.items()), strict=True):
+            yield "  ".join(
+                cell.ljust(width) if i == 0 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        yield ""
+
+
+def _describe_roles(roles: Roles, splits: Iterable[str]) -> str:
+    """Which split does what, in a line."""
+    doing = {"trained on": roles.train, "scored on": roles.score, "held out": roles.val}
+    unused = [split for split in splits if split not in doing.values()] if roles.train in set(splits) else []
+    reported = [f"{role}: {split or 'none'}" for role, split in doing.items()]
+    return "; ".join([*reported, *([f"not used in a run: {', '.join(unused)}"] if unused else [])])
