@@ -210,6 +210,36 @@ def test_polygons_that_draw_nothing_are_counted(write):
     assert "although 1 polygons or run-length codes are given" in problem.message
 
 
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[str(number) for number in BOX[0]]],
+        [[*BOX[0][:7], " 6.0"]],
+        [str(number) for number in BOX[0]],
+        json.dumps(BOX),
+        {"size": ["6", "8"], "counts": ["0", "24", "24"]},
+        json.dumps({"size": [6, 8], "counts": [0, 24, 24]}),
+    ],
+)
+def test_shapes_as_text_are_read_and_noted(write, segmentation):
+    catalog = write(annotations=[note(1, segmentation=segmentation), note(2)])
+    assert [s.mask.read().tolist() for s in catalog.samples("train")] == [[[1] * 4 + [0] * 4] * 6] * 2
+    (problem,) = catalog.problems()
+    assert problem.kind == "number-as-text"
+    assert problem.message.startswith(
+        "the coordinates or run lengths of 1 annotations are text (first: of the image id 1)"
+    )
+    report = check(catalog)
+    assert report.ok
+    assert "note [number-as-text]" in str(report)
+
+
+@pytest.mark.parametrize("segmentation", [[["x"] * 6], [["1,5"] * 6], "[[1, 2", [["nan"] * 6], [["1_0"] * 6]])
+def test_text_that_is_no_number_draws_nothing(write, segmentation):
+    catalog = write(annotations=[note(1, segmentation=segmentation), note(2)])
+    assert [problem.kind for problem in catalog.problems()] == ["empty-segmentation"]
+
+
 def test_a_polygon_without_the_list_around_it(write):
     assert write(annotations=[note(1, segmentation=BOX[0])]).samples("train")[0].mask.read().sum() == 24
 

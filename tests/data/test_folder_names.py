@@ -198,11 +198,20 @@ def test_a_folder_in_foreign_bytes(tmp_path):
     assert r"\xfc/none is no folder" in str(check(f"folder:{foreign / 'none'}"))
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0c"])
+def test_file_names_hold_what_ends_no_line_of_a_file(tmp_path, mark):
+    add_images(tmp_path / "images", f"a{mark}b.png", "a\nb.png")
+    (tmp_path / "labels.csv").write_text(f"image,labels\na{mark}b.png,cat\n", encoding="utf-8")
+    folder = Folder(tmp_path)
+    assert everything(folder) == {f"a{mark}b": ["cat"]}
+    assert kinds(folder.problems()) == ["file-name"]
+
+
 @pytest.mark.parametrize("name", ["cat;dog", "cat\ndog", "cat\u2028dog"])
 def test_classes_that_no_table_can_hold_are_refused(tmp_path, name):
     add_images(tmp_path, f"{name}/1.png", "ox/2.png")
     report = check(f"folder:{tmp_path}")
-    told = "file-name" if ";" not in name else "cannot-open"
+    told = "file-name" if "\n" in name else "cannot-open"
     assert kinds(report.problems) == [told]
     assert "line break" in report.problems[0].message
 

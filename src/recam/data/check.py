@@ -26,7 +26,15 @@ from recam.types import Sample, Source
 
 MOST_FREQUENT = 10
 HARMLESS = frozenset(
-    {"unlisted-image", "empty-segmentation", "joined-labels", "split-spelling", "groups-suggested", "missing-group"}
+    {
+        "unlisted-image",
+        "empty-segmentation",
+        "number-as-text",
+        "joined-labels",
+        "split-spelling",
+        "groups-suggested",
+        "missing-group",
+    }
 )
 """Kinds that a catalog reports but that keep nothing else from being used: notes, not problems."""
 

@@ -159,7 +159,7 @@ class Coco(Catalog):
         problems += wrong
         folders = self._folders[path] = Folders(self._image_folders(split))
         draws = any(annotation.shape for annotation in content.annotations) or not content.annotations
-        problems += _lost_shapes(path, content, draws)
+        problems += [*_lost_shapes(path, content, draws), *_shapes_as_text(path, content)]
         samples, missing = [], []
         for image_id, picture in pictures.items():
             where = printable(f"{path}: image {picture.name}")
@@ -256,6 +256,18 @@ def _lost_shapes(path: Path, content: Content, draws: bool) -> list[Problem]:
         )
         found.append(Problem("empty-segmentation", str(path), printable(f"{message}. {why}")))
     return found
+
+
+def _shapes_as_text(path: Path, content: Content) -> list[Problem]:
+    """A note of shapes whose numbers are text."""
+    found = [annotation for annotation in content.annotations if annotation.as_text]
+    if not found:
+        return []
+    message = (
+        f"the coordinates or run lengths of {len(found)} annotations are text (first: of the image id"
+        f" {found[0].image!r}) and are read as numbers. Compare some masks with their photos."
+    )
+    return [Problem("number-as-text", str(path), printable(message))]
 
 
 def _select_classes(path: Path, content: Content, selected: Sequence[str] | None) -> tuple[ClassSet, dict[str, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recam.data.coco_masks import Shape, pack_shape
-from recam.data.json_numbers import truth_value, whole_number
+from recam.data.json_numbers import truth_value, unquoted, whole_number
 from recam.errors import DataError, Problem, first_line, printable
 from recam.labels import nfc
 
@@ -24,13 +24,15 @@ class Picture(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """An annotation: `lost` counts its polygons that draw nothing."""
+    """An annotation: `lost` counts its polygons that draw nothing; `as_text`: some of their numbers are written as
+    text."""
 
     image: int | str
     category: int | str
     crowd: bool
     shape: Shape | None
     lost: int
+    as_text: bool
 
 
 class Content(NamedTuple):
@@ -186,9 +188,14 @@ def _pack_annotation(entry: dict[str, Any]) -> Annotation | _Rejected:
     crowd = False if given is None else truth_value(given)
     if crowd is None:
         return _rejected("have an iscrowd that is neither 0 nor 1", given)
-    shape, lost = pack_shape(entry.get("segmentation"))
+    segmentation, as_text = entry.get("segmentation"), False
+    shape, lost = pack_shape(segmentation)
+    if lost:  # looking for text takes time, and where there is any something is lost
+        again = pack_shape(unquoted(segmentation))
+        as_text = again[1] < lost or (shape is None and again[0] is not None)
+        shape, lost = again if as_text else (shape, lost)
     number = whole_number(category)
-    return Annotation(image, category if number is None else number, crowd, shape, lost)
+    return Annotation(image, category if number is None else number, crowd, shape, lost, as_text)
 
 
 def _pack_picture(entry: dict[str, Any]) -> Picture | _Rejected:

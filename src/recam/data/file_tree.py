@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from recam.data.catalog import PassedOver, passed_over
-from recam.errors import Problem
+from recam.errors import Problem, printable
 
 _SYSTEM_NAMES = frozenset(
     {
@@ -33,6 +33,17 @@ def is_system_name(name: str) -> bool:
     [True, True, True, True, False]
     """
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+
+
+def holds_line_break(name: str) -> bool:
+    """Whether a file's name cannot stand in a row of a table or a line of a list. Python's ``splitlines`` also parts at
+    U+2028, U+0085 and others, which end no line of a file: an old archive leaves U+0085 where a name had ``…``."""
+    return "\n" in name or "\r" in name
+
+
+def is_writable(name: str) -> bool:
+    """Whether a file's name can stand in a table or list: no line break, and no bytes that are no UTF-8."""
+    return not holds_line_break(name) and printable(name) == name
 
 
 @dataclass(frozen=True)

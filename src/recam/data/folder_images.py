@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from recam.data.catalog import PassedOver
-from recam.data.file_tree import FileTree, read_tree, unread_endings
+from recam.data.file_tree import FileTree, holds_line_break, is_writable, read_tree, unread_endings
 from recam.data.folder_layout import Layout
 from recam.data.images import IMAGE_ENDINGS
 from recam.errors import Problem, printable
@@ -84,13 +84,13 @@ def writable_files(base: Path, tree: FileTree) -> tuple[FileTree, list[Problem]]
     usable, problems = [], list(tree.problems)
     for path in tree.files:
         parts = path.split("/")
-        wrong = next((i for i, part in enumerate(parts, start=1) if not _is_writable(part)), None)
+        wrong = next((i for i, part in enumerate(parts, start=1) if not is_writable(part)), None)
         if wrong:
             bad["/".join(parts[:wrong])] += 1
         else:
             usable.append(path)
     for path, count in bad.items():
-        broken = len(path.splitlines()) > 1
+        broken = holds_line_break(path)
         why = (
             "holds a line break in its name. Take it out"
             if broken
@@ -116,8 +116,3 @@ def stem(path: str) -> str:
     """A path without its last ending, whatever that is."""
     folder, slash, name = path.rpartition("/")
     return folder + slash + (name.rpartition(".")[0] or name)
-
-
-def _is_writable(name: str) -> bool:
-    """Whether a file name can stand in a table: no line break, and no bytes that are no UTF-8."""
-    return name.splitlines() == [name] and printable(name) == name

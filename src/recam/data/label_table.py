@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from recam.data.file_tree import holds_line_break
 from recam.errors import DataError, Problem, near_matches
 from recam.labels import is_background_name, nfc
 
@@ -244,7 +245,7 @@ def _make_row(where: str, header: Sequence[str], columns: Sequence[str], fields:
         )
         return Problem("bad-row", where, message)
     by_name = dict(zip(header, (field.strip() for field in fields), strict=True))
-    broken = [name for name, value in by_name.items() if name != "labels" and len(value.splitlines()) > 1]
+    broken = [name for name, value in by_name.items() if name != "labels" and holds_line_break(value)]
     if broken:
         return Problem(
             "bad-row", where, f"holds a line break in the column {broken[0]!r}. Take it out; the row is not used."
