@@ -308,7 +308,7 @@ def make_batch(training):
 def test_training_says_what_it_is(training, recipe):
     kind = trainings[training.name]
     assert training.title
-    assert training.epochs >= 1 or training.train, "a training without steps makes its stage itself"
+    assert training.epochs >= 1 or training.steps or training.train, "a training without steps makes its stage itself"
     assert training.weightings
     assert kind.Settings in (Settings, *sections.values()), "its settings are a section of recipes"
     assert (training.base and training.base.name) == (kind.start(recipe) or None)
@@ -415,7 +415,7 @@ def step(request, recipe):
     """A refiner at its place behind CAM's maps, and the place."""
     if request.param == "crf":
         pytest.importorskip("pydensecrf", reason="the dense CRF needs pydensecrf2: pip install 'recam[crf]'")
-    before = MapSet(MapFolder("maps/cam", "w"), "cam", "cam", "CAM", 0.3, scores="scores/cam")
+    before = MapSet(MapFolder("maps/cam", "w"), "cam", "cam", "CAM", 0.3)
     place = Place(recipe, before, None, None)
     return refiner_steps[request.param].plan(request.param, place), place
 

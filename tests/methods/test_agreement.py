@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError
-from recam.methods.agreement import Pixels, find_threshold
+from recam.methods.agreement import Pixels, find_threshold, judge_images
 
 
 def drawn(edge, n_images=20, n=200, seed=0, n_classes=2):
@@ -55,3 +55,23 @@ def test_empty_maps_are_refused():
                 *(each[one] for each in (pixels.images, pixels.values, pixels.winners, pixels.features)), pixels.labels
             )
         )
+
+
+def test_an_image_is_judged_by_what_the_others_predict_for_it():
+    pixels = drawn(0.4)
+    mask = np.where(pixels.values > 0.4, pixels.winners, -1)
+    good = judge_images(pixels, mask)
+    assert good.shape == (20,)
+    assert good.min() > 0.7
+    wrong = np.where(pixels.images == 3, np.where(mask < 0, pixels.winners, -1), mask)  # inside out in one image
+    found = judge_images(pixels, wrong)
+    assert found.argmin() == 3
+    assert found[3] < 0.3
+
+
+def test_an_image_without_object_in_mask_and_prediction_is_in_order():
+    pixels = drawn(0.4)
+    mask = np.where(pixels.values > 0.4, pixels.winners, -1)
+    features = np.where(pixels.images[:, None] == 5, [[0.0, 0.0, 0.0]], pixels.features).astype(np.float32)
+    empty = np.where(pixels.images == 5, -1, mask)
+    assert judge_images(Pixels(pixels.images, pixels.values, pixels.winners, features, pixels.labels), empty)[5] == 1

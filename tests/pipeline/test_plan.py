@@ -38,6 +38,7 @@ ALWAYS_THE_SAME = {
 # Other values where the type alone does not tell one, and what must be set beside.
 OTHER = {
     "training": "control",
+    "candidates": ("probe", "recam"),
     "compare": ("cam", "control"),
     "maker": "advcam",
     "refine": ("pamr",),
@@ -51,11 +52,18 @@ OTHER = {
     "segment.options": {"freeze_batchnorm": False},
     "segment.keep": "best",
     "masks.class_thresholds": {"cow": 0.3},
+    "masks.rounds": 1,
+    "masks.round": ("pamr",),
     "crf.terms": {"iterations": 3},
     "segment.output_stride": 8,
     "pamr.dilations": (1, 2),
 }
-BESIDE = {"segment.keep": {"segment.validate_epochs": 1}, "segment.patience": {"segment.validate_epochs": 1}}
+BESIDE = {
+    "segment.keep": {"segment.validate_epochs": 1},
+    "segment.patience": {"segment.validate_epochs": 1},
+    "candidates": {"masks.threshold": "auto", "masks.oracle": False},
+    "masks.rounds": {"masks.round": ("pamr",)},
+}
 NOTHING = object()
 OF_FOLDERS = {f"data.{name}" for name in ("labels_from", "label_separator", "unlisted", "group")}
 SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from", *OF_FOLDERS}
@@ -169,6 +177,7 @@ REFUSED = {
 METHODS = {*trainings, *makers, *refiner_steps}
 NOT_IN_FORCE = {
     "masks.threshold",  # the oracle's threshold is in force
+    "masks.round",  # no round is made
     "irn.background_threshold",
     "irn.confident_cam",  # the maps are not those of CAM
     "maps.compare",  # a map maker makes them
@@ -225,11 +234,13 @@ TABLES = {
             "train.long_side train.crop train.cache_features": "features",
             "cam.*": "train/cam",
             "recam.*": "train/recam",
-            "recam.epochs recam.lr": "train/control train/recam",
+            "recam.epochs recam.steps recam.lr": "train/control train/recam",
             "maps.*": "maps/cam maps/control maps/recam",
             "maps.weighting maps.compare": "maps/recam",
             "masks.oracle": "refined/recam+irn+crf",
             "masks.class_thresholds": "masks",
+            "masks.rounds": "refined/recam+irn+crf+pamr+pamr",
+            "candidates": "train/probe trials/recam",
             "segment.*": "segment/pseudo segment/truth",
             "segment.upper_bound": "",
             "predict.*": "predictions/pseudo predictions/truth",
@@ -259,6 +270,8 @@ TABLES = {
             "maps.*": "maps/eps maps/recam",
             "maps.weighting maps.compare": "maps/recam",
             "masks.oracle masks.class_thresholds": "masks",
+            "masks.rounds": "refined/recam+edam+pamr",
+            "candidates": "train/probe trials/recam",
             "segment.*": "segment/pseudo",
             "segment.enabled": "pictures",
             "segment.labels": "pictures segment/truth",
@@ -288,6 +301,8 @@ TABLES = {
             "maps.flip": "",
             "advcam.*": "maps/recam+advcam",
             "masks.oracle masks.class_thresholds irn.background_threshold": "masks",
+            "masks.rounds": "refined/recam+advcam+irn+pamr",
+            "candidates": "train/probe trials/recam+advcam",
             "segment.*": "segment/pseudo",
             "segment.enabled": "pictures",
             "segment.labels": "pictures segment/truth",

@@ -92,21 +92,42 @@ def measure_agreement(pixels: Pixels, masks: NDArray[np.integer]) -> NDArray[np.
     Args:
         masks: (T, P) class of each pixel, −1 for background, in T masks of the same pixels.
     """
+    curve: NDArray[np.float64] = _phi(_compare(pixels, masks).sum(2)).mean(0)
+    return curve
+
+
+def judge_images(pixels: Pixels, mask: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(N,) how well the mask of each image agrees with what is predicted for it from the others: the share of pixels of
+    either that are pixels of both (IoU of all classes together), in [0, 1]; 1 where neither has any.
+
+    Args:
+        mask: (P,) class of each pixel, −1 for background.
+    """
+    both, alone, other = _compare(pixels, mask[None])[:, 0, :, :3].sum(0).T  # (N,) each
+    either = both + alone + other
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
+
+
+def _compare(pixels: Pixels, masks: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(`SPLITS`, T, N, 4) pixels of each image by mask and held-out prediction: both object, mask alone, prediction
+    alone, neither."""
     features = pixels.features - pixels.features.mean(0)
     features = features / (features.std(0) + 1e-6)
-    curve = np.zeros(len(masks))
+    n = len(pixels.labels)
+    counts = np.zeros((SPLITS, len(masks), n, 4))
     for split in range(SPLITS):
-        order = np.random.default_rng(split).permutation(len(pixels.labels))
+        order = np.random.default_rng(split).permutation(n)
         in_first = (order % 2 == 0)[pixels.images]  # (P,)
-        counts = np.zeros((len(masks), 4))
         for learned in (in_first, ~in_first):
             moment = features[learned].T.astype(np.float64) @ features[learned]
-            rest, wanted = features[~learned], pixels.labels[pixels.images[~learned]]  # (P', F), (P', K)
+            rest, images = features[~learned], pixels.images[~learned]  # (P', F), (P',)
+            wanted = pixels.labels[images]  # (P', K)
             for index, mask in enumerate(masks):
                 sums, sizes = _sums(features[learned], mask[learned], pixels.labels.shape[1])
-                counts[index] += _count(sums, sizes, moment, rest, wanted, mask[~learned] >= 0)
-        curve += _phi(counts) / SPLITS
-    return curve
+                predicted = _predict(sums, sizes, moment, rest, wanted)
+                case = np.where(mask[~learned] >= 0, np.where(predicted, 0, 1), np.where(predicted, 2, 3))
+                counts[split, index] += np.bincount(images * 4 + case, minlength=n * 4).reshape(n, 4)
+    return counts
 
 
 def choose_best(thresholds: NDArray[np.floating], curve: NDArray[np.float64]) -> Agreement:
@@ -128,15 +149,14 @@ def _sums(
     return sums, np.bincount(mask + 1, minlength=n_classes + 1).astype(np.float64)
 
 
-def _count(
+def _predict(
     sums: NDArray[np.float64],
     sizes: NDArray[np.float64],
     moment: NDArray[np.float64],
     features: Values,
     wanted: NDArray[np.bool_],
-    is_object: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """(4,) pixels by mask and prediction: both object, mask alone, prediction alone, neither."""
+) -> NDArray[np.bool_]:
+    """(P',) whether a class that its image is labelled with is predicted for each pixel."""
     known = sizes >= FEWEST
     total = sizes.sum()
     means = sums / np.maximum(sizes, 1)[:, None]  # (K+1, F)
@@ -146,20 +166,12 @@ def _count(
     scores = features @ directions.astype(np.float32) + offsets.astype(np.float32)  # (P', K+1)
     scores[:, ~known] = -np.inf
     scores[:, 1:][~wanted] = -np.inf
-    predicted = scores.argmax(1) > 0
-    return np.array(
-        [
-            (is_object & predicted).sum(),
-            (is_object & ~predicted).sum(),
-            (~is_object & predicted).sum(),
-            (~is_object & ~predicted).sum(),
-        ],
-        np.float64,
-    )
+    predicted: NDArray[np.bool_] = scores.argmax(1) > 0
+    return predicted
 
 
 def _phi(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T, 4) → (T,) correlation of mask and prediction; 0 where either holds one value alone."""
-    both, mask, prediction, neither = counts.T
+    """(…, 4) → (…) correlation of mask and prediction; 0 where either holds one value alone."""
+    both, mask, prediction, neither = np.moveaxis(counts, -1, 0)
     norm = np.sqrt((both + mask) * (both + prediction) * (neither + mask) * (neither + prediction))
     return np.where(norm > 0, (both * neither - mask * prediction) / np.maximum(norm, 1e-12), 0.0)

@@ -3,8 +3,8 @@ depends on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recam.data.roles import DataSettings, Role, RunData, in_every_image
@@ -16,17 +16,19 @@ from recam.methods.refinements import make_refinement
 from recam.models.backbones import BackboneSettings
 from recam.pipeline.maker import make_maker, makers
 from recam.pipeline.map_set import MapSet
-from recam.pipeline.refiner import Place, RefinerStep, refiner_steps
+from recam.pipeline.refiner import Place, RefinerStep, refiner_steps, whole_chain
 from recam.pipeline.stages.external_maps import check_external, plan_external
-from recam.pipeline.stages.maps import MapSettings, plan_maps
-from recam.pipeline.stages.masks import MaskSettings, plan_masks
+from recam.pipeline.stages.maps import MapSettings, plan_maps, trial_maps
+from recam.pipeline.stages.masks import MaskSettings, masks_of, plan_masks
 from recam.pipeline.stages.pictures import plan_pictures
+from recam.pipeline.stages.pixels import plan_pixels
 from recam.pipeline.stages.refine import plan_refiner
 from recam.pipeline.stages.saliency import plan_saliency, saliency_given, saliency_problems
 from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import plan_scores, score_masks
-from recam.pipeline.stages.segment import SegmentSettings, inference_settings, plan_segmentation
-from recam.pipeline.stages.threshold import plan_threshold
+from recam.pipeline.stages.segment import SegmentGiven, inference_settings, plan_segmentation
+from recam.pipeline.stages.segment_settings import SegmentSettings
+from recam.pipeline.stages.threshold import images_judged, plan_threshold
 from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
 from recam.pipeline.training import Training, make_training, trainings
 from recam.recipe.recipe import Recipe
@@ -47,12 +49,14 @@ class Plan:
         maps: the set that pseudo masks are made of.
         seeds: the set before any refiner.
         classifier: the stage that trained the classifier of these maps; empty for external ones.
+        thresholds: by training, the stage that finds its threshold, where trainings are chosen from.
     """
 
     stages: tuple[Stage, ...]
     maps: MapSet
     seeds: MapSet
     classifier: str
+    thresholds: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_plan(recipe: Recipe, data: RunData) -> Plan:
@@ -71,7 +75,10 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     trainings = (
         []
         if own.source
-        else [make_training(recipe, name) for name in dict.fromkeys((*recipe.compare, recipe.training))]
+        else [
+            make_training(recipe, name)
+            for name in dict.fromkeys((*recipe.compare, *recipe.candidates, recipe.training))
+        ]
     )
     trainings = [each for each in trainings if data.score or not each.only_scored or each.name == recipe.training]
     steps: list[RefinerStep] = []
@@ -105,6 +112,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages += plan_saliency(saliency, refined, None, False)
     shown: list[MapSet] = []
     classifier = ""
+    thresholds: dict[str, str] = {}
     if own.source:
         check_external(own.source, data)
         stage, seeds = plan_external(own, data, masks.fixed)
@@ -118,6 +126,13 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         final = training.name == recipe.training
         maker = make_maker(recipe, recipe.maker) if recipe.maker and final else None
         stage, sets = plan_maps(recipe, training, maker, max_side, masks.fixed, bool(data.score))
+        if training.name in recipe.candidates:
+            first = _first_step(recipe, Place(recipe, sets[0], max_side, weights))
+            trial, folder = trial_maps(stage, sets, images_judged(first))
+            stages += [trial, *plan_threshold(recipe, sets[0], masks.oracle, weights, first, folder)]
+            thresholds[training.name] = sets[0].finds
+            if not final:
+                continue
         stages.append(stage)
         if data.score:
             stages.append(plan_scores(stage, sets))
@@ -126,8 +141,9 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         if final:
             seeds, classifier, label = sets[0], stage_of(training), dict(stage.label)
     maps = seeds
-    for name in recipe.refine:
-        place = Place(recipe, maps, max_side, weights)
+    chain = [maps]
+    for name in whole_chain(recipe):
+        place = Place(recipe, maps, max_side, weights, data.content(recipe.section(SegmentSettings).weights))
         step = refiner_steps[name].plan(name, place)
         problems += [f"{name}: {problem}" for problem in step.problems(place)]
         steps.append(step)
@@ -137,19 +153,23 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         if data.score:
             stages.append(plan_scores(made[-1], [maps]))
         shown.append(maps)
+        chain.append(maps)
     stages += plan_threshold(recipe, maps, masks.oracle, weights)
     if problems:
         raise _refused(problems)
-    stages.append(plan_masks(recipe, maps))
+    before = chain[len(recipe.refine)] if masks.rounds == "auto" else None
+    stages += [plan_pixels(recipe, weights)] if before else []
+    stages += plan_masks(recipe, maps, before)
+    earlier = (_model_on(masks_of(before), stages), masks_of(before)) if before else ("", "")
     if data.score:
         scores_label = {"title": "pseudo masks", "kind": MASK_SCORES, "colour": "red"}
         stages.append(
             Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
         )
-    stages += plan_segmentation(recipe, data, classifier)
+    stages += plan_segmentation(recipe, data, classifier, earlier if all(earlier) else None)
     stages = [_with_check(stage, recipe) for stage in stages]
     stages.append(plan_pictures(shown, inference_settings(recipe), stages))
-    return Plan(unique(stages), maps, seeds, classifier)
+    return Plan(unique(stages), maps, seeds, classifier, thresholds)
 
 
 def check_group(until: str | None) -> None:
@@ -163,12 +183,22 @@ def stages_until(stages: Sequence[Stage], until: str | None) -> list[Stage]:
     return [stage for stage in stages if until is None or GROUPS.index(stage.group) <= GROUPS.index(until)]
 
 
+def _first_step(recipe: Recipe, place: Place) -> RefinerStep | None:
+    return refiner_steps[recipe.refine[0]].plan(recipe.refine[0], place) if recipe.refine else None
+
+
+def _model_on(masks: str, stages: Sequence[Stage]) -> str:
+    """The stage of a segmentation model that learns from these masks; empty: none does."""
+    models = (each for each in stages if isinstance(each.given, SegmentGiven) and each.given.masks == masks)
+    return next((each.name for each in models), "")
+
+
 def _unknown_names(recipe: Recipe) -> list[str]:
     """Trainings, makers and refiners that do not exist."""
     problems = []
     named: list[tuple[Registry[Any], str]] = [(trainings, name) for name in (recipe.training, *recipe.compare)]
     named += [(makers, recipe.maker)] if recipe.maker else []
-    for registry, name in (*named, *((refiner_steps, name) for name in recipe.refine)):
+    for registry, name in (*named, *((refiner_steps, name) for name in whole_chain(recipe))):
         try:
             registry[name]
         except RecipeError as error:

@@ -23,6 +23,7 @@ from recam.data.saliency import SaliencyFolder
 from recam.engine.stage import Stage
 from recam.methods.refine import EVEN, Chain, Refiner
 from recam.pipeline.map_set import MapFolder, MapSet
+from recam.pipeline.stages.masks import MaskSettings
 from recam.recipe.recipe import Recipe, read_recipe
 from recam.registry import Registry
 from recam.runfolder.kinds import REFINED_MAPS
@@ -41,12 +42,14 @@ class Place:
         before: its input maps.
         max_side: longer side (pixels) to which networks read images reduced; None: never.
         weights: hash of the backbone's weights where they are a file.
+        segmenter: the same of the segmentation model's.
     """
 
     recipe: Recipe
     before: MapSet
     max_side: int | None
     weights: str | None
+    segmenter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,12 @@ class _Same:
 refiner_steps: Registry[type[RefinerStep]] = Registry("refiner", "recam.refiners", ("recam.pipeline.refiners",))
 
 
+def whole_chain(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the recipe's refiners, those of its rounds included."""
+    own = recipe.section(MaskSettings)
+    return (*recipe.refine, *own.round * (1 if own.rounds == "auto" else own.rounds))
+
+
 def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
     """The refiners that a run's pseudo masks come through, with their trained networks, for images that it has never
     read; None where there are none, one has not finished, or one uses saliency maps.
@@ -148,8 +157,11 @@ def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
         MapFolder(seeds["stage"], seeds["folder"]), origin, seeds["name"], seeds["title"], seeds["threshold"],
         (recipe.maker,) if recipe.maker else (), seeds["scores"],
     )  # fmt: skip
+    kept = done["masks"].record["results"]["maps"] if "masks" in done else ""
     made: list[Refiner] = []
-    for name in recipe.refine:
+    for name in whole_chain(recipe):
+        if maps.name == kept:
+            break
         place = Place(recipe, maps, recipe.section(DataSettings).max_side, None)
         step = refiner_steps[name].plan(name, place)
         before, maps = maps, maps.refined(name, step.title, step.threshold(place))

@@ -25,6 +25,7 @@ from recam.engine.stage import Planned, key_stages
 from recam.engine.work import refuse_unguarded
 from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
+from recam.pipeline.choice import candidates_of, choose, report_choice, stages_for, try_candidates
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
 from recam.pipeline.stages.segment import inference_settings, map_inference_settings
 from recam.progress import Progress, log_line
@@ -85,18 +86,19 @@ def run(
         run_data = _leave_out_unlabelled(run_data)
         # As it is recorded, for whoever opens the data set after the run.
         recipe = recipe.model_copy(update={"data": run_data.settings})
-        plan = make_plan(recipe, run_data)
-        planned = key_stages(plan.stages, run_data)
-        wanted = [stage.name for stage in stages_until(plan.stages, until)]
         runner = Runner(folder, run_data, accelerator, compute, verify)
         if accelerator.is_main_process:
             discard_unfinished(folder, run_data.digests, log_line)
+        recipe, tried = _choose_training(recipe, runner, until)
+        plan = make_plan(recipe, run_data)
+        planned = key_stages(plan.stages, run_data)
+        wanted = [stage.name for stage in stages_until(plan.stages, until)]
         runner.rehearse(planned, runner.pending(planned, wanted))
         if accelerator.is_main_process:
             run_data.digests.save()
             _write_settings(folder, recipe, plan, planned)
             folder.link_stages({CHECK: checked, **{name: each.key for name, each in planned.items()}})
-        made = runner.run(planned, wanted)
+        made = [*tried, *runner.run(planned, wanted)]
         current = tuple(name for name in planned if folder.at(name, planned[name].key).is_done)
         summary = summarise(folder, current, tuple(made), tuple(name for name in wanted if name not in made))
         if accelerator.is_main_process:
@@ -104,6 +106,38 @@ def run(
             if compute.report:
                 _write_reports(folder)
     return summary
+
+
+def _choose_training(recipe: Recipe, runner: Runner, until: str | None) -> tuple[Recipe, list[str]]:
+    """The recipe with the training that was chosen from its candidates, and the names of the stages that were made for
+    it. Nothing is chosen where the run stops before there are masks."""
+    if not recipe.candidates:
+        return recipe, []
+    names = candidates_of(recipe, runner.data)
+    trial = recipe.model_copy(update={"training": names[0], "candidates": names})
+    if until in ("train", "maps"):
+        return trial, []
+    plan = make_plan(trial, runner.data)
+    planned = key_stages(plan.stages, runner.data)
+    wanted = {name: stages_for(plan, planned, name) for name in names}
+    union = [name for name in planned if any(name in each for each in wanted.values())]
+    runner.rehearse(planned, runner.pending(planned, union))
+    if runner.is_main:
+        runner.data.digests.save()
+        _write_settings(runner.folder, trial, plan, planned)
+    made: list[str] = []
+    tried = try_candidates(
+        names,
+        plan,
+        trial,
+        lambda name: made.extend(each for each in runner.run(planned, wanted[name]) if each not in made),
+        lambda name: runner.folder.at(name, planned[name].key).record["results"],
+    )
+    chosen = choose(tried)
+    if runner.is_main:
+        report_choice(tried, chosen)
+    left = tuple(each.name for each in tried)
+    return trial.model_copy(update={"training": chosen.name, "candidates": left}), made
 
 
 def _as_mapping(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:

@@ -19,16 +19,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from recam.inference.class_maps import weight_of, weighted_maps
 from recam.methods.recam import Weighting
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
+from recam.models.saved import fill_classifier
 from recam.recipe.recipe import Recipe
 from recam.registry import Registry
+from recam.runfolder.store import StageFolder
 from recam.settings import Settings
 from recam.training.loader import Batch
-from recam.training.optim import split_parameters
+from recam.training.optim import make_sgd, split_parameters
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class Training:
         return int(getattr(self.settings, "epochs", 0))
 
     @property
+    def steps(self) -> int | None:
+        """Steps to train, for a training that counts in them; None: it counts in epochs."""
+        return getattr(self.settings, "steps", None)
+
+    @property
+    def warmup(self) -> int:
+        """Steps over which the rates rise from 0."""
+        return int(getattr(self.settings, "warmup", 0))
+
+    @property
     def first_view(self) -> int:
         """How many draws of augmentation of each image the trainings before it have used up."""
         return self.base.first_view + self.base.epochs if self.base else 0
@@ -105,6 +118,14 @@ class Training:
     def groups(self, network: Classifier) -> list[dict[str, Any]]:
         """Parameter groups with their learning rates: `lr` for the backbone, `head_lr` for the rest."""
         return split_parameters(network, network.backbone, self.settings.lr, self.settings.head_lr)
+
+    def optimizer(self, network: Classifier, momentum: float, weight_decay: float) -> Optimizer:
+        """What minimises its losses."""
+        return make_sgd(self.groups(network), momentum=momentum, weight_decay=weight_decay)
+
+    def begin(self, network: Classifier, start: StageFolder) -> None:
+        """Fill the network with the weights of the training that it starts from."""
+        fill_classifier(network, start.weights)
 
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
         """Batch (``images`` or ``features``, ``labels`` (B, K)) → losses by name; ``loss`` is what is minimised."""

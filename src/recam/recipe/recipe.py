@@ -37,6 +37,9 @@ class Recipe(BaseModel):
     """Decides initial weights, order and augmentation."""
     training: str = TRAINING
     """The training whose class maps become pseudo masks; those that it starts from are made before it."""
+    candidates: tuple[str, ...] = ()
+    """Trainings to choose `training` from, by held-out labels and by how well masks at their own thresholds agree with
+    the images. Needs `masks.threshold` = "auto"."""
     compare: tuple[str, ...] = COMPARE
     """Further trainings whose class maps are made and scored beside."""
     maker: str = ""

@@ -368,7 +368,7 @@ def _take_over(source: Path, target: Path) -> None:
     """A finished stage of another run as this run's own: all at once, by hard links where the disk has them."""
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_ENDING}")
     try:
-        shutil.copytree(source, fresh, copy_function=_link_or_copy)
+        shutil.copytree(source, fresh, copy_function=link_or_copy)
         if target.is_dir():
             shutil.rmtree(target)
         fresh.rename(target)
@@ -376,7 +376,7 @@ def _take_over(source: Path, target: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:

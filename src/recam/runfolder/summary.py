@@ -90,7 +90,8 @@ class RunSummary:
             lines += [f"{MARK.strip()} supervision: {words}" for words in described]
         lines += self._classifiers()
         lines += [
-            f"{record['label']['title']}: {record['results']['threshold']:.2f}, found without masks"
+            f"{record['label']['title']}: {record['results']['threshold']:.2f}, found without masks (agreement with the"
+            f" images {record['results']['agreement']:.3f})"
             for record in self.records.values()
             if record.get("label", {}).get("kind") == THRESHOLD
         ]
@@ -102,6 +103,9 @@ class RunSummary:
             outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
             outcome += f", {masks['empty']} with a label but an empty mask" if masks.get("empty") else ""
             lines += ["", f"{made}: {outcome}{self._saliency_note('masks')}"]
+            if agreements := masks.get("agreements"):
+                told = ", ".join(f"{name} {value:.3f}" for name, value in agreements.items())
+                lines += [f"agreement of masks with the images: {told}"]
         for kind, model in (
             ("pseudo", "segmentation model, trained on pseudo masks"),
             ("truth", "segmentation model, trained on true masks"),

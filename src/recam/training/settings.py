@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Settings, section
+from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Settings, Share, section
 
 
 @section("train")
@@ -27,6 +27,9 @@ class TrainSettings(Settings):
     """Range (pixels) that the longer side of a training image is resized to, drawn evenly."""
     crop: Annotated[int, Field(ge=32)] = 512
     """Side (pixels) of the random square crop."""
+    held_out: Share = 0.0
+    """Part of each class that trainings with steps do not learn from: mAP on its labels is judged after each epoch, and
+    weights that have fallen below what a training started from are given up."""
     cache_features: CountOrNone = 0
     """Keep the frozen trunk's features of so many augmented views of each image on disk, and train on those; 0: no
     cache."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier
 from recam.pipeline.maker import MapMaker, Views
 from recam.pipeline.map_set import MapFolder, MapSet
+from recam.pipeline.stages.pixels import judged_samples
 from recam.pipeline.stages.train import stage_of
 from recam.pipeline.training import Training
 from recam.recipe.recipe import Recipe
@@ -64,6 +65,17 @@ class MapsGiven:
     flip: bool
     bits: int
     max_side: int | None
+    judged: int | None = None
+    """Of so many images that judge, see `recam.pipeline.stages.pixels`; None: of all."""
+
+
+def trial_maps(stage: Stage, sets: Sequence[MapSet], judged: int) -> tuple[Stage, MapFolder]:
+    """The same maps for images that judge alone, and where those for pseudo masks lie."""
+    given = replace(stage.given, judged=judged, weightings=stage.given.weightings[:1])
+    name = f"trials/{sets[0].stem}"
+    label = {"title": f"{sets[0].title}, tried"}
+    trial = replace(stage, name=name, given=given, roles=("train",), label=label)
+    return trial, replace(sets[0].folder, stage=name)
 
 
 def plan_maps(
@@ -124,13 +136,14 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
         return all(place(weighting, sample).is_file() for weighting in given.weightings)
 
     maps_of = load_maps(given, work.inputs[stage_of(given.training)].weights, work.accelerator.device)
-    for sample in work.share(work.data.seeded, finished):
+    samples = judged_samples(work.data.train, given.judged) if given.judged else work.data.seeded
+    for sample in work.share(samples, finished):
         # A map maker climbs by gradients of full precision.
         with nullcontext() if given.maker else work.accelerator.autocast():
             made = maps_of(sample.image.read(), sample.labels)
         for weighting, seed in made.items():
             save_seed(place(weighting, sample), seed, given.bits)
-    return {"images": len(work.data.seeded), "weightings": list(given.weightings)}
+    return {"images": len(samples), "weightings": list(given.weightings)}
 
 
 def load_maps(given: MapsGiven, weights: Path, device: torch.device) -> AllMapsOf:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +14,14 @@ from recam.labels import BACKGROUND, IGNORE
 from recam.methods.cam import read_full
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
+from recam.pipeline.stages.pixels import STAGE as PIXELS_STAGE
+from recam.pipeline.stages.pixels import judge_masks
 from recam.pipeline.stages.score import mask_path
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import MASKS
 from recam.runfolder.store import StageFolder
-from recam.settings import Settings, Share, section
+from recam.settings import CountOrNone, Settings, Share, section
 from recam.types import Mask, Sample
 
 
@@ -37,6 +39,17 @@ class MaskSettings(Settings):
     class_thresholds: dict[str, Share] = field(default_factory=dict)
     """Thresholds of single classes where they differ, e.g. ``{cat = 0.3}``: a pixel's largest map must exceed that of
     its own class."""
+    rounds: CountOrNone | Literal["auto"] = 0
+    """How often a `round` follows the refiners. ``auto``: once, and its masks are kept where they agree better with the
+    images."""
+    round: tuple[str, ...] = ()
+    """Refiners of a round, e.g. ``["self_training", "crf"]``: a segmentation model learns from the masks, and its
+    own masks of the same images, restricted to their labels and refined, take their place."""
+
+    def conflicts(self, recipe: Recipe) -> list[str]:
+        if self.rounds and not self.round:
+            return ['masks.rounds repeats masks.round, which is empty: set it, e.g. to ["self_training"]']
+        return []
 
     @property
     def fixed(self) -> float | None:
@@ -54,14 +67,42 @@ class MasksGiven:
     class_thresholds: tuple[tuple[str, float], ...]
 
 
-def plan_masks(recipe: Recipe, maps: MapSet) -> Stage:
-    """The stage of the pseudo masks that the maps become."""
+@dataclass(frozen=True)
+class ChosenGiven:
+    """Stages with masks of the same images, of which those that agree best with the images are taken, the first of
+    equals."""
+
+    stages: tuple[str, ...]
+
+
+def masks_stage(recipe: Recipe, maps: MapSet, name: str, group: str) -> Stage:
+    """A stage of that name with the masks that the maps become."""
     own = recipe.section(MaskSettings)
     source = maps.source(own.oracle)
     given = MasksGiven(maps.name, maps.folder, source, tuple(sorted(own.class_thresholds.items())))
     needs = (maps.folder.stage, *source.needs)
+    return Stage(name, group, make_masks, given, needs, ("seeded",), label={"title": f"masks of {maps.title}"})
+
+
+def plan_masks(recipe: Recipe, maps: MapSet, before: MapSet | None = None) -> list[Stage]:
+    """The stage of the pseudo masks that the maps become, and what it chooses from.
+
+    Args:
+        before: earlier maps, whose masks stay where those of the last agree no better with the images; needs
+            `recam.pipeline.stages.pixels`.
+    """
     label = {"title": "pseudo masks", "kind": MASKS, "colour": "red", "from": maps.title}
-    return Stage("masks", "masks", make_masks, given, needs, ("seeded",), label=label)
+    if before is None:
+        return [replace(masks_stage(recipe, maps, MASKS, "masks"), label=label)]
+    several = [masks_stage(recipe, each, masks_of(each), "masks") for each in (before, maps)]
+    names = tuple(stage.name for stage in several)
+    needs = (*names, PIXELS_STAGE)
+    return [*several, Stage(MASKS, "masks", take_best, ChosenGiven(names), needs, ("seeded", "train"), label=label)]
+
+
+def masks_of(maps: MapSet) -> str:
+    """The stage with masks of these maps that are not, or not yet, the run's pseudo masks."""
+    return f"rounds/{maps.stem}/masks"
 
 
 def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
@@ -96,6 +137,21 @@ def _count_empty(work: Work) -> int:
             " masks.threshold, or look at the classifier's scores and at pictures/ first."
         )
     return empty
+
+
+def take_best(given: ChosenGiven, work: Work) -> dict[str, Any]:
+    """Masks of all images by the stage whose masks agree best with the images."""
+    found = {name: judge_masks(work, work.inputs[name]).agreement for name in given.stages}
+    best = work.inputs[max(found, key=found.__getitem__)]
+    for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
+        write_mask(mask_path(work.folder, sample.id), read_mask(mask_path(best, sample.id)))
+    work.accelerator.wait_for_everyone()
+    results = {name: work.inputs[name].record["results"] for name in given.stages}
+    agreements = {results[name]["maps"]: value for name, value in found.items()}
+    if work.accelerator.is_main_process:
+        told = ", ".join(f"{name} {value:.3f}" for name, value in agreements.items())
+        log_line(f"{work.folder.name}: agreement with the images: {told}; the best are kept.")
+    return {**results[best.name], "agreements": agreements}
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from recam.data.images import write_mask
-from recam.data.roles import DataSettings, RunData
+from recam.data.roles import DataSettings, Role, RunData
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError, RecipeError
@@ -25,125 +24,32 @@ from recam.models.backbones import BackboneSettings
 from recam.models.encoders import encoder_normalisation
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_classifier, load_segmenter, save_segmenter
-from recam.models.segmenters import SegmenterSettings
 from recam.pipeline.segmentation_loss import SegmentationObjective, balance_classes
 from recam.pipeline.stages.maps import MapSettings
 from recam.pipeline.stages.masks import PseudoMasks
 from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import mask_path, score_folder
-from recam.pipeline.stages.train import fit_stage
+from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings
+from recam.pipeline.stages.train import CHECKPOINT, fit_stage
 from recam.preprocess import Triple
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import PREDICTIONS, SEGMENTER
-from recam.runfolder.store import WEIGHTS
+from recam.runfolder.store import WEIGHTS, link_or_copy
 from recam.runfolder.supervision import TRUTH
-from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Share, section
 from recam.training.augment import Augment
 from recam.training.loader import MaskedImages
 from recam.training.loop import Schedule
 from recam.training.model_selection import Validation
 from recam.training.optim import make_adamw, make_sgd, split_parameters
-from recam.training.settings import ordered
 from recam.types import Mask, Sample
 
-CLASSIFIER = "classifier"
-"""Value of segment.weights that names the run's own classifier."""
 VERSION = 2
 """Of segmentation trainings: 2 since DeepLabV2's rates follow its output stride and dropout draws by step."""
 ANSWERS = 60
 """Training images, at most, that a finished model is applied to, to see which classes it predicts at all."""
 VAL_MIOU = "val_miou"
 """Name of the held-out mIoU, in [0, 1], in the history of a training."""
-
-
-@section("segment")
-@dataclass(frozen=True)
-class SegmentSettings(SegmenterSettings):
-    """The segmentation model that learns from the pseudo masks (eq. 3)."""
-
-    enabled: bool = True
-    """False: stop at the pseudo masks."""
-    weights: str = "imagenet"
-    """Weights of the encoder, as for the backbone; or ``classifier``: those of the run's own, where the encoder is
-    ``tu-`` and its name."""
-    freeze_encoder: bool = False
-    """Keep the encoder's weights and train the decoder alone: a third of the time on a CPU."""
-    labels: Literal["pseudo", "truth"] = "pseudo"
-    """What it is trained on; ``truth`` is the upper bound."""
-    upper_bound: bool = False
-    """Also train a second model on the true masks and score it."""
-    epochs: Count = 30
-    """Passes over the training split."""
-    steps: Count | None = None
-    """How many steps to train instead of `epochs`, as papers count; None: by epochs."""
-    batch: Count = 10
-    """Images per step, over all processes."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """``sgd`` with `momentum`, or ``adamw`` (β 0.9 and 0.999)."""
-    lr: Positive = 7e-3
-    """Learning rate of the encoder."""
-    decoder_lr: Positive = 7e-2
-    """Learning rate of everything else."""
-    decoder_bias_factor: Positive = 1.0
-    """Biases of everything else learn at so many times `decoder_lr`; published 2 for DeepLabV2."""
-    momentum: Momentum = 0.9
-    """SGD momentum."""
-    weight_decay: NonNegative = 1e-4
-    """Weight decay."""
-    decay_biases: bool = True
-    """False: no weight decay on biases, normalisations and tables of positions, as Swin is trained."""
-    power: NonNegative = 0.9
-    """Exponent of the polynomial decay; 1 is linear."""
-    scale: tuple[Positive, Positive] = (0.5, 1.5)
-    """Range of the factor that a training image is resized by, drawn evenly."""
-    frame: tuple[Count, Count] | None = None
-    """Make a training image as large as fits into (longer, shorter side) pixels before `scale`, whatever
-    `data.max_side`; None: not."""
-    crop: Annotated[int, Field(ge=32)] = 321
-    """Side (pixels) of the random square crop."""
-    jitter: Share = 0.0
-    """Colour jitter: in every second image each, brightness, contrast and saturation change by a factor of 1 ± this at
-    most, and the hue by a fifth of this of its circle."""
-    class_balance: Share = 0.0
-    """Weight of a class in the loss: its share of the pixels to the power of minus this. 0: all pixels alike; 1: all
-    classes alike."""
-    ema: Momentum = 0.0
-    """Decay of a running average of the weights, which is what is kept, e.g. 0.999; 0: the weights themselves."""
-    validate_epochs: CountOrNone = 0
-    """Score the `val` split after every so many epochs and keep the best weights besides the last; 0: never."""
-    keep: Literal["last", "best"] = "last"
-    """Which weights predictions come from; ``best`` is chosen on `val`, so its score there flatters. The other lie
-    beside them."""
-    patience: CountOrNone = 0
-    """Stop after so many validations without a better one; 0: never."""
-
-    def conflicts(self, recipe: Recipe) -> list[str]:
-        wrong = ordered("segment.scale", self.scale)
-        backbone = recipe.section(BackboneSettings)
-        if self.weights == CLASSIFIER and recipe.section(MapSettings).source:
-            wrong.append(
-                "segment.weights = 'classifier' takes the run's own, and with maps.source there is none: name other"
-                " weights"
-            )
-        if self.weights == CLASSIFIER and self.encoder != f"tu-{backbone.name}":
-            wrong.append(
-                f"segment.weights = 'classifier' needs the classifier's network: set segment.encoder to"
-                f" 'tu-{backbone.name}'"
-            )
-        if self.upper_bound and (self.labels == "truth" or not self.enabled):
-            wrong.append(
-                "segment.upper_bound is a second model beside the one on pseudo masks: set segment.labels to 'pseudo'"
-            )
-        if not self.validate_epochs and (self.keep == "best" or self.patience):
-            wrong.append(
-                "segment.keep = 'best' and segment.patience go by scores on val: set segment.validate_epochs, e.g. to 1"
-            )
-        if self.frame and self.frame[1] > self.frame[0]:
-            wrong.append(f"segment.frame = {self.frame}: give the longer side first")
-        for name in sorted({"decoder_channels", "output_stride"} & set(self.options)):
-            wrong.append(f"segment.options: {name} is a setting of its own, segment.{name}")
-        return wrong
 
 
 @dataclass(frozen=True)
@@ -155,6 +61,8 @@ class SegmentGiven:
         truth: it learns from true masks.
         content: hash of the weights where they are a file.
         classifier: the stage whose weights the encoder starts from; empty: those that the settings name.
+        masks: the stage whose masks it learns from, unless from true ones.
+        earlier: a model on earlier masks, and the stage of these; where they are the ones that were kept, it is taken.
     """
 
     settings: SegmentSettings
@@ -163,6 +71,8 @@ class SegmentGiven:
     classifier: str
     seed: int
     max_side: int | None
+    masks: str = "masks"
+    earlier: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,17 +83,17 @@ class PredictGiven:
     inference: InferenceSettings
 
 
-def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[Stage]:
+def plan_segmentation(
+    recipe: Recipe, data: RunData, classifier: str, earlier: tuple[str, str] | None = None
+) -> list[Stage]:
     """The models of the recipe, and the scores of each on held-out images.
 
     Args:
         classifier: the stage that trained the classifier of the class maps; empty: none.
+        earlier: see `SegmentGiven`.
     """
     own = recipe.section(SegmentSettings)
-    max_side, seed = recipe.section(DataSettings).max_side, recipe.seed
-    start = classifier if own.weights == CLASSIFIER else ""
-    settings = replace(own, enabled=True, upper_bound=False, labels="pseudo")
-    content = data.content(own.weights)
+    start = _start_of(own, classifier)
     kinds = [
         kind
         for kind, wanted in (("pseudo", own.labels == "pseudo"), ("truth", own.labels == "truth" or own.upper_bound))
@@ -193,9 +103,6 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
     for kind in kinds if own.enabled else ():
         truth = kind == "truth"
         name = f"segment/{kind}"
-        given = SegmentGiven(settings, truth, content, start, seed, max_side)
-        needs = (*(() if truth else ("masks",)), *([start] if start else []))
-        roles: tuple[Any, ...] = ("train", "val") if own.validate_epochs else ("train",)
         on = "true masks" if truth else "pseudo masks"
         label = {
             "title": f"segmentation model, trained on {on}",
@@ -204,9 +111,14 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
             "network": {"model": own.model, "encoder": own.encoder, "output_stride": own.output_stride},
             "pretrained": recipe.section(BackboneSettings).weights if start else own.weights,
         }
-        stages.append(
-            Stage(name, "segment", train_segmenter, given, needs, roles, VERSION, (TRUTH,) if truth else (), label)
-        )
+        stage = model_stage(recipe, data.content(own.weights), name, "masks", classifier, "segment", label)
+        if truth:
+            given, needs = replace(stage.given, truth=True), tuple(need for need in stage.needs if need != "masks")
+            stage = replace(stage, given=given, needs=needs, supervision=(TRUTH,))
+        elif earlier:
+            given = replace(stage.given, earlier=earlier)
+            stage = replace(stage, given=given, needs=(*stage.needs, *earlier))
+        stages.append(stage)
         if data.val:
             predict = PredictGiven(name, inference_settings(recipe))
             title = "model trained on true masks" if truth else "segmentation model"
@@ -215,6 +127,28 @@ def plan_segmentation(recipe: Recipe, data: RunData, classifier: str) -> list[St
                 Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES, label=shown)
             )
     return stages
+
+
+def model_stage(
+    recipe: Recipe, content: str | None, name: str, masks: str, classifier: str, group: str, label: dict[str, Any]
+) -> Stage:
+    """A stage of that name that trains the recipe's segmentation model on the masks of the stage `masks`.
+
+    Args:
+        content: hash of `segment.weights` where they are a file.
+        classifier: the stage that trained the classifier of the class maps; empty: none.
+    """
+    own, max_side = recipe.section(SegmentSettings), recipe.section(DataSettings).max_side
+    start = _start_of(own, classifier)
+    settings = replace(own, enabled=True, upper_bound=False, labels="pseudo")
+    given = SegmentGiven(settings, False, content, start, recipe.seed, max_side, masks)
+    needs = (masks, *([start] if start else []))
+    roles: tuple[Role, ...] = ("train", "val") if own.validate_epochs else ("train",)
+    return Stage(name, group, train_segmenter, given, needs, roles, VERSION, label=label)
+
+
+def _start_of(own: SegmentSettings, classifier: str) -> str:
+    return classifier if own.weights == CLASSIFIER else ""
 
 
 def inference_settings(recipe: Recipe) -> InferenceSettings:
@@ -232,6 +166,8 @@ def map_inference_settings(recipe: Recipe) -> InferenceSettings:
 
 def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     """Train a segmentation model on pseudo masks, or on true masks (eq. 3)."""
+    if given.earlier and (taken := _take_earlier(given, work)):
+        return taken
     torch.manual_seed(given.seed)
     settings, truth = given.settings, given.truth
     samples = [sample for sample in work.data.train if sample.mask is not None] if truth else work.data.train
@@ -248,7 +184,7 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         weights, (mean, std) = settings.weights, encoder_normalisation(settings.encoder, settings.weights)
     network = settings.make(len(classes), weights)
     optimizer = make_optimizer(network, settings)
-    read: Callable[[Sample], Mask] = TrueMasks() if truth else PseudoMasks(work.inputs["masks"])
+    read: Callable[[Sample], Mask] = TrueMasks() if truth else PseudoMasks(work.inputs[given.masks])
     augment = Augment(
         settings.crop,
         mean,
@@ -289,6 +225,21 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         segmenter = load_segmenter(work.folder.path / WEIGHTS)
         segmenter.network.to(work.accelerator.device)
         results["missing"] = _find_missing(segmenter, samples, read, given.max_side, work)
+    return results
+
+
+def _take_earlier(given: SegmentGiven, work: Work) -> dict[str, Any] | None:
+    """The results of the earlier model, and its weights, where the masks that were kept are those it learned from."""
+    assert given.earlier
+    model, masks = (work.inputs[name] for name in given.earlier)
+    if work.inputs[given.masks].record["results"]["maps"] != masks.record["results"]["maps"]:
+        return None
+    if work.accelerator.is_main_process:
+        for path in model.path.glob("*.safetensors"):
+            if path.name != CHECKPOINT:
+                link_or_copy(str(path), str(work.folder.path / path.name))
+        log_line(f"{work.folder.name}: taken from {model.name}, which has learned from the same masks.")
+    results: dict[str, Any] = model.record["results"]
     return results
 
 

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from recam.data.held_out import hold_out
 from recam.data.roles import DataSettings
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecipeError
-from recam.evaluation.label_scores import score_labels
+from recam.evaluation.label_scores import LabelScores, score_labels
 from recam.methods.cam import classify
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.models.classifier import Classifier
@@ -24,7 +25,7 @@ from recam.pipeline.training import Objective, Training
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import CLASSIFIER
-from recam.runfolder.store import WEIGHTS
+from recam.runfolder.store import WEIGHTS, StageFolder
 from recam.runfolder.summary import FEW
 from recam.runfolder.supervision import LABELS, SALIENCY
 from recam.training.augment import Augment
@@ -32,11 +33,16 @@ from recam.training.cached_features import CachedFeatures, feature_path, save_fe
 from recam.training.loader import Batch, LabelledImages
 from recam.training.loop import Schedule, Trained, fit
 from recam.training.model_selection import Validation
-from recam.training.optim import make_sgd, poly_decay
+from recam.training.optim import poly_decay
 from recam.training.settings import TrainSettings
+from recam.types import Sample
 
 FEATURES = "features"
 CHECKPOINT = "training.safetensors"
+HELD_OUT = "held_out_map"
+"""Name of the mAP on held-out labels, in [0, 1], in the history of a training."""
+SLACK = 0.02
+"""By so much mAP may fall through a training before its weights are given up: a fifth of the images judges no finer."""
 JUDGED = 300
 """Training images whose labels judge a finished classifier, at most."""
 
@@ -80,6 +86,7 @@ class TrainGiven:
     saliency: SaliencyGiven | None
     max_side: int | None
     """Of images that are read whole; None for trainings on crops."""
+    held_out: float
 
 
 def plan_training(
@@ -104,6 +111,7 @@ def plan_training(
         training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
         saliency if training.is_on_saliency else None,
         recipe.section(DataSettings).max_side if training.train else None,
+        0.0 if training.train else own.held_out,
     )  # fmt: skip
     label = {
         "title": training.title,
@@ -174,53 +182,97 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     """Train from the backbone's weights, or from those of the training that it starts from."""
     torch.manual_seed(given.views.seed)
     training, classes = given.training, work.data.catalog.classes.names
-    start = work.inputs[stage_of(training.base)].weights if training.base else None
+    start = work.inputs[stage_of(training.base)] if training.base else None
     backbone = replace(given.backbone, weights="none") if start else given.backbone
     network = training.network(backbone.make(), len(classes)).to(memory_format=torch.channels_last)
     if start:
-        fill_classifier(network, start)
+        training.begin(network, start)
         network.eval()
-    optimizer = make_sgd(training.groups(network), momentum=given.momentum, weight_decay=given.weight_decay)
-    schedule = Schedule(training.epochs, given.batch, work.compute.workers, work.compute.save_minutes)
-    dataset = _dataset(given, work, network.backbone)
+    kept, held = hold_out(work.data.train, given.held_out, given.views.seed)
+    optimizer = training.optimizer(network, given.momentum, given.weight_decay)
+    schedule = Schedule(
+        training.epochs, given.batch, work.compute.workers, work.compute.save_minutes, steps=training.steps
+    )
+    judge = LabelJudge(_dataset(given, work, network.backbone, held), work) if held else None
+    before = judge.score(network).mean_ap if judge and start else None
     trained = fit_stage(
         work,
         Objective(network, training),
-        dataset,
+        _dataset(given, work, network.backbone, kept),
         optimizer,
         given.power,
         schedule,
         given.views.seed,
+        judge.validation() if judge else None,
+        training.warmup,
     )
-    results = {"history": trained.history, "images": len(work.data.train)}
+    results: dict[str, Any] = {"history": trained.history, "images": len(kept)}
+    if judge and start and before is not None:
+        results["kept"] = _keep_learned(judge, network, start, before, trained)
     if work.accelerator.is_main_process:
         save_classifier(work.folder.path / WEIGHTS, network, given.backbone, classes)
-        results["labels"] = _judge_labels(network, dataset, work)
+        learned = LabelJudge(_dataset(given, work, network.backbone, kept), work, JUDGED)
+        results["labels"] = _report_labels(judge or learned, network, "held-out" if judge else "training", work)
     return results
 
 
-@torch.inference_mode()
-def _judge_labels(network: Classifier, dataset: Dataset[Batch], work: Work) -> dict[str, Any]:
-    """How well the labels of images that it has learned from are predicted: no praise, but a classifier that fails here
-    has learned nothing, which is reported before masks are made with it."""
-    n, device = len(work.data.train), work.accelerator.device
-    network.to(device).eval()
-    logits, labels = [], []
-    for index in np.linspace(0, n - 1, min(n, JUDGED)).round().astype(int).tolist():
-        one = dataset[0, index]
-        batch = {name: value[None].to(device) for name, value in one.items()}
-        logits.append(classify(network.encode(batch), network.weight_1, network.bias)[0].float().cpu())
-        labels.append(one["labels"])
-    classes = work.data.catalog.classes.names
-    scores = score_labels(torch.stack(logits).numpy(), torch.stack(labels).numpy(), classes)
+@dataclass(frozen=True)
+class LabelJudge:
+    """Scores a classifier by the labels of images: of those that it has not learned from, or, where it has, to see
+    whether it has learned anything at all."""
+
+    dataset: Dataset[Batch]
+    work: Work
+    most: int | None = None
+
+    @torch.inference_mode()
+    def score(self, network: Classifier) -> LabelScores:
+        """The network is left in evaluation mode, on the device."""
+        n, device = len(self.dataset), self.work.accelerator.device  # type: ignore[arg-type]
+        network.to(device).eval()
+        logits, labels = [], []
+        for index in np.linspace(0, n - 1, min(n, self.most or n)).round().astype(int).tolist():
+            one = self.dataset[0, index]
+            batch = {name: value[None].to(device) for name, value in one.items()}
+            logits.append(classify(network.encode(batch), network.weight_1, network.bias)[0].float().cpu())
+            labels.append(one["labels"])
+        classes = self.work.data.catalog.classes.names
+        return score_labels(torch.stack(logits).numpy(), torch.stack(labels).numpy(), classes)
+
+    def validation(self) -> Validation:
+        """mAP after each epoch; the weights of the best are kept beside the last."""
+        return Validation(lambda objective: self.score(objective.get_submodule("network")).mean_ap, HELD_OUT)  # type: ignore[arg-type]
+
+
+def _keep_learned(judge: LabelJudge, network: Classifier, start: StageFolder, before: float, trained: Trained) -> str:
+    """Leave in the network what held-out labels speak for: the last weights; where they have become worse than what it
+    started from, the best; where these have too, the start. Maps go on to improve where mAP no longer does, so the last
+    of equals is the best."""
+    found = {"last": trained.history[-1][HELD_OUT], "best": max(each[HELD_OUT] for each in trained.history)}
+    kept = next((name for name, value in found.items() if value >= before - SLACK), "start")
+    if kept == "best":
+        network.load_state_dict({name.removeprefix("network."): value for name, value in trained.best.items()})
+    if kept == "start":
+        fill_classifier(network, start.weights)
+    if kept != "last" and judge.work.accelerator.is_main_process:
+        fell = f"mAP on held-out labels fell from {100 * before:.1f} to {100 * found['last']:.1f}"
+        whose = "its best epoch" if kept == "best" else start.name
+        log_line(f"{judge.work.folder.name}: {fell}: the weights of {whose} are kept.")
+    return kept
+
+
+def _report_labels(judge: LabelJudge, network: Classifier, of: str, work: Work) -> dict[str, Any]:
+    """How well labels are predicted. On images that it has learned from that is no praise, but a classifier that fails
+    there has learned nothing, which is reported before masks are made with it."""
+    scores = judge.score(network)
     if not scores.is_learned and scores.images >= FEW:
         reached, chance = 100 * scores.mean_ap, 100 * scores.chance
         log_line(
-            f"{work.folder.name}: the classifier has learned nothing: mAP {reached:.1f} on the labels of its own"
-            f" training images, {chance:.1f} by chance (p = {scores.p_value:.2f}). Masks made with it mean nothing. Its"
+            f"{work.folder.name}: the classifier has learned nothing: mAP {reached:.1f} on the labels of {of} images,"
+            f" {chance:.1f} by chance (p = {scores.p_value:.2f}). Masks made with it mean nothing. Its"
             " rates may not fit these images: try --recipe auto, or other rates and more epochs."
         )
-    return {"of": "training images", **scores.as_dict()}
+    return {"of": f"{of} images", **scores.as_dict()}
 
 
 def fit_stage(
@@ -232,27 +284,27 @@ def fit_stage(
     schedule: Schedule,
     seed: int,
     validation: Validation | None = None,
+    warmup: int = 0,
 ) -> Trained:
-    """`recam.training.loop.fit` with polynomial decay, resuming from the stage's checkpoint."""
+    """`recam.training.loop.fit` with polynomial decay, behind a linear rise over `warmup` steps, resuming from the
+    stage's checkpoint."""
     rates = [group["lr"] for group in optimizer.param_groups]
 
     def set_step(step: int, total: int) -> None:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * poly_decay(step, total, power)
+            group["lr"] = rate * poly_decay(step, total, power) * min(1.0, (step + 1) / max(warmup, 1))
 
     checkpoint = work.folder.path / CHECKPOINT
     name = work.folder.name
     return fit(name, objective, dataset, optimizer, set_step, schedule, seed, checkpoint, work.accelerator, validation)
 
 
-def _dataset(given: TrainGiven, work: Work, backbone: Backbone) -> Dataset[Batch]:
+def _dataset(given: TrainGiven, work: Work, backbone: Backbone, samples: list[Sample]) -> Dataset[Batch]:
     n_classes, first_view = len(work.data.catalog.classes), given.training.first_view
     on_saliency = given.saliency is not None
     if FEATURES in work.inputs:
         views = work.inputs[VIEWS].path if on_saliency else None
-        return CachedFeatures(work.inputs[FEATURES].path, work.data.train, n_classes, first_view, views)
+        return CachedFeatures(work.inputs[FEATURES].path, samples, n_classes, first_view, views)
     # Other draws of augmentation than those of the trainings before.
     read = given.saliency.reader(work) if given.saliency else None
-    return LabelledImages(
-        work.data.train, given.views.augment(backbone), n_classes, given.views.seed + first_view, read
-    )
+    return LabelledImages(samples, given.views.augment(backbone), n_classes, given.views.seed + first_view, read)

@@ -30,6 +30,8 @@ class CamSettings(Settings):
     """Loss on FC1: ``bce`` (eq. 1), or a variant of Table 1."""
     epochs: Count = 5
     """Passes over the training split."""
+    steps: Count | None = None
+    """How many steps instead of `epochs`, so that few images are learned as long as many; None: by epochs."""
     lr: Positive = 0.1
     """Learning rate of the backbone."""
     head_lr: Positive = 1.0

@@ -22,7 +22,7 @@ class Control(Cam):
     @classmethod
     def read(cls, recipe: Recipe) -> CamSettings:
         own = recipe.section(ReCamTrainingSettings)
-        return CamSettings(recipe.section(CamSettings).loss, own.epochs, own.lr, own.lr)
+        return CamSettings(recipe.section(CamSettings).loss, own.epochs, own.steps, own.lr, own.lr)
 
     @classmethod
     def start(cls, recipe: Recipe) -> str:

@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from recam.data.held_out import hold_out
 from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError
 from recam.evaluation.label_scores import LabelScores, score_labels
+from recam.files import atomic_write
 from recam.inference.class_maps import view_pairs
 from recam.labels import multi_hot
 from recam.methods.probe import Probe, fit_probe, probe_loss
@@ -26,6 +28,8 @@ from recam.runfolder.store import WEIGHTS
 from recam.settings import Positive, Scales, Settings, Share, section
 from recam.types import Sample
 
+KEPT_HEAD = "held_out.safetensors"
+"""The head that has not learned from held-out images, for trainings that these are to judge."""
 LITTLE = 0.1
 """Part of the way from chance to perfect; a class whose average precision stays below it is named."""
 ENOUGH = 30
@@ -76,6 +80,10 @@ class LinearProbe(Training):
             logits = probes[chosen].logits(pooled[judge])
             scores = score_labels(logits.numpy(), labels[judge].numpy(), classes)
             report_labels(scores, own.unlearned, work)
+            if work.accelerator.is_main_process:
+                head = {"weight": probes[chosen].weight.float(), "bias": probes[chosen].bias.float()}
+                with atomic_write(work.folder.path / KEPT_HEAD) as temporary:
+                    save_file({name: value.contiguous() for name, value in head.items()}, temporary)
         elif work.accelerator.is_main_process:
             log_line(
                 f"{work.folder.name}: the classifier is not judged: probe.held_out is 0, or no class has three"

@@ -25,6 +25,8 @@ class ReCamTrainingSettings(ReCamSettings):
     """The training it starts from; ``eps`` makes it ReCAM-E, with EPS's loss here as well."""
     epochs: Count = 4
     """Passes over the training split."""
+    steps: Count | None = None
+    """How many steps instead of `epochs`; None: by epochs."""
     lr: Positive = 5e-5
     """Learning rate of backbone and FC1."""
     fc2_lr: Positive = 5e-4

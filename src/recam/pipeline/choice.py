@@ -1,0 +1,136 @@
+"""Which training a run goes on with, where the recipe names several: chosen by image labels and by the images, no mask
+is read for it.
+
+Two things must hold of a training whose masks are good: it predicts the labels of images that it has not learned from,
+else its masks follow something else, however well; and its masks, at their own threshold and refined, agree with
+colours and early features of the images (`recam.methods.agreement`). The product of both decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recam.data.roles import RunData
+from recam.engine.stage import Planned
+from recam.errors import RecamError, RecipeError
+from recam.pipeline.plan import Plan
+from recam.pipeline.stages.masks import MaskSettings
+from recam.pipeline.stages.train import stage_of
+from recam.pipeline.training import make_training
+from recam.progress import log_line
+from recam.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A training that was tried.
+
+    Attributes:
+        name: the training.
+        labels: what its stage recorded on image labels: ``map`` and ``chance``, in [0, 1] or None.
+        agreement: φ of its masks and the images, in [−1, 1].
+    """
+
+    name: str
+    labels: Mapping[str, Any]
+    agreement: float
+
+    @property
+    def learned(self) -> float:
+        """How far its mAP has come from chance to perfect, in [0, 1]; 0 where it was not judged."""
+        score: float | None = self.labels.get("map")
+        chance: float | None = self.labels.get("chance")
+        if score is None or chance is None or chance >= 1:
+            return 0.0
+        return max(0.0, (score - chance) / (1 - chance))
+
+    @property
+    def quality(self) -> float:
+        """Part of what there is to learn that it has learned, times agreement."""
+        return self.learned * self.agreement
+
+
+def candidates_of(recipe: Recipe, data: RunData) -> tuple[str, ...]:
+    """The recipe's candidates that this data set allows; what rules one out is reported.
+
+    Raises:
+        RecipeError: thresholds that are not found by the run, by which the choice is made; or no candidate is left.
+    """
+    own = recipe.section(MaskSettings)
+    if own.threshold != "auto" or (own.oracle and data.score):
+        raise RecipeError(
+            "candidates are compared at thresholds that the run finds: set masks.threshold = 'auto' and masks.oracle ="
+            " false, or candidates = [] and one training."
+        )
+    allowed, problems = [], []
+    for name in dict.fromkeys(recipe.candidates):
+        found = make_training(recipe, name).problems(len(data.catalog.classes))
+        problems += [f"{name}: {problem}" for problem in found]
+        if not found:
+            allowed.append(name)
+    if not allowed:
+        raise RecipeError("no candidate can be trained:\n" + "\n".join(f"  {problem}" for problem in problems))
+    if not data.quiet:
+        for problem in problems:
+            log_line(f"left out: {problem}")
+    return tuple(allowed)
+
+
+def stages_for(plan: Plan, planned: Mapping[str, Planned], name: str) -> list[str]:
+    """Names of the stages that the choice needs of a training, in order."""
+    wanted = {plan.thresholds[name]}
+    for stage in reversed(list(planned)):
+        if stage in wanted:
+            wanted.update(planned[stage].stage.needs)
+    return [stage for stage in planned if stage in wanted]
+
+
+def try_candidates(
+    candidates: Sequence[str],
+    plan: Plan,
+    recipe: Recipe,
+    make: Callable[[str], None],
+    results: Callable[[str], Mapping[str, Any]],
+) -> list[Tried]:
+    """Each of the candidates made as far as its threshold; one that fails is reported and left out.
+
+    Args:
+        make: makes the stages of a candidate.
+        results: results of a finished stage by name.
+
+    Raises:
+        RecamError: the first candidate's, where all of them fail.
+    """
+    tried: list[Tried] = []
+    failed: list[RecamError] = []
+    for name in candidates:
+        try:
+            make(name)
+        except RecamError as error:
+            failed.append(error)
+            log_line(f"{name} is left out: {error}")
+            continue
+        trained = results(stage_of(make_training(recipe, name)))
+        agreement = float(results(plan.thresholds[name])["agreement"])
+        tried.append(Tried(name, trained.get("labels", {}), agreement))
+    if not tried:
+        raise failed[0]
+    return tried
+
+
+def choose(tried: Sequence[Tried]) -> Tried:
+    """The one of the highest quality, the first of equals: a training that left the weights as they were is no better
+    than what it started from."""
+    return max(tried, key=lambda each: each.quality)
+
+
+def report_choice(tried: Sequence[Tried], chosen: Tried) -> None:
+    """One line: what each has reached, and which is taken."""
+    texts = [
+        f"{each.name} {each.quality:.3f} (held-out mAP {100 * (each.labels.get('map') or 0):.1f}, agreement"
+        f" {each.agreement:.3f})"
+        for each in tried
+    ]
+    log_line(f"quality without masks: {', '.join(texts)}: {chosen.name} is taken.")

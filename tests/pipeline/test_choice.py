@@ -1,0 +1,144 @@
+"""Which training a run goes on with, and whether a round of self-training pays: both without a mask."""
+
+import numpy as np
+import pytest
+
+import recam
+from recam.data.images import read_mask
+from recam.data.roles import DataSettings, RunData
+from recam.engine.stage import key_stages
+from recam.errors import RecipeError
+from recam.pipeline.choice import Tried, candidates_of, choose, stages_for
+from recam.pipeline.plan import make_plan
+from recam.recipe.recipe import load_recipe
+from recam.runfolder.store import read_json
+from tiny_recipe import TINY
+
+AUTO = {
+    **TINY,
+    "candidates": ["probe", "tuned", "recam"],
+    "compare": [],
+    "refine": ["pamr"],
+    "tuned.steps": 2,
+    "cam.steps": 2,
+    "recam.steps": 2,
+    "train.held_out": 0.3,
+    "probe.held_out": 0.3,
+    "probe.unlearned": "report",
+    "masks.threshold": "auto",
+    "masks.oracle": False,
+    "masks.rounds": "auto",
+    "masks.round": ["self_training", "pamr"],
+    "compute.report": False,
+}
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A run to its end."""
+    root = tmp_path_factory.mktemp("choice") / "run"
+    return root, recam.run(recipe="tiny", output=root, settings=AUTO)
+
+
+def tried(name, score, agreement, chance=0.2):
+    return Tried(name, {"map": score, "chance": chance}, agreement)
+
+
+def test_quality_is_what_was_learned_times_agreement():
+    assert tried("a", 0.6, 0.5).quality == pytest.approx((0.6 - 0.2) / (1 - 0.2) * 0.5)
+    assert tried("worse than chance", 0.1, 0.9).quality == 0
+    assert tried("not judged", None, 0.9).quality == 0
+
+
+def test_masks_that_agree_with_images_are_not_taken_where_labels_were_not_learned():
+    learned, lost = tried("probe", 0.9, 0.37), tried("recam", 0.25, 0.6)
+    assert choose([lost, learned]) is learned
+
+
+def test_of_equals_the_first_is_taken():
+    first, again = tried("probe", 0.8, 0.4), tried("tuned", 0.8, 0.4)
+    assert choose([first, again]) is first
+
+
+def test_what_is_chosen_stands_in_the_run_and_is_the_best_of_what_was_tried(chosen):
+    root, _ = chosen
+    recipe = read_json(root / "run.json")["recipe"]
+    found = []
+    for name in AUTO["candidates"]:
+        labels = read_json(root / f"train/{name}/stage.json")["results"]["labels"]
+        assert labels["of"] == "held-out images"
+        agreement = read_json(root / f"thresholds/{name}/stage.json")["results"]["agreement"]
+        found.append(Tried(name, labels, agreement))
+    assert recipe["training"] == choose(found).name
+    assert (root / f"maps/{recipe['training']}").is_dir()
+
+
+def test_losers_have_maps_of_the_images_that_judge_alone(chosen):
+    root, _ = chosen
+    winner = read_json(root / "run.json")["recipe"]["training"]
+    loser = next(name for name in AUTO["candidates"] if name != winner)
+    assert (root / f"trials/{loser}").is_dir()
+    assert not (root / f"maps/{loser}").exists()
+
+
+def test_the_same_again_has_nothing_to_do(chosen):
+    root, first = chosen
+    again = recam.run(recipe="tiny", output=root, settings=AUTO)
+    assert again.made == ()
+    assert set(first.made) <= set(again.skipped)
+
+
+def test_masks_are_those_that_agree_better_with_the_images(chosen):
+    root, _ = chosen
+    results = read_json(root / "masks/stage.json")["results"]
+    assert results["maps"] == max(results["agreements"], key=results["agreements"].get)
+    earlier, _ = sorted(
+        (path.parent for path in root.glob("rounds/*/masks/stage.json")), key=lambda path: len(str(path))
+    )
+    made = {path.name: read_mask(path) for path in (root / "masks").glob("*.png")}
+    same = all(np.array_equal(mask, read_mask(earlier / name)) for name, mask in made.items())
+    assert same == (results["maps"] == read_json(earlier / "stage.json")["results"]["maps"])
+
+
+def test_the_model_is_not_trained_twice_on_the_same_masks(chosen):
+    root, _ = chosen
+    masks = read_json(root / "masks/stage.json")["results"]
+    (earlier,) = (path.parent for path in root.glob("rounds/*/model/stage.json"))
+    kept = masks["maps"] == read_json(earlier.parent / "masks/stage.json")["results"]["maps"]
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (earlier, root / "segment/pseudo")]
+    assert (weights[0] == weights[1]) == kept
+
+
+def test_a_prediction_of_new_images_comes_from_the_chosen_run(chosen):
+    root, _ = chosen
+    image = recam.open_catalog("scenes:", **TINY["data.options"]).samples("val")[0].image.read()
+    assert recam.Predictor(root)(image).mask.shape == image.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"masks.threshold": 0.3}, "masks.threshold = 'auto'"),
+        ({"masks.oracle": True}, "masks.oracle"),
+        ({"candidates": ["probe", "tund"]}, "tuned"),
+    ],
+)
+def test_candidates_that_cannot_be_compared_are_refused_before_anything_is_made(settings, says, tmp_path):
+    with pytest.raises(RecipeError, match=says):
+        recam.run(recipe="tiny", output=tmp_path / "run", settings={**AUTO, **settings})
+    assert not (tmp_path / "run/train").exists()
+
+
+def test_a_round_needs_refiners():
+    with pytest.raises(RecipeError, match=r"masks\.round"):
+        load_recipe("tiny", {"masks.rounds": 1})
+
+
+def test_stages_of_a_candidate_end_at_its_threshold():
+    recipe = load_recipe("tiny", AUTO)
+    data = RunData(recipe.section(DataSettings).open(), recipe.section(DataSettings))
+    assert candidates_of(recipe, data) == ("probe", "tuned", "recam")
+    plan = make_plan(recipe, data)
+    planned = key_stages(plan.stages, data)
+    assert stages_for(plan, planned, "tuned")[-1] == "thresholds/tuned"
+    assert set(stages_for(plan, planned, "probe")) == {"train/probe", "trials/probe", "pixels", "thresholds/probe"}
