@@ -11,6 +11,8 @@ from recam.errors import RecipeError
 from recam.pipeline.choice import Tried, candidates_of, choose, stages_for
 from recam.pipeline.plan import make_plan
 from recam.recipe.recipe import load_recipe
+from recam.review.index import Index
+from recam.review.layers import ReviewedRun
 from recam.runfolder.store import read_json
 from tiny_recipe import TINY
 
@@ -142,3 +144,25 @@ def test_stages_of_a_candidate_end_at_its_threshold():
     planned = key_stages(plan.stages, data)
     assert stages_for(plan, planned, "tuned")[-1] == "thresholds/tuned"
     assert set(stages_for(plan, planned, "probe")) == {"train/probe", "trials/probe", "pixels", "thresholds/probe"}
+
+
+def test_quality_is_told_of_the_run_and_of_each_image_the_worst_first(chosen):
+    root, _ = chosen
+    results = read_json(root / "quality/stage.json")["results"]
+    images = read_json(root / "quality/images.json")
+    assert list(images.values()) == sorted(images.values())
+    assert set(results["worst"]) <= set(images)
+    assert results["agreement"] == max(read_json(root / "masks/stage.json")["results"]["agreements"].values())
+    assert results["quality"] == pytest.approx(results["learned"] * results["agreement"])
+    assert (
+        f"{results['quality']:.3f} ({results['learned']:.3f} of the labels learned"
+        in (root / "summary.txt").read_text()
+    )
+
+
+def test_the_review_page_knows_the_worst_masks(chosen):
+    root, _ = chosen
+    images = read_json(root / "quality/images.json")
+    run = ReviewedRun(root)
+    rows = {item.id: row for item, row in zip(run.items, Index(run).build(quiet=True).rows, strict=True)}
+    assert {name: row.agreement for name, row in rows.items() if row.agreement is not None} == images

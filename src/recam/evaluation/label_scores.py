@@ -9,6 +9,7 @@ Letters: N images, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,16 @@ class LabelScores:
         means = {"map": _finite(self.mean_ap), "f1": _finite(float(mean_over_present(np.array(self.f1))))}
         judged = {"chance": _finite(self.chance), "p_value": self.p_value, "is_learned": self.is_learned}
         return {**means, **judged, "images": self.images, "classes": classes}
+
+
+def part_learned(labels: Mapping[str, Any]) -> float:
+    """How far mAP has come from chance to perfect, in [0, 1], of scores as `LabelScores.as_dict` gives them; 0 where
+    nothing was judged."""
+    score: float | None = labels.get("map")
+    chance: float | None = labels.get("chance")
+    if score is None or chance is None or chance >= 1:
+        return 0.0
+    return max(0.0, (score - chance) / (1 - chance))
 
 
 def score_labels(scores: NDArray[np.floating], labels: NDArray[Any], names: tuple[str, ...]) -> LabelScores:

@@ -15,6 +15,7 @@ from typing import Any
 from recam.data.roles import RunData
 from recam.engine.stage import Planned
 from recam.errors import RecamError, RecipeError
+from recam.evaluation.label_scores import part_learned
 from recam.pipeline.plan import Plan
 from recam.pipeline.stages.masks import MaskSettings
 from recam.pipeline.stages.train import stage_of
@@ -38,18 +39,9 @@ class Tried:
     agreement: float
 
     @property
-    def learned(self) -> float:
-        """How far its mAP has come from chance to perfect, in [0, 1]; 0 where it was not judged."""
-        score: float | None = self.labels.get("map")
-        chance: float | None = self.labels.get("chance")
-        if score is None or chance is None or chance >= 1:
-            return 0.0
-        return max(0.0, (score - chance) / (1 - chance))
-
-    @property
     def quality(self) -> float:
-        """Part of what there is to learn that it has learned, times agreement."""
-        return self.learned * self.agreement
+        """Part of the labels that it has learned, times agreement."""
+        return part_learned(self.labels) * self.agreement
 
 
 def candidates_of(recipe: Recipe, data: RunData) -> tuple[str, ...]:

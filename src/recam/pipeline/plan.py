@@ -21,7 +21,9 @@ from recam.pipeline.stages.external_maps import check_external, plan_external
 from recam.pipeline.stages.maps import MapSettings, plan_maps, trial_maps
 from recam.pipeline.stages.masks import MaskSettings, masks_of, plan_masks
 from recam.pipeline.stages.pictures import plan_pictures
+from recam.pipeline.stages.pixels import STAGE as PIXELS_STAGE
 from recam.pipeline.stages.pixels import plan_pixels
+from recam.pipeline.stages.quality import plan_quality
 from recam.pipeline.stages.refine import plan_refiner
 from recam.pipeline.stages.saliency import plan_saliency, saliency_given, saliency_problems
 from recam.pipeline.stages.score import VERSION as SCORES
@@ -161,6 +163,8 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     stages += [plan_pixels(recipe, weights)] if before else []
     stages += plan_masks(recipe, maps, before)
     earlier = (_model_on(masks_of(before), stages), masks_of(before)) if before else ("", "")
+    if any(stage.name == PIXELS_STAGE for stage in stages):
+        stages.append(plan_quality(classifier))
     if data.score:
         scores_label = {"title": "pseudo masks", "kind": MASK_SCORES, "colour": "red"}
         stages.append(

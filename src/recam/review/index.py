@@ -21,7 +21,7 @@ from recam.review.layers import Item, Layer, ReviewedRun
 from recam.runfolder.store import make_key
 from recam.types import Mask
 
-VERSION = 2
+VERSION = 3
 NEAR = 0.1
 """A pixel nearer than this to its threshold lowers the confidence."""
 
@@ -38,6 +38,7 @@ class Row:
             `ReviewedRun.compared_maps`.
         model_disagreement: the same of pseudo mask and segmentation model.
         area: share of pixels that the mask gives to a class.
+        agreement: of the mask and what other images' masks predict for it, where the run has judged it.
         damaged: what could not be read; usually empty.
     """
 
@@ -47,6 +48,7 @@ class Row:
     maps_disagreement: float | None = None
     model_disagreement: float | None = None
     area: float | None = None
+    agreement: float | None = None
     damaged: str = ""
 
 
@@ -71,9 +73,8 @@ class Index:
         read = (*(run.compared_maps or run.of_role("maps")[:1]), run.main_maps, run.masks, run.model)
         self._used: list[Layer] = list(dict.fromkeys(layer for layer in read if layer))
         levels = {layer.name: run.levels(layer) for layer in self._used if layer.kind == "maps"}
-        self._key = make_key(
-            {"version": VERSION, "layers": [(layer.name, layer.key) for layer in self._used], "thresholds": levels}
-        )
+        used = [(layer.name, layer.key) for layer in self._used]
+        self._key = make_key({"version": VERSION, "layers": used, "thresholds": levels, "judged": run.judged_by})
         self.rows: list[Row] = []
         self._stamps: list[str] = []
 
@@ -132,6 +133,7 @@ class Index:
                 maps_disagreement=_between(masks, run.compared_maps),
                 model_disagreement=_between(masks, (run.masks, run.model)),
                 area=None if shown is None else float(_is_class(shown).mean()),
+                agreement=run.agreements.get(item.id),
             )
         except (RecamError, OSError) as error:
             return Row(damaged=str(error))

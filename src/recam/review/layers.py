@@ -27,7 +27,7 @@ from recam.recipe.recipe import read_recipe
 from recam.runfolder import kinds
 from recam.runfolder.maps import read_seed
 from recam.runfolder.records import read_records
-from recam.runfolder.store import StageFolder, open_run, read_run
+from recam.runfolder.store import StageFolder, open_run, read_json, read_run
 from recam.runfolder.summary import nearest
 from recam.types import Mask, Sample, SeedMaps
 
@@ -186,6 +186,21 @@ class ReviewedRun:
     def mask_results(self) -> dict[str, Any]:
         """What the stage of the pseudo masks recorded: maps, threshold and where it is from; empty before it ended."""
         return self._results(self.masks.stage) if self.masks else {}
+
+    @property
+    def judged_by(self) -> str:
+        """Key of the stage that judged the masks without true ones; empty where none has."""
+        stage = next((each for each, _ in self._of_kind(kinds.QUALITY)), None)
+        return stage.key if stage and stage.claims_done else ""
+
+    @cached_property
+    def agreements(self) -> dict[str, float]:
+        """By image, how well its mask agrees with what the others predict for it, in [0, 1], of images that were
+        judged; empty where the run judges none. Raises `StoreError` for a damaged file."""
+        stage = next((each for each, _ in self._of_kind(kinds.QUALITY)), None)
+        if not stage or not stage.claims_done:
+            return {}
+        return {name: float(value) for name, value in read_json(stage.path / kinds.AGREEMENTS).items()}
 
     def threshold(self, layer: Layer) -> float:
         """The threshold that maps start with: that of the pseudo masks, the oracle where the recipe wants it, or the

@@ -123,7 +123,16 @@ class Session:
     def columns(self) -> dict[str, list[Any]]:
         """All images by column: ids, labels and measures."""
         items, rows = self.run.items, self.index.rows
-        names = ("height", "width", "confidence", "maps_disagreement", "model_disagreement", "area", "damaged")
+        names = (
+            "height",
+            "width",
+            "confidence",
+            "maps_disagreement",
+            "model_disagreement",
+            "area",
+            "agreement",
+            "damaged",
+        )
 
         def rounded(value: Any) -> Any:
             return round(value, 4) if isinstance(value, float) else value

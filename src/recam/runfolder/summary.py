@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recam.runfolder.costs import Records, baseline_stage, cost_in_units, upstream_minutes
-from recam.runfolder.kinds import MAP_SCORES, THRESHOLD
+from recam.runfolder.kinds import MAP_SCORES, QUALITY, THRESHOLD
 from recam.runfolder.records import read_records
 from recam.runfolder.store import RunFolder
 from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
@@ -106,6 +106,11 @@ class RunSummary:
             if agreements := masks.get("agreements"):
                 told = ", ".join(f"{name} {value:.3f}" for name, value in agreements.items())
                 lines += [f"agreement of masks with the images: {told}"]
+            lines += [
+                f"quality of the masks, known without true ones: {_quality(record['results'])}"
+                for record in self.records.values()
+                if record.get("label", {}).get("kind") == QUALITY
+            ]
         for kind, model in (
             ("pseudo", "segmentation model, trained on pseudo masks"),
             ("truth", "segmentation model, trained on true masks"),
@@ -226,3 +231,10 @@ def _cost(records: Records, scores_stage: str, width: int) -> str:
 
 def _percent(score: float | None) -> str:
     return "" if score is None else f"{100 * score:.2f}"
+
+
+def _quality(results: dict[str, Any]) -> str:
+    agreement = f"agreement with the images {results['agreement']:.3f}"
+    if "quality" not in results:
+        return agreement
+    return f"{results['quality']:.3f} ({results['learned']:.3f} of the labels learned × {agreement})"

@@ -3,7 +3,7 @@ import { decided, labelsOf, measures, on, state, emit } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const sorts = () => [
-  ["", "as in the data set"], ["confidence", "least confident first"], ["-confidence", "most confident first"],
+  ["", "as in the data set"], ["agreement", "worst first, as the other masks tell"], ["confidence", "least confident first"], ["-confidence", "most confident first"],
   ...["maps_disagreement", "model_disagreement"].map((name) => [`-${name}`, `${measures()[name]} most`]), ["-area", "largest area first"], ["area", "smallest area first"], ["-count", "most labels first"],
   ["class", "by class"], ["verdict", "not reviewed first"], ["-verdict", "reviewed first"],
 ];

@@ -31,7 +31,7 @@ export function thresholdsOf(layer) {
 
 // Titles of what images are sorted and filtered by.
 export const measures = () => ({
-  confidence: "confidence", maps_disagreement: `${state.run.compared_maps.join(" / ")} differ`, model_disagreement: "mask / model differ", area: "area",
+  confidence: "confidence", maps_disagreement: `${state.run.compared_maps.join(" / ")} differ`, model_disagreement: "mask / model differ", area: "area", agreement: "agrees with the other masks",
 });
 
 // The thresholds that the run's own masks were made with.
