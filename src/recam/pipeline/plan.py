@@ -32,6 +32,7 @@ from recam.pipeline.stages.segment import SegmentGiven, inference_settings, plan
 from recam.pipeline.stages.segment_settings import SegmentSettings
 from recam.pipeline.stages.threshold import images_judged, plan_threshold
 from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
+from recam.pipeline.stages.unlabelled import plan_unlabelled
 from recam.pipeline.training import Training, make_training, trainings
 from recam.recipe.recipe import Recipe
 from recam.registry import Registry
@@ -170,7 +171,11 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages.append(
             Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
         )
-    stages += plan_segmentation(recipe, data, classifier, earlier if all(earlier) else None)
+    unlabelled = ""
+    if all(earlier) and data.unlabelled:
+        stages.append(plan_unlabelled(earlier[0], inference_settings(recipe)))
+        unlabelled = stages[-1].name
+    stages += plan_segmentation(recipe, data, classifier, earlier if all(earlier) else None, unlabelled)
     stages = [_with_check(stage, recipe) for stage in stages]
     stages.append(plan_pictures(shown, inference_settings(recipe), stages))
     return Plan(unique(stages), maps, seeds, classifier, thresholds)
@@ -252,10 +257,10 @@ def _with_rehearsal(stage: Stage, data: RunData, training: Training) -> Stage:
 
 
 def _with_check(stage: Stage, recipe: Recipe) -> Stage:
-    if stage.group != "segment":
-        return stage
+    if isinstance(stage.given, SegmentGiven):
+        settings = stage.given.settings
+        weights = "none" if stage.given.classifier else settings.weights
+        return replace(stage, rehearse=lambda data: settings.make(len(data.catalog.classes), weights))
     if stage.name.startswith("predictions/"):
         return replace(stage, rehearse=lambda data: make_refinement(recipe.section(InferenceSettings).refine))
-    settings = stage.given.settings
-    weights = "none" if stage.given.classifier else settings.weights
-    return replace(stage, rehearse=lambda data: settings.make(len(data.catalog.classes), weights))
+    return stage

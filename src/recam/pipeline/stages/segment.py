@@ -63,6 +63,7 @@ class SegmentGiven:
         classifier: the stage whose weights the encoder starts from; empty: those that the settings name.
         masks: the stage whose masks it learns from, unless from true ones.
         earlier: a model on earlier masks, and the stage of these; where they are the ones that were kept, it is taken.
+        unlabelled: the stage with masks of images without labels, which are learned from as well; empty: none.
     """
 
     settings: SegmentSettings
@@ -73,6 +74,7 @@ class SegmentGiven:
     max_side: int | None
     masks: str = "masks"
     earlier: tuple[str, str] | None = None
+    unlabelled: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,13 @@ class PredictGiven:
 
 
 def plan_segmentation(
-    recipe: Recipe, data: RunData, classifier: str, earlier: tuple[str, str] | None = None
+    recipe: Recipe, data: RunData, classifier: str, earlier: tuple[str, str] | None = None, unlabelled: str = ""
 ) -> list[Stage]:
     """The models of the recipe, and the scores of each on held-out images.
 
     Args:
         classifier: the stage that trained the classifier of the class maps; empty: none.
-        earlier: see `SegmentGiven`.
+        earlier, unlabelled: see `SegmentGiven`.
     """
     own = recipe.section(SegmentSettings)
     start = _start_of(own, classifier)
@@ -116,8 +118,9 @@ def plan_segmentation(
             given, needs = replace(stage.given, truth=True), tuple(need for need in stage.needs if need != "masks")
             stage = replace(stage, given=given, needs=needs, supervision=(TRUTH,))
         elif earlier:
-            given = replace(stage.given, earlier=earlier)
-            stage = replace(stage, given=given, needs=(*stage.needs, *earlier))
+            given = replace(stage.given, earlier=earlier, unlabelled=unlabelled)
+            more, roles = ((unlabelled,), (*stage.roles, "unlabelled")) if unlabelled else ((), stage.roles)
+            stage = replace(stage, given=given, needs=(*stage.needs, *earlier, *more), roles=roles)
         stages.append(stage)
         if data.val:
             predict = PredictGiven(name, inference_settings(recipe))
@@ -166,7 +169,7 @@ def map_inference_settings(recipe: Recipe) -> InferenceSettings:
 
 def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     """Train a segmentation model on pseudo masks, or on true masks (eq. 3)."""
-    if given.earlier and (taken := _take_earlier(given, work)):
+    if given.earlier and not given.unlabelled and (taken := _take_earlier(given, work)):
         return taken
     torch.manual_seed(given.seed)
     settings, truth = given.settings, given.truth
@@ -185,6 +188,10 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     network = settings.make(len(classes), weights)
     optimizer = make_optimizer(network, settings)
     read: Callable[[Sample], Mask] = TrueMasks() if truth else PseudoMasks(work.inputs[given.masks])
+    if given.unlabelled:
+        others = work.data.unlabelled
+        read = JoinedMasks(read, PseudoMasks(work.inputs[given.unlabelled]), frozenset(each.id for each in others))
+        samples = [*samples, *others]
     augment = Augment(
         settings.crop,
         mean,
@@ -279,6 +286,18 @@ def predict_val(given: PredictGiven, work: Work) -> dict[str, Any]:
         write_mask(mask_path(work.folder, sample.id), mask)
     work.accelerator.wait_for_everyone()
     return score_folder(work, work.folder, work.data.val)
+
+
+@dataclass(frozen=True)
+class JoinedMasks:
+    """Reads masks of some samples by one reader, of those named by another."""
+
+    read: Callable[[Sample], Mask]
+    other: Callable[[Sample], Mask]
+    ids: frozenset[str]
+
+    def __call__(self, sample: Sample) -> Mask:
+        return (self.other if sample.id in self.ids else self.read)(sample)
 
 
 @dataclass(frozen=True)

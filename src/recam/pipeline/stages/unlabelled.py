@@ -1,0 +1,52 @@
+"""Masks of images without labels, by a segmentation model that has learned from those with: the next model learns from
+both. With no label to restrict it, a pixel counts where one answer is more probable than all others together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from recam.data.images import write_mask
+from recam.data.large_photos import enlarge, working_copy
+from recam.engine.stage import Stage
+from recam.engine.work import Work
+from recam.inference.settings import InferenceSettings
+from recam.inference.tta import most_probable, predict_probabilities
+from recam.labels import IGNORE
+from recam.models.folding import fold_batchnorm
+from recam.models.saved import load_segmenter
+from recam.pipeline.stages.score import mask_path
+
+SURE = 0.5
+"""A pixel whose most probable answer is not more probable than this is left out: 255."""
+
+
+@dataclass(frozen=True)
+class UnlabelledGiven:
+    """What these masks depend on: the stage of the model, and how it is applied."""
+
+    model: str
+    inference: InferenceSettings
+
+
+def plan_unlabelled(model: str, inference: InferenceSettings) -> Stage:
+    """The stage of the masks that this model gives images without labels."""
+    name = f"{model.rpartition('/')[0]}/unlabelled"
+    label = {"title": "masks of images without labels"}
+    return Stage(name, "masks", predict, UnlabelledGiven(model, inference), (model,), ("unlabelled",), label=label)
+
+
+def predict(given: UnlabelledGiven, work: Work) -> dict[str, Any]:
+    """Masks of all images without labels."""
+    segmenter, own = load_segmenter(work.inputs[given.model].weights), given.inference
+    fold_batchnorm(segmenter.network).to(work.accelerator.device)
+    samples = work.data.unlabelled
+    for sample in work.share(samples, lambda sample: mask_path(work.folder, sample.id).is_file()):
+        image = sample.image.read()
+        copy = working_copy(image, own.max_side)
+        with work.accelerator.autocast():
+            probabilities = predict_probabilities(segmenter, copy, own.scales, own.flip, own.max_side)
+        mask = most_probable(probabilities)
+        mask[probabilities.amax(0).numpy() <= SURE] = IGNORE
+        write_mask(mask_path(work.folder, sample.id), mask if copy is image else enlarge(mask, image.shape[:2]))
+    return {"images": len(samples)}
