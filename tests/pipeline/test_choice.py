@@ -1,5 +1,7 @@
 """Which training a run goes on with, and whether a round of self-training pays: both without a mask."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from recam.data.images import read_mask
 from recam.data.roles import DataSettings, RunData
 from recam.engine.stage import key_stages
 from recam.errors import RecipeError
-from recam.pipeline.choice import Tried, candidates_of, choose, stages_for
+from recam.pipeline.choice import Tried, candidates_of, choose, stages_for, try_candidates
 from recam.pipeline.plan import make_plan
 from recam.recipe.recipe import load_recipe
 from recam.review.index import Index
@@ -62,11 +64,29 @@ def test_of_equals_the_first_is_taken():
     assert choose([first, again]) is first
 
 
+def test_a_candidate_that_cannot_win_any_more_is_not_trained_on():
+    """Agreement is 1 at most, so a classifier that has learned less than the best quality so far is out."""
+    recipe = load_recipe("tiny", AUTO)
+    labels = {"train/probe": 0.9, "train/cam": 0.45}
+    made = []
+
+    def results(stage):
+        if stage.startswith("thresholds/"):
+            return {"agreement": 0.5}
+        return {"labels": {"map": labels[stage], "chance": 0.2}}
+
+    stages = {"probe": ["train/probe", "thresholds/probe"], "recam": ["train/cam", "train/recam", "thresholds/recam"]}
+    plan = SimpleNamespace(thresholds={"probe": "thresholds/probe", "recam": "thresholds/recam"})
+    found = try_candidates(("probe", "recam"), plan, recipe, stages, made.extend, results)
+    assert [each.name for each in found] == ["probe"]  # (0.45 − 0.2) / 0.8 = 0.31 < 0.875 × 0.5
+    assert "train/recam" not in made
+
+
 def test_what_is_chosen_stands_in_the_run_and_is_the_best_of_what_was_tried(chosen):
     root, _ = chosen
     recipe = read_json(root / "run.json")["recipe"]
     found = []
-    for name in AUTO["candidates"]:
+    for name in recipe["candidates"]:
         labels = read_json(root / f"train/{name}/stage.json")["results"]["labels"]
         assert labels["of"] == "held-out images"
         agreement = read_json(root / f"thresholds/{name}/stage.json")["results"]["agreement"]
@@ -78,16 +98,19 @@ def test_what_is_chosen_stands_in_the_run_and_is_the_best_of_what_was_tried(chos
 def test_losers_have_maps_of_the_images_that_judge_alone(chosen):
     root, _ = chosen
     winner = read_json(root / "run.json")["recipe"]["training"]
-    loser = next(name for name in AUTO["candidates"] if name != winner)
-    assert (root / f"trials/{loser}").is_dir()
-    assert not (root / f"maps/{loser}").exists()
+    for loser in set(AUTO["candidates"]) - {winner}:
+        assert not (root / f"maps/{loser}").exists()
+    assert {path.name for path in (root / "trials").iterdir()} == set(
+        read_json(root / "run.json")["recipe"]["candidates"]
+    )
 
 
 def test_the_same_again_has_nothing_to_do(chosen):
     root, first = chosen
     again = recam.run(recipe="tiny", output=root, settings=AUTO)
     assert again.made == ()
-    assert set(first.made) <= set(again.skipped)
+    planned = read_json(root / "run.json")["stages"]  # without what was left out
+    assert set(first.made) & set(planned) <= set(again.skipped)
 
 
 def test_masks_are_those_that_agree_better_with_the_images(chosen):

@@ -19,7 +19,7 @@ from recam.evaluation.label_scores import part_learned
 from recam.pipeline.plan import Plan
 from recam.pipeline.stages.masks import MaskSettings
 from recam.pipeline.stages.train import stage_of
-from recam.pipeline.training import make_training
+from recam.pipeline.training import Training, make_training
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 
@@ -83,13 +83,16 @@ def try_candidates(
     candidates: Sequence[str],
     plan: Plan,
     recipe: Recipe,
-    make: Callable[[str], None],
+    stages: Mapping[str, Sequence[str]],
+    make: Callable[[Sequence[str]], None],
     results: Callable[[str], Mapping[str, Any]],
 ) -> list[Tried]:
-    """Each of the candidates made as far as its threshold; one that fails is reported and left out.
+    """Each of the candidates made as far as its threshold. One that fails, or whose classifier, before or after what it
+    starts from, has learned too little to be chosen whatever its masks, is reported and left out.
 
     Args:
-        make: makes the stages of a candidate.
+        stages: by candidate, see `stages_for`.
+        make: makes stages; finished ones are passed over.
         results: results of a finished stage by name.
 
     Raises:
@@ -98,18 +101,30 @@ def try_candidates(
     tried: list[Tried] = []
     failed: list[RecamError] = []
     for name in candidates:
+        training = make_training(recipe, name)
+        best = max((each.quality for each in tried), default=0.0)
         try:
-            make(name)
+            for trained in _trained_before(training):
+                make(stages[name][: stages[name].index(trained) + 1])
+                learned = part_learned(results(trained).get("labels", {}))
+                if learned < best:  # agreement is 1 at most
+                    raise RecipeError(f"{trained} has learned {learned:.2f} of the labels, too little for any masks.")
+            make(stages[name])
         except RecamError as error:
             failed.append(error)
             log_line(f"{name} is left out: {error}")
             continue
-        trained = results(stage_of(make_training(recipe, name)))
-        agreement = float(results(plan.thresholds[name])["agreement"])
-        tried.append(Tried(name, trained.get("labels", {}), agreement))
+        labels = results(stage_of(training)).get("labels", {})
+        tried.append(Tried(name, labels, float(results(plan.thresholds[name])["agreement"])))
     if not tried:
         raise failed[0]
     return tried
+
+
+def _trained_before(training: Training) -> list[str]:
+    """Stages of the training and of those that it starts from, the first first."""
+    before = _trained_before(training.base) if training.base else []
+    return [*before, stage_of(training)]
 
 
 def choose(tried: Sequence[Tried]) -> Tried:

@@ -130,7 +130,8 @@ def _choose_training(recipe: Recipe, runner: Runner, until: str | None) -> tuple
         names,
         plan,
         trial,
-        lambda name: made.extend(each for each in runner.run(planned, wanted[name]) if each not in made),
+        wanted,
+        lambda stages: made.extend(runner.run(planned, stages)),
         lambda name: runner.folder.at(name, planned[name].key).record["results"],
     )
     chosen = choose(tried)
