@@ -56,6 +56,17 @@ def test_all_mistakes_at_once_with_near_matches():
     assert len(told.splitlines()) == 6
 
 
+def test_settings_of_a_section_that_there_is_not_are_looked_for_in_others():
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("tiny", ["classify.backbone=resnet50", "classify.loss=bce", "reactivate.background_logit=true"])
+    assert [line.strip() for line in str(raised.value).splitlines()[1:]] == [
+        "classify.backbone: there is no such setting."
+        " Did you mean 'backbone.name' or 'backbone.weights' or 'backbone.output_stride'?",
+        "classify.loss: there is no such setting. Did you mean 'cam.loss' or 'eps.loss'?",
+        "reactivate.background_logit: there is no such setting. Did you mean 'recam.background_logit'?",
+    ]
+
+
 def test_settings_that_do_not_fit_together_are_told_all_at_once():
     wrong = {
         "train.long_side": (96, 64),

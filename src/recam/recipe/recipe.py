@@ -147,7 +147,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
         names = [str(part) for part in problem["loc"]]
         where = ".".join(names) or "recipe"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            yield f"{where}: there is no such setting.{_near(names)}"
+            yield from _explain_unknown(names, problem["input"])
         elif problem["type"] == "value_error":  # of settings that do not fit together, each line naming its fields
             lines = problem["msg"].removeprefix("Value error, ").splitlines()
             yield from (f"{where}: {line}" if names else line for line in lines)
@@ -155,15 +155,30 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{where}: {problem['msg']} (got {problem['input']!r})"
 
 
+def _explain_unknown(names: Sequence[str], given: Any) -> Iterator[str]:
+    """A line for a setting that there is not, or for each setting of a section that there is not and that is spelled
+    like none, such as one of an older version."""
+    sections_near = difflib.get_close_matches(names[0], sections, n=1)
+    if len(names) == 1 and isinstance(given, Mapping) and given and not sections_near:
+        yield from (f"{names[0]}.{name}: there is no such setting.{_near([names[0], str(name)])}" for name in given)
+    else:
+        yield f"{'.'.join(names)}: there is no such setting.{_near(names)}"
+
+
 def _near(names: Sequence[str]) -> str:
     """Settings of the same section that are spelled alike; else those of other sections, as ``backbone.name`` for
     ``cam.backbone``."""
     last, section = names[-1], sections.get(names[0]) if len(names) > 1 else None
-    beside = [field.name for field in dataclasses.fields(section)] if section else list(recipe_type().model_fields)
+    if section:
+        beside = [field.name for field in dataclasses.fields(section)]
+    else:
+        beside = list(recipe_type().model_fields) if len(names) == 1 else []
     if difflib.get_close_matches(last, beside, n=1):
         return near_matches(last, beside)
     # A setting of that name in another section, or a section of that name: what it names comes first.
     named = [(name, field.name) for name, kind in sections.items() for field in dataclasses.fields(kind)]
     found = [f"{name}.{field}" for name, field in named if last in (name, field)]
     found.sort(key=lambda name: (not name.endswith((f"{last}.name", f".{last}")), name.split(".")[0]))
-    return f" Did you mean {' or '.join(map(repr, found[:3]))}?" if found else near_matches(last, beside)
+    return (
+        f" Did you mean {' or '.join(map(repr, found[:3]))}?" if found else near_matches(last, beside or list(sections))
+    )
