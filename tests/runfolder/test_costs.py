@@ -1,6 +1,6 @@
 """What maps cost: by hand."""
 
-from recam.runfolder.costs import baseline_stage, cost_in_units, upstream_minutes
+from recam.runfolder.costs import baseline_stage, cost_in_units, cumulative_minutes, upstream_minutes
 
 
 def record(seconds, images, reads=(), history=None, label=None, **more):
@@ -35,6 +35,7 @@ def test_by_hand():
     assert upstream_minutes(RECORDS, "scores/cam") == 6
     assert upstream_minutes(RECORDS, "scores/recam") == 8
     assert upstream_minutes(RECORDS, "scores/recam+crf") == 8.5
+    assert cumulative_minutes(RECORDS, "refined/recam+crf") == 8.5
     assert cost_in_units(RECORDS, "scores/cam") == 1
     assert cost_in_units(RECORDS, "scores/recam+crf") == 8.5 / 6
 
@@ -54,3 +55,16 @@ def test_the_unit_are_the_first_unrefined_maps_that_no_other_training_comes_befo
     assert baseline_stage({name: RECORDS[name] for name in order}) == "scores/cam"
     assert baseline_stage({name: RECORDS[name] for name in order[:4]}) is None
     assert baseline_stage({"scores/external": record(1, 1, label=scores("external"))}) is None
+
+
+def test_maps_of_a_map_maker_are_no_unit():
+    by_maker = {
+        "train/cam": RECORDS["train/cam"],
+        "maps/cam+advcam": record(600, 120, ["train/cam"]),
+        "scores/cam+advcam": record(1, 40, ["maps/cam+advcam"], label=scores("cam", maker="AdvCAM")),
+    }
+    assert baseline_stage(by_maker) is None
+    assert cost_in_units(by_maker | {"features": RECORDS["features"]}, "scores/cam+advcam") is None
+    # 60 + 240 + 600 seconds beside CAM's own 360.
+    assert cost_in_units(by_maker | RECORDS, "scores/cam+advcam") == 2.5
+    assert baseline_stage(by_maker | RECORDS) == "scores/cam"

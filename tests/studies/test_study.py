@@ -4,6 +4,7 @@ import csv
 import json
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,10 +13,11 @@ import recam
 from recam.cli import app
 from recam.errors import RecipeError
 from recam.recipe.toml import parse_setting, setting_text
+from recam.runfolder.summary import RunSummary
 from recam.studies import run as module
 from recam.studies.result import StudyResult, spread
 from recam.studies.run import list_studies, run_study
-from recam.studies.study import MAPS, MINUTES, Column, Study, studies
+from recam.studies.study import MAPS, MINUTES, Column, Study, studies, total_minutes
 from tiny_recipe import TINY
 
 ROWS = {"CAM": {"training": "cam"}, "w′": {"maps.weighting": "w_prime"}, "w": {"maps.weighting": "w"}}
@@ -38,6 +40,29 @@ def test_spread_by_hand():
     assert spread((1.25,), 1) == "1.2"
     assert spread((1.0, None), 2) == "–"
     assert spread((), 2) == "–"
+
+
+def test_minutes_are_those_of_the_masks_and_of_all_that_they_build_on():
+    def record(seconds, kind, *reads):
+        return {"seconds": seconds, "label": {"kind": kind}, "inputs": {"inputs": dict.fromkeys(reads, "key")}}
+
+    records = {
+        "train/cam": record(240, "classifier"),
+        "maps/cam": record(60, "maps", "train/cam"),
+        "refined/cam+crf": record(30, "refined maps", "maps/cam"),
+        "masks": record(15, "masks", "refined/cam+crf"),
+        "scores/masks": record(999, "scores of masks", "masks"),
+        "segment/pseudo": record(999, "segmenter", "masks"),
+        "pictures": record(999, "pictures", "segment/pseudo"),
+    }
+
+    def minutes(*without):
+        kept = {name: each for name, each in records.items() if name not in without}
+        return total_minutes(RunSummary(Path("run"), (), (), kept))
+
+    assert minutes() == minutes("scores/masks") == (240 + 60 + 30 + 15) / 60
+    assert minutes("scores/masks", "segment/pseudo", "pictures", "masks") == (240 + 60 + 30) / 60
+    assert minutes(*records) is None
 
 
 @pytest.mark.parametrize("name", sorted(studies))

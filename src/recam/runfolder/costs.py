@@ -3,7 +3,7 @@ the first maps' cost, as Table 2 counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recam.runfolder.kinds import CLASSIFIER, MAP_SCORES
@@ -19,11 +19,12 @@ def upstream_minutes(records: Records, scores_stage: str) -> float | None:
         None where an upstream stage is missing, was resumed (what it took before is not known), or did not record what
         it read.
     """
-    upstream = list(upstream_stages(records, scores_stage))
-    known = [records[name] for name in upstream if name in records]
-    if not upstream or len(known) < len(upstream) or any(record.get("resumed") for record in known):
-        return None
-    return float(sum(record["seconds"] for record in known)) / 60
+    return _minutes(records, list(upstream_stages(records, scores_stage)))
+
+
+def cumulative_minutes(records: Records, stage: str) -> float | None:
+    """Compute time (minutes) of a stage and of all that it builds on; None as `upstream_minutes`."""
+    return _minutes(records, [stage, *upstream_stages(records, stage)])
 
 
 def cost_in_units(records: Records, scores_stage: str) -> float | None:
@@ -34,17 +35,25 @@ def cost_in_units(records: Records, scores_stage: str) -> float | None:
 
 
 def baseline_stage(records: Records) -> str | None:
-    """The stage that scored the first maps, unrefined, of a training that starts from no other: what scores and costs
-    of a run are compared with. None where there is none, e.g. with external maps alone."""
+    """The stage that scored the first maps, neither refined nor made by a map maker, of a training that starts from no
+    other: what scores and costs of a run are compared with. None where there is none, e.g. with external maps alone."""
     from_none = {
         label.get("training")
         for label in map(_label, records.values())
         if label.get("kind") == CLASSIFIER and not label.get("base")
     }
     for name, label in ((name, _label(record)) for name, record in records.items()):
-        if label.get("kind") == MAP_SCORES and not label.get("refiner") and label.get("training") in from_none:
+        is_plain = label.get("kind") == MAP_SCORES and not (label.get("refiner") or label.get("maker"))
+        if is_plain and label.get("training") in from_none:
             return name
     return None
+
+
+def _minutes(records: Records, stages: Sequence[str]) -> float | None:
+    known = [records[name] for name in stages if name in records]
+    if not stages or len(known) < len(stages) or any(record.get("resumed") for record in known):
+        return None
+    return float(sum(record["seconds"] for record in known)) / 60
 
 
 def _label(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recam.registry import Registry
-from recam.runfolder.costs import upstream_minutes
+from recam.runfolder import kinds
+from recam.runfolder.costs import cumulative_minutes
 from recam.runfolder.summary import RunSummary
 
 Measure = Callable[[RunSummary], float | None]
@@ -77,8 +78,11 @@ def model_miou(summary: RunSummary) -> float | None:
 
 
 def total_minutes(summary: RunSummary) -> float | None:
-    """Cumulative compute time (minutes) of the masks."""
-    return upstream_minutes(summary.records, "scores/masks" if "scores/masks" in summary.records else "pictures")
+    """Cumulative compute time (minutes) of the masks; of the last maps where a study ends before masks are made."""
+    order = ((kinds.MAPS, kinds.REFINED_MAPS), (kinds.MASKS,))
+    by_kind = {name: record.get("label", {}).get("kind") for name, record in summary.records.items()}
+    made = [name for wanted in order for name, kind in by_kind.items() if kind in wanted]
+    return cumulative_minutes(summary.records, made[-1]) if made else None
 
 
 MAPS = Column("mIoU of maps, oracle", maps_miou)
