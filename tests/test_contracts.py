@@ -1,4 +1,5 @@
-"""Every registered data set, training, map maker, refiner and segmenter through one battery, on the day it is entered.
+"""Every registered data set, training, map maker, refiner, segmenter and mask format through one battery, on the day it
+is entered.
 
 The battery over families of backbones is in tests/models/test_backbones.py.
 """
@@ -20,6 +21,7 @@ from recam.data.saliency import SaliencyFolder
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.work import Work
 from recam.errors import DataError, RecipeError
+from recam.export.formats import formats
 from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.models.backbones import BackboneSettings
 from recam.models.saved import load_classifier, save_classifier
@@ -480,3 +482,21 @@ def test_refiner_travels_to_worker_processes(step, refine):
         refiner_of, sample = refine
         again = pickle.loads(pickle.dumps(refiner_of))
         np.testing.assert_array_equal(again(sample)(photo(), seed()).maps, refiner_of(sample)(photo(), seed()).maps)
+
+
+@pytest.mark.parametrize("name", sorted(formats))
+@pytest.mark.parametrize("copied", [False, True])
+def test_formats_write_all_shapes_and_the_same_again(name, copied, tmp_path):
+    for image_id, mask in {"a": halves(0, 1, 2), "deep/b": halves(2, 255), "deep/c": halves(0)}.items():
+        write_png(tmp_path / "photos" / f"{image_id}.png", picture(0))
+        write_mask(tmp_path / "masks" / f"{image_id}.png", mask)
+    written = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        made = recam.export_masks(
+            tmp_path / "masks", out, name, images=tmp_path / "photos", classes=["cat", "dog"], copy_images=copied
+        )
+        assert (made.masks, made.shapes, made.images) == (3, 3, 3 * copied)
+        written.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+    assert written[0] == written[1]
+    folder = formats[name].photos_folder
+    assert sum(path.parts[0] == folder for path in written[0]) == 3 * copied

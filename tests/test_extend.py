@@ -16,6 +16,7 @@ import pytest
 import recam
 from recam.data.catalog import catalogs
 from recam.data.images import write_mask, write_png
+from recam.export.formats import formats
 from recam.models.backbones import backbones
 from recam.models.segmenters import segmenters
 from recam.pipeline.maker import makers
@@ -33,7 +34,9 @@ PAGE = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 FILES = {text.partition("\n")[0].removeprefix("# "): text for language, text in BLOCKS if language == "python"}
 POINTS = tomllib.loads(next(text for language, text in BLOCKS if language == "toml"))["project"]["entry-points"]
-REGISTRIES: tuple[Registry, ...] = (trainings, makers, refiner_steps, catalogs, segmenters, backbones, studies)
+REGISTRIES: tuple[Registry, ...] = (
+    trainings, makers, refiner_steps, catalogs, segmenters, backbones, formats, studies
+)  # fmt: skip
 
 SETTINGS = {name: value for name, value in TINY.items() if not name.startswith("data.")} | {
     "training": "twosize",
@@ -125,6 +128,9 @@ def test_a_package_of_ones_own_is_there_on_the_command_line(package, photos, tmp
     )
     assert "nothing to do" in again
     assert "Two sizes + Top Score-CAM + Colour walk" in command(package, "recam", "runs", tmp_path / "runs")
+    told = command(package, "recam", "export", "masks", out, "-o", tmp_path / "exported", "--to", "runs-csv")
+    assert "(runs-csv)" in told
+    assert (tmp_path / "exported" / "runs.csv").read_text().startswith("image,class,runs\n")
 
 
 @pytest.mark.slow
@@ -140,7 +146,7 @@ def test_contract_batteries_run_over_it(package):
     """By entry points alone."""
     named = " or ".join(name for points in POINTS.values() for name in points)
     told = command(package, "pytest", "-q", "-p", "no:cacheprovider", "-rA", "tests/test_contracts.py", "-k", named)
-    for name in ("twosize", "topscore", "colourwalk", "plain"):
+    for name in ("twosize", "topscore", "colourwalk", "plain", "runs-csv"):
         assert re.search(rf"PASSED .*\[.*\b{name}\b.*\]", told), f"no test ran over {name}"
 
 
@@ -166,5 +172,8 @@ def test_the_same_in_a_process_that_imports_it(imported, photos, tmp_path):
     summary = recam.run(f"barn:{photos}", "tiny", tmp_path / "run", SETTINGS)
     assert "twosize + topscore + colourwalk" in str(summary)
     own = {name: value for name, value in TINY.items() if not name.startswith("data.")}
+    write_mask(tmp_path / "masks" / "a.png", np.array([[0, 1, 1], [0, 1, 255]], np.uint8))
+    recam.export_masks(tmp_path / "masks", tmp_path / "exported", "runs-csv", classes=["cow"])
+    assert (tmp_path / "exported" / "runs.csv").read_text() == "image,class,runs\na.jpg,cow,3 3\n"  # down, then right
     result = run_study("scales", f"barn:{photos}", tmp_path / "study", settings=own, recipe="tiny")
     assert "0.5, 1, 1.5" in str(result)

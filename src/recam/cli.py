@@ -217,7 +217,7 @@ def export_model(
 def export_masks(
     source: Annotated[Path, typer.Argument(help="A run folder, or a folder of masks.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
-    to: Annotated[str, typer.Option(help="voc, coco, cvat or label-studio.")],
+    to: Annotated[str, typer.Option(help="voc, coco, cvat, label-studio, or the format of another package.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the photos; default for a run: its own.")] = None,
     classes: Annotated[
         Path | None,

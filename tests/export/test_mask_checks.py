@@ -233,11 +233,12 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     photo_file(tmp_path / "photos" / "a.jpg")
     real = formats["voc"]
 
-    def failing(masks, folder):
-        real(masks, folder)
-        raise StoreError("disk full")
+    class Failing(real):
+        def write(self, masks, folder):
+            super().write(masks, folder)
+            raise StoreError("disk full")
 
-    monkeypatch.setitem(formats._entries, "voc", failing)
+    monkeypatch.setitem(formats._entries, "voc", Failing)
     for _ in range(2):
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(StoreError, match="disk full"):
@@ -264,11 +265,12 @@ def test_a_mask_that_changes_in_between(tmp_path, monkeypatch):
     photo_file(tmp_path / "photos" / "a.jpg")
     real = formats["coco"]
 
-    def after_a_change(masks, folder):
-        mask_file(tmp_path / "masks" / "a.png", (2,))
-        return real(masks, folder)
+    class AfterAChange(real):
+        def write(self, masks, folder):
+            mask_file(tmp_path / "masks" / "a.png", (2,))
+            return super().write(masks, folder)
 
-    monkeypatch.setitem(formats._entries, "coco", after_a_change)
+    monkeypatch.setitem(formats._entries, "coco", AfterAChange)
     with pytest.raises(DataError, match=r"a\.png changed while it was exported"):
         export(tmp_path)
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recam.data.images import ImageFile, image_size, read_mask
 from recam.errors import DataError, Problem, first_line
-from recam.export.formats import MaskItem
+from recam.export.mask_set import MaskItem
 from recam.export.sources import name_key
 from recam.labels import IGNORE, ClassSet, present_values
 from recam.progress import Progress

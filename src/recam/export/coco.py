@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from recam.export.formats import MaskSet, formats, text_file, write_rows
+from recam.export.formats import MaskFormat, formats, text_file, write_rows
+from recam.export.mask_set import MaskSet
 from recam.export.outlines import Loop, area_of
 from recam.export.shapes import Binary, box_of
 
@@ -23,19 +24,22 @@ FILE = "annotations.json"
 
 
 @formats.register("coco")
-def write_coco(masks: MaskSet, folder: Path) -> int:
-    """Write ``annotations.json``; photos belong into ``images/`` beside it."""
-    ignored = f"are the class {masks.ignore_as!r}" if masks.ignore_as else "belong to no annotation"
-    info = {"description": f"Masks of recam: one annotation per class and image; ignore pixels (255) {ignored}."}
-    categories = [{"id": value, "name": name, "supercategory": ""} for value, name in masks.named.items()]
-    with text_file(folder / FILE) as file:
-        head = {"info": info, "licenses": [], "categories": categories}
-        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ',\n"images": ')
-        write_rows(file, _images(masks))
-        file.write(',\n"annotations": ')
-        count = write_rows(file, _annotations(masks))
-        file.write("}\n")
-    return count
+class Coco(MaskFormat):
+    """``annotations.json``; photos belong into ``images/`` beside it."""
+
+    def write(self, masks: MaskSet, folder: Path) -> int:
+        """Write ``annotations.json``."""
+        ignored = f"are the class {masks.ignore_as!r}" if masks.ignore_as else "belong to no annotation"
+        info = {"description": f"Masks of recam: one annotation per class and image; ignore pixels (255) {ignored}."}
+        categories = [{"id": value, "name": name, "supercategory": ""} for value, name in masks.named.items()]
+        with text_file(folder / FILE) as file:
+            head = {"info": info, "licenses": [], "categories": categories}
+            file.write(json.dumps(head, ensure_ascii=False)[:-1] + ',\n"images": ')
+            write_rows(file, _images(masks))
+            file.write(',\n"annotations": ')
+            count = write_rows(file, _annotations(masks))
+            file.write("}\n")
+        return count
 
 
 def _images(masks: MaskSet) -> Iterator[dict[str, Any]]:

@@ -1,121 +1,68 @@
-"""What a format of masks receives, and the registry of formats: a new one is a file and a line here in
-`recam.export.masks`."""
+"""What a format of masks is and what it receives, and the registry of formats.
+
+A format of one's own is a file with one class, entered here or through the entry points ``recam.formats``::
+
+    @formats.register("mine")
+    class Mine(MaskFormat):
+        def write(self, masks, folder):
+            return …  # how many shapes it wrote
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, ClassVar, TextIO
 
-import numpy as np
-
-from recam.data.images import read_mask
-from recam.errors import DataError
-from recam.export.outlines import Loop, outlines
-from recam.export.shapes import Binary
+from recam.errors import Problem
+from recam.export.checks import clashing_files
+from recam.export.mask_set import MaskItem, MaskSet
 from recam.files import atomic_write
-from recam.labels import BACKGROUND, IGNORE, ClassSet, present_values
-from recam.progress import Progress
+from recam.labels import voc_palette
 from recam.registry import Registry
-from recam.types import Mask, Source
-
-Shapes = Literal["rle", "polygons"]
 
 
-@dataclass(frozen=True)
-class MaskItem:
-    """One mask and its photo.
+class MaskFormat:
+    """How masks are written for another program; subclass and register, see the head of this file."""
 
-    Attributes:
-        id: name without ending, with ``/`` for sub-folders.
-        mask: the file.
-        image_name: file name of the photo, from the images' folder on; where no photo is known the id with ``.jpg``.
-        image: reads the photo; None where it is not known.
-        size: (H, W) of the mask, and of the photo; formats receive items that were read once, and know it.
-    """
+    needs_photos: ClassVar[bool] = True
+    """Whether a mask without its photo is a problem: where sizes or names are those of photos."""
+    has_shapes: ClassVar[bool] = True
+    """Whether it writes shapes, which are run lengths or polygons, and not masks."""
+    has_image_prefix: ClassVar[bool] = False
+    """Whether it reads `MaskSet.image_prefix`."""
+    masks_folder: ClassVar[str] = ""
+    """Sub-folder that gets masks; empty: none does."""
+    photos_folder: ClassVar[str] = "images"
+    """Sub-folder that gets photos, where they are copied."""
 
-    id: str
-    mask: Path
-    image_name: str
-    image: Source | None
-    size: tuple[int, int] = (0, 0)
+    def write(self, masks: MaskSet, folder: Path) -> int:
+        """Write all masks into a folder that is empty; returns how many shapes, one per class and image."""
+        raise NotImplementedError
 
+    def name_problems(self, masks: MaskSet, copied: bool) -> Iterator[Problem]:
+        """Names that it cannot hold, beyond those that no list of lines, XML or UTF-8 text can; `copied`: photos are
+        copied as well."""
+        if copied:
+            yield from clashing_files(masks.items, [item.image_name for item in masks.items])
 
-@dataclass(frozen=True)
-class Region:
-    """All of one class in a mask: masks know no single objects.
-
-    Attributes:
-        value: in the mask.
-        name: of the class.
-        binary: its pixels.
-        polygons: without holes, see `recam.export.outlines`; empty where run lengths are wanted.
-    """
-
-    value: int
-    name: str
-    binary: Binary
-    polygons: Sequence[Loop]
+    def photo_place(self, item: MaskItem) -> Path:
+        """Where the photo of a mask is copied to, in the folder."""
+        return Path(self.photos_folder, item.image_name)
 
 
-@dataclass(frozen=True)
-class MaskSet:
-    """The masks to write, as formats see them.
-
-    Attributes:
-        items: in the order of `image_name`.
-        classes: names of the mask values 1…K.
-        ignore_as: name of a class that the pixels of 255 become; None: they belong to no shape.
-        shapes: run lengths, or polygons, where a format has both.
-        simplify: how far (pixels) polygons may be from the outlines of the pixels; 0: they fill just these.
-        image_prefix: put before the names of photos where a format refers to them by address.
-        values: that occur in any of the masks.
-    """
-
-    items: Sequence[MaskItem]
-    classes: ClassSet
-    ignore_as: str | None = None
-    shapes: Shapes = "rle"
-    simplify: float = 0.0
-    image_prefix: str = ""
-    values: frozenset[int] = frozenset()
-
-    @property
-    def named(self) -> dict[int, str]:
-        """Class names by mask value, background left out."""
-        named = dict(enumerate(self.classes.names, start=1))
-        return {**named, IGNORE: self.ignore_as} if self.ignore_as else named
-
-    def read(self, item: MaskItem) -> Mask:
-        """The (H, W) mask. Raises `DataError` where it is not the one that was checked before."""
-        mask = read_mask(item.mask)
-        if mask.shape != item.size or not self.values.issuperset(present_values(mask)):
-            raise DataError(f"{item.mask} changed while it was exported. Run the same command again.")
-        return mask
-
-    def regions(self, item: MaskItem) -> Iterator[Region]:
-        """Each class in a mask, without background and what is left out like it."""
-        mask, named = self.read(item), self.named
-        shown = np.where(np.isin(mask, list(named)), mask, np.uint8(BACKGROUND))
-        polygons = outlines(shown, self.simplify) if self.shapes == "polygons" else {}
-        for value in present_values(shown):
-            if value != BACKGROUND:
-                yield Region(value, named[value], mask == value, polygons.get(value, []))
-
-    def each(self, what: str) -> Iterator[MaskItem]:
-        """The items, with progress."""
-        with Progress(what, len(self.items)) as progress:
-            for item in self.items:
-                yield item
-                progress.advance()
+formats: Registry[type[MaskFormat]] = Registry(
+    "format of masks",
+    "recam.formats",
+    ("recam.export.coco", "recam.export.cvat", "recam.export.label_studio", "recam.export.voc"),
+)
 
 
-Writer = Callable[[MaskSet, Path], int]
-"""Writes a set of masks into a folder and returns how many shapes it wrote."""
-formats: Registry[Writer] = Registry("format of masks")
+def hex_colour(value: int) -> str:
+    """``#800000`` of a mask value, as VOC's palette has it."""
+    return "#" + "".join(f"{part:02x}" for part in voc_palette()[value].tolist())
 
 
 def text_file(path: Path) -> AbstractContextManager[TextIO]:

@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from recam.export.formats import MaskSet, Region, formats, text_file, write_rows
+from recam.export.formats import MaskFormat, formats, hex_colour, text_file, write_rows
+from recam.export.mask_set import MaskSet, Region
 from recam.export.shapes import brush_runs
-from recam.labels import voc_palette
 
 FILE = "tasks.json"
 LOCAL_FILES = "/data/local-files/?d="
@@ -24,21 +24,25 @@ _TAGS = {"rle": "BrushLabels", "polygons": "PolygonLabels"}
 
 
 @formats.register("label-studio")
-def write_label_studio(masks: MaskSet, folder: Path) -> int:
-    """Write ``tasks.json``, to import, and ``interface.xml``, to paste into the project's labelling interface."""
-    tag = _TAGS[masks.shapes]
-    with text_file(folder / "interface.xml") as file:
-        file.write(
-            f'<View>\n  <Image name="image" value="$image" zoom="true"/>\n  <{tag} name="mask" toName="image">\n'
-        )
-        for value, name in masks.named.items():
-            colour = "#" + "".join(f"{part:02x}" for part in voc_palette()[value].tolist())
-            file.write(f'    <Label value={quoteattr(name)} background="{colour}"/>\n')
-        file.write(f"  </{tag}>\n</View>\n")
-    counted: list[int] = []
-    with text_file(folder / FILE) as file:
-        write_rows(file, _tasks(masks, counted))
-    return sum(counted)
+class LabelStudio(MaskFormat):
+    """``tasks.json``, to import, and ``interface.xml``, to paste into the project's labelling interface."""
+
+    has_image_prefix = True
+
+    def write(self, masks: MaskSet, folder: Path) -> int:
+        """Write both."""
+        tag = _TAGS[masks.shapes]
+        with text_file(folder / "interface.xml") as file:
+            file.write(
+                f'<View>\n  <Image name="image" value="$image" zoom="true"/>\n  <{tag} name="mask" toName="image">\n'
+            )
+            for value, name in masks.named.items():
+                file.write(f'    <Label value={quoteattr(name)} background="{hex_colour(value)}"/>\n')
+            file.write(f"  </{tag}>\n</View>\n")
+        counted: list[int] = []
+        with text_file(folder / FILE) as file:
+            write_rows(file, _tasks(masks, counted))
+        return sum(counted)
 
 
 def _tasks(masks: MaskSet, counted: list[int]) -> Iterator[dict[str, Any]]:

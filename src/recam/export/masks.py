@@ -12,9 +12,9 @@ from typing import Any
 from recam.data.images import ImageFile, write_png
 from recam.data.mask_folder import find_masks
 from recam.errors import Problem, RecipeError, data_error, near_matches
-from recam.export import coco, cvat, label_studio, voc  # noqa: F401 (enter the formats)
-from recam.export.checks import clashing_files, name_problems, place_problems, read_all, shortened
-from recam.export.formats import MaskItem, MaskSet, Shapes, formats
+from recam.export.checks import name_problems, place_problems, read_all, shortened
+from recam.export.formats import MaskFormat, formats
+from recam.export.mask_set import MaskItem, MaskSet, Shapes
 from recam.export.sources import PARTS, Photos, find_classes, find_photos, find_run, name_key, photos_of_run
 from recam.export.staging import staged
 from recam.files import atomic_write, checked_path, require_folder
@@ -82,7 +82,7 @@ def export_masks(
         source: a run folder, or a folder of masks, e.g. what `recam.predict` wrote.
         output: folder to write to, outside the masks and photos that are read; its files are there all at once, or none
             is.
-        to: ``voc``, ``coco``, ``cvat`` or ``label-studio``.
+        to: ``voc``, ``coco``, ``cvat``, ``label-studio``, or a registered format of another package.
         images: folder of the photos, whose names from there on are those of the masks; a run knows its own.
         classes: names of mask values 1…K, or the file that lists them; a run and a folder of `recam.predict` know their
             own.
@@ -103,11 +103,11 @@ def export_masks(
             format cannot hold.
         StoreError: a run without such masks, or an output that cannot be written.
     """
-    write = formats[to]
+    form = formats[to]()
     for value, known, what in ((part, PARTS, "part"), (shapes, _SHAPES, "kind of shapes")):
         if value not in known:
             raise RecipeError(f"unknown {what} {value!r}.{near_matches(value, known)}")
-    _refuse_unread(to, shapes, simplify, ignore_as, image_prefix)
+    _refuse_unread(to, form, shapes, simplify, ignore_as, image_prefix)
     root, target = checked_path(source), Path(output)
     require_folder(target)
     is_run = (root / "run.json").is_file()
@@ -115,26 +115,20 @@ def export_masks(
     found, twice = find_masks(folder)
     problems = [Problem("same-name", str(folder), f"{pair} are masks of one name. Keep one of each.") for pair in twice]
     photos = find_photos(Path(images), found.values()) if images else photos_of_run(root) if is_run else Photos()
-    items, unmatched = _match(found, photos, required=to != "voc" or copy_images or bool(photos.by_key))
+    items, unmatched = _match(found, photos, required=form.needs_photos or copy_images or bool(photos.by_key))
     problems += unmatched
     items, values, unread = read_all(items, classes_of)
     masks = MaskSet(items, classes_of, ignore_as, shapes, simplify, image_prefix, values)
     if ignore_as in classes_of:
         problems.append(Problem("class-name", f"ignore_as {ignore_as!r}", "is a class already. Give 255 another name."))
-    problems += [
-        *unread,
-        *name_problems(items, masks.named.values()),
-        *(voc.name_problems(masks) if to == "voc" else ()),
-    ]
-    if copy_images and to != "voc":
-        problems += clashing_files(items, [item.image_name for item in items])
-    within = [voc.MASKS] * (to == "voc") + [voc.IMAGES if to == "voc" else "images"] * copy_images
+    problems += [*unread, *name_problems(items, masks.named.values()), *form.name_problems(masks, copy_images)]
+    within = [each for each in (form.masks_folder, form.photos_folder if copy_images else "") if each]
     problems += place_problems(items, target, within, folder, Path(images) if images else None)
     if problems:
         raise data_error(problems, _LISTED, "fix these and run the same command again")
     with staged(target) as stage:
-        shape_count = write(masks, stage)
-        copied = _copy_images(masks, stage, to) if copy_images else 0
+        shape_count = form.write(masks, stage)
+        copied = _copy_images(masks, stage, form) if copy_images else 0
     return MaskExport(target, to, len(items), shape_count, copied)
 
 
@@ -167,34 +161,33 @@ def _match(found: dict[str, Path], photos: Photos, required: bool) -> tuple[list
     return sorted(items, key=lambda item: item.image_name), problems
 
 
-def _refuse_unread(to: str, shapes: Shapes, simplify: float, ignore_as: str | None, image_prefix: str) -> None:
+def _refuse_unread(
+    to: str, form: MaskFormat, shapes: Shapes, simplify: float, ignore_as: str | None, image_prefix: str
+) -> None:
     """Raises `RecipeError` with all options that would do nothing, or make no sense."""
     problems = []
     if not 0 <= simplify < math.inf:
         problems.append(f"simplify = {simplify}: give the pixels that an outline may move by, 0 or more.")
-    if to == "voc" and shapes == "polygons":
-        problems.append("shapes = 'polygons': voc has masks only. Leave it out, or write another format.")
-    if simplify > 0 and to == "voc":
+    if not form.has_shapes and shapes == "polygons":
+        problems.append(f"shapes = 'polygons': {to} has masks only. Leave it out, or write another format.")
+    if simplify > 0 and not form.has_shapes:
         problems.append(
-            f"simplify = {simplify} makes polygons simpler, and voc has none: leave it out, or write another format."
+            f"simplify = {simplify} makes polygons simpler, and {to} has none: leave it out, or write another format."
         )
     elif simplify > 0 and shapes != "polygons":
         problems.append(f"simplify = {simplify} makes polygons simpler: add --shapes polygons, or leave it out.")
     if ignore_as is not None and not ignore_as.strip():
         problems.append("ignore_as is empty: name the class that 255 becomes, or leave it out.")
-    if image_prefix and to != "label-studio":
-        problems.append(f"image_prefix = {image_prefix!r} is for label-studio: leave it out.")
+    if image_prefix and not form.has_image_prefix:
+        readers = ", ".join(name for name in sorted(formats) if formats[name].has_image_prefix)
+        problems.append(f"image_prefix = {image_prefix!r} is for {readers}: leave it out.")
     if problems:
         raise RecipeError("\n".join(problems))
 
 
-def _photo_place(item: MaskItem, to: str) -> Path:
-    return voc.image_place(item) if to == "voc" else Path("images", item.image_name)
-
-
-def _copy_images(masks: MaskSet, folder: Path, to: str) -> int:
+def _copy_images(masks: MaskSet, folder: Path, form: MaskFormat) -> int:
     for item in masks.each("photos"):
-        place = folder / _photo_place(item, to)
+        place = folder / form.photo_place(item)
         if isinstance(item.image, ImageFile):
             with atomic_write(place) as temporary:
                 shutil.copyfile(item.image.path, temporary)
