@@ -61,7 +61,9 @@ class Problem:
         return asdict(self)
 
 
-def data_error(problems: Sequence[Problem], limit: int = 20, rest: str = "`recam check` lists them all") -> DataError:
+def data_error(
+    problems: Sequence[Problem], limit: int = 20, rest: str = "`recam check --json` lists them all"
+) -> DataError:
     """One `DataError` that reports all problems at once, the first `limit` of them in full, and of the others where to
     find them."""
     lines = [f"{len(problems)} problem{'s' * (len(problems) != 1)}:"]

@@ -11,7 +11,7 @@ from recam.data.check import check
 from recam.data.check_report import CheckReport
 from recam.data.folder import Folder
 from recam.data.images import write_mask, write_png
-from recam.errors import RecipeError
+from recam.errors import Problem, RecipeError
 
 
 def make_photos(root, rows, size=(4, 6)):
@@ -138,6 +138,22 @@ def test_everything_wrong_at_once(photos):
     assert "7 problems:" in text
     assert [n.message[:28] for n in report.notes if n.kind == "class-without-image"] == ["no image is labelled ox, so "]
     assert all(p.message in text for p in report.problems)
+
+
+def test_many_of_a_kind_are_printed_as_a_few_and_their_number():
+    problems = tuple(Problem(kind, f"{kind} {i}", "is wrong.") for i in range(23) for kind in ("a", "b"))
+    notes = tuple(Problem("c", str(i), "may be wrong.") for i in range(4))
+    report = CheckReport(problems=problems[:41], notes=notes)  # 21 of a, 20 of b
+    lines = str(report).splitlines()
+    assert lines[-41:] == [
+        *(f"  [a] a {i}: is wrong." for i in range(20)), "  [a] and 1 more; --json lists them all",
+        *(f"  [b] b {i}: is wrong." for i in range(20)),
+    ]  # fmt: skip
+    assert lines[1:5] == [
+        *(f"note [c] {i}: may be wrong." for i in range(3)),
+        "note [c] and 1 more; --json lists them all",
+    ]
+    assert len(report.as_dict()["problems"]) == 41
 
 
 def test_without_decoding_pictures_stay_closed(photos):

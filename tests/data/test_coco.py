@@ -184,6 +184,7 @@ def test_several_polygons_are_one_region_and_decimals_are_drawn_as_pycocotools_d
         None, [], [[]], [[1, 1, 2, 2]], [[1, 1, 2, 2, 3]], [[1, 1, 1, 5, 1, 9]], [[1, 1, 2, 2, "a", 3]],
         [[[1, 1], [2, 2], [3, 1]]],
         [[1, 1, 2, 2, float("nan"), 3]], [[1, 1, 2, 2, 1e12, 3]], [[1, 1, 2, 2, 10**400, 3]], "polygon",
+        [[0.1, 0.1, 0.9, 0.1, 0.9, 1, 0.1, 1]],
         {"size": [6, 8]},
         {"size": [6, 8], "counts": [48]}, {"size": [6, 8], "counts": [3, 4]}, {"size": [6], "counts": [3, 4]},
         {"size": [6, 8], "counts": ""},

@@ -82,8 +82,8 @@ def test_names_joined_by_other_marks(tmp_path):
     )
     # ... or are joined with each other in several ways.
     assert parted(tmp_path, "a|b", "b|c", "a|c")[0] == [["a", "b"], ["b", "c"], ["a", "c"]]
-    # A comma may belong to a name; nothing else knows its parts.
-    assert parted(tmp_path, "bird, small", "cat") == ([["bird, small"], ["cat"]], [])
+    # A comma may belong to a name; nothing else knows its parts. A note tells how it is read.
+    assert parted(tmp_path, "bird, small", "cat") == ([["bird, small"], ["cat"]], [("joined-labels", "2")])
     # Asked about: some parts are known, or a mark that no name holds.
     assert parted(tmp_path, "cat", "cat|ox", "cat|ox") == ([["cat"], None, None], [("unclear-labels", "3")])
     assert parted(tmp_path, "cat", "cat, small") == ([["cat"], None], [("unclear-labels", "3")])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recam.data.catalog import PassedOver, Roles
 from recam.errors import Problem, printable
+
+PROBLEMS, NOTES = 20, 3
+"""Of each kind that the printed report shows."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,12 @@ class CheckReport:
             yield f"{side}: {numbers['min']:g} to {numbers['max']:g} pixels, median {numbers['median']:g}"
         if self.pairs:
             yield "most frequent pairs: " + ", ".join(f"{one} + {other} ({n})" for one, other, n in self.pairs)
-        for kind, count in Counter(note.kind for note in self.notes).items():
-            first = next(note for note in self.notes if note.kind == kind)
-            others = f" (and {count - 1} more such notes)" if count > 1 else ""
-            yield f"note [{kind}] {first.where}: {first.message}{others}"
+        yield from _first_of_each_kind(self.notes, NOTES, "note ")
         yield ""
         yield (
             f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}:" if self.problems else "No problem found."
         )
-        yield from (f"  [{p.kind}] {p.where}: {p.message}" for p in self.problems)
+        yield from _first_of_each_kind(self.problems, PROBLEMS, "  ")
         if self.passed_over:
             yield from ("", "passed over:", *(f"  {kind}" for kind in self.passed_over))
 
@@ -125,6 +124,17 @@ class CheckReport:
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         yield ""
+
+
+def _first_of_each_kind(found: Sequence[Problem], limit: int, before: str) -> Iterator[str]:
+    """A line for each of the first `limit` of a kind, and one for how many more there are, kinds in order."""
+    by_kind: dict[str, list[Problem]] = {}
+    for each in found:
+        by_kind.setdefault(each.kind, []).append(each)
+    for kind, of_kind in by_kind.items():
+        yield from (f"{before}[{kind}] {each.where}: {each.message}" for each in of_kind[:limit])
+        if len(of_kind) > limit:
+            yield f"{before}[{kind}] and {len(of_kind) - limit} more; --json lists them all"
 
 
 def _describe_roles(roles: Roles, splits: Iterable[str]) -> str:

@@ -237,7 +237,10 @@ def _lost_shapes(path: Path, content: Content, draws: bool) -> list[Problem]:
     all."""
     lost = [annotation for annotation in content.annotations if annotation.lost and (annotation.shape or not draws)]
     count, found = sum(annotation.lost for annotation in lost), []
-    why = "Fewer than three points, no area, or no usable numbers: redraw them, or export again."
+    why = (
+        "Fewer than three points, no area, no usable numbers, or shares of width and height in place of pixels: redraw"
+        " them, or export again."
+    )
     if not draws:
         given = (
             f", although {count} polygons or run-length codes are given. {why}"

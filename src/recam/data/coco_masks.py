@@ -199,9 +199,9 @@ def pack_shape(segmentation: Any) -> tuple[Shape | None, int]:
     Returns:
         shape: None where it draws nothing.
         lost: how many of its polygons (or run-length codes) are given and draw nothing. Polygons of less than three
-            points, without width or height, or with coordinates that are no numbers are such; so is a run-length code
-            without a pixel, or an uncompressed one whose runs do not add up to its size. An empty list has nothing to
-            lose.
+            points, without width or height, within the first pixel, or with coordinates that are no numbers are such;
+            so is a run-length code without a pixel, or an uncompressed one whose runs do not add up to its size. An
+            empty list has nothing to lose.
     """
     if isinstance(segmentation, list):
         # Some write the one polygon without the list around it.
@@ -228,6 +228,7 @@ def _pack_polygon(polygon: Any) -> bytes | None:
     if len(numbers) < 6 or len(xs) != len(ys) or not abs(sum(numbers)) < _FURTHEST * len(numbers):
         return None
     drawable = -_FURTHEST < min(xs) < max(xs) < _FURTHEST and -_FURTHEST < min(ys) < max(ys) < _FURTHEST
+    drawable = drawable and max(max(xs), max(ys)) > 1  # else shares of width and height: no pixel, or a single one
     return numbers.tobytes() if drawable else None
 
 

@@ -107,7 +107,7 @@ def read_listed(path: Path | None) -> tuple[str, ...] | None:
 
 def _rows_of_table(path: Path, images: FolderImages, listed: Sequence[str] | None, group: str | None) -> FolderRows:
     read = read_table(path, images.names_image, group)
-    rows, problems = part_labels(read.rows, listed)
+    rows, problems = part_labels(read.rows, listed or read.columns or None)  # a column names its class as a list does
     return FolderRows(
         rows,
         read.columns.union(*(row.names for row in rows if row.is_clear)),

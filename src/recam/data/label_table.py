@@ -130,9 +130,8 @@ def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[li
         listed: the names in ``classes.txt``; None without one. A listed name is never parted.
 
     Returns:
-        The rows, and what to report, each name once: kind ``joined-labels`` of names that were parted,
-            ``unclear-labels`` of rows that
-        are not used.
+        The rows, and what to report, each name once: kind ``joined-labels`` of names that were parted, and of those
+        with a comma that were not; ``unclear-labels`` of rows that are not used.
     """
     names = frozenset().union(*(row.names for row in rows))
     joined = {name: _parts(name, _JOINT) for name in names if _JOINT.search(name) and name not in (listed or ())}
@@ -155,13 +154,17 @@ def part_labels(rows: Sequence[Row], listed: Collection[str] | None) -> tuple[li
         )
         for row in rows
     ]
+    whole = set() if listed else joined.keys() - parted.keys() - unclear
     problems = []
-    for name in sorted(parted.keys() | unclear):
+    for name in sorted(parted.keys() | unclear | whole):
         places = [row.where for row in rows if name in row.names]
         lines = ", ".join(place.rpartition(":")[2] for place in places[:5]) + ", …" * (len(places) > 5)
         others = f" (in {len(places)} rows: {lines})" if len(places) > 1 else ""
         labels = ", ".join(joined[name])
-        if name in parted:
+        if name in whole:
+            message = f"{name!r} is read as one class{others}. Separate labels of one image by ';' if it is several."
+            problems.append(Problem("joined-labels", places[0], message))
+        elif name in parted:
             message = (
                 f"{name!r} is read as the labels {labels}{others}. Separate labels by ';'; if it is one class, list it"
                 " in classes.txt."
