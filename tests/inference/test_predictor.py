@@ -150,7 +150,7 @@ def test_scales_that_make_no_image(scale):
 
 def test_a_large_photo_is_predicted_from_a_copy_and_its_mask_has_its_size(tiny_run, monkeypatch):
     predictor = Predictor(tiny_run, keep_planes=True)
-    object.__setattr__(predictor._settings, "max_side", 64)
+    object.__setattr__(predictor.settings, "max_side", 64)
     image = np.asarray(PIL.Image.fromarray(picture(20, 28)).resize((280, 200), PIL.Image.Resampling.BICUBIC))
     whole = predictor(image)
     monkeypatch.setattr("recam.data.large_photos.LARGE", 10_000)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
-from recam.data.arrays import ImageLike, as_image, as_images
 from recam.errors import StoreError
 from recam.inference.exported_card import read_card
 from recam.inference.onnx_session import open_session
-from recam.inference.prediction import PRESENT, Prediction, predict_bounded, predict_from_maps, predict_segmentation
+from recam.inference.prediction import PRESENT, Model, Prediction, predict_from_maps, predict_segmentation
 from recam.methods.refinements import Refinement, make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.types import Image
@@ -34,7 +33,7 @@ def is_exported(folder: str | Path) -> bool:
     return any(Path(folder, f"{kind}.json").is_file() and Path(folder, f"{kind}.onnx").is_file() for kind in KINDS)
 
 
-class ExportedPredictor:
+class ExportedPredictor(Model):
     """Predicts masks with exported networks; arguments as of `recam.Predictor`.
 
     Args:
@@ -67,7 +66,7 @@ class ExportedPredictor:
         is_segmenter = self.kind == "segmenter"
         self.card, own = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=not is_segmenter)
         self.classes = tuple(self.card["classes"])
-        self.keep = keep_planes
+        self.keep_planes = keep_planes
         self.settings = own.changed(is_segmenter, scales=scales, flip=flip, window=window, refine=refine)
         make_refinement(self.settings.refine)
         network = Path(folder, f"{self.kind}.onnx")
@@ -102,22 +101,10 @@ class ExportedPredictor:
         own: dict[str, float] = self.card.get("class_thresholds", {})
         return own
 
-    @overload
-    def __call__(self, image: ImageLike) -> Prediction: ...
-
-    @overload
-    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
-
-    def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
-        """As `recam.Predictor`."""
-        if isinstance(image, list | tuple):
-            return [predict_bounded(pixels, self.settings, self._predict) for pixels in as_images(image)]
-        return predict_bounded(as_image(image), self.settings, self._predict)
-
-    def _predict(self, pixels: Image) -> Prediction:
+    def _predict(self, image: Image) -> Prediction:
         if self.kind == "segmenter":
-            return predict_segmentation(pixels, self._probabilities_of, self.classes, self.settings, self.keep)
-        return self._from_class_maps(pixels)
+            return predict_segmentation(image, self._probabilities_of, self.classes, self.settings, self.keep_planes)
+        return self._from_class_maps(image)
 
     def _run(self, image: Image, scale: float, flip: bool, max_side: int | None) -> list[Planes]:
         """Outputs for an image, and its horizontal flip, at one scale: (1 or 2, …) each."""
@@ -159,5 +146,5 @@ class ExportedPredictor:
         full = resize_planes(maps, (strided[0] * STRIDE, strided[1] * STRIDE))[:, : size[0], : size[1]]  # (n, H, W)
         return predict_from_maps(
             image, full, present, self.card["threshold"], self._class_thresholds, self.classes, probabilities, own,
-            self.keep,
+            self.keep_planes,
         )  # fmt: skip

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.data.arrays import ImageLike, as_image, as_images
 from recam.data.large_photos import enlarge, working_copy
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
@@ -46,22 +47,59 @@ class Prediction:
         return tuple(name for value, name in enumerate(self.classes, start=1) if value in present)
 
 
-class Model(Protocol):
-    """Anything that predicts: the networks of a run, or exported ones."""
+class Model:
+    """Anything that predicts: the networks of a run, or exported ones.
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the K classes."""
-        ...
+    Attributes:
+        classes: names of the K classes.
+        settings: how the model is applied.
+        keep_planes: also return the probability of each class at each pixel.
+    """
+
+    classes: tuple[str, ...]
+    settings: InferenceSettings
+    keep_planes: bool
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """JSON-ready; changes when what it predicts may have changed."""
-        ...
+        raise NotImplementedError
 
-    def __call__(self, image: Image) -> Prediction:
-        """The mask of one image (H, W, 3) uint8 RGB."""
-        ...
+    @overload
+    def __call__(self, image: ImageLike) -> Prediction: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+
+    def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
+        """The mask of one image, or those of a list of images.
+
+        Args:
+            image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0,
+                1]; a tensor of the same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them: a list.
+
+        Raises:
+            DataError: what is none of these, described; or a file that is no image. Of a list all are named.
+        """
+        if isinstance(image, list | tuple):
+            return [self._bounded(pixels) for pixels in as_images(image)]
+        return self._bounded(as_image(image))
+
+    def _bounded(self, image: Image) -> Prediction:
+        """What it predicts of an image; of a large one that no window slides over, made of its `working_copy` and
+        enlarged."""
+        copy = image if self.settings.slides_over(image) else working_copy(image, self.settings.max_side)
+        made = self._predict(copy)
+        if copy is image:
+            return made
+        size = (image.shape[0], image.shape[1])
+        return replace(
+            made, mask=enlarge(made.mask, size), planes=None if made.planes is None else enlarge(made.planes, size)
+        )
+
+    def _predict(self, image: Image) -> Prediction:
+        """The prediction of an image that fits into memory."""
+        raise NotImplementedError
 
 
 def predict_segmentation(
@@ -80,19 +118,6 @@ def predict_segmentation(
     made = make_mask(image, probabilities_of, settings, keep)
     values = mask_values(range(len(classes)))
     return Prediction(made.planes, classes, tuple(made.highest[1:].tolist()), made.probabilities, values)
-
-
-def predict_bounded(image: Image, settings: InferenceSettings, predict: Callable[[Image], Prediction]) -> Prediction:
-    """What `predict` makes of an image; of a large one that no window slides over, made of its `working_copy` and
-    enlarged."""
-    copy = image if settings.slides_over(image) else working_copy(image, settings.max_side)
-    made = predict(copy)
-    if copy is image:
-        return made
-    size = (image.shape[0], image.shape[1])
-    return replace(
-        made, mask=enlarge(made.mask, size), planes=None if made.planes is None else enlarge(made.planes, size)
-    )
 
 
 def predict_from_maps(

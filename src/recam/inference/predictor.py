@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 
-from recam.data.arrays import ImageLike, as_image, as_images
 from recam.errors import RecipeError, near_matches
 from recam.inference.class_maps import make_class_maps, view_pairs
 from recam.inference.onnx_session import DEVICES
-from recam.inference.prediction import PRESENT, Prediction, predict_bounded, predict_from_maps, predict_segmentation
+from recam.inference.prediction import PRESENT, Model, Prediction, predict_from_maps, predict_segmentation
 from recam.inference.run_models import RunModels, find_models
-from recam.inference.settings import InferenceSettings
 from recam.inference.tta import segment_part
 from recam.methods.cam import read_full
 from recam.methods.refinements import Refinement, make_refinement
@@ -28,7 +26,7 @@ from recam.preprocess import Planes
 from recam.types import Image
 
 
-class Predictor:
+class Predictor(Model):
     """Predicts masks with the models of a run.
 
     Args:
@@ -64,11 +62,11 @@ class Predictor:
         if device == "cuda" and not torch.cuda.is_available():
             raise RecipeError("no GPU is available: take --device auto or cpu.")
         models = find_models(run)
-        self._models, self._keep = models, keep_planes
-        self._settings = models.inference.changed(
+        self._models, self.keep_planes = models, keep_planes
+        self.settings = models.inference.changed(
             models.segmenter is not None, scales=scales, flip=flip, window=window, refine=refine
         )
-        make_refinement(self._settings.refine)
+        make_refinement(self.settings.refine)
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         if models.segmenter:
             self._segmenter = load_segmenter(models.segmenter.weights)
@@ -80,11 +78,6 @@ class Predictor:
             self.classes = tuple(models.classifier.record["inputs"]["classes"])
 
     @property
-    def settings(self) -> InferenceSettings:
-        """How the model is applied."""
-        return self._settings
-
-    @property
     def identity(self) -> Mapping[str, Any]:
         """Stage and key of the weights that predict."""
         stage = self._models.predicts
@@ -93,47 +86,27 @@ class Predictor:
         threshold = {} if self._models.segmenter else maps
         return {"stage": stage.name, "key": stage.key, **threshold}
 
-    @overload
-    def __call__(self, image: ImageLike) -> Prediction: ...
-
-    @overload
-    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
-
-    def __call__(self, image: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
-        """The mask of one image, or those of a list of images.
-
-        Args:
-            image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0,
-                1]; a tensor of the same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them: a list.
-
-        Raises:
-            DataError: what is none of these, described; or a file that is no image. Of a list all are named.
-        """
-        if isinstance(image, list | tuple):
-            return [predict_bounded(pixels, self._settings, self._predict) for pixels in as_images(image)]
-        return predict_bounded(as_image(image), self._settings, self._predict)
-
-    def _predict(self, pixels: Image) -> Prediction:
+    def _predict(self, image: Image) -> Prediction:
         if self._models.segmenter:
-            return predict_segmentation(pixels, self._probabilities_of, self.classes, self._settings, self._keep)
-        return self._from_class_maps(pixels, self._models)
+            return predict_segmentation(image, self._probabilities_of, self.classes, self.settings, self.keep_planes)
+        return self._from_class_maps(image, self._models)
 
     def _probabilities_of(self, part: Image) -> Planes:
-        return segment_part(self._segmenter, part, self._settings)
+        return segment_part(self._segmenter, part, self.settings)
 
     def _from_class_maps(self, image: Image, models: RunModels) -> Prediction:
         probabilities = self._classify(image)
         present = [index for index, probability in enumerate(probabilities) if probability >= PRESENT]
-        own, weighting = self._settings, models.weighting
+        own, weighting = self.settings, models.weighting
         made = make_class_maps(self._classifier, image, present, (weighting,), own.scales, own.flip, own.max_side)
         assert models.threshold is not None
         return predict_from_maps(
             image, read_full(made[weighting]), present, models.threshold, models.class_thresholds, self.classes,
-            probabilities, own, self._keep,
+            probabilities, own, self.keep_planes,
         )  # fmt: skip
 
     @torch.inference_mode()
     def _classify(self, image: Image) -> tuple[float, ...]:
-        view = view_pairs(self._classifier, image, (1.0,), False, self._settings.max_side)[0]  # (1, 3, h, w)
+        view = view_pairs(self._classifier, image, (1.0,), False, self.settings.max_side)[0]  # (1, 3, h, w)
         logits = self._classifier(view)  # (1, K)
         return tuple(logits[0].float().sigmoid().tolist())

@@ -7,19 +7,19 @@ acknowledged: it is cut off.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recam.errors import RecamError, StoreError
+from recam.runfolder.lock import hold_lock
 
 Verdict = Literal["accepted", "rejected", "open"]
 LOG = "decisions.jsonl"
@@ -215,20 +215,12 @@ class Decisions:
         return State.model_validate(fields | {"earlier": earlier})
 
 
-@contextmanager
-def only_reviewer(folder: Path) -> Iterator[None]:
+def only_reviewer(folder: Path) -> AbstractContextManager[None]:
     """Keep a second server from writing the same log. Raises `StoreError` where one does; a killed one leaves no
     lock."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "review.lock").open("a+")
-    except OSError as error:
-        raise StoreError(
-            f"{folder} cannot be written ({error.strerror}), so no decision could be kept. Give write permission."
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(f"{folder} is open in another `recam review`. Use its page, or stop it first.") from error
-        yield
+    return hold_lock(
+        folder,
+        "review.lock",
+        "No decision could be kept: give write permission.",
+        "{root} is open in another `recam review`. Use its page, or stop it first.",
+    )

@@ -15,26 +15,32 @@ LOCK = "run.lock"
 
 
 @contextmanager
-def hold_lock(root: Path) -> Iterator[None]:
+def hold_lock(
+    root: Path,
+    name: str = LOCK,
+    unwritable: str = "Name another folder with -o.",
+    taken: str = "another process ({other}) is working in {root}. Wait for it, or name another folder.",
+) -> Iterator[None]:
     """Keep other processes from working in a folder, which is made where there is none.
+
+    Args:
+        name: of the file that is locked.
+        unwritable, taken: what to do, and what is said, where it cannot be.
 
     Raises:
         StoreError: another process works there, or it cannot be written.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        file = (root / LOCK).open("a+")
+        file = (root / name).open("a+")
     except OSError as error:
-        raise StoreError(f"{root} cannot be written ({error.strerror}). Name another folder with -o.") from error
+        raise StoreError(f"{root} cannot be written ({error.strerror}). {unwritable}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            other = file.read().strip() or "unknown"
-            raise StoreError(
-                f"another process ({other}) is working in {root}. Wait for it, or name another folder."
-            ) from error
+            raise StoreError(taken.format(other=file.read().strip() or "unknown", root=root)) from error
         with suppress(OSError):  # a full disk: the lock holds all the same
             file.truncate(0)
             file.write(f"process {os.getpid()}")

@@ -79,7 +79,3 @@ def _check_planes(maps: NDArray[Any], class_indices: NDArray[Any], size: NDArray
     if not (maps.shape[1] <= height and maps.shape[2] <= width) or (len(maps) and 0 in maps.shape):
         raise ValueError(f"maps {maps.shape} are larger than the image of {height}×{width}, or empty")
     return height, width
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"it holds {word}, which is no JSON")

@@ -7,12 +7,11 @@ the rates by ten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from recam.errors import RecipeError
 
@@ -79,10 +78,16 @@ def poly_decay(step: int, max_steps: int, power: float = 0.9) -> float:
     return float((1 - min(step, max_steps - 1) / max_steps) ** power)
 
 
-def make_poly_schedule(optimizer: Optimizer, max_steps: int, power: float = 0.9) -> LambdaLR:
-    """Schedule that gives every parameter group its own rate times `poly_decay`; call its ``step`` after each optimizer
-    step."""
-    return LambdaLR(optimizer, lambda step: poly_decay(step, max_steps, power))
+def poly_rates(optimizer: Optimizer, power: float = 0.9, warmup: int = 0) -> Callable[[int, int], None]:
+    """A function of (step, all steps), called before each step: every parameter group gets its own rate times
+    `poly_decay`, behind a linear rise over `warmup` steps."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+
+    def set_step(step: int, max_steps: int) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * poly_decay(step, max_steps, power) * min(1.0, (step + 1) / max(warmup, 1))
+
+    return set_step
 
 
 def _with_rates(param_groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

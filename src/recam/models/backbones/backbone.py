@@ -94,11 +94,6 @@ class Backbone(nn.Module):
         """The modules that run one after the other."""
         return [self.net.get_submodule(unit) for unit in self._unit_names]
 
-    @property
-    def has_frozen_trunk(self) -> bool:
-        """Whether `trunk` and `top` split the network at the freezing point."""
-        return self.is_chain and self._frozen > 0
-
     def check_trunk(self) -> None:
         """Raises `RecipeError` where there is no frozen trunk whose features could be kept."""
         if not self.is_chain:

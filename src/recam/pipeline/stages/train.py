@@ -33,7 +33,7 @@ from recam.training.cached_features import CachedFeatures, feature_path, save_fe
 from recam.training.loader import Batch, LabelledImages
 from recam.training.loop import Schedule, Trained, fit
 from recam.training.model_selection import Validation
-from recam.training.optim import poly_decay
+from recam.training.optim import poly_rates
 from recam.training.settings import TrainSettings
 from recam.types import Sample
 
@@ -288,12 +288,7 @@ def fit_stage(
 ) -> Trained:
     """`recam.training.loop.fit` with polynomial decay, behind a linear rise over `warmup` steps, resuming from the
     stage's checkpoint."""
-    rates = [group["lr"] for group in optimizer.param_groups]
-
-    def set_step(step: int, total: int) -> None:
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * poly_decay(step, total, power) * min(1.0, (step + 1) / max(warmup, 1))
-
+    set_step = poly_rates(optimizer, power, warmup)
     checkpoint = work.folder.path / CHECKPOINT
     name = work.folder.name
     return fit(name, objective, dataset, optimizer, set_step, schedule, seed, checkpoint, work.accelerator, validation)
