@@ -64,7 +64,7 @@ def test_eps_is_zero_for_maps_that_are_the_saliency_and_for_images_without_label
 
 
 def test_edam_by_hand():
-    settings = EdamSettings(saliency_threshold=0.5, ignore_below=0.2, sure_above=0.9)
+    settings = EdamSettings(saliency_threshold=0.5, ignore_below=0.2, confident_above=0.9)
     #            sure, not salient | sure, both | not salient | at θ | salient | at α | below α | zero
     first = [0.95, 0.95, 0.8, 0.8, 0.3, 0.2, 0.1, 0.0]
     second = [0.0, 0.98, 0.1, 0.1, 0.4, 0.1, 0.15, 0.0]
@@ -120,5 +120,5 @@ def test_settings_that_make_no_sense():
         match=re.escape("EPS: overlap_threshold must be in [0, 1], got 2; foreground_weight must be in [0, 1], got -1"),
     ):
         EpsSettings(overlap_threshold=2, foreground_weight=-1)
-    with pytest.raises(RecipeError, match=re.escape("ignore_below 0.9 is above sure_above 0.1: exchange them")):
-        EdamSettings(ignore_below=0.9, sure_above=0.1)
+    with pytest.raises(RecipeError, match=re.escape("ignore_below 0.9 is above confident_above 0.1: exchange them")):
+        EdamSettings(ignore_below=0.9, confident_above=0.1)

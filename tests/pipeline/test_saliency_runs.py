@@ -292,5 +292,5 @@ def test_a_network_that_cannot_be_used_and_thresholds_that_make_no_sense(tmp_pat
     (tmp_path / "text.onnx").write_text("no network")
     told = refused(tmp_path, tiny_settings, refine=["edam"], saliency__source=str(tmp_path / "text.onnx"))
     assert "text.onnx cannot be read as an ONNX network" in told
-    told = refused(tmp_path, tiny_settings, refine=["edam"], edam__ignore_below=0.9, edam__sure_above=0.1)
-    assert "edam: EDAM: ignore_below 0.9 is above sure_above 0.1" in told
+    told = refused(tmp_path, tiny_settings, refine=["edam"], edam__ignore_below=0.9, edam__confident_above=0.1)
+    assert "edam: EDAM: ignore_below 0.9 is above confident_above 0.1" in told

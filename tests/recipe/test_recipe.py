@@ -185,8 +185,10 @@ def test_each_setting_has_a_sentence():
 
 def test_values_that_no_section_takes_are_told_with_their_place():
     with pytest.raises(RecipeError) as caught:
-        load_recipe({}, {"maps.scales": (), "predict.scales": (1.0, 0.0), "cam.lr": float("inf"), "edam.sure_above": 2})
-    for place in ("maps.scales: ", "predict: scales (1.0, 0.0)", "cam.lr: ", "edam.sure_above: "):
+        load_recipe(
+            {}, {"maps.scales": (), "predict.scales": (1.0, 0.0), "cam.lr": float("inf"), "edam.confident_above": 2}
+        )
+    for place in ("maps.scales: ", "predict: scales (1.0, 0.0)", "cam.lr: ", "edam.confident_above: "):
         assert f"\n  {place}" in str(caught.value)
 
 

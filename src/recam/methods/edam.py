@@ -35,19 +35,19 @@ class EdamSettings(Settings):
     """θ: a pixel is background up to this saliency. The published command has 20 of 255."""
     ignore_below: Share = 1e-6
     """α: a salient pixel where no map reaches it is ignored."""
-    sure_above: Share = 0.99999
+    confident_above: Share = 0.99999
     """β: a pixel with a map above it has that class, whatever its saliency."""
 
     def __post_init__(self) -> None:
         shares = {
             "saliency_threshold": self.saliency_threshold,
             "ignore_below": self.ignore_below,
-            "sure_above": self.sure_above,
+            "confident_above": self.confident_above,
         }
         check_shares("EDAM", shares)
-        if self.ignore_below > self.sure_above:
+        if self.ignore_below > self.confident_above:
             raise RecipeError(
-                f"EDAM: ignore_below {self.ignore_below} is above sure_above {self.sure_above}: exchange them."
+                f"EDAM: ignore_below {self.ignore_below} is above confident_above {self.confident_above}: exchange them"
             )
 
 
@@ -81,7 +81,7 @@ def edam_mask(
         return np.full(saliency.shape, BACKGROUND, np.uint8)
     largest, salient = cams.max(0), saliency > settings.saliency_threshold  # (H, W)
     # A map of 0 claims nothing, even where α = 0 ignores nothing.
-    claimed = (largest > settings.sure_above) | (salient & (largest >= settings.ignore_below) & (largest > 0))
+    claimed = (largest > settings.confident_above) | (salient & (largest >= settings.ignore_below) & (largest > 0))
     winner = np.where(claimed, cams.argmax(0) + 1, 0)  # (H, W): 0 is background, i the i-th map
     mask: Mask = mask_values(class_indices)[winner]
     mask[salient & ~claimed & (largest < settings.ignore_below)] = IGNORE
