@@ -24,7 +24,6 @@ from recam.models.backbones import BackboneSettings
 from recam.models.encoders import encoder_normalisation
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_classifier, load_segmenter, save_segmenter
-from recam.pipeline.segmentation_loss import SegmentationObjective, balance_classes
 from recam.pipeline.stages.maps import MapSettings
 from recam.pipeline.stages.masks import PseudoMasks
 from recam.pipeline.stages.score import VERSION as SCORES
@@ -42,6 +41,7 @@ from recam.training.loader import MaskedImages
 from recam.training.loop import Schedule
 from recam.training.model_selection import Validation
 from recam.training.optim import make_adamw, make_sgd, split_parameters
+from recam.training.segmentation_loss import SegmentationObjective, balance_classes
 from recam.types import Mask, Sample
 
 VERSION = 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from recam.pipeline.segmentation_loss import SegmentationObjective, balance_classes
+from recam.training.segmentation_loss import SegmentationObjective, balance_classes
 
 
 class Fixed(nn.Module):
