@@ -149,6 +149,14 @@ def test_titles_wider_than_a_tile_are_wrapped_or_cut():
     assert (cut[:, -3:] == 255).all()
 
 
+@pytest.mark.parametrize("sign", [*"⊗⊕′φ·…", "ж", "ś", "ß"])
+def test_signs_of_titles_and_letters_of_names_are_drawn(sign):
+    def drawn(text):
+        return legend([text], voc_palette()[1:2], width=120)
+
+    assert not np.array_equal(drawn(sign), drawn("\U000f0000"))  # which no font has
+
+
 def test_a_panel_tells_all_that_does_not_fit():
     picture = plain(4, 4)
     with pytest.raises(

@@ -4,7 +4,10 @@ arrays."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -129,7 +132,7 @@ def panel(
         raise ValueError(f"a panel of {len(columns)} columns cannot be laid out: {'; '.join(wrong)}")
     margin, gap = _spacing(tile)
     width = margin * 2 + tile * len(columns) + gap * max(0, len(columns) - 1)
-    font, small = ImageFont.load_default(max(12, tile // 14)), ImageFont.load_default(max(11, tile // 17))
+    font, small = _font(max(12, tile // 14)), _font(max(11, tile // 17))
     titles = [_wrapped(title, font, tile) for title in columns]
     notes = [_wrapped(caption, small, width - 2 * margin) for caption in captions or [""] * len(rows)]
     pictures = [[None if cell is None else _fitted(cell, tile) for cell in row] for row in rows]
@@ -173,7 +176,7 @@ def legend(names: Sequence[str], colours: NDArray[np.uint8], width: int = 720, s
     if len(names) != len(colours):
         raise ValueError(f"{len(names)} names cannot share {len(colours)} colours: give one colour for each name")
     margin, gap = _spacing(16 * size)
-    font = ImageFont.load_default(size)
+    font = _font(size)
     left, top, places = margin, margin, []
     for name in names:
         text = _shortened(name, font, width - 2 * margin - size - gap)
@@ -198,6 +201,17 @@ def _blend(image: Image, paint: Image, alpha: NDArray[np.floating]) -> Image:
     """(H, W, 3) `paint` over `image` with (H, W) `alpha` in [0, 1]."""
     cover = PIL.Image.fromarray(np.rint(alpha * 255).astype(np.uint8))
     return np.array(PIL.Image.composite(PIL.Image.fromarray(paint), PIL.Image.fromarray(image), cover))
+
+
+@cache
+def _font(size: int) -> Font:
+    """Matplotlib's DejaVu Sans, found without importing it (see `_TURBO`): Pillow's own font has no ⊗, no ′ and few
+    letters beyond English."""
+    package = find_spec("matplotlib")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        with suppress(OSError):
+            return ImageFont.truetype(Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf"), size)
+    return ImageFont.load_default(size)
 
 
 @cache
