@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError
-from recam.methods.agreement import Pixels, find_threshold, judge_images
+from recam.methods.agreement import Pixels, find_threshold, judge_images, measure_coverage
 
 
 def drawn(edge, n_images=20, n=200, seed=0, n_classes=2):
@@ -75,3 +75,17 @@ def test_an_image_without_object_in_mask_and_prediction_is_in_order():
     features = np.where(pixels.images[:, None] == 5, [[0.0, 0.0, 0.0]], pixels.features).astype(np.float32)
     empty = np.where(pixels.images == 5, -1, mask)
     assert judge_images(Pixels(pixels.images, pixels.values, pixels.winners, features, pixels.labels), empty)[5] == 1
+
+
+def test_what_has_vanished_counts_for_nothing():
+    labels = np.array([[1, 0], [1, 0], [1, 1], [0, 1]], bool)
+    everything = labels
+    one_class = labels & [[True, False]]
+    half = np.array([[1, 0], [0, 0], [0, 1], [0, 1]], bool)
+    found = measure_coverage(np.stack([everything, one_class, half, ~labels]), labels)
+    np.testing.assert_allclose(found, [1.0, 0.5, (1 / 3 + 1) / 2, 0.0])
+
+
+def test_a_class_that_no_image_has_is_not_covered_and_not_missed():
+    labels = np.array([[1, 0], [1, 0]], bool)
+    np.testing.assert_allclose(measure_coverage(labels[None], labels), [1.0])

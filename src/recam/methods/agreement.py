@@ -130,6 +130,20 @@ def _compare(pixels: Pixels, masks: NDArray[np.integer]) -> NDArray[np.float64]:
     return counts
 
 
+def measure_coverage(shown: NDArray[np.bool_], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(T,) how much of the labels masks show: of each class the share of its images whose mask shows it, the mean over
+    classes that some image has. What has vanished disagrees with nothing, so agreement is worth as much as this.
+
+    Args:
+        shown: (T, N, K) whether the mask of an image shows a class.
+        labels: (N, K) bool.
+    """
+    images = labels.sum(0)  # (K,)
+    share = (shown & labels).sum(1) / np.maximum(images, 1)  # (T, K)
+    coverage: NDArray[np.float64] = share[:, images > 0].mean(1)
+    return coverage
+
+
 def choose_best(thresholds: NDArray[np.floating], curve: NDArray[np.float64]) -> Agreement:
     """The threshold of the largest agreement; the middle of equally good ones."""
     best = np.flatnonzero(curve >= curve.max() - 1e-9)

@@ -22,7 +22,7 @@ from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError, RecipeError
 from recam.files import atomic_write
 from recam.labels import mask_value, multi_hot
-from recam.methods.agreement import BACKGROUND_CLASS, Pixels, judge_images, measure_agreement
+from recam.methods.agreement import BACKGROUND_CLASS, Pixels, judge_images, measure_agreement, measure_coverage
 from recam.methods.cam import STRIDE, strided_size
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.pipeline.stages.score import mask_path
@@ -132,7 +132,7 @@ class Judged:
     """How well masks agree with colours and features of their images.
 
     Attributes:
-        agreement: φ of masks and held-out predictions, in [−1, 1].
+        agreement: φ of masks and held-out predictions times the part of the labels that masks show, in [−1, 1].
         images: by id, the IoU of both in the image, in [0, 1].
     """
 
@@ -144,8 +144,11 @@ def judge_masks(work: Work, folder: StageFolder) -> Judged:
     """The masks in a stage's folder, judged by the pixels of `STAGE`, which must be among the inputs."""
     judged, n_classes = JudgedPixels.read(work), len(work.data.catalog.classes)
     found = np.full((len(judged.samples), PIXELS), BACKGROUND_CLASS)
+    shown = np.zeros((1, len(judged.samples), n_classes), np.bool_)
     for row, sample in enumerate(judged.samples):
         mask = read_mask(mask_path(folder, sample.id))
+        present = np.unique(mask).astype(np.int64) - mask_value(0)
+        shown[0, row, present[(present >= 0) & (present < n_classes)]] = True
         rows, columns = judged.draw(sample, strided_size((mask.shape[0], mask.shape[1])))
         values = mask[
             np.minimum(rows * STRIDE + STRIDE // 2, mask.shape[0] - 1),
@@ -157,7 +160,10 @@ def judge_masks(work: Work, folder: StageFolder) -> Judged:
     pixels, flat = judged.as_pixels(), found.reshape(-1)
     scores = judge_images(pixels, flat)
     names = (sample.id for sample in judged.samples)
-    return Judged(float(measure_agreement(pixels, flat[None])[0]), dict(zip(names, scores.tolist(), strict=True)))
+    agreement = measure_agreement(pixels, flat[None]) * measure_coverage(shown, judged.labels)  # (1,)
+    # A mask without any of the labels is the worst, however much the rest of it looks like background.
+    scores[~(shown[0] & judged.labels).any(1)] = 0.0
+    return Judged(float(agreement[0]), dict(zip(names, scores.tolist(), strict=True)))
 
 
 def draw_pixels(size: tuple[int, ...], sample_id: str, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
 from recam.files import atomic_write
-from recam.methods.agreement import BACKGROUND_CLASS, choose_best, find_threshold, measure_agreement
+from recam.methods.agreement import BACKGROUND_CLASS, choose_best, find_threshold, measure_agreement, measure_coverage
 from recam.methods.cam import read_strided, strided_size
 from recam.methods.refine import EVEN, Refiner
 from recam.methods.thresholds import OtsuThreshold
@@ -33,6 +33,8 @@ from recam.types import Sample
 TRIED, LOWEST = 9, 0.2
 """Thresholds that are tried then, evenly in their logarithm, from this part of Otsu's up to Otsu's: of objects that are
 few or small, agreement has a second peak above it, where most of them have vanished."""
+VERSION = 2
+"""2 since agreement counts what masks show of the labels."""
 LOW = 0.2
 """Below this agreement, nothing separates the inside of the masks from the outside."""
 
@@ -64,7 +66,8 @@ def plan_threshold(
         return []
     given = ThresholdGiven(folder or maps.folder, step if _is_judged(step) else None)
     label = {"title": f"threshold of {maps.title}", "kind": THRESHOLD}
-    found = Stage(maps.finds, "masks", find, given, (given.maps.stage, STAGE), ("train",), label=label)
+    needs = (given.maps.stage, STAGE)
+    found = Stage(maps.finds, "masks", find, given, needs, ("train",), VERSION, label=label)
     return [plan_pixels(recipe, weights), found]
 
 
@@ -95,8 +98,9 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     split = otsu.threshold() if np.count_nonzero(otsu.histogram) > 1 else 0.0
     if given.step and split:
         thresholds = np.geomspace(split * LOWEST, split, TRIED)
-        masks = _refine(given, work, judged, thresholds)  # (T, N, P)
-        found = choose_best(thresholds, measure_agreement(pixels, masks.reshape(len(thresholds), -1)))
+        masks, shown = _refine(given, work, judged, thresholds)  # (T, N, P), (T, N, K)
+        agreement = measure_agreement(pixels, masks.reshape(len(thresholds), -1))
+        found = choose_best(thresholds, agreement * measure_coverage(shown, judged.labels))
     else:
         found = find_threshold(pixels)
     chosen = found.threshold if given.step else min(found.threshold, split)
@@ -117,8 +121,9 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
 
 def _refine(
     given: ThresholdGiven, work: Work, judged: JudgedPixels, thresholds: NDArray[np.floating]
-) -> NDArray[np.int64]:
-    """(T, N, P) class of the pixels drawn from each image in its refined mask at each threshold, −1 for background."""
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(T, N, P) class of the pixels drawn from each image in its refined mask at each threshold, −1 for background; and
+    (T, N, K) which classes it shows anywhere."""
     assert given.step
     contexts = [RefineContext(dict(work.inputs), work.accelerator.device, float(each)) for each in thresholds]
     source = work.inputs[given.maps.stage].path / given.maps.inner
@@ -128,13 +133,19 @@ def _refine(
     samples = judged.samples
     work.each(samples, lambda sample: judge.target(sample).is_file(), judge, given.step.in_processes)
     work.accelerator.wait_for_everyone()
-    return np.stack([np.load(judge.target(sample), allow_pickle=False) for sample in samples], 1)
+    shown = np.zeros((len(thresholds), *judged.labels.shape), np.bool_)
+    classes = []
+    for row, sample in enumerate(samples):
+        with np.load(judge.target(sample), allow_pickle=False) as file:
+            classes.append(file["pixels"])
+            shown[:, row, list(sample.labels)] = file["shown"]
+    return np.stack(classes, 1), shown
 
 
 @dataclass(frozen=True)
 class RefinedPixels:
-    """Refines the maps of an image at each threshold and keeps the classes of the pixels drawn; picklable where the
-    refiners are."""
+    """Refines the maps of an image at each threshold and keeps the classes of the pixels drawn, and which of its labels
+    it shows at all; picklable where the refiners are."""
 
     refiners_of: tuple[Callable[[Sample], Refiner], ...]
     source: Path
@@ -143,15 +154,18 @@ class RefinedPixels:
 
     def target(self, sample: Sample) -> Path:
         """The file of a sample."""
-        return self.folder / "pixels" / f"{sample.id}.npy"
+        return self.folder / "pixels" / f"{sample.id}.npz"
 
     def __call__(self, sample: Sample) -> None:
         image, seed = sample.image.read(), read_seed(self.source / f"{sample.id}.npz")
         rows, columns = draw_pixels(strided_size(seed.size), sample.id, self.seed)
-        found = []
+        found, shown = [], []
         for refiner_of in self.refiners_of:
             refined = refiner_of(sample)(image, seed)
+            classes = np.concatenate([[BACKGROUND_CLASS], refined.class_indices])
+            whole = np.concatenate([np.full_like(refined.maps[:1], EVEN), refined.maps]).argmax(0)  # (h, w)
+            shown.append([(whole == index + 1).any() for index in range(len(refined.class_indices))])
             at = read_strided(refined)[:, rows, columns]  # (n, P)
-            found.append(np.where(at.max(0) > EVEN, refined.class_indices[at.argmax(0)], BACKGROUND_CLASS))
+            found.append(np.where(at.max(0) > EVEN, classes[1:][at.argmax(0)], BACKGROUND_CLASS))
         with atomic_write(self.target(sample)) as temporary, temporary.open("wb") as file:
-            np.save(file, np.stack(found).astype(np.int64), allow_pickle=False)
+            np.savez_compressed(file, pixels=np.stack(found).astype(np.int64), shown=np.array(shown, np.bool_))
