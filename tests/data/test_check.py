@@ -156,6 +156,12 @@ def test_many_of_a_kind_are_printed_as_a_few_and_their_number():
     assert len(report.as_dict()["problems"]) == 41
 
 
+def test_classes_that_may_be_meant_otherwise_are_noted(tmp_path):
+    make_photos(tmp_path, {"a": ("Traffic light;nan", "train", None), "b": ("traffic_light;cat", "train", None)})
+    notes = [(n.where, n.message.split(".")[0]) for n in check(Folder(tmp_path)).notes if n.kind == "class-spelling"]
+    assert notes == [("Traffic light, traffic_light", "are classes apart"), ("'nan'", "is read as a class")]
+
+
 def test_without_decoding_pictures_stay_closed(photos):
     (photos / "images" / "a.png").write_bytes(b"")
     assert check(Folder(photos), decode=False).ok

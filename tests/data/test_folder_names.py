@@ -307,3 +307,21 @@ def test_classes_without_a_training_image_are_one_note(tmp_path):
         ("class-without-image", "train", "no image is labelled dog, ox, so a r")
     ]
     assert check(f"folder:{tmp_path}", splits=["val"]).notes == ()
+
+
+def test_a_table_with_row_numbers_as_pandas_writes_it(tmp_path):
+    add_images(tmp_path / "images", "a.png")
+    (tmp_path / "labels.csv").write_text(",image,labels\n0,a.png,cat\n")
+    folder = Folder(tmp_path)
+    assert everything(folder) == {"a": ["cat"]}
+    assert [kind.kind for kind in folder.passed_over()] == ["unread-column"]
+    (tmp_path / "labels.csv").write_text(",image,cat\n0,a.png,1\n")
+    with pytest.raises(DataError, match="has a column without name"):
+        Folder(tmp_path)
+
+
+def test_why_a_table_names_no_class(tmp_path):
+    add_images(tmp_path / "images", "a.png")
+    (tmp_path / "labels.csv").write_text("image,labels\na.png,cat,dog\n")
+    with pytest.raises(DataError, match=r"names no class\. .*labels\.csv:2: has 3 fields where the header has 2"):
+        Folder(tmp_path)

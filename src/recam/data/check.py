@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -25,6 +26,8 @@ from recam.settings import read_settings
 from recam.types import Sample, Source
 
 MOST_FREQUENT = 10
+NONE = frozenset({"nan", "none", "null", "n/a", "na", "-", "?"})
+"""Names, in lower case, that programs and people write where there is no label."""
 HARMLESS = frozenset(
     {
         "unlisted-image",
@@ -95,7 +98,7 @@ def check(
     counts = _count(samples.values(), catalog)
     notes = [problem for problem in reported if problem.kind in HARMLESS]
     notes += [*_splits_overlap(roles, by_split), *_classes_without_image(catalog, roles, splits)]
-    notes += _classes_in_every_image(catalog, roles, splits)
+    notes += [*_classes_in_every_image(catalog, roles, splits), *_doubtful_classes(catalog.classes.names)]
     labelled, unlisted = list(samples.values()), catalog.unlabelled()
     looks = _look_at_all([*labelled, *unlisted], len(catalog.classes), progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()
@@ -162,6 +165,20 @@ def _frequent_pairs(samples: Iterable[Sample], catalog: Catalog) -> tuple[tuple[
     found = Counter(pair for sample in samples for pair in combinations(sample.labels, 2))
     names = catalog.classes.names
     return tuple((names[one], names[other], n) for (one, other), n in found.most_common(MOST_FREQUENT))
+
+
+def _doubtful_classes(names: Sequence[str]) -> list[Problem]:
+    """Notes of classes that are spelled alike, and of one that is called as what stands for none."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", name.casefold()), []).append(name)
+    notes = [
+        Problem("class-spelling", ", ".join(same), "are classes apart. Write them alike if they are one.")
+        for same in alike.values()
+        if len(same) > 1
+    ]
+    message = "is read as a class. An image that shows none of the classes has an empty label."
+    return notes + [Problem("class-spelling", repr(name), message) for name in names if name.casefold() in NONE]
 
 
 def _classes_without_image(catalog: Catalog, roles: Roles, splits: Sequence[str] | None) -> list[Problem]:

@@ -157,8 +157,9 @@ class Folder(Catalog):
         if listed is not None:
             return ClassSet(tuple(listed))
         if not names:
+            wrong = next((f" {first.where}: {first.message}" for _, first in self._problems), "")
             raise DataError(
-                f"{self.root} names no class.{self._unread_hint()}"
+                f"{self.root} names no class.{wrong}{self._unread_hint()}"
                 " Write labels.csv with columns image,labels, or put images in one sub-folder per class."
             )
         source = self._layout.table or self._base

@@ -280,8 +280,10 @@ def _check_header(header: list[str], path: Path, first_line: str) -> tuple[list[
             f"{path} separates its columns by {mark}. Save it with commas (several labels of one image by ';'):"
             " image,labels"
         )
-    doubled = sorted({name for name in header if header.count(name) > 1})
-    if "image" not in header or "" in header or doubled:
+    # Before the others it is a row's number, as pandas writes it; behind them a comma too many may hide a label.
+    nameless = "" in (header[1:] if "labels" in header else header)
+    doubled = sorted({name for name in header if name and header.count(name) > 1})
+    if "image" not in header or nameless or doubled:
         wrong = (
             "no column 'image'"
             if "image" not in header
@@ -293,4 +295,4 @@ def _check_header(header: list[str], path: Path, first_line: str) -> tuple[list[
     columns = [name for name in header if name not in ("image", "split", _GROUP)]
     if not columns:
         raise DataError(f"{path} has no column 'labels' and no class columns. Its first line should be: image,labels")
-    return ([], tuple(name for name in columns if name != "labels")) if "labels" in header else (columns, ())
+    return ([], tuple(name or "''" for name in columns if name != "labels")) if "labels" in header else (columns, ())
