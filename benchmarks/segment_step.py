@@ -16,7 +16,7 @@ import time
 import torch
 
 from recam.models.segmenters import make_segmenter
-from recam.pipeline.segmentation_loss import SegmentationObjective
+from recam.training.segmentation_loss import SegmentationObjective
 
 
 def main() -> None:

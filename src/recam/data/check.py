@@ -136,10 +136,12 @@ def check(
 
 
 def _read_options(location: str, classes: Sequence[str] | None, options: Mapping[str, Any]) -> DataSettings:
-    """Options as settings of section ``data``; those that it does not have are the kind's own."""
+    """Options as settings of section ``data``; those that it does not have are the kind's own, and so are counts under
+    the name of a split, as of scenes to draw."""
     known = {each.name for each in fields(DataSettings)} - {"location", "options"}
-    own = {name: value for name, value in options.items() if name in known}
-    rest = {name: value for name, value in options.items() if name not in known}
+    counts = {name for name in ("train", "score", "val") if isinstance(options.get(name), int)}
+    rest = {name: value for name, value in options.items() if name not in known - counts}
+    own = {name: value for name, value in options.items() if name not in rest}
     kept = {} if classes is None else {"classes": list(classes)}
     return read_settings(DataSettings, {"location": location, "options": rest, **own, **kept})
 
