@@ -168,6 +168,10 @@ def test_folders_that_hold_nothing_are_named(tmp_path):
         evaluate(tmp_path / "empty", tmp_path / "empty")
     with pytest.raises(DataError, match="gone is no folder"):
         evaluate(tmp_path / "gone", tmp_path / "empty")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").touch()
+    with pytest.raises(DataError, match=r"run is a run folder\. Name the masks in it: .*run/masks"):
+        evaluate(tmp_path / "run", tmp_path / "empty")
 
 
 def test_files_that_may_be_masks_are_reported(folders):

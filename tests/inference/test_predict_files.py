@@ -36,6 +36,7 @@ def test_names_of_files_folders_and_patterns(photos):
     assert names(f"{photos}/*/1.png") == ["x/1", "y/1"]  # from the deepest folder on that they share
     assert names(f"{photos}/x/*") == ["1", "2"]
     assert names(f"{photos}/**/2.*", photos / "y") == ["2", "1"]
+    assert names(photos / "x", f"{photos}/x/1.*", photos / "x" / "1.png") == ["1", "2"]  # each once
     assert names(f"{photos}/*.txt") == []
     with pytest.raises(DataError, match="neither a file nor a folder"):
         names(photos / "none.png")

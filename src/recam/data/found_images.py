@@ -44,7 +44,8 @@ def find_images(places: Sequence[str | Path], output: Path | None = None) -> Fou
         DataError: a place that is none of these or may not be read, or `output` itself among the folders.
     """
     found = [_find(place, output) for place in places]
-    images = tuple(one for part in found for one in part.images)
+    named = {(path.absolute(), name): path for part in found for path, name in part.images}  # twice named is once
+    images = tuple((path, name) for (_, name), path in named.items())
     empty = [place for place, part in zip(places, found, strict=True) if not (part.images or part.problems)]
     noted = passed_over("no-image", empty if images else (), f"places without an image ({', '.join(IMAGE_ENDINGS)}).")
     special = [path for path, _ in images if path.exists() and not path.is_file()]

@@ -132,6 +132,8 @@ _ADVICE = {
 
 def _find_masks(folder: Path, problems: _Problems, partial: bool) -> dict[str, Path]:
     """Masks by their name in composed form."""
+    if (folder / "run.json").is_file():
+        raise DataError(f"{folder} is a run folder. Name the masks in it: {folder / 'masks'}, or predictions/NAME.")
     found = list_masks(folder)
     problems.add("duplicate-name", folder, "names occur twice", found.twice)
     problems.add("unreadable-folder", folder, "folders may not be read", [problem.where for problem in found.problems])
