@@ -333,24 +333,23 @@ def test_json_that_is_no_record_is_named(tmp_path, content):
         read_json(tmp_path / "a.json")
 
 
+def shown(tile):
+    return {"id": "a", "caption": "", "kind": "", "of": "", "miou": None, "tiles": {"x": tile}}
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
         ({"key": "../../elsewhere"}, "key: "),
+        ({"key": "x" * 256}, "key: "),
+        ({"results": {"shown": [shown("é" * 128)]}}, "tiles.x: .*255 bytes"),
         ({"seconds": "0"}, "seconds: "),
         ({"seconds": -1.0}, "seconds: "),
         ({"results": []}, "results: "),
         ({"results": {"threshold": "0.5"}}, "results.threshold: "),
         ({"results": {"threshold": 1.5}}, "results.threshold: "),
         ({"inputs": {"classes": "cat"}}, "inputs.classes: "),
-        (
-            {
-                "results": {
-                    "shown": [{"id": "a", "caption": "", "kind": "", "of": "", "miou": None, "tiles": {"x": "../y"}}]
-                }
-            },
-            "tiles.x: ",
-        ),
+        ({"results": {"shown": [shown("../y")]}}, "tiles.x: "),
     ],
 )
 def test_a_record_that_no_stage_writes_is_refused(tmp_path, changed, told):

@@ -8,6 +8,7 @@ readable.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -22,13 +23,17 @@ from recam.runfolder.store import RunFolder, read_json, read_run
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
-Key = Annotated[str, Field(pattern=r"^[\w-]*$")]  # becomes the name of a folder
+LONGEST_NAME = 255
+"""Bytes that the name of a file may have on the file systems of today."""
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=LONGEST_NAME)]  # becomes the name of a folder
 ClassName = Annotated[str, Field(min_length=1)]
 
 
 def _stays_inside(path: str) -> str:
     if path.startswith("/") or "\0" in path or ".." in path.split("/"):
         raise ValueError("leads out of the folder")
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.split("/")):
+        raise ValueError(f"has a name of more than {LONGEST_NAME} bytes, which no file can have")
     return path
 
 
