@@ -112,14 +112,20 @@ def as_json(given: Any, for_key: bool = False) -> Any:
 
 SettingsObject = TypeVar("SettingsObject", bound=Settings)
 
+_readers: dict[type[Settings], TypeAdapter[Any]] = {}
+"""Made once each: pydantic reads the source file of a class for its sentences, longer than opening a run takes."""
+
 
 def read_settings(kind: type[SettingsObject], tree: Any) -> SettingsObject:
     """Settings from what `as_json` gave. Raises `RecipeError` with everything that does not hold."""
+    if kind not in _readers:
+        _readers[kind] = TypeAdapter(kind)
     try:
-        return TypeAdapter(kind).validate_python(tree)
+        found: SettingsObject = _readers[kind].validate_python(tree)
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise RecipeError(f"{kind.__name__} does not hold: {found}") from error
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise RecipeError(f"{kind.__name__} does not hold: {wrong}") from error
+    return found
 
 
 def check_shares(what: str, shares: dict[str, float]) -> None:
