@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true", help="recipe tiny on the CPU instead")
     args = parser.parse_args()
-    import torch
-
-    if not args.tiny and not torch.cuda.is_available():
-        sys.exit("no CUDA GPU is here: this benchmark is for machines that have one; --tiny goes without.")
     found: dict[str, Any] = {
-        "device": "CPU" if args.tiny else torch.cuda.get_device_name(),
-        "torch": torch.__version__,
+        **({"device": "CPU", "bf16": False} if args.tiny else describe_gpu()),
+        "torch": version("torch"),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
-        "bf16": not args.tiny and torch.cuda.is_bf16_supported(including_emulation=False),
     }
     args.output.mkdir(parents=True, exist_ok=True)
     busy = Busy(has_gpu=not args.tiny)
@@ -99,6 +95,18 @@ def main() -> None:
     print(table(found))
     # A step without a return code was skipped.
     sys.exit(1 if any(found[name]["returncode"] for name in steps) else 0)
+
+
+def describe_gpu() -> dict[str, Any]:
+    """Its name, and whether it computes in bf16. Ends the program where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA GPU is here: this benchmark is for machines that have one; --tiny goes without.")
+    return {
+        "device": torch.cuda.get_device_name(),
+        "bf16": torch.cuda.is_bf16_supported(including_emulation=False),
+    }
 
 
 def conformance() -> dict[str, Any]:
