@@ -1,5 +1,6 @@
 """What all tests share: one thread, no network, and a run as small as it goes."""
 
+import gc
 import os
 import shutil
 import socket
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 import recam
-from skip_hooks import *  # noqa: F403 (pytest finds hooks by name)
-from tiny_recipe import TINY
+from forked import THREADS
+from order_hooks import *  # noqa: F403 (pytest finds hooks by name)
+from skip_hooks import *  # noqa: F403
+from tiny_recipe import TINY, keep_scenes
 
-# Tests run beside each other, one process per core: more threads would only wait for each other, unless asked for.
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or 1))
+torch.set_num_threads(THREADS)
+keep_scenes()
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
@@ -39,6 +42,14 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_imported_is_garbage() -> None:
+    """The garbage collector passes over all that is loaded now, a million objects of PyTorch and others, whenever it
+    runs; and a run has it run after each stage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
-"""A training in float64, for as many processes as torchrun starts; run as a script by the test of distribution."""
+"""A training in float64, for as many processes as there are; the test of distribution runs it in one and in two."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +44,3 @@ def train(checkpoint: Path) -> None:
     fit(
         "waves", objective, Waves(), optimizer, lambda step, total: None, schedule, 5, checkpoint, Accelerator(cpu=True)
     )
-
-
-if __name__ == "__main__":
-    train(Path(sys.argv[1]))

@@ -1,25 +1,18 @@
 """Runs in processes of their own that are killed without warning; used by tests of resuming."""
 
-import multiprocessing
 import os
 import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-# Children come from a server that has everything loaded but never trained: started in a moment, and safe to fork.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "recam.pipeline.run", "recam.inference.predictor"])
-PATIENCE = 900
-"""Seconds after which a process that should have come so far has failed; far more than any machine needs."""
+from forked import CONTEXT, PATIENCE, begin
 
 
 def _run(folder: Path, settings: dict[str, object], until: str | None) -> None:
-    import torch
-
     import recam
 
-    torch.set_num_threads(1)
+    begin()
     os.environ["COLUMNS"] = "200"
     recam.run(recipe="tiny", output=folder, settings=settings, until=until)
 
@@ -37,7 +30,7 @@ def kill_when(process: BaseProcess, reached: object) -> None:
     while not reached():  # type: ignore[operator]
         assert process.is_alive(), f"ended with {process.exitcode} before it was to be killed"
         assert time.monotonic() < deadline, "never came so far"
-        time.sleep(0.002)
+        time.sleep(0.005)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -2,12 +2,14 @@
 
 import importlib
 import json
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from forked import CONTEXT
 from recam.recipe.recipe import load_recipe
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -15,10 +17,15 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 @pytest.fixture
 def benchmark(monkeypatch, capsys):
-    """``benchmark(name, *arguments)``: what it prints. Imported by name, since it starts processes that import it."""
+    """``benchmark(name, *arguments)``: what it prints. Imported by name, since it starts processes that import it; here
+    they begin with PyTorch imported."""
+    context_of = multiprocessing.get_context
 
     def run(name: str, *arguments: str) -> str:
         monkeypatch.syspath_prepend(str(BENCHMARKS))
+        monkeypatch.setattr(
+            multiprocessing, "get_context", lambda method=None: CONTEXT if method == "spawn" else context_of(method)
+        )
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         importlib.import_module(name).main()
         return capsys.readouterr().out

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,17 @@ import torch
 
 import distributed_training
 import recam
+from forked import PATIENCE, Forked, command
+from recam.recipe.toml import setting_text
 from recam.runfolder.store import read_json
 from recam.tensors import load_tensors
 from saliency_inputs import write_maps
+from tiny_recipe import SMALL_IRN, TINY
 
-SETTINGS = [
-    "data.options={seed=6, size=64, train=12, val=4}",
-    "data.on_problems=skip",
-    "compute.workers=0",
-    "compute.save_minutes=1e-6",
-]
+SETTINGS = [setting_text(*item) for item in (TINY | {"compute.save_minutes": 1e-6}).items()]
 
-PATIENCE = 900
-"""Seconds after which a launch has failed; a quarter of a minute where nothing else runs."""
-CHAIN = ['refine=["irn"]', "irn.labels_by=pamr", "irn.crop=96", "irn.epochs=1", "irn.batch=4", "irn.steps=8"]
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "TP_SOCKET_IFNAME": "lo"}
+CHAIN = [setting_text(*item) for item in ({"refine": ["irn"]} | SMALL_IRN).items()]
 
 
 def free_port():
@@ -33,21 +31,28 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start_twice(*words):
-    """A program in two processes on this machine; given as torchrun takes it."""
-    place = ["--nproc_per_node=2", "--nnodes=1", "--master_addr=127.0.0.1", f"--master_port={free_port()}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "TP_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", "torch.distributed.run", *place, *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+def words_of_run(folder, *more):
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    return ["run", "--data", "scenes:", "--recipe", "tiny", *settings, "-o", str(folder), *more]
 
 
 def launch(folder, *more):
-    """`recam run` in two processes on this machine."""
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    recam = str(Path(sys.executable).with_name("recam"))
-    return start_twice(
-        "--no-python", recam, "run", "--data", "scenes:", "--recipe", "tiny", *settings, "-o", str(folder), *more
-    )
+    """`recam run` in two processes on this machine, by torchrun."""
+    place = ["--nproc_per_node=2", "--nnodes=1", "--master_addr=127.0.0.1", f"--master_port={free_port()}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", **LOOPBACK}
+    script = ["--no-python", str(Path(sys.executable).with_name("recam"))]
+    command = [sys.executable, "-m", "torch.distributed.run", *place, *script, *words_of_run(folder, *more)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def both(start):
+    """Two processes in the environment that torchrun gives them, each begun by `start`: as `launch`, but nothing is
+    imported anew."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", **LOOPBACK}
+    place |= {"LOCAL_WORLD_SIZE": "2"}
+    begun = [start(environment=place | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+    ended = [process.wait() for process in begun]
+    assert [process.returncode for process in ended] == [0, 0], "\n".join(process.stderr for process in ended)
 
 
 def names(folder, stages):
@@ -63,8 +68,7 @@ def names(folder, stages):
 def test_two_processes_train_as_one(tmp_path):
     """Gradients of the same global batches: in float64 the order of summation is some 1e-16."""
     together, alone = tmp_path / "two.safetensors", tmp_path / "one.safetensors"
-    finished = start_twice(distributed_training.__file__, str(together))
-    assert finished.returncode == 0, finished.stderr
+    both(partial(Forked, distributed_training.train, together))
     distributed_training.train(alone)
     (tensors, meta), (expected, expected_meta) = load_tensors(together), load_tensors(alone)
     assert tensors.keys() == expected.keys()
@@ -78,7 +82,7 @@ def test_two_processes_train_as_one(tmp_path):
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     folder = tmp_path / "run"
-    finished = launch(folder, "--until", "segment")
+    finished = launch(folder, "--until", "masks")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("pseudo masks from") == 1, "only one process speaks"
     stages = [
@@ -91,9 +95,8 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         "masks",
         "scores/masks",
     ]
-    stages += ["segment/pseudo", "predictions/pseudo"]
     assert names(folder, stages) == names(tiny_run, stages)
-    for stage in ("train/cam", "scores/recam", "masks", "scores/masks", "segment/pseudo", "predictions/pseudo"):
+    for stage in ("train/cam", "scores/recam", "masks", "scores/masks"):
         ours, theirs = read_json(folder / stage / "stage.json"), read_json(tiny_run / stage / "stage.json")
         assert ours["processes"] == 2
         assert ours["key"] == theirs["key"]
@@ -111,7 +114,7 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
     assert shapes[0] == shapes[1]
     assert all(value.isfinite().all() for value in weights[0].values())
 
-    # Once more, with what is left: a refiner, and the segmentation model with all that is kept beside its weights.
+    # Further, with what is left: a refiner, and the segmentation model with all that is kept beside its weights.
     kept = ("train/cam", "train/recam", "maps/cam", "maps/recam")
     before = [(folder / stage / "stage.json").read_bytes() for stage in kept]
     keeping = [
@@ -124,8 +127,7 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         "epochs=2",
     ]
     more = [word for setting in (*CHAIN, *(f"segment.{each}" for each in keeping)) for word in ("--set", setting)]
-    further = launch(folder, "--until", "segment", *more)
-    assert further.returncode == 0, further.stderr
+    both(partial(command, *words_of_run(folder, "--until", "segment", *more)))
     assert [(folder / stage / "stage.json").read_bytes() for stage in kept] == before
     for stage in ("irn/recam/labels", "irn/recam/network", "refined/recam+irn", "scores/recam+irn"):
         record = read_json(folder / stage / "stage.json")
@@ -133,6 +135,11 @@ def test_two_processes_make_what_one_makes(tiny_run, tmp_path):
         assert record["results"]["images"] == 12
     assert len(names(folder, ["refined/recam+irn"])) == len(names(tiny_run, ["maps/cam"]))
 
+    for stage in ("segment/pseudo", "predictions/pseudo"):
+        ours, theirs = (read_json(root / stage / "stage.json") for root in (folder, tiny_run))
+        assert ours["processes"] == 2
+        assert ours["results"]["images"] == theirs["results"]["images"]
+    assert names(folder, ["predictions/pseudo"]) == names(tiny_run, ["predictions/pseudo"])
     # One training for both processes.
     results = read_json(folder / "segment/pseudo/stage.json")["results"]
     assert [epoch["epoch"] for epoch in results["history"]] == [1, 2]
@@ -159,8 +166,8 @@ def test_two_processes_with_saliency(tiny_settings, tmp_path):
         "backbone.freeze_until=4",
     ]
     folder = tmp_path / "run"
-    finished = launch(folder, "--until", "masks", *(word for setting in settings for word in ("--set", setting)))
-    assert finished.returncode == 0, finished.stderr
+    more = (word for setting in settings for word in ("--set", setting))
+    both(partial(command, *words_of_run(folder, "--until", "masks", *more)))
     assert len(names(folder, ["saliency/views"])) == 14  # record and manifest besides
     assert "heads.background.weight" in load_tensors(folder / "train/recam/weights.safetensors")[0]
     assert read_json(folder / "masks/stage.json")["supervision"] == ["image labels", "saliency"]

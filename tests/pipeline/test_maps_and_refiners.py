@@ -3,8 +3,6 @@ sense."""
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from contextlib import suppress
 
@@ -13,12 +11,13 @@ import psutil
 import pytest
 
 import recam
-from killed_run import PATIENCE
+from forked import PATIENCE, command
 from recam.data.images import read_mask, write_mask, write_png
 from recam.errors import DataError, RecipeError, WeightsError
 from recam.methods.refine import EVEN
 from recam.pipeline.refiner import RefinerStep, refiner_steps
 from recam.recipe.recipe import load_recipe
+from recam.recipe.toml import setting_text
 from recam.runfolder.maps import read_seed, save_seed
 from recam.types import SeedMaps
 from tiny_recipe import SMALL_IRN, TINY
@@ -263,28 +262,20 @@ def test_external_maps_are_not_labelled_for_a_network_whose_weights_are_out_of_r
 def test_workers_of_a_killed_run_end_and_hold_nothing(tiny_run, tiny_settings, tmp_path, rerun):
     root = shutil.copytree(tiny_run, tmp_path / "run", symlinks=True)
     changed = {"refine": ["irn"], "compute.workers": 2, **SMALL}
-    words = [word for name, value in (tiny_settings | changed).items() for word in ("--set", f"{name}={_toml(value)}")]
-    # Not by `start_run`, whose processes have others start their workers for them.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recam", "run", "--recipe", "tiny", *words, "--until", "masks", "-o", str(root)]
-    )
+    words = [word for item in (tiny_settings | changed).items() for word in ("--set", setting_text(*item))]
+    run = command("run", "--recipe", "tiny", *words, "--until", "masks", "-o", root)
     workers, deadline = [], time.monotonic() + PATIENCE
     while len(workers) < 2 or not list((root / "irn/recam/labels").glob("*.png")):
-        assert process.poll() is None, "ended before it was to be killed"
+        assert run.process.is_alive(), "ended before it was to be killed"
         assert time.monotonic() < deadline
         with suppress(psutil.Error):
-            workers = psutil.Process(process.pid).children()
-    process.kill()
-    process.wait()
+            workers = psutil.Process(run.process.pid).children()
+        time.sleep(0.005)
+    run.kill()
     summary = rerun(root, until="masks", **_dunder(changed))  # at once: the lock went with its process
     assert summary.records["irn/recam/labels"]["resumed"]
     assert summary.records["irn/recam/labels"]["results"]["images"] == 12
     assert not psutil.wait_procs(workers, timeout=PATIENCE)[1]
-
-
-def _toml(value):
-    inner = ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) if isinstance(value, dict) else ""
-    return f"{{{inner}}}" if isinstance(value, dict) else json.dumps(value)
 
 
 def test_irn_refuses_a_backbone_without_five_levels(tmp_path, tiny_settings):

@@ -140,7 +140,7 @@ def test_the_same_again_does_nothing_and_a_changed_map_redoes_what_took_it(with_
 def test_eps_trains_a_background_channel_in_all_three_trainings(with_eps):
     root, summary = with_eps
     for stage in ("train/eps", "train/control", "train/recam"):
-        assert weights(root, stage)["heads.background.weight"].shape[:2] == (1, 1280)
+        assert weights(root, stage)["heads.background.weight"].shape[:2] == (1, 96)
         assert history(root, stage)[0]["saliency"] > 0
     assert not torch.equal(
         weights(root, "train/eps")["heads.background.weight"], weights(root, "train/recam")["heads.background.weight"]
@@ -237,9 +237,9 @@ def test_maps_by_a_network_are_made_once(with_edam, tmp_path, rerun):
 def test_only_networks_with_a_background_give_logit_maps_of_it(tiny_run, with_eps):
     classifier = load_classifier(with_eps[0] / "train/recam/weights.safetensors")
     assert list(classifier.heads) == ["background", "fc2"]
-    assert classifier.logit_maps(torch.rand(2, 1280, 3, 4)).shape == (2, 11, 3, 4)
+    assert classifier.logit_maps(torch.rand(2, 96, 3, 4)).shape == (2, 11, 3, 4)
     with pytest.raises(RecipeError, match="has no background channel"):
-        load_classifier(tiny_run / "train/cam/weights.safetensors").logit_maps(torch.rand(1, 1280, 2, 2))
+        load_classifier(tiny_run / "train/cam/weights.safetensors").logit_maps(torch.rand(1, 96, 2, 2))
 
 
 def refused(tmp_path, tiny_settings, kind=RecipeError, **settings):

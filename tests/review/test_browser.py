@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 
@@ -15,6 +12,7 @@ import pytest
 import uvicorn
 
 import recam
+from forked import command
 from recam.data.images import read_mask, write_mask
 from recam.review.app import make_app
 from recam.review.decisions import Decisions
@@ -53,24 +51,26 @@ def browser():
 
 @contextmanager
 def serving(run):
-    """The server as a user starts it; it is killed at the end."""
-    words = [sys.executable, "-m", "recam", "review", str(run), "--port", "0"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.send_signal(signal.SIGKILL)
+    """The server in a process of its own; it is killed at the end."""
+    server = command("review", run, "--port", "0")
+    try:
+        yield server.first_line()
+    finally:
+        server.kill()
+
+
+def session_of(run, classes=()):
+    """A start; `classes` renames the run's first ones."""
+    view = ReviewedRun(run)
+    view.classes = (*classes, *view.classes[len(classes) :])
+    return Session(view, quiet=True)
 
 
 @contextmanager
-def serving_here(run, classes=None):
-    """The server in a thread: no second start of Python. `classes` renames the run's first ones."""
-    listener, view = listen(0), ReviewedRun(run)
-    view.classes = (*(classes or ()), *view.classes[len(classes or ()) :])
-    server = uvicorn.Server(uvicorn.Config(make_app(Session(view, quiet=True), "token"), log_level="warning"))
+def serving_here(session):
+    """The server in a thread: no second start of Python."""
+    listener = listen(0)
+    server = uvicorn.Server(uvicorn.Config(make_app(session, "token"), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -185,7 +185,7 @@ def test_an_evening_in_short(browser, run, tmp_path):
     assert mask[27, 27] == 5
     verdicts = [states[f"train-{index:06d}"].verdict for index in range(2)]
     assert verdicts == ["rejected", "accepted"]
-    with serving_here(run) as address, page_of(browser, address) as page:
+    with serving_here(session_of(run)) as address, page_of(browser, address) as page:
         page.wait_for_selector(".cell.accepted")
         assert page.inner_text("#progress span").startswith("3 of 16")
     recam.export_review(run, tmp_path / "clean")
@@ -213,12 +213,34 @@ def large_run(tmp_path_factory, tiny_run):
         else:
             os.link(seed.with_name(f"{index % 3:05d}.npz"), seed)
             os.link(mask.with_name(f"{index % 3:05d}.png"), mask)
+    # A first start measures each image: what is three files is measured three times.
+    measured, measure = {}, Index.measure
+
+    def measure_once(index, item):
+        number = int(item.id) % 3
+        return measured.get(number) or measured.setdefault(number, measure(index, item))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Index, "measure", measure_once)
+        session_of(root)
     return root
 
 
+@pytest.fixture(scope="module")
+def second_start(large_run):
+    """The same again, where nothing may be measured."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Index, "measure", lambda self, item: pytest.fail("an image is measured again"))
+        return session_of(large_run)
+
+
+def test_the_second_start_takes_the_index(second_start):
+    assert len(second_start.index.rows) == MANY
+
+
 @pytest.mark.slow
-def test_ten_thousand_images_scroll(browser, large_run):
-    with serving_here(large_run) as address, page_of(browser, address) as page:
+def test_ten_thousand_images_scroll(browser, second_start):
+    with serving_here(second_start) as address, page_of(browser, address) as page:
         wait_for_pixels(page)
         assert page.inner_text("#progress span") == f"0 of {MANY} reviewed"
         frames = page.evaluate(
@@ -244,15 +266,9 @@ def test_ten_thousand_images_scroll(browser, large_run):
         page.wait_for_function("() => document.getElementById('shown').textContent.startsWith('11 of')")
 
 
-def test_the_second_start_takes_the_index(large_run, monkeypatch):
-    assert (large_run / "review" / "index.json").is_file()  # of the start before
-    monkeypatch.setattr(Index, "measure", lambda self, item: pytest.fail("an image is measured again"))
-    assert len(Session(ReviewedRun(large_run), quiet=True).index.rows) == MANY
-
-
 def test_a_phone(browser, run):
     with (
-        serving_here(run) as address,
+        serving_here(session_of(run)) as address,
         page_of(browser, address, 390, 844, has_touch=True, is_mobile=True, color_scheme="dark") as page,
     ):
         wait_for_pixels(page)
@@ -272,7 +288,7 @@ def test_a_photo_is_tried_and_the_endpoints_are_described(browser, run, tmp_path
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(
         tmp_path / "photo.jpg"
     )
-    with serving_here(run) as address, page_of(browser, address) as page:
+    with serving_here(session_of(run)) as address, page_of(browser, address) as page:
         page.click("#try-open")
         page.set_input_files("#file", tmp_path / "photo.jpg")
         page.wait_for_selector("#try-pictures figure >> nth=4")
@@ -288,7 +304,7 @@ def test_a_photo_is_tried_and_the_endpoints_are_described(browser, run, tmp_path
 def test_names_are_text_on_the_page(browser, run):
     """Class names that would be HTML, a selector or a prototype are shown, chosen and kept letter by letter."""
     classes = ["<img src=x onerror=window.hit=1>", '"] , * {', "__proto__", "two  spaces"]
-    with serving_here(run, classes) as address, page_of(browser, address) as page:
+    with serving_here(session_of(run, classes)) as address, page_of(browser, address) as page:
         wait_for_pixels(page)
         assert page.locator("#classes .chip").all_text_contents()[0].startswith(classes[0])
         for index in range(len(classes)):
