@@ -16,13 +16,11 @@ from recam.data.images import read_image, read_mask, write_mask, write_png
 from recam.files import TEMPORARY_ENDING
 from recam.labels import voc_palette
 from recam.pipeline.plan import GROUPS
+from recam.recipe.toml import setting_text
 from recam.runfolder.store import RunFolder
+from tiny_recipe import TINY
 
-SETTINGS = [
-    *("--set", "data.options={seed=6, size=64, train=12, val=4}"),
-    *("--set", "data.on_problems=skip"),
-    *("--set", "compute.workers=0"),
-]
+SETTINGS = [word for item in TINY.items() if item[0] != "compute.report" for word in ("--set", setting_text(*item))]
 
 
 @pytest.fixture
