@@ -1,15 +1,17 @@
 """What a piece of work costs."""
 
+import gc
 import multiprocessing
 import sys
 import time
+import weakref
 
 import numpy as np
 import psutil
 import pytest
 
 from recam.engine.measure import Measure
-from recam.engine.memory import held_memory, release_memory
+from recam.engine.memory import held_memory, loaded_set_aside, release_memory
 
 MIB = 2**20
 
@@ -62,3 +64,31 @@ def test_free_memory_is_given_back_to_the_system():
     release_memory()
     assert held - process.memory_info().rss > 100 * MIB
     assert after.all()
+
+
+class Ring:
+    """An object that holds itself: garbage that only the collector finds."""
+
+    def __init__(self):
+        self.own = self
+
+
+def test_what_is_loaded_is_set_aside_and_comes_back(monkeypatch):
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: 0)  # the tests' own; see conftest
+    frozen = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append("set aside"))
+    monkeypatch.setattr(gc, "unfreeze", lambda: frozen.append("back"))
+    garbage = weakref.ref(Ring())
+    with loaded_set_aside():
+        assert garbage() is None
+        assert frozen == ["set aside"]
+    with pytest.raises(ZeroDivisionError), loaded_set_aside():
+        raise ZeroDivisionError
+    assert frozen == ["set aside", "back"] * 2
+
+
+def test_what_a_caller_has_set_aside_stays_so(monkeypatch):
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: 1)
+    monkeypatch.setattr(gc, "unfreeze", lambda: pytest.fail("it is not ours"))
+    with loaded_set_aside():
+        pass

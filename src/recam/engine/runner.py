@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from recam.data.roles import RunData
 from recam.engine.compute import ComputeSettings
 from recam.engine.measure import Measure
-from recam.engine.memory import release_memory
+from recam.engine.memory import loaded_set_aside, release_memory
 from recam.engine.stage import Planned
 from recam.engine.work import Work
 from recam.errors import RecamError, RecipeError
@@ -70,14 +70,15 @@ class Runner:
         """Make the stages that are not finished, in order; returns their names."""
         made = []
         folders: dict[str, StageFolder] = {}
-        for name in names:
-            folder = folders[name] = self.open(name, planned[name].key)
-            is_done = folder.is_done
-            self.accelerator.wait_for_everyone()  # before one of them writes another record, all have read this one
-            if not is_done:
-                made.append(name)
-                needs = planned[name].stage.needs
-                self._make(planned, folder, {each: folders[each] for each in needs})
+        with loaded_set_aside():
+            for name in names:
+                folder = folders[name] = self.open(name, planned[name].key)
+                is_done = folder.is_done
+                self.accelerator.wait_for_everyone()  # before one of them writes another record, all have read this one
+                if not is_done:
+                    made.append(name)
+                    needs = planned[name].stage.needs
+                    self._make(planned, folder, {each: folders[each] for each in needs})
         return made
 
     def open(self, name: str, key: str) -> StageFolder:
