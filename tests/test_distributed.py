@@ -1,18 +1,18 @@
 """Two processes do what one does: the same command under torchrun."""
 
-import os
 import socket
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import distributed_training
 import recam
-from forked import PATIENCE, Forked, command
+from forked import Forked, command
+from recam.cli import main
 from recam.recipe.toml import setting_text
 from recam.runfolder.store import read_json
 from recam.tensors import load_tensors
@@ -37,17 +37,29 @@ def words_of_run(folder, *more):
 
 
 def launch(folder, *more):
-    """`recam run` in two processes on this machine, by torchrun."""
-    place = ["--nproc_per_node=2", "--nnodes=1", "--master_addr=127.0.0.1", f"--master_port={free_port()}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", **LOOPBACK}
-    script = ["--no-python", str(Path(sys.executable).with_name("recam"))]
-    command = [sys.executable, "-m", "torch.distributed.run", *place, *script, *words_of_run(folder, *more)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    """`recam run` in two processes on this machine, which torchrun's agent starts; they begin with everything
+    imported."""
+    return Forked(start_agent, words_of_run(folder, *more), environment=LOOPBACK).wait()
+
+
+def start_agent(words):
+    rendezvous = {"rdzv_backend": "static", "rdzv_endpoint": f"127.0.0.1:{free_port()}", "rdzv_configs": {"rank": 0}}
+    config = LaunchConfig(1, 1, 2, run_id="test", start_method="fork", max_restarts=0, **rendezvous)
+    elastic_launch(config, run_recam)(words)
+
+
+def run_recam(words):
+    """The agent waits for what a function returns, or for an error: an exit is made one or the other."""
+    sys.argv = ["recam", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise RuntimeError(f"recam ended with {ended.code}") from None
 
 
 def both(start):
-    """Two processes in the environment that torchrun gives them, each begun by `start`: as `launch`, but nothing is
-    imported anew."""
+    """Two processes in the environment that torchrun gives them, each begun by `start`."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", **LOOPBACK}
     place |= {"LOCAL_WORLD_SIZE": "2"}
     begun = [start(environment=place | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]

@@ -168,9 +168,9 @@ def test_without_network_the_error_names_the_ways_out(monkeypatch):
             ("deeplabv3plus", "tu-swin_tiny_patch4_window7_224"),
             r"cannot be brought to output stride 16.*Take a convolutional one",
         ),
-        (("deeplabv3plus", "vgg11"), r"cannot be brought to output stride 16"),
+        (("deeplabv3plus", "densenet121"), r"cannot be brought to output stride 16"),
         (
-            ("deeplabv2", "vgg11"),
+            ("deeplabv2", "densenet121"),
             r"cannot be brought to output stride 8, which deeplabv2 needs.*Take a convolutional one",
         ),
         (("upernet", "tu-vit_tiny_patch16_224"), r"cannot give upernet levels at strides 4 to 32.*Take a Swin"),
