@@ -15,6 +15,7 @@ from recam import cli
 from recam.data.images import read_image, read_mask, write_mask, write_png
 from recam.files import TEMPORARY_ENDING
 from recam.labels import voc_palette
+from recam.models import weights
 from recam.pipeline.plan import GROUPS
 from recam.recipe.toml import setting_text
 from recam.runfolder.store import RunFolder
@@ -93,7 +94,7 @@ def test_run_that_has_nothing_to_do(command, copy_of_tiny_run):
     code, out, _ = command(*words, "--json")
     told = json.loads(out)
     assert code == 0
-    assert set(told) == {"cost_unit", "maps", "masks", "segmentation", "stages", "supervision"}
+    assert set(told) == {"cost_unit", "maps", "masks", "planned", "segmentation", "stages", "supervision"}
     assert told == json.loads((copy_of_tiny_run / "summary.json").read_text())
 
 
@@ -112,10 +113,31 @@ def test_run_with_mistakes(command, tmp_path):
     assert err.startswith("RecipeError: --until: there is no stage 'map'. Did you mean 'maps'")
     code, _, err = command("run", "--recipe", "tiny", "-o", tmp_path / "run")
     assert code == 2
-    assert "no data set is named: give --data KIND:PATH" in err
+    assert "no data set is named: give KIND:PATH" in err
     code, _, err = command("run", "--data", "sceens:", "--recipe", "tiny", "-o", tmp_path / "run")
     assert code == 2
     assert "Did you mean 'scenes'?" in err
+
+
+def test_plan(command, copy_of_tiny_run, monkeypatch):
+    words = ("plan", "scenes:", "--recipe", "tiny", *SETTINGS, "-o", copy_of_tiny_run)
+    code, out, _ = command(*words)
+    assert code == 0
+    assert "nothing to do: every stage is finished" in out
+    code, out, _ = command(*words, "--set", "segment.epochs=2", "--json")
+    told = json.loads(out)
+    states = {name: stage["state"] for name, stage in told["stages"].items()}
+    assert [name for name, state in states.items() if state == "new"] == [
+        "segment/pseudo",
+        "predictions/pseudo",
+        "pictures",
+    ]
+    assert told["total"]["seconds"] == pytest.approx(sum(each["seconds"] or 0 for each in told["stages"].values()))
+    monkeypatch.setattr(weights, "can_download", lambda name: False)
+    code, out, _ = command(*words, "--set", "backbone.weights=imagenet", "--until", "train")
+    assert code == 1
+    assert "in the way: no ImageNet weights" in out
+    assert command("plan", "--recipe", "tiny")[0] == 2
 
 
 def test_help_names_all_groups_of_stages_in_their_order():

@@ -56,8 +56,8 @@ def photos(tmp_path):
 def test_the_script_of_the_readme(photos):
     script = next(block for block in blocks("README.md", "python") if "recam.run" in block)
     assert 'if __name__ == "__main__":' in script
-    assert 'recipe="recam-cpu"' in script
-    done = run_script(SPAWN + script.replace('recipe="recam-cpu"', SHORT), photos)
+    assert 'recipe="auto"' in script
+    done = run_script(SPAWN + script.replace('recipe="auto"', SHORT), photos)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith("(48, 64)")
 

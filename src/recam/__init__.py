@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recam.inference.files import predict
     from recam.inference.onnx_predictor import ExportedPredictor
     from recam.inference.predictor import Predictor
+    from recam.pipeline.planning import plan
     from recam.pipeline.run import run
     from recam.recipe.recipe import load_recipe
     from recam.report.page import write_report
@@ -45,6 +46,7 @@ __all__ = [
     "list_studies",
     "load_recipe",
     "open_catalog",
+    "plan",
     "predict",
     "run",
     "run_study",
@@ -67,6 +69,7 @@ _HOMES = {
     "list_studies": "recam.studies.run",
     "load_recipe": "recam.recipe.recipe",
     "open_catalog": "recam.data.catalog",
+    "plan": "recam.pipeline.planning",
     "predict": "recam.inference.files",
     "run": "recam.pipeline.run",
     "run_study": "recam.studies.run",

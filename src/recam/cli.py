@@ -9,8 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from recam.crash_log import run_folder
-from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds
+from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds, with_classes
 from recam.outcome import run_command
 from recam.progress import Progress
 from recam.recipe.toml import read_tree, recipe_names
@@ -33,6 +32,18 @@ export = typer.Typer(no_args_is_help=True, help="Networks and masks for other pr
 app.add_typer(export, name="export")
 Workspace = Annotated[Path, typer.Argument(help="A run folder, or the folder that runs lie in.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+RecipeName = Annotated[
+    str,
+    typer.Option(autocompletion=recipe_names, help="Name of a recipe (`recam recipes` lists them), or a TOML file."),
+]
+RunPath = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Run folder, new or of an earlier run; default: runs/ and the data's name."),
+]
+Setting = Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE; may be repeated.")]
+Until = Annotated[
+    str | None, typer.Option(help="Stop after these stages: train, maps, refine, masks, segment or pictures.")
+]
 DataSet = Annotated[
     str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")
 ]
@@ -78,36 +89,42 @@ def _counter(what: str, unit: str = "images") -> Any:
 @app.command()
 def run(
     data: Annotated[str | None, typer.Option(help="KIND:PATH of the data set; default: the recipe's own.")] = None,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            autocompletion=recipe_names, help="Name of a recipe (`recam recipes` lists them), or a TOML file."
-        ),
-    ] = NAME,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder, new or of an earlier run.")] = Path(
-        "runs/recam"
-    ),
-    setting: Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE; may be repeated.")] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(help="Stop after these stages: train, maps, refine, masks, segment or pictures."),
-    ] = None,
+    recipe: RecipeName = NAME,
+    output: RunPath = None,
+    setting: Setting = None,
+    until: Until = None,
     classes: Classes = None,
     verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify",
-            help="Compare all files of finished stages with their hashes, not only their size and time.",
-        ),
+        bool, typer.Option("--verify", help="Compare files of finished stages with their hashes, not just their sizes.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier, make class maps and pseudo masks, train a segmentation model; skips finished stages."""
     import recam
 
-    run_folder.set(output)
-    settings = [*(setting or []), *([f"data.classes={json.dumps(parse_names(classes))}"] if classes else [])]
-    _show(recam.run(data, recipe, output, settings, until, verify), as_json)
+    _show(recam.run(data, recipe, output, with_classes(setting, classes), until, verify), as_json)
+
+
+@app.command()
+def plan(
+    data: Annotated[str | None, typer.Argument(help="KIND:PATH of the data set; default: the recipe's own.")] = None,
+    recipe: RecipeName = NAME,
+    output: RunPath = None,
+    setting: Setting = None,
+    until: Until = None,
+    classes: Classes = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Write the plan to this new file, as a recipe.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report what a run would do, with which settings and why, how long, in how much memory. Exit code 1 if it cannot
+    begin."""
+    import recam
+
+    planned = recam.plan(data, recipe, output, with_classes(setting, classes), until, write)
+    _show(planned, as_json)
+    raise typer.Exit(0 if planned.ok else 1)
 
 
 @app.command()

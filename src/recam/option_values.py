@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from recam.errors import RecipeError
@@ -59,3 +59,8 @@ def parse_seeds(text: str) -> int | list[int]:
     if min(numbers, default=-1) < 0:
         raise RecipeError(f"--seeds {text}: seeds are 0 or above. Write how many, as 3, or which, as 0,1,2.")
     return numbers if "," in text else numbers[0]
+
+
+def with_classes(settings: Sequence[str] | None, classes: str | None) -> list[str]:
+    """Settings of ``--set``, and after them those of ``--classes``."""
+    return [*(settings or []), *([f"data.classes={json.dumps(parse_names(classes))}"] if classes else [])]

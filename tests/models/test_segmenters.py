@@ -147,12 +147,14 @@ def test_weights_of_another_encoder_are_refused(tmp_path):
         make_segmenter("deeplabv3plus", "tu-resnet34", 2, str(tmp_path / "resnet18.safetensors"))
 
 
-def test_without_network_the_error_names_the_ways_out(monkeypatch):
+@pytest.mark.parametrize(("answers", "why"), [(True, "no route to host"), (False, "does not answer")])
+def test_without_network_the_error_names_the_ways_out(monkeypatch, answers, why):
     def offline(*_, **__):
         raise OSError("no route to host")
 
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", offline)
-    with pytest.raises(WeightsError, match=r"no route to host.*local file.*'bundled'.*'none'"):
+    monkeypatch.setattr("recam.models.encoders.can_download", lambda name: answers)
+    with pytest.raises(WeightsError, match=rf"{why}.*local file.*'bundled'.*'none'"):
         make_segmenter("deeplabv3plus", "resnet18", 2, "imagenet")
 
 

@@ -11,7 +11,7 @@ from recam.data.images import read_mask, write_mask, write_png
 from recam.data.roles import DataSettings, RunData
 from recam.errors import DataError
 from recam.labels import IGNORE
-from recam.pipeline.run import _leave_out_unlabelled
+from recam.pipeline.run_data import leave_out_unlabelled
 
 SETTINGS = {"compute.workers": 0, "compute.report": False, "cam.epochs": 1}
 NAMES = ("ant", "cat", "bee", "dog", "zebra")
@@ -36,7 +36,7 @@ def photos(tmp_path):
 
 def test_the_data_are_narrowed(photos, capsys):
     settings = DataSettings(location=f"folder:{photos}")
-    data = _leave_out_unlabelled(RunData(open_catalog(settings.location), settings))
+    data = leave_out_unlabelled(RunData(open_catalog(settings.location), settings))
     assert data.catalog.classes.names == data.settings.classes == ("cat", "dog")
     assert data.left_out == ("ant", "bee", "zebra")
     assert {s.id: s.labels for s in (*data.train, *data.val)} == {
@@ -49,7 +49,7 @@ def test_the_data_are_narrowed(photos, capsys):
     }
     assert np.unique(data.val[1].mask.read()).tolist() == [0, 2, IGNORE]  # the zebra is neither background nor a dog
     assert "no image of the split train is labelled ant, bee, zebra" in " ".join(capsys.readouterr().err.split())
-    assert _leave_out_unlabelled(data) is data
+    assert leave_out_unlabelled(data) is data
 
 
 def test_a_run_goes_on_without_them_and_is_read_without_them(photos, tmp_path):

@@ -29,6 +29,7 @@ def fields_of(section):
 SCENES = {"seed": 6, "size": 64, "train": 12, "val": 4}
 ALWAYS_THE_SAME = {
     "about",
+    "choose",  # followed before stages are planned
     "data.on_problems",  # nothing is damaged here
     "train.cache_gb",
     "advcam.classes_at_once",
@@ -42,6 +43,7 @@ OTHER = {
     "compare": ("cam", "control"),
     "maker": "advcam",
     "refine": ("pamr",),
+    "choose": ("maps.scales",),
     "data.classes": ("cow", "person"),
     "data.options": SCENES | {"seed": 7},
     "data.train": "val",

@@ -228,7 +228,7 @@ def _spread(sizes: Counter[int]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """What decoding a sample found: (H, W), the class indices its mask shows, what is wrong, and what others are
     compared with."""
 
@@ -240,28 +240,29 @@ class _Look:
 
 def _look_at_all(
     samples: Sequence[Sample], n_classes: int, progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[Sample, _Look]]:
+) -> Iterator[tuple[Sample, Look]]:
     """Decode with all cores, in order; no more pictures at once than a few for each core."""
-    for done, (sample, look) in enumerate(map_ahead(partial(_look_at, n_classes=n_classes), samples), start=1):
+    for done, (sample, look) in enumerate(map_ahead(partial(look_at, n_classes=n_classes), samples), start=1):
         yield sample, look
         if progress:
             progress(done, len(samples))
 
 
-def _look_at(sample: Sample, n_classes: int) -> _Look:
+def look_at(sample: Sample, n_classes: int) -> Look:
+    """Decode the image and the mask of a sample, and compare them."""
     with one_large_at_a_time(sample.image):
         return _look_into(sample, n_classes)
 
 
-def _look_into(sample: Sample, n_classes: int) -> _Look:
+def _look_into(sample: Sample, n_classes: int) -> Look:
     image, problems = _read("unreadable-image", sample.image)
     size = None if image is None else (image.shape[0], image.shape[1])
     if sample.mask is None:
-        return _Look(size, (), tuple(problems), find(sample, image, None))
+        return Look(size, (), tuple(problems), find(sample, image, None))
     mask, mask_problems = _read("unreadable-mask", sample.mask)
     problems += mask_problems
     if mask is None:
-        return _Look(size, (), tuple(problems), find(sample, image, None))
+        return Look(size, (), tuple(problems), find(sample, image, None))
     if size and mask.shape != size:
         message = (
             f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels, its image {size[1]}×{size[0]}. Make them the same"
@@ -280,7 +281,7 @@ def _look_into(sample: Sample, n_classes: int) -> _Look:
             f" ({BACKGROUND} background, {IGNORE} ignore). Renumber the mask, or name all classes."
         )
         problems.append(Problem("mask-value", sample.mask.where, message))
-    return _Look(size, tuple(class_of[value] for value in values if value in class_of), tuple(problems), findings)
+    return Look(size, tuple(class_of[value] for value in values if value in class_of), tuple(problems), findings)
 
 
 def _read(kind: str, source: Source) -> tuple[NDArray[np.uint8] | None, list[Problem]]:

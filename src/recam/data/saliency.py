@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from recam.data.images import image_size, read_grey
 from recam.errors import DataError, Problem
 from recam.files import named_file
@@ -58,3 +60,11 @@ class SaliencyFolder:
                     " size."
                 )
                 yield Problem("saliency-size", where, message)
+
+
+@dataclass(frozen=True)
+class AllSalient(SaliencyFolder):
+    """Saliency maps that are 1 everywhere, for trials."""
+
+    def __call__(self, sample: Sample) -> Grey:
+        return np.ones(sample.image.read().shape[:2], np.float32)

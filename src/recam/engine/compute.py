@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -28,8 +29,20 @@ class ComputeSettings(Settings):
     """Decoding processes; -1 chooses."""
     report: bool = True
     """Write the report into the run folder when a run ends."""
+    forecast: bool = True
+    """Before a run begins, try pieces of its work for some seconds, and print how long it will take."""
     save_minutes: Positive = 5.0
     """A training is saved at the latest after so many minutes, and each epoch."""
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_pool(settings: ComputeSettings, processes: int) -> int:
+    """Worker processes that do one image each at a time, of each process of the run."""
+    return max(1, settings.workers if settings.workers >= 0 else count_cores() // processes)
 
 
 def make_accelerator(settings: ComputeSettings) -> Accelerator:

@@ -7,8 +7,11 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def held_memory(process: psutil.Process) -> int:
@@ -18,6 +21,26 @@ def held_memory(process: psutil.Process) -> int:
         with suppress(psutil.Error):  # a worker that has just ended
             total += child.memory_full_info().uss
     return total
+
+
+def resident_memory() -> int:
+    """Resident memory (bytes) of this process."""
+    resident: int = psutil.Process().memory_info().rss
+    return resident
+
+
+def forget_peak() -> None:
+    """Have `peak_memory` count from now on, where the system can."""
+    with suppress(OSError):  # another system than Linux, or one that forbids it
+        _CLEAR.write_text("5")
+
+
+def peak_memory() -> int:
+    """Most resident memory (bytes) of this process since `forget_peak`; where the system does not tell, what is
+    resident now."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(_STATUS.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resident_memory()
 
 
 def release_memory() -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recam.data.roles import Role, RunData
+from recam.engine.amount import Amount
 from recam.engine.work import Work
 from recam.runfolder.store import make_key
 from recam.runfolder.supervision import in_order
 from recam.settings import as_json
 
 Make = Callable[[Any, Work], dict[str, Any]]
+Amounts = Callable[[Any, RunData], Sequence[Amount]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Stage:
         supervision: what people supplied for its results, beyond that of the stages it needs, e.g. ``image labels``.
         label: what readers of the run show of it, written into ``stage.json``: title, kind, threshold, ….
         files: absolute paths of input files that `given` was made from, beside those of its roles.
+        amounts: called with `given` and the data; how much work it is, see `recam.engine.amount`. None: not known.
         rehearse: raises one of our errors where it cannot work here, such as for weights out of reach; called before
             anything is made.
     """
@@ -46,6 +49,7 @@ class Stage:
     label: Mapping[str, Any] = field(default_factory=dict)
     files: frozenset[str] = frozenset()
     rehearse: Callable[[RunData], object] | None = None
+    amounts: Amounts | None = None
 
 
 @dataclass(frozen=True)

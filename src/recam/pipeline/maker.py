@@ -64,6 +64,10 @@ class MapMaker:
         """How it reads images, where it departs from section maps."""
         return views
 
+    def lighter(self) -> tuple[MapMaker, float]:
+        """A maker that does a part of its work, and which part: what a plan tries where the whole would take long."""
+        return self, 1.0
+
     def make(self, training: Training, network: Classifier, views: Views) -> MapsOf:
         """The function that makes the maps of an image; `network` is on its device, in evaluation mode."""
         raise NotImplementedError

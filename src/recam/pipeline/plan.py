@@ -27,7 +27,7 @@ from recam.pipeline.stages.quality import plan_quality
 from recam.pipeline.stages.refine import plan_refiner
 from recam.pipeline.stages.saliency import plan_saliency, saliency_given, saliency_problems
 from recam.pipeline.stages.score import VERSION as SCORES
-from recam.pipeline.stages.score import plan_scores, score_masks
+from recam.pipeline.stages.score import plan_scores, score_amounts, score_masks
 from recam.pipeline.stages.segment import SegmentGiven, inference_settings, plan_segmentation
 from recam.pipeline.stages.segment_settings import SegmentSettings
 from recam.pipeline.stages.threshold import images_judged, plan_threshold
@@ -168,12 +168,11 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages.append(plan_quality(classifier))
     if data.score:
         scores_label = {"title": "pseudo masks", "kind": MASK_SCORES, "colour": "red"}
-        stages.append(
-            Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
-        )
+        scored = Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
+        stages.append(replace(scored, amounts=lambda given, data: [score_amounts(len(data.score))]))
     unlabelled = ""
     if all(earlier) and data.unlabelled:
-        stages.append(plan_unlabelled(earlier[0], inference_settings(recipe)))
+        stages.append(plan_unlabelled(earlier[0], inference_settings(recipe), recipe.section(SegmentSettings)))
         unlabelled = stages[-1].name
     stages += plan_segmentation(recipe, data, classifier, earlier if all(earlier) else None, unlabelled)
     stages = [_with_check(stage, recipe) for stage in stages]

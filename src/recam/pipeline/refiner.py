@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Self
 import torch
 
 from recam.data.roles import DataSettings
-from recam.data.saliency import SaliencyFolder
+from recam.data.saliency import AllSalient, SaliencyFolder
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.methods.refine import EVEN, Chain, Refiner
 from recam.pipeline.map_set import MapFolder, MapSet
@@ -83,6 +84,7 @@ class RefinerStep:
         in_processes: images are shared among processes; the refiner must be picklable, and small.
         uses_saliency: it needs the saliency map of each image; the run then needs a source of them, and results state
             so.
+        instead: the refiner that takes its place where a package is missing; empty: none does.
         version: raised when the code changes what comes out.
     """
 
@@ -90,6 +92,7 @@ class RefinerStep:
     settings: Any
 
     title: ClassVar[str] = ""
+    instead: ClassVar[str] = ""
     uses_threshold: ClassVar[bool] = False
     in_processes: ClassVar[bool] = False
     uses_saliency: ClassVar[bool] = False
@@ -110,9 +113,19 @@ class RefinerStep:
         is set."""
         return _Same(self.make(context))
 
+    def untrained(self, bench: Bench) -> Callable[[Sample], Refiner]:
+        """`make_for_each` before anything that it asks for is made: what a plan tries, since what networks have learned
+        changes no time."""
+        return self.make_for_each(RefineContext({}, bench.device, EVEN / 2, AllSalient(bench.root)))
+
     def threshold(self, place: Place) -> float | None:
         """Threshold of its maps where no true mask is known; None: it is to be found in them."""
         return EVEN
+
+    @classmethod
+    def lacks(cls) -> str:
+        """Which package is missing for it on this machine, with the way to get it; empty: none."""
+        return ""
 
     def problems(self, place: Place) -> list[str]:
         """What stands in its way, each with a way out; reported before anything is made."""

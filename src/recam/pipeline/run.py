@@ -5,49 +5,59 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
-from recam.data.check import check
-from recam.data.mask_check import UNSCORED
-from recam.data.roles import DataSettings, RunData
-from recam.digests import FileDigests
+from recam.crash_log import run_folder
+from recam.data.image_sizes import read_sizes
 from recam.engine.compute import ComputeSettings, make_accelerator
+from recam.engine.machine import read_machine
 from recam.engine.runner import Runner
 from recam.engine.stage import Planned, key_stages
 from recam.engine.work import refuse_unguarded
-from recam.errors import DataError, Problem, RecipeError, data_error
 from recam.files import write_bytes
-from recam.pipeline.choice import candidates_of, choose, report_choice, stages_for, try_candidates
+from recam.pipeline.choice import (
+    choose,
+    find_decision,
+    first_candidate,
+    report_choice,
+    stages_for,
+    try_candidates,
+)
+from recam.pipeline.chosen_settings import Choice, choose_settings
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
+from recam.pipeline.planning import (
+    Forecaster,
+    default_output,
+    find_states,
+    keep_plan,
+    read_settings,
+    with_classes,
+)
+from recam.pipeline.run_data import leave_out_unlabelled, open_data
+from recam.pipeline.run_plan import RunPlan, write_recipe
 from recam.pipeline.stages.segment import inference_settings, map_inference_settings
-from recam.progress import Progress, log_line
-from recam.recipe.recipe import Recipe, load_recipe
-from recam.recipe.toml import parse_setting
+from recam.progress import log_line
+from recam.recipe.recipe import Recipe
 from recam.recipes import NAME
-from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen_damaged
-from recam.runfolder.records import read_problems
+from recam.runfolder.integrity import discard_unfinished
 from recam.runfolder.reports import reports
-from recam.runfolder.store import CHECK, FORMAT, RunFolder, make_key, read_json, write_json
+from recam.runfolder.store import CHECK, FORMAT, RunFolder, read_json, write_json
 from recam.runfolder.summary import RunSummary, summarise
 from recam.settings import as_json
 
+RECIPE = "recipe.toml"
+"""The settings in force as a recipe, to repeat the run elsewhere."""
 PACKAGES = ("recam", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy", "pillow")
-CHECK_VERSION = 3
-"""Raised when the check reports other things of the same data."""
 
 
 def run(
     data: str | None = None,
     recipe: str | Path | Mapping[str, Any] | Recipe = NAME,
-    output: str | Path = "runs/recam",
+    output: str | Path | None = None,
     settings: Mapping[str, Any] | Sequence[str] = (),
     until: str | None = None,
     verify: bool = False,
@@ -58,7 +68,7 @@ def run(
         data: KIND:PATH; None takes the recipe's own.
         recipe: name, TOML file, sections as a dictionary, or a `Recipe`.
         output: the run folder, new or of an earlier run; what is up to date there, or in another run beside it, is not
-            made again.
+            made again. None: ``runs/`` and the name of the data set's folder.
         settings: single settings laid over the recipe, ``{"cam.epochs": 3}`` or ``["cam.epochs=3"]``.
         until: stop after this group of stages, e.g. ``"maps"``.
         verify: read all files of finished stages and compare them with their hashes; else their sizes and times are
@@ -72,24 +82,28 @@ def run(
             also at the end of a stage whose input files changed while it ran.
     """
     refuse_unguarded()
-    recipe = load_recipe(recipe, {**({"data.location": data} if data is not None else {}), **_as_mapping(settings)})
-    if not recipe.section(DataSettings).location:
-        raise RecipeError(
-            "no data set is named: give --data KIND:PATH, e.g. --data folder:photos, or data.location in the recipe."
-        )
+    recipe = read_settings(data, recipe, settings)
     check_group(until)
     compute = recipe.section(ComputeSettings)
     accelerator = make_accelerator(compute)
-    folder = RunFolder(output)
+    folder = RunFolder(output or default_output(recipe))
+    run_folder.set(folder.root)
     with folder.lock() if accelerator.is_main_process else nullcontext():
-        run_data, checked = _open_data(recipe, folder, accelerator, verify)
-        run_data = _leave_out_unlabelled(run_data)
-        # As it is recorded, for whoever opens the data set after the run.
-        recipe = recipe.model_copy(update={"data": run_data.settings})
+        run_data, checked = open_data(recipe, folder, accelerator, verify)
+        run_data = leave_out_unlabelled(run_data)
+        machine, sizes = read_machine(accelerator, folder.root), read_sizes(run_data.train)
+        recipe, choices = choose_settings(recipe, run_data, sizes, machine)
+        recipe = with_classes(recipe, run_data)
         runner = Runner(folder, run_data, accelerator, compute, verify)
         if accelerator.is_main_process:
             discard_unfinished(folder, run_data.digests, log_line)
-        recipe, tried = _choose_training(recipe, runner, until)
+        trial = first_candidate(recipe, run_data)
+        forecaster = Forecaster(trial, run_data, sizes, accelerator, machine)
+        # What is planned before the choice is planned with the first candidate.
+        foreseen = _foresee(forecaster, choices, runner, until) if _is_undecided(trial, runner) else None
+        recipe, tried = _choose_training(trial, runner, until)
+        forecaster.recipe = recipe
+        foreseen = foreseen or _foresee(forecaster, choices, runner, until)
         plan = make_plan(recipe, run_data)
         planned = key_stages(plan.stages, run_data)
         wanted = [stage.name for stage in stages_until(plan.stages, until)]
@@ -98,6 +112,8 @@ def run(
             run_data.digests.save()
             _write_settings(folder, recipe, plan, planned)
             folder.link_stages({CHECK: checked, **{name: each.key for name, each in planned.items()}})
+            if foreseen:
+                keep_plan(folder, foreseen, find_states(planned, wanted, folder))
         made = [*tried, *runner.run(planned, wanted)]
         current = tuple(name for name in planned if folder.at(name, planned[name].key).is_done)
         summary = summarise(folder, current, tuple(made), tuple(name for name in wanted if name not in made))
@@ -108,13 +124,38 @@ def run(
     return summary
 
 
-def _choose_training(recipe: Recipe, runner: Runner, until: str | None) -> tuple[Recipe, list[str]]:
+def _is_undecided(trial: Recipe, runner: Runner) -> bool:
+    """Whether candidates are still to be tried."""
+    if not trial.candidates:
+        return False
+    plan = make_plan(trial, runner.data)
+    return find_decision(trial, plan, key_stages(plan.stages, runner.data), runner.folder) is None
+
+
+def _foresee(forecaster: Forecaster, choices: Sequence[Choice], runner: Runner, until: str | None) -> RunPlan | None:
+    """What the run will do and take, printed before it begins; None where nothing is to be made or nobody wants it."""
+    planned = key_stages(make_plan(forecaster.recipe, runner.data).stages, runner.data)
+    wanted = [name for name, each in planned.items() if each.stage in stages_until([each.stage], until)]
+    pending = runner.pending(planned, wanted)
+    if not pending or not runner.compute.forecast:
+        return None
+    runner.rehearse(planned, pending)
+    foreseen = None
+    if runner.is_main:
+        states = find_states(planned, wanted, runner.folder)
+        foreseen = forecaster.plan([planned[name].stage for name in wanted], states, choices, runner.folder.root)
+        log_line(foreseen.short)
+        keep_plan(runner.folder, foreseen, states)
+    runner.accelerator.wait_for_everyone()
+    return foreseen
+
+
+def _choose_training(trial: Recipe, runner: Runner, until: str | None) -> tuple[Recipe, list[str]]:
     """The recipe with the training that was chosen from its candidates, and the names of the stages that were made for
     it. Nothing is chosen where the run stops before there are masks."""
-    if not recipe.candidates:
-        return recipe, []
-    names = candidates_of(recipe, runner.data)
-    trial = recipe.model_copy(update={"training": names[0], "candidates": names})
+    names = trial.candidates
+    if not names:
+        return trial, []
     if until in ("train", "maps"):
         return trial, []
     plan = make_plan(trial, runner.data)
@@ -141,84 +182,6 @@ def _choose_training(recipe: Recipe, runner: Runner, until: str | None) -> tuple
     return trial.model_copy(update={"training": chosen.name, "candidates": left}), made
 
 
-def _as_mapping(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
-    return dict(settings) if isinstance(settings, Mapping) else dict(parse_setting(text) for text in settings)
-
-
-def _open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, verify: bool) -> tuple[RunData, str]:
-    """Open and check the data set; what the check found is kept by fingerprint, which is returned as well."""
-    settings = recipe.section(DataSettings)
-    catalog = settings.open()
-    with accelerator.main_process_first():  # one reads the files, the others find what it has written down
-        data = RunData(
-            catalog, settings, digests=FileDigests(folder.root / "files.json"), quiet=not accelerator.is_main_process
-        )
-        with data.digests.collect() as files:
-            prints = {role: data.fingerprint(role) for role in ("train", "score", "val", "unlabelled")}
-        if accelerator.is_main_process:
-            discard_unfinished(folder, data.digests, log_line)
-            data.digests.save()
-    splits = [split for split in dict.fromkeys(data.split(role) for role in ("train", "score", "val")) if split]
-    # Lists and names, which no print holds; without the folder, so that a data set that was moved stays the same.
-    reported = [(problem.kind, Path(problem.where).name) for problem in catalog.problems(splits)]
-    parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
-    parts["reported"] = make_key({"problems": reported})
-    runner = Runner(folder, data, accelerator, recipe.section(ComputeSettings))
-    if accelerator.is_main_process:
-        reopen_damaged(folder, {CHECK: make_key(parts)}, verify, log_line)
-    stage = runner.open(CHECK, make_key(parts))
-    if not stage.is_done and accelerator.is_main_process:
-        stage.begin({"inputs": parts, "label": {"title": "check"}})
-        start = time.monotonic()
-        checked = {s.id for split in splits for s in catalog.samples(split)} | {s.id for s in catalog.unlabelled()}
-        with Progress("check", len(checked)) as progress:
-            report = check(
-                catalog,
-                splits,
-                progress=lambda done, total: progress.advance(done - progress.done),
-                roles=settings.roles(catalog),
-            )
-        for kind in report.passed_over:
-            log_line(f"passed over: {kind}")
-        write_json(stage.path / "check.json", report.as_dict())
-        refuse_changed(stage, data.digests, files)
-        results = {"images": report.images, "problems": len(report.problems)}
-        stage.finish({"seconds": time.monotonic() - start, "peak_memory_mb": 0.0, "results": results})
-    accelerator.wait_for_everyone()
-    problems, found = read_problems(stage.path / "check.json"), read_json(stage.path / "check.json")
-    if problems and settings.on_problems == "stop":
-        raise _problems(problems)
-    bad = {problem.where for problem in problems}
-    samples = [*(sample for split in splits for sample in catalog.samples(split)), *catalog.unlabelled()]
-    excluded = {s.id for s in samples if s.image.where in bad or (s.mask and s.mask.where in bad)}
-    if excluded:
-        log_line(
-            f"{len(excluded)} damaged images are left out (data.on_problems = skip); {stage.path / 'check.json'} names"
-            " them."
-        )
-    unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
-    for split, why in unscored.items():
-        log_line(f"split {split} is not scored: {why}")
-    return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored)), stage.key
-
-
-def _leave_out_unlabelled(data: RunData) -> RunData:
-    """The data without the classes that no training image is labelled with, of which nothing can be learned: ignore in
-    masks, no label."""
-    names = data.catalog.classes.names
-    shown = {label for sample in data.train for label in sample.labels}
-    left_out = tuple(name for index, name in enumerate(names) if index not in shown)
-    if not left_out or not shown:
-        return data
-    if not data.quiet:
-        log_line(
-            f"no image of the split {data.split('train')} is labelled {', '.join(left_out)}: not learned, and ignore"
-            " in true masks."
-        )
-    settings = replace(data.settings, classes=tuple(name for name in names if name not in left_out))
-    return replace(data, catalog=settings.open(), settings=settings, left_out=left_out)
-
-
 def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapping[str, Planned]) -> None:
     """``run.json``: the settings in force, and all that readers of the run need to know of it without the pipeline."""
     stages = {name: {"key": each.key, "label": dict(each.stage.label)} for name, each in planned.items()}
@@ -240,6 +203,9 @@ def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapp
     path = folder.root / "run.json"
     if not path.is_file() or read_json(path) != json.loads(json.dumps(content, default=str)):
         write_json(path, content)
+    text = write_recipe(recipe).encode()
+    if not (path := folder.root / RECIPE).is_file() or path.read_bytes() != text:
+        write_bytes(path, text)
 
 
 def _write_summary(folder: RunFolder, summary: RunSummary) -> None:
@@ -260,8 +226,3 @@ def _write_reports(folder: RunFolder) -> None:
             f"The report could not be written ({type(error).__name__}: {error}). `recam report {folder.root}` tries"
             " again."
         )
-
-
-def _problems(problems: Sequence[Problem]) -> DataError:
-    advice = "Fix them, or set data.on_problems=skip to leave out what is damaged."
-    return DataError(f"{data_error(problems)}\n{advice}")

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recam.engine.amount import Amount
 from recam.inference.class_maps import weight_of, weighted_maps
 from recam.methods.recam import Weighting
 from recam.models.backbones import Backbone
@@ -53,6 +54,7 @@ class Training:
         only_scored: it is there to be compared, and of no use where nothing is scored.
         train: makes its stage, for a training that has no steps: as `recam.engine.stage.Stage.make`, of
             `recam.pipeline.stages.train.TrainGiven`; None: the common loop, by `losses`.
+        amounts: how much work that is, of the same given and of the data, see `recam.engine.amount`.
         version: raised when the code changes what comes out.
     """
 
@@ -68,6 +70,7 @@ class Training:
     uses_saliency: ClassVar[bool] = False
     only_scored: ClassVar[bool] = False
     train: ClassVar[Callable[..., dict[str, Any]] | None] = None
+    amounts: ClassVar[Callable[..., list[Amount]] | None] = None
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Settings]] = Settings
 

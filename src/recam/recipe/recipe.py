@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from recam.errors import RecipeError, StoreError, near_matches
-from recam.recipe.toml import merge, parse_setting, read_tree
+from recam.recipe.toml import lay_over, parse_setting, read_tree
 from recam.recipes import COMPARE, NAME, TRAINING
 from recam.runfolder.store import read_run
 from recam.settings import Settings, as_json, sections
@@ -48,6 +48,9 @@ class Recipe(BaseModel):
     refine: tuple[str, ...] = ()
     """Refiners that the class maps pass through before they become pseudo masks, in this order, e.g. ``["irn",
     "crf"]``."""
+    choose: tuple[str, ...] = ()
+    """Settings that a run chooses from data and machine before it begins, e.g. ``["data.max_side"]``; one that is given
+    by ``--set``, or by a file that extends the recipe, is not chosen. ``recam plan`` shows what and why."""
 
     def section(self, kind: type[S]) -> S:
         """The section whose settings are of this class; `Settings` itself for what has none.
@@ -118,7 +121,7 @@ def load_recipe(
     tree = dict(recipe) if isinstance(recipe, Mapping) else read_tree(str(recipe))
     pairs = settings.items() if isinstance(settings, Mapping) else (parse_setting(text) for text in settings)
     for name, value in pairs:
-        tree = merge(tree, _nest(name, value))
+        tree = lay_over(tree, _nest(name, value))
     try:
         return recipe_type().model_validate(tree)
     except RecursionError as error:

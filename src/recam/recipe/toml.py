@@ -39,8 +39,8 @@ def read_tree(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     for base in bases:
         # A file is looked for beside the one that names it, wherever the command runs.
         start = base if base in recipe_names() else str((Path(name).parent / base).resolve())
-        merged = merge(merged, read_tree(start, (*above, name)))
-    return merge(merged, tree)
+        merged = lay_over(merged, read_tree(start, (*above, name)))
+    return lay_over(merged, tree)
 
 
 def _parse(name: str) -> dict[str, Any]:
@@ -70,6 +70,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         # A data set's options are replaced as a whole: those of another kind of data set would not fit.
         both = isinstance(below, Mapping) and isinstance(value, Mapping) and key != "options"
         merged[key] = merge(below, value) if both and below is not None else value
+    return merged
+
+
+def lay_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`merge`; what is given over a list of settings to ``choose`` is not chosen any more."""
+    merged = merge(base, over)
+    if isinstance(chosen := merged.get("choose"), list | tuple) and "choose" not in over:
+        merged["choose"] = [name for name in chosen if name not in flatten(dict(over))]
     return merged
 
 

@@ -2,5 +2,5 @@
 
 TRAINING = "recam"
 COMPARE = ("cam",)
-NAME = "recam"
+NAME = "auto"
 """The recipe that is followed where none is named."""

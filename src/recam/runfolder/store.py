@@ -3,6 +3,7 @@
 ```
 RUN/run.json                       settings in force, package versions, data set, key of each stage
 RUN/run.lock                       held while a process works here
+RUN/plan.json                      what was chosen and why, minutes and memory that each stage was planned to take
 RUN/files.json                     what the data set's files hold, as hashes: one that has not changed is read once
 RUN/.stages/<stage>/<key>/         what a stage made from this key
             stage.json             key, what it was made from, state, seconds, peak memory, results
@@ -47,6 +48,8 @@ from recam.runfolder.manifest import (
 FORMAT = 2
 """Of the run folder; raised when readers of earlier ones would go wrong."""
 STAGES = ".stages"
+PLAN = "plan.json"
+"""What a run was planned to take, see `recam.pipeline.planning`."""
 CHECK, REPORT = "check", "report"
 """Stages that runs have beside those of their plan: what is wrong with the data set, and the report."""
 WEIGHTS = "weights.safetensors"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recam.errors import StoreError
 from recam.runfolder.costs import Records, baseline_stage, cost_in_units, upstream_minutes
 from recam.runfolder.kinds import MAP_SCORES, QUALITY, THRESHOLD
 from recam.runfolder.records import read_records
-from recam.runfolder.store import RunFolder
+from recam.runfolder.store import PLAN, RunFolder, read_json
 from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
 
 FEW = 10
@@ -25,12 +26,14 @@ class RunSummary:
         root: the run folder.
         made, skipped: stages that this call worked on, and those it found finished.
         records: record of each finished stage by name; see `recam.runfolder.store`.
+        planned: minutes that a plan gave a stage before it was made, by its name and key.
     """
 
     root: Path
     made: tuple[str, ...]
     skipped: tuple[str, ...]
     records: dict[str, dict[str, Any]]
+    planned: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: scores (mIoU in [0, 1]) and costs by stage."""
@@ -57,7 +60,8 @@ class RunSummary:
                 "masks": self._supervision("masks"),
                 "segmentation": {kind: self._supervision(f"segment/{kind}") for kind in ("pseudo", "truth")},
             },
-            "stages": {name: self._cost(record) for name, record in self.records.items()},
+            "stages": {name: self._cost(name, record) for name, record in self.records.items()},
+            "planned": self._compare_plan(),
         }
 
     def __str__(self) -> str:
@@ -121,10 +125,16 @@ class RunSummary:
                 lines.append(f"{model}: {_percent(score)} mIoU on {held_out} held-out images{note}")
         wide = max((20, *(len(name) + 2 for name in self.records)))
         lines += ["", f"{'stage':<{wide}}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]
+        lines[-1] += f" {'planned':>8}" if self.planned else ""
         for name, record in self.records.items():
-            cost = self._cost(record)
+            cost = self._cost(name, record)
             speed = "" if cost["images_per_second"] is None else f"{cost['images_per_second']:.1f}"
-            lines.append(f"{name:<{wide}}{cost['minutes']:8.2f} {speed:>9} {cost['peak_memory_mb']:9.0f}")
+            line = f"{name:<{wide}}{cost['minutes']:8.2f} {speed:>9} {cost['peak_memory_mb']:9.0f}"
+            planned = cost["planned_minutes"]
+            lines.append(line + ("" if planned is None else f" {planned:8.2f}"))
+        if compared := self._compare_plan():
+            whole = f"{compared['minutes']:.1f} minutes, planned {compared['planned_minutes']:.1f}"
+            lines.append(f"stages that were made in one go: {whole}")
         return "\n".join(lines)
 
     def _classifiers(self) -> list[str]:
@@ -174,8 +184,16 @@ class RunSummary:
         miou: float | None = self._results(stage).get("scores", {}).get("miou")
         return miou
 
-    @staticmethod
-    def _cost(record: dict[str, Any]) -> dict[str, Any]:
+    def _compare_plan(self) -> dict[str, float] | None:
+        """Minutes of the stages that a plan knew and that were made in one go, and what it had said; None where there
+        are none."""
+        costs = [self._cost(name, record) for name, record in self.records.items()]
+        known = [cost for cost in costs if cost["planned_minutes"] is not None and not cost["resumed"]]
+        if not known:
+            return None
+        return {name: sum(cost[name] for cost in known) for name in ("minutes", "planned_minutes")}
+
+    def _cost(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
         results, seconds = record.get("results", {}), record["seconds"]
         passes = len(results["history"]) if "history" in results else 1
         images = results.get("images_read", results.get("images", 0) * passes)
@@ -184,6 +202,7 @@ class RunSummary:
             "minutes": seconds / 60,
             "images_per_second": speed,
             "peak_memory_mb": record["peak_memory_mb"],
+            "planned_minutes": self.planned.get((name, str(record.get("key", "")))),
             "resumed": bool(record.get("resumed")),
         }
 
@@ -193,7 +212,18 @@ def summarise(
 ) -> RunSummary:
     """The summary of a run folder, its stages in the given order."""
     records = read_records(folder)
-    return RunSummary(folder.root, made, skipped, {name: records[name] for name in order if name in records})
+    ordered = {name: records[name] for name in order if name in records}
+    return RunSummary(folder.root, made, skipped, ordered, read_planned(folder))
+
+
+def read_planned(folder: RunFolder) -> dict[tuple[str, str], float]:
+    """Minutes that a plan gave each stage, by its name and key; empty without a plan, or of a damaged one, on which
+    nothing hangs."""
+    try:
+        stages = read_json(folder.root / PLAN).get("stages", {})
+        return {(name, str(each["key"])): each["seconds"] / 60 for name, each in stages.items() if each["seconds"]}
+    except (StoreError, AttributeError, KeyError, TypeError):
+        return {}
 
 
 def recipe_score(record: Mapping[str, Any], name: str) -> dict[str, float] | None:

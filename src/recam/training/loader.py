@@ -200,18 +200,23 @@ def workers_watched(what: str) -> Iterator[None]:
         ) from error
 
 
+def count_loaders(workers: int) -> int:
+    """Processes that decode for `make_loader`; 0: none beside this one."""
+    cores = os.cpu_count() or 1
+    return workers if workers >= 0 else (0 if cores <= 2 else min(8, cores - 1))
+
+
 def make_loader(
     dataset: Dataset[Batch], batches: EpochBatches, workers: int, pin: bool
 ) -> DataLoader[Batch | _Failure]:
     """A loader over `batches`, to be read by `read_batches`; worker processes limit themselves to one thread each.
 
     Args:
-        workers: processes that decode; 0 decodes in this one, -1 chooses: none on a machine of up to two cores, else up
-            to eight.
+        workers: processes that decode; 0 decodes in this one, -1 chooses: none on a machine of up to two cores, else
+            up to eight.
         pin: page-locked memory, for a GPU.
     """
-    cores = os.cpu_count() or 1
-    count = workers if workers >= 0 else (0 if cores <= 2 else min(8, cores - 1))
+    count = count_loaders(workers)
     options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if count else {}
     # A generator of its own: to begin anew after an interruption must not move on the one that dropout draws from.
     return DataLoader(

@@ -103,7 +103,8 @@ def fit(
         StoreError: a worker process was ended from outside.
         DataError: an image or a mask cannot be read.
     """
-    batches = _plan_batches(len(dataset), schedule, seed, accelerator)  # type: ignore[arg-type]
+    ranks = accelerator.process_index, accelerator.num_processes
+    batches = plan_batches(len(dataset), schedule, seed, *ranks)  # type: ignore[arg-type]
     per_epoch, total = batches.steps_per_epoch, batches.total
     average = make_average(objective, schedule.average) if schedule.average else None
     trained, start, sums = Trained(), 0, dict[str, float]()
@@ -128,7 +129,7 @@ def fit(
             for step, batch in enumerate(loaded, start=start):
                 set_step(step, total)
                 torch.manual_seed(step_seed(seed, step, accelerator.process_index))
-                losses = _step(model, prepared, batch, accelerator)
+                losses = take_step(model, prepared, batch, accelerator)
                 done = step + 1
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -166,10 +167,9 @@ def fit(
     return trained
 
 
-def _plan_batches(n: int, schedule: Schedule, seed: int, accelerator: Accelerator) -> EpochBatches:
-    batches = EpochBatches(
-        n, schedule.batch, schedule.epochs, seed, rank=accelerator.process_index, world=accelerator.num_processes
-    )
+def plan_batches(n: int, schedule: Schedule, seed: int = 0, rank: int = 0, world: int = 1) -> EpochBatches:
+    """The batches of a training on `n` samples; see `EpochBatches`."""
+    batches = EpochBatches(n, schedule.batch, schedule.epochs, seed, rank=rank, world=world)
     if schedule.steps is None:
         return batches
     return replace(batches, epochs=-(-schedule.steps // batches.steps_per_epoch), steps=schedule.steps)
@@ -193,7 +193,8 @@ def _extras(average: AveragedModel | None, trained: Trained) -> dict[str, dict[s
     return extras | ({"best": trained.best} if trained.best else {})
 
 
-def _step(model: nn.Module, optimizer: Any, batch: Batch, accelerator: Accelerator) -> dict[str, float]:
+def take_step(model: nn.Module, optimizer: Any, batch: Batch, accelerator: Accelerator) -> dict[str, float]:
+    """One step on a batch; returns the losses by name."""
     moved = {name: _to_device(value, accelerator.device) for name, value in batch.items()}
     with accelerator.autocast():
         losses: dict[str, Tensor] = model(moved)

@@ -44,6 +44,9 @@ class AdvCam(MapMaker):
     def views(self, views: Views) -> Views:
         return replace(views, scales=self.settings.scales or views.scales, flip=True)
 
+    def lighter(self) -> tuple[AdvCam, float]:
+        return replace(self, settings=replace(self.settings, steps=1)), 1 / self.settings.steps
+
     def make(self, training: Training, network: Classifier, views: Views) -> MapsOf:
         def pairs_of(image: Image) -> list[Any]:
             return view_pairs(network, image, views.scales, views.flip, views.max_side)

@@ -47,7 +47,7 @@ class CrfStepSettings(Settings):
 class CrfStep(RefinerStep):
     """`recam.methods.crf.CrfRefiner`, one image per process."""
 
-    title, Settings = "CRF", CrfStepSettings
+    title, Settings, instead = "CRF", CrfStepSettings, "pamr"
     uses_threshold = True
     in_processes = True
 
@@ -57,9 +57,13 @@ class CrfStep(RefinerStep):
             return CrfRefiner(context.threshold, "labels", label_settings=terms)
         return CrfRefiner(context.threshold, "probabilities", settings=terms)
 
-    def problems(self, place: Place) -> list[str]:
+    @classmethod
+    def lacks(cls) -> str:
         try:
             require_densecrf()
         except RecamError as error:
-            return [str(error)]
-        return []
+            return str(error)
+        return ""
+
+    def problems(self, place: Place) -> list[str]:
+        return [missing] if (missing := self.lacks()) else []

@@ -3,6 +3,7 @@ walk."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from recam.data.images import write_mask
 from recam.data.roles import RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecamError
@@ -30,6 +33,7 @@ from recam.models.backbones import BackboneSettings
 from recam.models.folding import fold_batchnorm
 from recam.models.irnet import IrNet
 from recam.models.saved import load_classifier, load_irnet, make_irnet, save_irnet
+from recam.pipeline.fit_amounts import Fitted, fit_amounts
 from recam.pipeline.map_set import MapFolder
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
 from recam.pipeline.stages.masks import PseudoMasks
@@ -159,12 +163,20 @@ class IrnStep(RefinerStep):
         return cls(name, WalkSettings(own.walk_radius, own.beta, own.steps, place.max_side, power, network))
 
     def make(self, context: RefineContext) -> IrnRefiner:
-        own = self.settings
-        network = load_irnet(context.inputs[own.network].weights)
+        network = load_irnet(context.inputs[self.settings.network].weights)
         fold_batchnorm(network.backbone)
-        network.to(context.device)
+        return self._refiner(network.to(context.device))
+
+    def _refiner(self, network: IrNet) -> IrnRefiner:
+        own = self.settings
         walk = IrnSettings(walk_radius=own.walk_radius, beta=own.beta, steps=own.steps)
         return IrnRefiner(partial(find_edges, network, max_side=own.max_side), walk, own.power)
+
+    def untrained(self, bench: Bench) -> Callable[[Sample], IrnRefiner]:
+        network = _untrained_irnet(bench.recipe.section(BackboneSettings), False)
+        fold_batchnorm(network.backbone)
+        refiner = self._refiner(network.to(bench.device))
+        return lambda sample: refiner
 
     def threshold(self, place: Place) -> float:
         return place.recipe.section(IrnStepSettings).background_threshold
@@ -206,6 +218,7 @@ class IrnStep(RefinerStep):
             (before.folder.stage,),
             ("train",),
             label={"title": title},
+            amounts=label_amounts,
         )
         classifier = f"train/{before.origin}" if own.weights == "classifier" else ""
         trained = replace(
@@ -236,6 +249,7 @@ class IrnStep(RefinerStep):
             ("train",),
             label=label,
             rehearse=None if classifier else rehearse,
+            amounts=network_amounts,
         )
         return labels, network
 
@@ -263,12 +277,23 @@ class IrnObjective(nn.Module):
 
 def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     """Confident labels of every training image, in processes of their own."""
-    label = LabelMaker(
-        work.inputs[given.maps.stage].path / given.maps.inner, work.folder, given.background, given.foreground
-    )
-    make = label.by_crf if given.by == "crf" else label.by_pamr
+    make = _label_maker(given, work.inputs[given.maps.stage].path / given.maps.inner, work.folder)
     work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
     return {"images": len(work.data.train)}
+
+
+def label_amounts(given: LabelsGiven, data: RunData) -> list[Amount]:
+    """Every training image gets its confident labels."""
+
+    def set_up(bench: Bench) -> Turn:
+        return _label_maker(given, bench.seeds, StageFolder("labels", bench.folder / "labels", ""))
+
+    return [Amount("confident labels of an image", len(data.train), set_up, given.by, "pool")]
+
+
+def _label_maker(given: LabelsGiven, maps: Path, folder: StageFolder) -> Callable[[Sample], None]:
+    label = LabelMaker(maps, folder, given.background, given.foreground)
+    return label.by_crf if given.by == "crf" else label.by_pamr
 
 
 @dataclass(frozen=True)
@@ -327,6 +352,26 @@ def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
     if work.accelerator.is_main_process:
         save_irnet(work.folder.path / WEIGHTS, network, backbone)
     return {"history": result.history, "images": len(work.data.train)}
+
+
+def network_amounts(given: NetworkGiven, data: RunData) -> list[Amount]:
+    """Steps on images with confident labels."""
+    own = given.settings
+
+    def begin(bench: Bench) -> Fitted:
+        network = _untrained_irnet(given.backbone, own.displacement)
+        backbone = network.backbone
+        augment = Augment(own.crop, backbone.mean, backbone.std, scale=own.scale, max_side=given.max_side)
+        dataset = MaskedImages(bench.samples, bench.mask, augment, given.seed)
+        groups = split_parameters(network, network.edge, own.lr, own.displacement_lr)
+        optimizer = make_sgd(groups, momentum=own.momentum, weight_decay=own.weight_decay)
+        return Fitted(IrnObjective(network, own.radius), dataset, optimizer)
+
+    return fit_amounts(len(data.train), Schedule(own.epochs, own.batch), begin, given)
+
+
+def _untrained_irnet(backbone: BackboneSettings, displacement: bool) -> IrNet:
+    return make_irnet(replace(backbone, weights="none"), displacement).eval()
 
 
 def find_edges(network: IrNet, image: Image, max_side: int | None = None) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from recam.data.large_photos import working_copy
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import predict_probabilities
@@ -23,11 +24,12 @@ from recam.methods.refine import without_background
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_segmenter
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.segment_amounts import GREY
 from recam.pipeline.stages.masks import masks_of, masks_stage
 from recam.pipeline.stages.segment import inference_settings, model_stage
 from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings
 from recam.runfolder.kinds import REFINER_NETWORK
-from recam.types import Image, Maps, SeedMaps
+from recam.types import Image, Maps, Sample, SeedMaps
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,13 @@ class SelfTrainingStep(RefinerStep):
         segmenter = load_segmenter(context.inputs[self.settings.model].weights)
         fold_batchnorm(segmenter.network).to(context.device)
         return ModelRefiner(predictor_of(segmenter, self.settings.inference))
+
+    def untrained(self, bench: Bench) -> Callable[[Sample], ModelRefiner]:
+        own = bench.recipe.section(SegmentSettings)
+        network = fold_batchnorm(own.make(bench.n_classes, "none").eval()).to(bench.device)
+        segmenter = TrainedSegmenter(network, bench.data.catalog.classes.names, GREY, GREY)
+        refiner = ModelRefiner(predictor_of(segmenter, self.settings.inference))
+        return lambda sample: refiner
 
     def problems(self, place: Place) -> list[str]:
         if place.recipe.section(SegmentSettings).weights == CLASSIFIER and place.before.origin == "external":

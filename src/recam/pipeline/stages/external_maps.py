@@ -4,13 +4,15 @@ into the run."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recam.data.catalog import MapFiles
 from recam.data.images import image_size
 from recam.data.roles import SHOW_AFTER, RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import Problem, StoreError, data_error
@@ -43,7 +45,8 @@ def plan_external(own: MapSettings, data: RunData, threshold: float | None) -> t
         MapFolder(STAGE), NAME, NAME, "external class maps", threshold, scores=f"scores/{NAME}" if data.score else ""
     )
     label = {"title": maps.title, "kind": MAPS, "training": NAME, "colour": "", "sets": [maps.label()]}
-    return Stage(STAGE, "maps", take(own.source), given, (), ("seeded",), supervision=(EXTERNAL,), label=label), maps
+    stage = Stage(STAGE, "maps", take(own.source), given, (), ("seeded",), supervision=(EXTERNAL,), label=label)
+    return replace(stage, amounts=take_amounts), maps
 
 
 def check_external(source: str, data: RunData) -> None:
@@ -87,6 +90,20 @@ def take(source: str) -> Any:
         return {"images": len(work.data.seeded), "source": source}
 
     return make
+
+
+def take_amounts(given: ExternalGiven, data: RunData) -> list[Amount]:
+    """The maps of every image are copied."""
+
+    def set_up(bench: Bench) -> Turn:
+        def turn(sample: Sample) -> None:
+            save_seed(
+                bench.folder / "taken" / f"{sample.id}.npz", read_seed(bench.seeds / f"{sample.id}.npz"), given.bits
+            )
+
+        return turn
+
+    return [Amount("maps of an image copied", len(data.seeded), set_up, given.bits)]
 
 
 def _path(folder: Path, sample: Sample) -> Path:

@@ -11,16 +11,21 @@ from typing import Any, Literal
 
 import torch
 
+from recam.data.roles import RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.inference.class_maps import make_class_maps
 from recam.methods.recam import WEIGHTINGS, Weighting
+from recam.models.classifier import Classifier
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier
 from recam.pipeline.maker import MapMaker, Views
 from recam.pipeline.map_set import MapFolder, MapSet
-from recam.pipeline.stages.pixels import judged_samples
+from recam.pipeline.stages.pixels import count_judged, judged_samples
 from recam.pipeline.stages.train import stage_of
+from recam.pipeline.train_amounts import untrained_classifier
 from recam.pipeline.training import Training
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import MAPS
@@ -108,8 +113,9 @@ def plan_maps(
         "sets": [each.label() for each in sets],
     }
     version = maker.version if maker else 1
+    needs = (stage_of(training),)
     return Stage(
-        f"maps/{stem}", "maps", make_maps, given, (stage_of(training),), ("seeded",), version, label=label
+        f"maps/{stem}", "maps", make_maps, given, needs, ("seeded",), version, label=label, amounts=map_amounts
     ), sets
 
 
@@ -146,13 +152,48 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
     return {"images": len(samples), "weightings": list(given.weightings)}
 
 
+def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:
+    """Images with a label are read by the network."""
+    lighter, part = given.maker.lighter() if given.maker else (None, 1.0)
+    images = sum(bool(sample.labels) for sample in data.seeded)
+
+    def set_up(bench: Bench) -> Turn:
+        network = untrained_classifier(bench, given.training, 0 if given.maker else None)
+        maps_of = maps_with(replace(given, maker=lighter), network, bench.device)
+
+        def turn(sample: Sample) -> float:
+            with nullcontext() if given.maker else bench.accelerator.autocast():
+                made = maps_of(sample.image.read(), sample.labels)
+            for weighting, seed in made.items():
+                save_seed(bench.folder / "maps" / weighting / f"{sample.id}.npz", seed, given.bits)
+            return part
+
+        return turn
+
+    count = count_judged(data, given.judged) if given.judged else images
+    kind = type(given.training)
+    alike = (
+        kind.maps.__qualname__,
+        kind.heads,
+        len(given.weightings),
+        given.maker,
+        given.scales,
+        given.flip,
+        given.bits,
+    )
+    return [Amount("maps of an image", count, set_up, (*alike, given.max_side))]
+
+
 def load_maps(given: MapsGiven, weights: Path, device: torch.device) -> AllMapsOf:
     """What makes the maps of an image (H, W, 3) uint8 for the classes wanted, by weighting, with a trained network."""
-    # To a maker, frozen units would build no graph to the image; what must not learn there are the parameters.
-    trained = (
-        load_classifier(weights, freeze_until=0).requires_grad_(False) if given.maker else load_classifier(weights)
-    )
-    network = fold_batchnorm(trained).to(device)
+    # To a maker, frozen units would build no graph to the image.
+    return maps_with(given, load_classifier(weights, 0 if given.maker else None), device)
+
+
+def maps_with(given: MapsGiven, trained: Classifier, device: torch.device) -> AllMapsOf:
+    """`load_maps` with a network that is here, which is changed."""
+    # What must not learn for a maker are the parameters.
+    network = fold_batchnorm(trained.requires_grad_(False) if given.maker else trained).to(device)
     if given.maker:
         chosen = given.weightings[0]
         maps_of = given.maker.make(given.training, network, Views(given.scales, given.flip, given.max_side, chosen))

@@ -8,18 +8,23 @@ from typing import Any, Literal
 import numpy as np
 
 from recam.data.images import read_mask, write_mask
+from recam.data.roles import RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
 from recam.labels import BACKGROUND, IGNORE
 from recam.methods.cam import read_full
+from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
 from recam.pipeline.stages.pixels import STAGE as PIXELS_STAGE
-from recam.pipeline.stages.pixels import judge_masks
+from recam.pipeline.stages.pixels import judge_amounts, judge_masks
 from recam.pipeline.stages.score import mask_path
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import MASKS
+from recam.runfolder.maps import read_seed
 from recam.runfolder.store import StageFolder
 from recam.settings import CountOrNone, Settings, Share, section
 from recam.types import Mask, Sample
@@ -81,7 +86,8 @@ def masks_stage(recipe: Recipe, maps: MapSet, name: str, group: str) -> Stage:
     source = maps.source(own.oracle)
     given = MasksGiven(maps.name, maps.folder, source, tuple(sorted(own.class_thresholds.items())))
     needs = (maps.folder.stage, *source.needs)
-    return Stage(name, group, make_masks, given, needs, ("seeded",), label={"title": f"masks of {maps.title}"})
+    label = {"title": f"masks of {maps.title}"}
+    return Stage(name, group, make_masks, given, needs, ("seeded",), label=label, amounts=mask_amounts)
 
 
 def plan_masks(recipe: Recipe, maps: MapSet, before: MapSet | None = None) -> list[Stage]:
@@ -97,7 +103,8 @@ def plan_masks(recipe: Recipe, maps: MapSet, before: MapSet | None = None) -> li
     several = [masks_stage(recipe, each, masks_of(each), "masks") for each in (before, maps)]
     names = tuple(stage.name for stage in several)
     needs = (*names, PIXELS_STAGE)
-    return [*several, Stage(MASKS, "masks", take_best, ChosenGiven(names), needs, ("seeded", "train"), label=label)]
+    best = Stage(MASKS, "masks", take_best, ChosenGiven(names), needs, ("seeded", "train"), label=label)
+    return [*several, replace(best, amounts=best_amounts)]
 
 
 def masks_of(maps: MapSet) -> str:
@@ -119,6 +126,26 @@ def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
     empty = _count_empty(work)
     used = {"threshold": threshold, "threshold_from": source, **({"class_thresholds": own} if own else {})}
     return {"images": len(work.data.seeded), "maps": given.name, "empty": empty, **used}
+
+
+def mask_amounts(given: MasksGiven, data: RunData) -> list[Amount]:
+    """Every image gets a mask, which is looked at once."""
+
+    def set_up(bench: Bench) -> Turn:
+        def turn(sample: Sample) -> None:
+            seed, path = read_seed(bench.seeds / f"{sample.id}.npz"), bench.folder / "masks" / f"{sample.id}.png"
+            write_mask(path, apply_threshold(read_full(seed), seed.class_indices, EVEN, seed.ignore))
+            read_mask(path)
+
+        return turn
+
+    return [Amount("mask of an image", len(data.seeded), set_up)]
+
+
+def best_amounts(given: ChosenGiven, data: RunData) -> list[Amount]:
+    """Masks of each stage are judged, and those of one are copied, which is about as much as to make them."""
+    own = mask_amounts(MasksGiven("", MapFolder(""), ThresholdSource(), ()), data)
+    return [*own, *judge_amounts(data, len(given.stages))]
 
 
 def _count_empty(work: Work) -> int:

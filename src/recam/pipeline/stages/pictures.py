@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from recam.data.images import read_mask, write_jpeg, write_png
-from recam.engine.stage import Stage
+from recam.data.roles import Role, RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
+from recam.engine.stage import Amounts, Stage
 from recam.engine.work import Work
 from recam.evaluation.pixel_counts import IMAGES, read_image_scores
 from recam.inference.settings import InferenceSettings
@@ -19,7 +22,9 @@ from recam.methods.cam import read_full
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_segmenter
 from recam.pipeline.map_set import MapFolder, MapSet
+from recam.pipeline.segment_amounts import predict_amount
 from recam.pipeline.stages.score import mask_path
+from recam.pipeline.stages.segment_settings import SegmentSettings
 from recam.runfolder.kinds import PICTURES as KIND
 from recam.types import Image, Sample
 from recam.visualize import overlay_heat, overlay_mask, panel
@@ -47,7 +52,10 @@ def plan_pictures(sets: Sequence[MapSet], inference: InferenceSettings, others: 
     needs = tuple(dict.fromkeys((*(each.folder.stage for each in sets), *shown)))
     given = PicturesGiven(tuple((each.title, each.folder) for each in sets), inference)
     label = {"title": "pictures", "kind": KIND}
-    return Stage("pictures", "pictures", make_pictures, given, needs, ("seeded", "score", "val"), 3, label=label)
+    roles: tuple[Role, ...] = ("seeded", "score", "val")
+    model = next((stage.given.settings for stage in others if stage.name == "segment/pseudo"), None)
+    stage = Stage("pictures", "pictures", make_pictures, given, needs, roles, 3, label=label)
+    return replace(stage, amounts=picture_amounts(model))
 
 
 def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
@@ -82,6 +90,30 @@ def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
             row = _picture_row(given, work, sample, segmenter) if of == "masks" else _held_out_row(work, sample)
             shown.append(_write_tiles(work, sample, row, kind, of, miou))
     return {"images": len(samples), "shown": shown}
+
+
+def picture_amounts(model: SegmentSettings | None) -> Amounts:
+    """The amounts of work of pictures, with predictions by a model of these settings where there is one."""
+
+    def amounts(given: PicturesGiven, data: RunData) -> list[Amount]:
+        rows = min(PICTURES, len(data.score or data.seeded))
+        extremes = sum(3 * min(EXTREMES, len(samples) // 3) for samples in (data.score, data.val))
+
+        def set_up(bench: Bench) -> Turn:
+            def turn(sample: Sample) -> None:
+                image = sample.image.read()
+                row = [overlay_heat(image, read_full(bench.maps(sample))) for _ in given.maps]
+                row += [image, overlay_mask(image, bench.mask(sample))]
+                write_png(bench.folder / "pictures" / f"{sample.id}.png", panel([row], [""] * len(row), [""]))
+                for index, tile in enumerate(row):
+                    write_jpeg(bench.folder / "pictures" / f"{index}" / f"{sample.id}.jpg", tile, TILE)
+
+            return turn
+
+        drawn = Amount("picture of an image", 2 * rows + extremes, set_up, len(given.maps))
+        return [drawn, predict_amount(model, given.inference, rows + extremes)] if model else [drawn]
+
+    return amounts
 
 
 def caption(work: Work, sample: Sample) -> str:

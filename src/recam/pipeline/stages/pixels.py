@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from recam.data.images import read_mask
-from recam.data.roles import DataSettings
+from recam.data.images import read_mask, write_mask
+from recam.data.roles import DataSettings, RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError, RecipeError
@@ -26,6 +28,7 @@ from recam.methods.agreement import BACKGROUND_CLASS, Pixels, judge_images, meas
 from recam.methods.cam import STRIDE, strided_size
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.pipeline.stages.score import mask_path
+from recam.pipeline.train_amounts import untrained_backbone
 from recam.recipe.recipe import Recipe
 from recam.runfolder.store import StageFolder
 from recam.training.augment import normalise_image, resize_image, scaled_size
@@ -39,6 +42,10 @@ REFINED = 120
 """Images of them that are refined at each threshold, where a refiner reads it."""
 GRID = 2
 """Rows and columns of the strided maps between two pixels that can be drawn; nearer ones say the same."""
+TRIED = 40
+"""Images of which a plan tries to compare masks."""
+_WIDTH = 140
+"""About as many features as a pixel has, for trials and for the memory that they take."""
 LEVELS = (1, 3)
 """Of the backbone's five levels: colours and edges at stride 4, parts of things at stride 16."""
 
@@ -57,9 +64,8 @@ def plan_pixels(recipe: Recipe, weights: str | None) -> Stage:
     """The stage that draws pixels of training images and reads their features."""
     backbone, max_side = recipe.section(BackboneSettings), recipe.section(DataSettings).max_side
     given = PixelsGiven(replace(backbone, freeze_until=0), weights, recipe.seed, max_side)
-    return Stage(
-        STAGE, "masks", read_pixels, given, roles=("train",), label={"title": "pixels that masks are judged by"}
-    )
+    label = {"title": "pixels that masks are judged by"}
+    return Stage(STAGE, "masks", read_pixels, given, roles=("train",), label=label, amounts=pixel_amounts)
 
 
 def read_pixels(given: PixelsGiven, work: Work) -> dict[str, Any]:
@@ -76,6 +82,73 @@ def read_pixels(given: PixelsGiven, work: Work) -> dict[str, Any]:
         with atomic_write(work.folder.path / FILE) as temporary:
             save_file({"features": features.astype(np.float16)}, temporary)
     return {"images": len(samples), "pixels": PIXELS, "features": read.width, "seed": given.seed}
+
+
+def pixel_amounts(given: PixelsGiven, data: RunData) -> list[Amount]:
+    """Early layers read the images that judge."""
+
+    def set_up(bench: Bench) -> Turn:
+        read = _untrained_reader(bench, given)
+
+        def turn(sample: Sample) -> None:
+            read(sample)
+
+        return turn
+
+    images = count_judged(data)
+    per_image = PIXELS * 4 * _WIDTH
+    return [Amount("pixels of an image", images, set_up, given, holds=images * per_image)]
+
+
+def agreement_amount(images: int, masks: int) -> Amount:
+    """So many masks of so many images are compared with what pixels predict of each other."""
+    tried = min(images, TRIED)
+
+    def set_up(bench: Bench) -> Turn:
+        rng = np.random.default_rng(0)
+        count, n_classes = tried * PIXELS, bench.n_classes
+        features = rng.random((count, _WIDTH), np.float32)
+        winners = rng.integers(0, n_classes, count)
+        labels = rng.random((tried, n_classes)) < 0.5
+        pixels = Pixels(np.repeat(np.arange(tried), PIXELS), np.zeros(count, np.float32), winners, features, labels)
+        some = np.stack([np.where(rng.random(count) > 0.5, winners, BACKGROUND_CLASS) for _ in range(masks)])
+
+        def turn(sample: Sample) -> float:
+            measure_agreement(pixels, some)
+            return tried / images
+
+        return turn
+
+    # Features, standardised, and both halves of them.
+    holds = 3 * images * PIXELS * 4 * _WIDTH
+    return Amount("masks compared with pixels", int(images > 0), set_up, (images, masks), holds=holds)
+
+
+def judge_amounts(data: RunData, stages: int = 1) -> list[Amount]:
+    """Masks of so many stages are judged by `judge_masks`."""
+
+    def set_up(bench: Bench) -> Turn:
+        def turn(sample: Sample) -> None:
+            path = bench.folder / f"{sample.id}.png"
+            if not path.is_file():
+                write_mask(path, bench.mask(sample))
+            read_mask(path)
+
+        return turn
+
+    images = count_judged(data)
+    judged = agreement_amount(images, 1)
+    return [Amount("mask read", images * stages, set_up), replace(judged, turns=judged.turns * stages)]
+
+
+def count_judged(data: RunData, most: int = IMAGES) -> int:
+    """How many images judge, `most` of them at most."""
+    return min(sum(bool(sample.labels) for sample in data.train), IMAGES, most)
+
+
+def _untrained_reader(bench: Bench, given: PixelsGiven) -> PixelReader:
+    backbone = untrained_backbone(bench, given.backbone)
+    return bench.once(("pixels", given), lambda: PixelReader(given.seed, given.max_side, backbone))
 
 
 def judged_samples(samples: Sequence[Sample], most: int = IMAGES) -> list[Sample]:

@@ -5,14 +5,14 @@ For settings, trainings and chains on one data set, higher is better; between da
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.evaluation.label_scores import part_learned
 from recam.pipeline.stages.pixels import STAGE as PIXELS_STAGE
-from recam.pipeline.stages.pixels import judge_masks
+from recam.pipeline.stages.pixels import judge_amounts, judge_masks
 from recam.runfolder.kinds import AGREEMENTS, MASKS, QUALITY
 from recam.runfolder.store import write_json
 
@@ -30,7 +30,8 @@ def plan_quality(classifier: str) -> Stage:
     """The stage that judges the run's pseudo masks."""
     needs = (MASKS, PIXELS_STAGE, *([classifier] if classifier else []))
     label = {"title": "quality of the masks", "kind": QUALITY}
-    return Stage(QUALITY, "masks", measure, QualityGiven(classifier), needs, ("train",), label=label)
+    stage = Stage(QUALITY, "masks", measure, QualityGiven(classifier), needs, ("train",), label=label)
+    return replace(stage, amounts=lambda given, data: judge_amounts(data))
 
 
 def measure(given: QualityGiven, work: Work) -> dict[str, Any]:

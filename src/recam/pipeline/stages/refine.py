@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recam.data.roles import RunData
+from recam.engine.amount import Amount, Spread, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.methods.refine import Refiner
@@ -43,7 +46,18 @@ def plan_refiner(
     made = before.refined(step.name, step.title, step.threshold(place))
     shown = {**label, "title": made.title, "kind": REFINED_MAPS, "refiner": step.title, "sets": [made.label()]}
     supervision = (SALIENCY,) if step.uses_saliency else ()
-    stage = Stage(made.folder.stage, "refine", refine_maps, given, needs, ("seeded",), step.version, supervision, shown)
+    stage = Stage(
+        made.folder.stage,
+        "refine",
+        refine_maps,
+        given,
+        needs,
+        ("seeded",),
+        step.version,
+        supervision,
+        shown,
+        amounts=refine_amounts,
+    )
     return [*prepared, stage], made
 
 
@@ -57,6 +71,16 @@ def refine_maps(given: RefineGiven, work: Work) -> dict[str, Any]:
     work.each(work.data.seeded, lambda sample: files.target(sample).is_file(), files, given.step.in_processes)
     used = {"threshold_before": threshold, "threshold_from": source} if given.threshold else {}
     return {"images": len(work.data.seeded), **used}
+
+
+def refine_amounts(given: RefineGiven, data: RunData) -> list[Amount]:
+    """Images with a label are refined; of others there is nothing."""
+
+    def set_up(bench: Bench) -> Turn:
+        return FileRefiner(given.step.untrained(bench), bench.seeds, bench.folder / "refined", given.bits)
+
+    spread: Spread = "pool" if given.step.in_processes else ""
+    return [Amount("image refined", sum(bool(each.labels) for each in data.seeded), set_up, given.step, spread)]
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,20 @@ needs the map of a sample takes `SaliencyGiven.reader`, whichever it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from recam.data.catalog import MapFiles
 from recam.data.images import write_grey
 from recam.data.roles import Role, RunData
-from recam.data.saliency import SaliencyFolder
+from recam.data.saliency import AllSalient, SaliencyFolder
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import DataError, RecamError, data_error
@@ -25,6 +28,7 @@ from recam.progress import track
 from recam.runfolder.supervision import SALIENCY
 from recam.training.augment import Augment
 from recam.training.cached_features import feature_path, save_view_saliency, view_generator
+from recam.types import Sample
 
 MAPS, TRAINING_MAPS, VIEWS = "saliency/maps", "saliency/training", "saliency/views"
 """Of a folder trainings use the maps of training images alone: a refiner that is added later trains nothing again."""
@@ -90,12 +94,14 @@ def plan_saliency(settings: SaliencySettings, given: SaliencyGiven, views: Any, 
             (given.role,),
             supervision=(SALIENCY,),
             label={"title": "saliency maps"},
+            amounts=saliency_amounts,
         )
     ]
     if views is not None:
         view_given = ViewSaliencyGiven(views, given)
         label = {"title": "saliency of cached views"}
-        stages.append(Stage(VIEWS, "train", make_view_saliency, view_given, (given.stage,), ("train",), label=label))
+        stage = Stage(VIEWS, "train", make_view_saliency, view_given, (given.stage,), ("train",), label=label)
+        stages.append(replace(stage, amounts=view_amounts))
     return stages
 
 
@@ -152,11 +158,51 @@ def make_maps(given: SaliencyGiven, work: Work) -> dict[str, Any]:
     return {"images": len(work.data.seeded), "folder": None}
 
 
+def saliency_amounts(given: SaliencyGiven, data: RunData) -> list[Amount]:
+    """The map of every image is made, or read."""
+    settings = given.settings
+
+    def set_up(bench: Bench) -> Turn:
+        model = SaliencyModel(settings, bench.device.type) if settings else None
+        path = bench.folder / "saliency.png"
+
+        def turn(sample: Sample) -> None:
+            image = sample.image.read()
+            write_grey(path, model(image) if model else np.ones(image.shape[:2], np.float32))
+            if model is None:
+                path.unlink()  # a folder of maps stays where it is
+
+        return turn
+
+    return [Amount("saliency map", len(getattr(data, given.role)), set_up, given)]
+
+
+def view_amounts(given: ViewSaliencyGiven, data: RunData) -> list[Amount]:
+    """The saliency of each view of every training image."""
+    views = given.views
+
+    def set_up(bench: Bench) -> Turn:
+        augment, read = view_augment(views), AllSalient(bench.root)
+
+        def turn(sample: Sample) -> None:
+            drawn = [augment.move_grey(read(sample), view_generator(views.seed, n, 0)) for n in range(views.views)]
+            save_view_saliency(feature_path(bench.folder / "views", sample.id), torch.stack(drawn))
+
+        return turn
+
+    return [Amount("saliency of an image's views", len(data.train), set_up, given)]
+
+
+def view_augment(views: Any) -> Augment:
+    """The augmentation that draws the saliency of views (`ViewsGiven`) as their images were drawn."""
+    return Augment(views.crop, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), long_side=views.long_side)
+
+
 def make_view_saliency(given: ViewSaliencyGiven, work: Work) -> dict[str, Any]:
     """The saliency of each view whose features are cached; which part of the image that is follows from the settings
     alone."""
     views, read = given.views, given.saliency.reader(work)
-    augment = Augment(views.crop, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), long_side=views.long_side)
+    augment = view_augment(views)
     index = {sample.id: position for position, sample in enumerate(work.data.train)}
     for sample in work.share(work.data.train, lambda sample: feature_path(work.folder.path, sample.id).is_file()):
         grey = read(sample)

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from recam.data.images import read_mask
+from recam.data.roles import RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError
@@ -28,6 +31,7 @@ from recam.methods.cam import read_full
 from recam.methods.thresholds import OtsuThreshold
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.runfolder.kinds import MAP_SCORES
+from recam.runfolder.maps import read_seed
 from recam.runfolder.store import StageFolder
 from recam.types import Sample
 
@@ -48,7 +52,10 @@ def plan_scores(stage: Stage, sets: list[MapSet]) -> Stage:
     given = ScoredMaps(tuple((each.name, each.folder) for each in sets))
     group = "refine" if stage.group == "refine" else "maps"
     label = {**stage.label, "kind": MAP_SCORES}
-    return Stage(sets[0].scores, group, score_maps, given, (stage.name,), ("score",), VERSION, label=label)
+    needs = (stage.name,)
+    return Stage(
+        sets[0].scores, group, score_maps, given, needs, ("score",), VERSION, label=label, amounts=map_score_amounts
+    )
 
 
 def score_maps(given: ScoredMaps, work: Work) -> dict[str, Any]:
@@ -57,6 +64,36 @@ def score_maps(given: ScoredMaps, work: Work) -> dict[str, Any]:
         "images": len(work.data.score),
         "maps": {name: _score_set(name, folder, work) for name, folder in given.sets},
     }
+
+
+def map_score_amounts(given: ScoredMaps, data: RunData) -> list[Amount]:
+    """Each set of maps of every scored image goes through all thresholds."""
+
+    def set_up(bench: Bench) -> Turn:
+        sweep, otsu = ThresholdSweep(bench.n_classes), OtsuThreshold()
+
+        def turn(sample: Sample) -> None:
+            seed = read_seed(bench.seeds / f"{sample.id}.npz")
+            sweep.update(read_full(seed), seed.class_indices.tolist(), bench.mask(sample), seed.ignore)
+            otsu.update(seed.maps)
+
+        return turn
+
+    return [Amount("maps scored", len(data.score) * len(given.sets), set_up)]
+
+
+def score_amounts(images: int) -> Amount:
+    """Masks of so many images are compared with their truth."""
+
+    def set_up(bench: Bench) -> Turn:
+        scorer = MaskScorer(bench.data.catalog.classes)
+
+        def turn(sample: Sample) -> None:
+            scorer.score(sample.id, bench.mask(sample), bench.mask(sample), len(sample.labels))
+
+        return turn
+
+    return Amount("mask scored", images, set_up)
 
 
 def _score_set(name: str, folder: MapFolder, work: Work) -> dict[str, Any]:

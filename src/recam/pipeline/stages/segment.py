@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from recam.data.images import write_mask
 from recam.data.roles import DataSettings, Role, RunData
+from recam.engine.amount import Amount
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
-from recam.errors import DataError, RecipeError
+from recam.errors import DataError
 from recam.evaluation.metrics import ConfusionMatrix
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import most_probable, predict_mask, predict_probabilities
@@ -24,11 +25,12 @@ from recam.models.backbones import BackboneSettings
 from recam.models.encoders import encoder_normalisation
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_classifier, load_segmenter, save_segmenter
+from recam.pipeline.segment_amounts import model_amounts, predict_amounts
 from recam.pipeline.stages.maps import MapSettings
 from recam.pipeline.stages.masks import PseudoMasks
 from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import mask_path, score_folder
-from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings
+from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings, make_optimizer
 from recam.pipeline.stages.train import CHECKPOINT, fit_stage
 from recam.preprocess import Triple
 from recam.progress import log_line
@@ -40,7 +42,6 @@ from recam.training.augment import Augment
 from recam.training.loader import MaskedImages
 from recam.training.loop import Schedule
 from recam.training.model_selection import Validation
-from recam.training.optim import make_adamw, make_sgd, split_parameters
 from recam.training.segmentation_loss import SegmentationObjective, balance_classes
 from recam.types import Mask, Sample
 
@@ -126,9 +127,8 @@ def plan_segmentation(
             predict = PredictGiven(name, inference_settings(recipe))
             title = "model trained on true masks" if truth else "segmentation model"
             shown = {**label, "title": title, "kind": PREDICTIONS}
-            stages.append(
-                Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES, label=shown)
-            )
+            predicted = Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES)
+            stages.append(replace(predicted, label=shown, amounts=predict_amounts(stage.given.settings)))
     return stages
 
 
@@ -147,7 +147,7 @@ def model_stage(
     given = SegmentGiven(settings, False, content, start, recipe.seed, max_side, masks)
     needs = (masks, *([start] if start else []))
     roles: tuple[Role, ...] = ("train", "val") if own.validate_epochs else ("train",)
-    return Stage(name, group, train_segmenter, given, needs, roles, VERSION, label=label)
+    return Stage(name, group, train_segmenter, given, needs, roles, VERSION, label=label, amounts=segment_amounts)
 
 
 def _start_of(own: SegmentSettings, classifier: str) -> str:
@@ -235,6 +235,13 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     return results
 
 
+def segment_amounts(given: SegmentGiven, data: RunData) -> list[Amount]:
+    """The work of a training; also of one that is spared where earlier masks are kept, which nobody knows before."""
+    images = sum(sample.mask is not None for sample in data.train) if given.truth else len(data.train)
+    images += len(data.unlabelled) if given.unlabelled else 0
+    return model_amounts(given, images, min(images, ANSWERS), len(data.val))
+
+
 def _take_earlier(given: SegmentGiven, work: Work) -> dict[str, Any] | None:
     """The results of the earlier model, and its weights, where the masks that were kept are those it learned from."""
     assert given.earlier
@@ -319,29 +326,6 @@ def weigh_classes(work: Work, samples: Sequence[Sample], read: Callable[[Sample]
         pixels += np.bincount(read(sample).ravel(), minlength=256)[: len(pixels)]
     sum_over_processes(work, pixels)
     return balance_classes(torch.from_numpy(pixels), power)
-
-
-def make_optimizer(network: nn.Module, settings: SegmentSettings) -> torch.optim.Optimizer:
-    """The settings' optimizer: the network's `encoder` at one learning rate, the rest at another. Raises
-    `RecipeError`."""
-    encoder = getattr(network, "encoder", None)
-    if settings.freeze_encoder:
-        if encoder is None:
-            raise RecipeError(
-                f"segment.freeze_encoder: {settings.model} has no attribute 'encoder'. Set freeze_encoder = false."
-            )
-        encoder.requires_grad_(False)
-    groups = split_parameters(
-        network,
-        network if encoder is None else encoder,
-        settings.lr,
-        settings.decoder_lr,
-        rest_bias_factor=settings.decoder_bias_factor,
-        decay_biases=settings.decay_biases,
-    )
-    if settings.optimizer == "adamw":
-        return make_adamw(groups, weight_decay=settings.weight_decay)
-    return make_sgd(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
 def make_validation(given: SegmentGiven, work: Work, mean: Triple, std: Triple) -> Validation | None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import nn
 
+from recam.errors import RecipeError
 from recam.models.backbones import BackboneSettings
 from recam.models.segmenters import SegmenterSettings
 from recam.pipeline.stages.maps import MapSettings
 from recam.recipe.recipe import Recipe
 from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Share, section
+from recam.training.optim import make_adamw, make_sgd, split_parameters
 from recam.training.settings import ordered
 
 CLASSIFIER = "classifier"
@@ -105,3 +109,26 @@ class SegmentSettings(SegmenterSettings):
         for name in sorted({"decoder_channels", "output_stride"} & set(self.options)):
             wrong.append(f"segment.options: {name} is a setting of its own, segment.{name}")
         return wrong
+
+
+def make_optimizer(network: nn.Module, settings: SegmentSettings) -> torch.optim.Optimizer:
+    """The settings' optimizer: the network's `encoder` at one learning rate, the rest at another. Raises
+    `RecipeError`."""
+    encoder = getattr(network, "encoder", None)
+    if settings.freeze_encoder:
+        if encoder is None:
+            raise RecipeError(
+                f"segment.freeze_encoder: {settings.model} has no attribute 'encoder'. Set freeze_encoder = false."
+            )
+        encoder.requires_grad_(False)
+    groups = split_parameters(
+        network,
+        network if encoder is None else encoder,
+        settings.lr,
+        settings.decoder_lr,
+        rest_bias_factor=settings.decoder_bias_factor,
+        decay_biases=settings.decay_biases,
+    )
+    if settings.optimizer == "adamw":
+        return make_adamw(groups, weight_decay=settings.weight_decay)
+    return make_sgd(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)

@@ -14,16 +14,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recam.data.roles import RunData
+from recam.engine.amount import Amount, Spread, Turn
+from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
 from recam.files import atomic_write
-from recam.methods.agreement import BACKGROUND_CLASS, choose_best, find_threshold, measure_agreement, measure_coverage
+from recam.methods.agreement import (
+    BACKGROUND_CLASS,
+    THRESHOLDS,
+    choose_best,
+    find_threshold,
+    measure_agreement,
+    measure_coverage,
+)
 from recam.methods.cam import read_strided, strided_size
 from recam.methods.refine import EVEN, Refiner
 from recam.methods.thresholds import OtsuThreshold
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.refiner import RefineContext, RefinerStep
-from recam.pipeline.stages.pixels import IMAGES, PIXELS, REFINED, STAGE, JudgedPixels, draw_pixels, plan_pixels
+from recam.pipeline.stages.pixels import (
+    IMAGES,
+    PIXELS,
+    REFINED,
+    STAGE,
+    JudgedPixels,
+    agreement_amount,
+    count_judged,
+    draw_pixels,
+    plan_pixels,
+)
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import THRESHOLD
@@ -67,7 +87,7 @@ def plan_threshold(
     given = ThresholdGiven(folder or maps.folder, step if _is_judged(step) else None)
     label = {"title": f"threshold of {maps.title}", "kind": THRESHOLD}
     needs = (given.maps.stage, STAGE)
-    found = Stage(maps.finds, "masks", find, given, needs, ("train",), VERSION, label=label)
+    found = Stage(maps.finds, "masks", find, given, needs, ("train",), VERSION, label=label, amounts=find_amounts)
     return [plan_pixels(recipe, weights), found]
 
 
@@ -117,6 +137,21 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
         "curve": list(found.curve),
         "otsu": split,
     }
+
+
+def find_amounts(given: ThresholdGiven, data: RunData) -> list[Amount]:
+    """Images are refined at each threshold, where a refiner reads it; then masks at all thresholds are compared."""
+    images = count_judged(data, REFINED if given.step else IMAGES)
+    if not given.step:
+        return [agreement_amount(images, len(THRESHOLDS))]
+
+    def refines(bench: Bench) -> Turn:
+        assert given.step
+        return RefinedPixels((given.step.untrained(bench),), bench.seeds, bench.folder, 0)
+
+    spread: Spread = "pool" if given.step.in_processes else ""
+    refined = Amount("image refined at a threshold", images * TRIED, refines, given.step, spread)
+    return [refined, agreement_amount(images, TRIED)]
 
 
 def _refine(

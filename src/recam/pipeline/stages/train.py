@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from recam.data.held_out import hold_out
-from recam.data.roles import DataSettings
+from recam.data.roles import DataSettings, RunData
+from recam.engine.amount import Amount
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecipeError
@@ -21,6 +22,7 @@ from recam.models.backbones import Backbone, BackboneSettings
 from recam.models.classifier import Classifier
 from recam.models.saved import fill_classifier, save_classifier
 from recam.pipeline.stages.saliency import VIEWS, SaliencyGiven
+from recam.pipeline.train_amounts import classifier_amounts, feature_amounts
 from recam.pipeline.training import Objective, Training
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
@@ -31,7 +33,7 @@ from recam.runfolder.supervision import LABELS, SALIENCY
 from recam.training.augment import Augment
 from recam.training.cached_features import CachedFeatures, feature_path, save_features, view_generator
 from recam.training.loader import Batch, LabelledImages
-from recam.training.loop import Schedule, Trained, fit
+from recam.training.loop import Schedule, Trained, fit, plan_batches
 from recam.training.model_selection import Validation
 from recam.training.optim import poly_rates
 from recam.training.settings import TrainSettings
@@ -98,9 +100,8 @@ def plan_training(
     stages, needs = [], []
     if own.cache_features and training.train is None:
         given = FeaturesGiven(views, backbone, weights)
-        stages.append(
-            Stage(FEATURES, "train", cache(own.cache_gb), given, roles=("train",), label={"title": "cached features"})
-        )
+        features = Stage(FEATURES, "train", cache(own.cache_gb), given, roles=("train",))
+        stages.append(replace(features, label={"title": "cached features"}, amounts=feature_amounts))
         needs.append(FEATURES)
     if training.base:
         stages += plan_training(recipe, training.base, weights, saliency)
@@ -134,6 +135,7 @@ def plan_training(
             training.version,
             supervision,
             label,
+            amounts=training.amounts if training.train else train_amounts,
         )
     )
     return stages
@@ -214,6 +216,16 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
         learned = LabelJudge(_dataset(given, work, network.backbone, kept), work, JUDGED)
         results["labels"] = _report_labels(judge or learned, network, "held-out" if judge else "training", work)
     return results
+
+
+def train_amounts(given: TrainGiven, data: RunData) -> list[Amount]:
+    """Steps on the images that are learned from, and how often images judge: those held out before the first step,
+    after each epoch and at the end; without them, some that were learned from at the end."""
+    kept, held = hold_out(data.train, given.held_out, given.views.seed)
+    training = given.training
+    epochs = plan_batches(len(kept), Schedule(training.epochs, given.batch, steps=training.steps)).epochs
+    judged = len(held) * (epochs + 1 + (training.base is not None)) if held else min(len(kept), JUDGED)
+    return classifier_amounts(given, len(kept), judged)
 
 
 @dataclass(frozen=True)

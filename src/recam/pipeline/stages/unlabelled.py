@@ -3,19 +3,23 @@ both. With no label to restrict it, a pixel counts where one answer is more prob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recam.data.images import write_mask
 from recam.data.large_photos import enlarge, working_copy
-from recam.engine.stage import Stage
+from recam.data.roles import RunData
+from recam.engine.amount import Amount
+from recam.engine.stage import Amounts, Stage
 from recam.engine.work import Work
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import most_probable, predict_probabilities
 from recam.labels import IGNORE
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_segmenter
+from recam.pipeline.segment_amounts import predict_amount
 from recam.pipeline.stages.score import mask_path
+from recam.pipeline.stages.segment_settings import SegmentSettings
 
 SURE = 0.5
 """A pixel whose most probable answer is not more probable than this is left out: 255."""
@@ -29,11 +33,21 @@ class UnlabelledGiven:
     inference: InferenceSettings
 
 
-def plan_unlabelled(model: str, inference: InferenceSettings) -> Stage:
+def plan_unlabelled(model: str, inference: InferenceSettings, settings: SegmentSettings) -> Stage:
     """The stage of the masks that this model gives images without labels."""
     name = f"{model.rpartition('/')[0]}/unlabelled"
     label = {"title": "masks of images without labels"}
-    return Stage(name, "masks", predict, UnlabelledGiven(model, inference), (model,), ("unlabelled",), label=label)
+    stage = Stage(name, "masks", predict, UnlabelledGiven(model, inference), (model,), ("unlabelled",), label=label)
+    return replace(stage, amounts=unlabelled_amounts(settings))
+
+
+def unlabelled_amounts(settings: SegmentSettings) -> Amounts:
+    """The work of these masks by a model of these settings."""
+
+    def amounts(given: UnlabelledGiven, data: RunData) -> list[Amount]:
+        return [predict_amount(settings, given.inference, len(data.unlabelled))]
+
+    return amounts
 
 
 def predict(given: UnlabelledGiven, work: Work) -> dict[str, Any]:

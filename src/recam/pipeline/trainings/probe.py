@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recam.data.held_out import hold_out
+from recam.data.roles import RunData
+from recam.engine.amount import Amount, Turn
+from recam.engine.bench import Bench
 from recam.engine.work import Work, sum_over_processes
 from recam.errors import DataError
 from recam.evaluation.label_scores import LabelScores, score_labels
@@ -22,6 +25,7 @@ from recam.methods.probe import Probe, fit_probe, probe_loss
 from recam.models.classifier import Classifier
 from recam.models.saved import save_classifier
 from recam.pipeline.stages.train import TrainGiven
+from recam.pipeline.train_amounts import untrained_classifier
 from recam.pipeline.training import Training, trainings
 from recam.progress import log_line
 from recam.runfolder.store import WEIGHTS
@@ -32,6 +36,8 @@ KEPT_HEAD = "held_out.safetensors"
 """The head that has not learned from held-out images, for trainings that these are to judge."""
 LITTLE = 0.1
 """Part of the way from chance to perfect; a class whose average precision stays below it is named."""
+TRIED = 300
+"""Images of which a plan tries a probe."""
 ENOUGH = 30
 """Held-out images from which a classifier no better than chance is refused; of fewer, chance is too likely to win."""
 
@@ -58,6 +64,40 @@ class LinearProbe(Training):
     """`recam.methods.probe`: FC1 and its bias on frozen features."""
 
     title, colour, Settings = "probe CAM", "teal", ProbeSettings
+
+    @staticmethod
+    def amounts(given: TrainGiven, data: RunData) -> list[Amount]:
+        """One pass over the training images, and a probe for each penalty, twice for the one that is taken."""
+        own: ProbeSettings = given.training.settings
+        images = len(data.train)
+
+        def pools(bench: Bench) -> Turn:
+            network = bench.once(("pooled", given.backbone), lambda: untrained_classifier(bench, given.training))
+
+            @torch.inference_mode()
+            def turn(sample: Sample) -> None:
+                for view in view_pairs(network, sample.image.read(), own.scales, False, given.max_side):
+                    with bench.accelerator.autocast():
+                        network.backbone(view).mean((2, 3))[0].double().cpu()
+
+            return turn
+
+        def fits(bench: Bench) -> Turn:
+            network = bench.once(("pooled", given.backbone), lambda: untrained_classifier(bench, given.training))
+            rows, generator = min(images, TRIED), torch.Generator().manual_seed(0)
+            features = torch.randn(rows, network.backbone.channels, dtype=torch.float64, generator=generator)
+            labels = (torch.rand(rows, bench.n_classes, generator=generator) < 1 / bench.n_classes).float()
+
+            def turn(sample: Sample) -> float:
+                fit_probe(features, labels, own.l2[len(own.l2) // 2])
+                return rows / images
+
+            return turn
+
+        return [
+            Amount("image pooled", images, pools, (given.backbone, own.scales, given.max_side)),
+            Amount("probe of all images", len(own.l2) * bool(own.held_out) + 1, fits, (given.backbone, images)),
+        ]
 
     @staticmethod
     def train(given: TrainGiven, work: Work) -> dict[str, Any]:
