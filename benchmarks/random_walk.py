@@ -16,7 +16,7 @@ import time
 import torch
 
 from recam.methods.cam import strided_size
-from recam.methods.irn import random_walk
+from recam.methods.irn_walk import random_walk
 
 SIZES = "375x500,250x250,500x500,1000x1000,2000x2000"
 

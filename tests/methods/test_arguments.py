@@ -11,7 +11,7 @@ from recam.errors import DataError, RecipeError
 from recam.evaluation.ious import check_mask_values
 from recam.evaluation.threshold_sweep import ThresholdSweep
 from recam.labels import check_class_indices, mask_values, multi_hot
-from recam.methods import advcam, cam, irn, recam
+from recam.methods import advcam, cam, irn, irn_walk, recam
 from recam.methods.crf import confident_labels
 from recam.methods.edam import edam_mask
 from recam.methods.eps import eps_loss
@@ -44,7 +44,7 @@ WRONG_INDICES = {
         lambda indices: ThresholdSweep(5).update(MAPS, indices, TRUTH),
         lambda indices: edam_mask(MAPS, indices, np.ones((4, 4))),
         lambda indices: confident_labels(IMAGE, MAPS, indices),
-        lambda indices: irn.walk_to_labels(torch.ones(2, 1, 1), (4, 4), indices),
+        lambda indices: irn_walk.walk_to_labels(torch.ones(2, 1, 1), (4, 4), indices),
         lambda indices: SeedMaps(MAPS, indices, (16, 16)),
         lambda indices: cam.make_cams([torch.ones(1, 8, 2, 2)], torch.ones(5, 8), indices, (8, 8)),
         lambda indices: advcam.make_advcams(
@@ -117,7 +117,7 @@ def test_a_network_that_diverged(wrong):
     with pytest.raises(DataError, match="class maps hold NaN or inf"):
         cam.make_cams([features], weight, [0], (8, 8))
     with pytest.raises(DataError, match="class maps hold NaN or inf"):
-        irn.random_walk(torch.full((1, 4, 4), wrong), torch.zeros(4, 4))
+        irn_walk.random_walk(torch.full((1, 4, 4), wrong), torch.zeros(4, 4))
     with pytest.raises(DataError, match="maps hold NaN or inf"):
         refine(torch.zeros(1, 3, 4, 4), torch.full((1, 1, 4, 4), wrong))
     with pytest.raises(DataError, match="images hold NaN or inf"):

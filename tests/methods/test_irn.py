@@ -8,7 +8,7 @@ import torch
 
 from recam.errors import DataError, RecipeError
 from recam.labels import IGNORE
-from recam.methods import irn, irn_paths
+from recam.methods import irn, irn_paths, irn_walk
 from recam.methods.irn import IrnSettings
 from recam.methods.irn_paths import Offset
 
@@ -63,7 +63,7 @@ def test_pieces_cover_exactly_the_path(radius):
 
 def test_affinities_by_hand():
     edges = torch.tensor([[[0.1, 0.5, 0.2], [0.0, 0.3, 0.9]]])
-    found = irn.affinities(edges, 3)
+    found = irn_paths.affinities(edges, 3)
     torch.testing.assert_close(found[Offset(0, 1)], torch.tensor([[[0.5, 0.5], [0.7, 0.1]]]))
     torch.testing.assert_close(found[Offset(0, 2)], torch.tensor([[[0.5], [0.1]]]))
     torch.testing.assert_close(found[Offset(1, 0)], torch.tensor([[[0.9, 0.5, 0.1]]]))
@@ -76,7 +76,7 @@ def test_affinities_are_those_of_the_definition(radius):
     edge = random(9, 11)
     reference = dense_affinity(edge, radius)
     total = 0
-    for (y, x), found in irn.affinities(edge[None], radius).items():
+    for (y, x), found in irn_paths.affinities(edge[None], radius).items():
         rows, columns = torch.meshgrid(torch.arange(found.shape[1]), torch.arange(found.shape[2]), indexing="ij")
         first = rows * 11 + columns - min(x, 0)
         torch.testing.assert_close(found[0], reference[first, first + y * 11 + x])
@@ -211,26 +211,26 @@ def walk_by_definition(cams, edge, radius, beta, steps):
 def test_walk_is_that_of_the_dense_matrix(shape, steps):
     cams, edge = random(3, *shape), random(*shape, seed=1) ** 3
     expected = walk_by_definition(cams, edge, 5, 4, steps)
-    torch.testing.assert_close(irn.random_walk(cams, edge[None], 5, 4, steps), expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(irn_walk.random_walk(cams, edge[None], 5, 4, steps), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_walk_without_affinities_to_speak_of_is_a_mean():
     cams, edge = random(2, 4, 3), random(4, 3, seed=1)
-    torch.testing.assert_close(irn.random_walk(cams, edge, 5, 0, 1), walk_by_definition(cams, edge, 5, 0, 1))
+    torch.testing.assert_close(irn_walk.random_walk(cams, edge, 5, 0, 1), walk_by_definition(cams, edge, 5, 0, 1))
 
 
 def test_walk_by_hand():
     # Two pixels with affinity 1/2 and exponent 1: each column is (1, 1/2) / 1.5.
     cams, edge = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[0.0, 0.5]])
-    torch.testing.assert_close(irn.random_walk(cams, edge, 2, 1, 1), torch.tensor([[[2 / 3, 1 / 3]]]))
-    torch.testing.assert_close(irn.random_walk(cams, edge, 2, 1, 2), torch.tensor([[[5 / 9, 4 / 9]]]))
+    torch.testing.assert_close(irn_walk.random_walk(cams, edge, 2, 1, 1), torch.tensor([[[2 / 3, 1 / 3]]]))
+    torch.testing.assert_close(irn_walk.random_walk(cams, edge, 2, 1, 2), torch.tensor([[[5 / 9, 4 / 9]]]))
 
 
 def test_an_edge_stops_the_walk():
     cams, edge = torch.zeros(1, 8, 20), torch.zeros(8, 20)
     edge[:, 10] = 1
     cams[:, 2:6, 2:8] = 1
-    walked = irn.random_walk(cams, edge)
+    walked = irn_walk.random_walk(cams, edge)
     assert walked[:, :, 11:].abs().max() == 0
     assert walked[:, :, :10].min() > 0
 
@@ -238,9 +238,9 @@ def test_an_edge_stops_the_walk():
 def test_walk_leaves_its_arguments_alone_and_takes_no_maps():
     cams, edge = random(2, 6, 5), torch.zeros(1, 6, 5)
     before = cams.clone()
-    irn.random_walk(cams, edge, steps=3)
+    irn_walk.random_walk(cams, edge, steps=3)
     assert torch.equal(cams, before)
-    assert irn.random_walk(cams[:0], edge).shape == (0, 6, 5)
+    assert irn_walk.random_walk(cams[:0], edge).shape == (0, 6, 5)
 
 
 @pytest.mark.parametrize(
@@ -254,29 +254,29 @@ def test_walk_leaves_its_arguments_alone_and_takes_no_maps():
 )
 def test_walk_refuses_edges_that_are_none(edges, message):
     with pytest.raises(DataError, match=message):
-        irn.random_walk(torch.zeros(2, 6, 5), edges)
+        irn_walk.random_walk(torch.zeros(2, 6, 5), edges)
 
 
 def test_labels_by_hand():
     walked = torch.tensor([[[2.0]], [[0.5]]])  # classes 4 and 0 of a 3×4 image
-    assert irn.walk_to_labels(walked, (3, 4), [4, 0], 0.28).tolist() == [[5] * 4] * 3
-    assert irn.walk_to_labels(walked, (3, 4), [4, 0], 1.0).tolist() == [[0] * 4] * 3
+    assert irn_walk.walk_to_labels(walked, (3, 4), [4, 0], 0.28).tolist() == [[5] * 4] * 3
+    assert irn_walk.walk_to_labels(walked, (3, 4), [4, 0], 1.0).tolist() == [[0] * 4] * 3
     # The share is that of the maximum over all classes, not of each class.
     weak = torch.tensor([[[2.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0, 0.5]]])
-    labels = irn.walk_to_labels(weak, (4, 16), [4, 0], 0.28)
+    labels = irn_walk.walk_to_labels(weak, (4, 16), [4, 0], 0.28)
     assert labels[0, 0] == 5
     assert labels[0, 15] == 0
-    assert irn.walk_to_labels(weak, (4, 16), [4, 0], 0.2)[0, 15] == 1
+    assert irn_walk.walk_to_labels(weak, (4, 16), [4, 0], 0.2)[0, 15] == 1
 
 
 def test_labels_of_maps_that_are_zero_or_none_are_background():
-    assert not irn.walk_to_labels(torch.zeros(2, 2, 2), (7, 8), [0, 1]).any()
-    assert irn.walk_to_labels(torch.zeros(0, 2, 2), (7, 8), []).shape == (7, 8)
+    assert not irn_walk.walk_to_labels(torch.zeros(2, 2, 2), (7, 8), [0, 1]).any()
+    assert irn_walk.walk_to_labels(torch.zeros(0, 2, 2), (7, 8), []).shape == (7, 8)
 
 
 def test_labels_refuse_an_image_larger_than_the_maps():
     with pytest.raises(DataError, match=r"cover \(8, 8\) pixels, less than the image's \(9, 8\)"):
-        irn.walk_to_labels(torch.zeros(1, 2, 2), (9, 8), [0])
+        irn_walk.walk_to_labels(torch.zeros(1, 2, 2), (9, 8), [0])
 
 
 def test_settings_are_the_functions_defaults(batch):
@@ -285,8 +285,8 @@ def test_settings_are_the_functions_defaults(batch):
     assert settings.loss(edge_logits, displacement, segmentation).total == irn.irn_loss(*batch, radius=3).total
     cams, edge = random(2, 6, 5), random(6, 5, seed=1)
     walked = settings.walk(cams, edge)
-    assert torch.equal(walked, irn.random_walk(cams, edge))
-    assert (settings.labels(walked, (22, 19), [1, 2]) == irn.walk_to_labels(walked, (22, 19), [1, 2], 0.4)).all()
+    assert torch.equal(walked, irn_walk.random_walk(cams, edge))
+    assert (settings.labels(walked, (22, 19), [1, 2]) == irn_walk.walk_to_labels(walked, (22, 19), [1, 2], 0.4)).all()
 
 
 def test_settings_tell_all_that_makes_no_sense():

@@ -6,9 +6,10 @@ import pytest
 import recam
 from recam.errors import DataError
 from recam.evaluation.label_scores import LabelScores
+from recam.pipeline.refiners.irn import confident_around
 from recam.pipeline.trainings import probe
 from recam.runfolder.store import read_json
-from tiny_recipe import TINY
+from tiny_recipe import SMALL_IRN, TINY
 
 AUTO = {
     **TINY,
@@ -78,6 +79,35 @@ def test_without_a_refiner_the_smaller_of_both_is_taken(found):
     assert results["threshold"] == pytest.approx(min(best, results["otsu"]))
     assert (masks["threshold"], masks["threshold_from"]) == (results["threshold"], "auto")
     assert recam.Predictor(found.parent / "plain").identity["threshold"] == results["threshold"]
+
+
+def test_irn_learns_from_labels_around_the_threshold_that_is_found(found):
+    """Its confident labels follow the maps' own threshold, and the walked maps find theirs."""
+    given = {"refine": ["irn"], "irn.confident": "auto", "irn.background_threshold": "auto", **SMALL_IRN}
+    root = found.parent / "irn"
+    recam.run(recipe="tiny", output=root, settings={**AUTO, **given}, until="masks")
+    threshold = read_json(root / "thresholds/probe/stage.json")["results"]["threshold"]
+    assert read_json(root / "irn/probe/labels/stage.json")["results"]["confident"] == list(confident_around(threshold))
+    walked = read_json(root / "thresholds/probe+irn/stage.json")["results"]["threshold"]
+    masks = read_json(root / "masks/stage.json")["results"]
+    assert (masks["threshold"], masks["threshold_from"]) == (walked, "auto")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "background", "foreground"),
+    [
+        (0.21, 0.10, 0.35),  # as published
+        (0.5, 0.4180 / 1.4180, 2.0257 / 3.0257),  # odds of 1, times (1/9) / (21/79) and (35/65) / (21/79)
+    ],
+)
+def test_confident_labels_keep_the_published_distance_in_odds(threshold, background, foreground):
+    assert confident_around(threshold) == pytest.approx((background, foreground), abs=1e-4)
+
+
+def test_confident_labels_of_maps_without_a_threshold_leave_room_for_both():
+    for threshold in (0.0, 1.0):
+        background, foreground = confident_around(threshold)
+        assert 0 < background < foreground < 1
 
 
 def test_a_classifier_that_has_learned_nothing_stops_the_run(tmp_path, monkeypatch):

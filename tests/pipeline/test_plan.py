@@ -59,6 +59,8 @@ OTHER = {
     "crf.terms": {"iterations": 3},
     "segment.output_stride": 8,
     "pamr.dilations": (1, 2),
+    "irn.confident": (0.12, 0.4),
+    "irn.confident_cam": (0.06, 0.3),
 }
 BESIDE = {
     "segment.keep": {"segment.validate_epochs": 1},
@@ -239,7 +241,7 @@ TABLES = {
             "recam.epochs recam.steps recam.lr": "train/control train/recam",
             "maps.*": "maps/cam maps/control maps/recam",
             "maps.weighting maps.compare": "maps/recam",
-            "masks.oracle": "refined/recam+irn+crf",
+            "masks.oracle": "pixels",
             "masks.class_thresholds": "masks",
             "masks.rounds": "refined/recam+irn+crf+pamr+pamr",
             "candidates": "train/probe trials/recam",

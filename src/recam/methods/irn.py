@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 
 import numpy as np
 import torch
@@ -27,16 +26,15 @@ from torch.utils.checkpoint import checkpoint
 
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE
-from recam.methods.arguments import check_finite
-from recam.methods.cam import EPS, STRIDE, read_strided, upsample
-from recam.methods.irn_paths import Offset, pair_offsets, path_pieces, reach
-from recam.methods.thresholds import apply_threshold
+from recam.methods.cam import EPS, read_strided, upsample
+from recam.methods.irn_paths import pair_offsets, path_maxima, reach
+from recam.methods.irn_walk import enlarge_walked, random_walk, walk_to_labels
 from recam.settings import Settings
 from recam.types import Image, Mask, SeedMaps
 
 
 @dataclass(frozen=True)
-class IrnSettings(Settings):
+class IrnTerms(Settings):
     """What IRN's loss and walk depend on; the defaults are the published ones for VOC."""
 
     radius: float = 10
@@ -47,19 +45,17 @@ class IrnSettings(Settings):
     """Exponent of the affinities in the walk; the higher, the more a weak edge stops it. Published 10."""
     steps: int = 256
     """Length of the walk; published 2⁸ = 256. Any number ≥ 0; the time is proportional to it."""
-    background_threshold: float = 0.28
-    """A pixel is background unless a walked map exceeds this share of the largest value; published 0.28 for VOC, 0.25
-    for COCO."""
 
     def __post_init__(self) -> None:
+        if problems := self._problems():
+            raise RecipeError(f"IRN: {'; '.join(problems)}.")
+
+    def _problems(self) -> list[str]:
         radii = {"radius": self.radius, "walk_radius": self.walk_radius}
         problems = [f"{name}={value}: must be > 1" for name, value in radii.items() if not 1 < value < float("inf")]
         problems += [f"beta={self.beta}: must be a finite number ≥ 0"] * (not 0 <= self.beta < float("inf"))
         problems += [f"steps={self.steps}: must be ≥ 0"] * (self.steps < 0)
-        if not 0 <= self.background_threshold <= 1:
-            problems.append(f"background_threshold={self.background_threshold}: must be in [0, 1]")
-        if problems:
-            raise RecipeError(f"IRN: {'; '.join(problems)}.")
+        return problems
 
     def loss(self, edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor) -> IrnLoss:
         """`irn_loss` with these settings."""
@@ -68,6 +64,20 @@ class IrnSettings(Settings):
     def walk(self, cams: Tensor, edges: Tensor) -> Tensor:
         """`random_walk` with these settings."""
         return random_walk(cams, edges, self.walk_radius, self.beta, self.steps)
+
+
+@dataclass(frozen=True)
+class IrnSettings(IrnTerms):
+    """What IRN depends on from loss to mask; the defaults are the published ones for VOC."""
+
+    background_threshold: float = 0.28
+    """A pixel is background unless a walked map exceeds this share of the largest value; published 0.28 for VOC, 0.25
+    for COCO."""
+
+    def _problems(self) -> list[str]:
+        if 0 <= self.background_threshold <= 1:
+            return super()._problems()
+        return [*super()._problems(), f"background_threshold={self.background_threshold}: must be in [0, 1]"]
 
     def labels(self, walked: Tensor, size: tuple[int, int], class_indices: Sequence[int] | NDArray[np.integer]) -> Mask:
         """`walk_to_labels` with these settings."""
@@ -100,38 +110,6 @@ class IrnLoss:
     n_background: Tensor
     n_foreground: Tensor
     n_negative: Tensor
-
-
-def affinities(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
-    """a_ij = 1 − max of the edges on the path, for every pair of pixels that both lie on the map.
-
-    Args:
-        edges: (B, h, w) in [0, 1].
-        radius: see `IrnSettings`.
-
-    Returns:
-        for each offset (y, x) that fits on the map (B, h − y, w − |x|) in [0, 1], by the upper left corner of the
-        pair's bounding box.
-    """
-    return {offset: 1 - maximum for offset, maximum in _path_maxima(edges, radius).items()}
-
-
-def _path_maxima(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
-    """The largest edge on the path of each pair, laid out as `affinities`."""
-    height, width = edges.shape[1:]
-    largest = {Offset(0, 0): edges}
-    for offset, pieces in path_pieces(radius).items():
-        rows, columns = height - offset.y, width - abs(offset.x)
-        if rows <= 0 or columns <= 0:
-            continue
-        views = []
-        for part, start in pieces:
-            # The corner of the part's box, relative to the corner of the whole's.
-            top, left = start.y, start.x + min(part.x, 0) - min(offset.x, 0)
-            views.append(largest[part][:, top : top + rows, left : left + columns])
-        largest[offset] = reduce(torch.maximum, views)
-    del largest[Offset(0, 0)]
-    return largest
 
 
 def irn_loss(edge_logits: Tensor, displacement: Tensor | None, segmentation: Tensor, radius: float = 10) -> IrnLoss:
@@ -244,7 +222,7 @@ def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: T
     foreground = positive & (first != BACKGROUND)
     kinds = torch.stack([positive & (first == BACKGROUND), foreground, negative]).flatten(1).float()  # (3, pairs)
 
-    maxima = _path_maxima(edge_logits.float().sigmoid(), radius)
+    maxima = path_maxima(edge_logits.float().sigmoid(), radius)
     # By the corner of the pair's box, which is the first point's column moved left where the offset points left.
     corners = [r + min(offset.x, 0) for offset in offsets]
     cropped = [maxima[offset][:, :rows, left : left + columns] for offset, left in zip(offsets, corners, strict=True)]
@@ -260,129 +238,6 @@ def _pair_sums(edge_logits: Tensor, displacement: Tensor | None, segmentation: T
     expected = moved.new_tensor(offsets).T[:, :, None, None] * foreground[:, None]  # (b, 2, P, h', w')
     miss = (moved[:, :, None, :rows, r : r + columns] - seconds(moved) - expected).abs().sum(1)  # (b, P, h', w')
     return torch.cat([sums, kinds[:2] @ miss.flatten()])
-
-
-@torch.no_grad()
-def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10, steps: int = 256) -> Tensor:
-    """v · T^steps, v = cams ⊗ (1 − edges) as rows (eq. 11), T the affinities to the power of beta, self-loops of 1,
-    columns summing to 1.
-
-    In a step each pixel takes the mean of its neighbours and itself, weighted by affinity. Time and memory grow
-    linearly with the number of pixels.
-
-    Args:
-        cams: (n, h, w) class maps of one image; n may be 0.
-        edges: (1, h, w) or (h, w) in [0, 1], probabilities of a class boundary.
-        radius: see `IrnSettings.walk_radius`, as the next two for theirs.
-        beta: see `IrnSettings`.
-        steps: see `IrnSettings`.
-
-    Returns:
-        (n, h, w) float32, on the device of `cams`. Values stay within those that a map of v had; divide by the maximum
-        to compare.
-
-    Raises:
-        DataError: sizes that do not fit, edges outside [0, 1], or class maps with NaN or inf.
-    """
-    edge = edges[0] if edges.ndim == 3 and len(edges) == 1 else edges
-    if cams.ndim != 3 or edge.shape != cams.shape[1:]:
-        raise DataError(
-            f"random walk: edges {tuple(edges.shape)} do not fit class maps {tuple(cams.shape)}: give (h, w) and (n,"
-            " h, w)."
-        )
-    if edge.numel() and not (edge.min() >= 0 and edge.max() <= 1):
-        raise DataError("random walk: edges must be in [0, 1] and not NaN; if these are logits, pass their sigmoid.")
-    check_finite(cams, "random walk: class maps", "the network that made them diverged")
-    edge = edge.float()
-    bands, share = _transition_bands(edge, radius, beta)
-    walked = (cams.float() * (1 - edge)).flatten(1)  # (n, h·w)
-    # One vector at a time stays in a CPU's cache; a GPU is fastest with all at once.
-    for vectors in torch.split(walked, 1 if walked.device.type == "cpu" else max(len(walked), 1)):
-        _walk(vectors, bands, share, steps)
-    return walked.view(cams.shape)
-
-
-def _transition_bands(edge: Tensor, radius: float, beta: float) -> tuple[list[tuple[int, Tensor]], Tensor]:
-    """T as the bands of a symmetric matrix over the h·w pixels in reading order, and 1 / its column sums.
-
-    A band (k, weights) joins pixel i with pixel i + k by weights[i]. It holds 0 where the pair would leave the map at
-    the side.
-    """
-    height, width = edge.shape
-    bands = []
-    sums = edge.new_ones(height * width)  # the self-loops
-    for (y, x), affinity in affinities(edge[None], radius).items():
-        weights = edge.new_zeros(height, width)
-        weights[: height - y, max(-x, 0) : width - max(x, 0)] = affinity[0] ** beta
-        shift = y * width + x  # > 0: an offset whose |x| ≥ w is not there
-        band = weights.flatten()[:-shift]
-        sums[:-shift] += band
-        sums[shift:] += band
-        bands.append((shift, band))
-    return bands, 1 / sums
-
-
-def _walk(vectors: Tensor, bands: Sequence[tuple[int, Tensor]], share: Tensor, steps: int) -> None:
-    """Multiply (m, h·w) vectors by T `steps` times, in place."""
-    buffers = vectors, torch.empty_like(vectors)
-    # Views are made once: on small maps making them takes as long as the arithmetic.
-    additions = [_band_products(source, target, bands) for source, target in (buffers, buffers[::-1])]
-    for step in range(steps):
-        source, target = buffers if step % 2 == 0 else buffers[::-1]
-        target.copy_(source)
-        for part, band, factor in additions[step % 2]:
-            part.addcmul_(band, factor)
-        target.mul_(share)
-    if steps % 2:
-        vectors.copy_(buffers[1])
-
-
-def _band_products(
-    source: Tensor, target: Tensor, bands: Sequence[tuple[int, Tensor]]
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """What to add to views of `target`, as (view, band, view of `source`) whose product it is: every band and its
-    horizontal flip."""
-    upper = [(target[:, :-shift], band, source[:, shift:]) for shift, band in bands]
-    lower = [(target[:, shift:], band, source[:, :-shift]) for shift, band in bands]
-    return [product for both in zip(upper, lower, strict=True) for product in both]
-
-
-def walk_to_maps(walked: Tensor, size: tuple[int, int]) -> Tensor:
-    """Walked maps (n, h, w) at the size of their image, (n, H, W) in [0, 1]: ×4 bilinear, cropped, divided by the
-    maximum over all classes.
-
-    Raises:
-        DataError: maps too small for the image.
-    """
-    full = _enlarge(walked, size)  # (n, H, W)
-    return full / full.amax().clamp_min(torch.finfo(full.dtype).tiny) if len(full) else full
-
-
-def _enlarge(walked: Tensor, size: tuple[int, int]) -> Tensor:
-    height, width = walked.shape[1] * STRIDE, walked.shape[2] * STRIDE
-    if height < size[0] or width < size[1]:
-        raise DataError(
-            f"walked maps of {tuple(walked.shape[1:])} cover {(height, width)} pixels, less than the image's {size}."
-        )
-    return upsample(walked, (height, width))[:, : size[0], : size[1]]  # (n, H, W)
-
-
-def walk_to_labels(
-    walked: Tensor, size: tuple[int, int], class_indices: Sequence[int] | NDArray[np.integer], threshold: float = 0.28
-) -> Mask:
-    """Mask (H, W) of walked maps (n, h, w): background unless a class exceeds the share `threshold` of the maximum over
-    all classes.
-
-    Args:
-        walked: of `random_walk`.
-        size: (H, W) of the image.
-        class_indices: (n,) the class of each map, 0…K−1.
-        threshold: see `IrnSettings.background_threshold`.
-
-    Raises:
-        DataError: maps too small for the image; class indices that are none, or not one for each map.
-    """
-    return apply_threshold(walk_to_maps(walked, size).cpu().numpy(), class_indices, threshold)
 
 
 @dataclass(frozen=True)
@@ -409,6 +264,6 @@ class IrnRefiner:
         cams = upsample(strided.to(edges.device) ** self.power, (edges.shape[1], edges.shape[2]))  # (n, h, w)
         walked = upsample(self.settings.walk(cams, edges), (strided.shape[1], strided.shape[2]))  # (n, ⌈H/4⌉, ⌈W/4⌉)
         # The maximum is that of the maps at full size (published), where peaks of the strided ones are flattened.
-        full = _enlarge(walked, seed.size)  # (n, H, W)
+        full = enlarge_walked(walked, seed.size)  # (n, H, W)
         maps = (walked / full.amax().clamp_min(torch.finfo(walked.dtype).tiny)).clamp_max(1)
         return SeedMaps(maps.cpu().numpy(), seed.class_indices, seed.size, seed.ignore)

@@ -1,11 +1,14 @@
-"""Pairs of pixels within a radius and the paths between them, for IRN (`recam.methods.irn`): plain geometry, computed
-once a radius."""
+"""Pairs of pixels within a radius and the paths between them, for IRN (`recam.methods.irn`): geometry, computed once a
+radius, and the largest edge on each path."""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 
 class Offset(NamedTuple):
@@ -71,3 +74,35 @@ def path_pieces(radius: float) -> dict[Offset, tuple[Piece, ...]]:
         pieces[offset] = tuple(chosen)
         known[offset] = whole
     return pieces
+
+
+def affinities(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
+    """a_ij = 1 − max of the edges on the path, for every pair of pixels that both lie on the map.
+
+    Args:
+        edges: (B, h, w) in [0, 1].
+        radius: see `IrnSettings`.
+
+    Returns:
+        for each offset (y, x) that fits on the map (B, h − y, w − |x|) in [0, 1], by the upper left corner of the
+        pair's bounding box.
+    """
+    return {offset: 1 - maximum for offset, maximum in path_maxima(edges, radius).items()}
+
+
+def path_maxima(edges: Tensor, radius: float) -> dict[Offset, Tensor]:
+    """The largest edge on the path of each pair, laid out as `affinities`."""
+    height, width = edges.shape[1:]
+    largest = {Offset(0, 0): edges}
+    for offset, pieces in path_pieces(radius).items():
+        rows, columns = height - offset.y, width - abs(offset.x)
+        if rows <= 0 or columns <= 0:
+            continue
+        views = []
+        for part, start in pieces:
+            # The corner of the part's box, relative to the corner of the whole's.
+            top, left = start.y, start.x + min(part.x, 0) - min(offset.x, 0)
+            views.append(largest[part][:, top : top + rows, left : left + columns])
+        largest[offset] = reduce(torch.maximum, views)
+    del largest[Offset(0, 0)]
+    return largest

@@ -4,7 +4,7 @@ walk."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ from recam.labels import BACKGROUND, IGNORE
 from recam.methods.advcam import WALK_POWER
 from recam.methods.cam import STRIDE, read_full
 from recam.methods.crf import confident_labels, require_densecrf
-from recam.methods.irn import IrnRefiner, IrnSettings, irn_loss
+from recam.methods.irn import IrnRefiner, IrnSettings, IrnTerms, irn_loss
 from recam.methods.irn_paths import reach
 from recam.methods.pamr import PamrRefiner
 from recam.methods.refine import EVEN
@@ -34,16 +34,16 @@ from recam.models.folding import fold_batchnorm
 from recam.models.irnet import IrNet
 from recam.models.saved import load_classifier, load_irnet, make_irnet, save_irnet
 from recam.pipeline.fit_amounts import Fitted, fit_amounts
-from recam.pipeline.map_set import MapFolder
+from recam.pipeline.map_set import MapFolder, ThresholdSource
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
-from recam.pipeline.stages.masks import PseudoMasks
+from recam.pipeline.stages.masks import MaskSettings, PseudoMasks
 from recam.pipeline.stages.score import mask_path
 from recam.pipeline.stages.train import fit_stage
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import REFINER_NETWORK
 from recam.runfolder.maps import read_seed
 from recam.runfolder.store import WEIGHTS, StageFolder
-from recam.settings import Count, Momentum, NonNegative, Positive, section
+from recam.settings import Count, Momentum, NonNegative, Positive, Share, section
 from recam.training.augment import Augment, normalise_image, resize_image, scaled_size
 from recam.training.loader import Batch, MaskedImages
 from recam.training.loop import Schedule
@@ -52,17 +52,25 @@ from recam.training.settings import ordered
 from recam.types import Image, Mask, Sample, SeedMaps
 
 MIDDLE = STRIDE // 2
+PUBLISHED, PUBLISHED_FOR = (0.10, 0.35), 0.21
+"""Confident thresholds for ReCAM on VOC, and the threshold of the maps that they are published for."""
+LEAST = 1e-3
+"""Thresholds closer to 0 or 1 than this count as so close: no map has odds of 0 or without end."""
 
 
 @section("irn")
 @dataclass(frozen=True)
-class IrnStepSettings(IrnSettings):
+class IrnStepSettings(IrnTerms):
     """IRN, `refine = ["irn"]`: confident labels, a network that learns boundaries from them, a random walk; see
     `recam.methods.irn`."""
 
-    confident: tuple[float, float] = (0.10, 0.35)
-    """Confident background threshold and confident foreground threshold; between them nothing is learned."""
-    confident_cam: tuple[float, float] = (0.05, 0.30)
+    background_threshold: Share | Literal["auto"] = 0.28
+    """A pixel is background unless a walked map exceeds this share of the largest value; published 0.28 for VOC, 0.25
+    for COCO. ``auto``: found in the walked maps, as `masks.threshold`."""
+    confident: tuple[float, float] | Literal["auto"] = PUBLISHED
+    """Confident background threshold and confident foreground threshold; between them nothing is learned. ``auto``: as
+    far from the threshold in force as the published ones are from theirs, see `confident_around`."""
+    confident_cam: tuple[float, float] | Literal["auto"] = (0.05, 0.30)
     """The same for plain CAM."""
     labels_by: Literal["crf", "pamr"] = "crf"
     """What cleans the confident labels: ``crf`` as published (the extra crf), or ``pamr``, which needs nothing."""
@@ -92,19 +100,13 @@ class IrnStepSettings(IrnSettings):
 
     def conflicts(self, recipe: Recipe) -> list[str]:
         wrong = ordered("irn.scale", self.scale)
-        for name, (background, foreground) in {
-            "irn.confident": self.confident,
-            "irn.confident_cam": self.confident_cam,
-        }.items():
+        for name, pair in {"irn.confident": self.confident, "irn.confident_cam": self.confident_cam}.items():
+            background, foreground = PUBLISHED if pair == "auto" else pair
             if not 0 <= background <= foreground <= 1:
                 wrong.append(
                     f"{name} = ({background}, {foreground}): give background first, then foreground, both in [0, 1]"
                 )
         return wrong
-
-    def method(self) -> IrnSettings:
-        """What loss and walk themselves depend on."""
-        return IrnSettings(**{each.name: getattr(self, each.name) for each in fields(IrnSettings)})
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,9 @@ class LabelsGiven:
     """What confident labels depend on, beside the maps."""
 
     maps: MapFolder
-    background: float
-    foreground: float
+    confident: tuple[float, float] | None
+    """Thresholds of background and foreground; None: around that of the maps, `threshold`."""
+    threshold: ThresholdSource | None
     by: str
 
 
@@ -178,8 +181,9 @@ class IrnStep(RefinerStep):
         refiner = self._refiner(network.to(bench.device))
         return lambda sample: refiner
 
-    def threshold(self, place: Place) -> float:
-        return place.recipe.section(IrnStepSettings).background_threshold
+    def threshold(self, place: Place) -> float | None:
+        own = place.recipe.section(IrnStepSettings).background_threshold
+        return None if own == "auto" else own
 
     def problems(self, place: Place) -> list[str]:
         found = []
@@ -207,15 +211,16 @@ class IrnStep(RefinerStep):
     def preparations(self, place: Place) -> tuple[Stage, ...]:
         recipe, before = place.recipe, place.before
         own = recipe.section(IrnStepSettings)
-        background, foreground = own.confident_cam if before.origin == "cam" else own.confident
-        labels_given = LabelsGiven(before.folder, background, foreground, own.labels_by)
+        confident = own.confident_cam if before.origin == "cam" else own.confident
+        source = before.source(recipe.section(MaskSettings).oracle) if confident == "auto" else None
+        labels_given = LabelsGiven(before.folder, None if confident == "auto" else confident, source, own.labels_by)
         title = f"IRN's labels from {before.title}"
         labels = Stage(
             f"irn/{before.stem}/labels",
             "refine",
             make_labels,
             labels_given,
-            (before.folder.stage,),
+            (before.folder.stage, *(source.needs if source else ())),
             ("train",),
             label={"title": title},
             amounts=label_amounts,
@@ -277,23 +282,42 @@ class IrnObjective(nn.Module):
 
 def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     """Confident labels of every training image, in processes of their own."""
-    make = _label_maker(given, work.inputs[given.maps.stage].path / given.maps.inner, work.folder)
+    confident = given.confident or confident_around(given.threshold.find(work)[0] if given.threshold else EVEN)
+    make = _label_maker(given.by, confident, work.inputs[given.maps.stage].path / given.maps.inner, work.folder)
     work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
-    return {"images": len(work.data.train)}
+    return {"images": len(work.data.train), "confident": list(confident)}
 
 
 def label_amounts(given: LabelsGiven, data: RunData) -> list[Amount]:
     """Every training image gets its confident labels."""
 
     def set_up(bench: Bench) -> Turn:
-        return _label_maker(given, bench.seeds, StageFolder("labels", bench.folder / "labels", ""))
+        return _label_maker(given.by, PUBLISHED, bench.seeds, StageFolder("labels", bench.folder / "labels", ""))
 
     return [Amount("confident labels of an image", len(data.train), set_up, given.by, "pool")]
 
 
-def _label_maker(given: LabelsGiven, maps: Path, folder: StageFolder) -> Callable[[Sample], None]:
-    label = LabelMaker(maps, folder, given.background, given.foreground)
-    return label.by_crf if given.by == "crf" else label.by_pamr
+def _label_maker(by: str, confident: tuple[float, float], maps: Path, folder: StageFolder) -> Callable[[Sample], None]:
+    label = LabelMaker(maps, folder, *confident)
+    return label.by_crf if by == "crf" else label.by_pamr
+
+
+def confident_around(threshold: float) -> tuple[float, float]:
+    """Confident background threshold and confident foreground threshold for maps that are best at `threshold`: the odds
+    of either, as a multiple of the threshold's odds, are those of the published `PUBLISHED` and `PUBLISHED_FOR`. So
+    both lie in (0, 1), and at the published threshold they are the published ones.
+
+    Args:
+        threshold: in (0, 1).
+    """
+    times = [_odds(each) / _odds(PUBLISHED_FOR) * _odds(threshold) for each in PUBLISHED]
+    background, foreground = (each / (1 + each) for each in times)
+    return background, foreground
+
+
+def _odds(share: float) -> float:
+    share = min(max(share, LEAST), 1 - LEAST)
+    return share / (1 - share)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ from recam.types import Mask, Sample
 class MaskSettings(Settings):
     """How class maps become pseudo masks."""
 
-    threshold: Share | Literal["auto"] = 0.21
-    """Background plane where no true mask is known; published 0.21 for ReCAM and 0.15 for CAM on VOC. ``auto``: found
-    in the maps and images of the run, without masks, see `recam.methods.agreement`."""
+    threshold: Share | Literal["auto"] = "auto"
+    """Background plane where no true mask is known. ``auto``: found in the maps and images of the run, without masks,
+    see `recam.methods.agreement`; published for VOC: 0.21 for ReCAM and 0.15 for CAM."""
     oracle: bool = True
     """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in
     all results)."""
