@@ -7,6 +7,9 @@ import pytest
 LONGEST = (
     "test_mutations.py",
     "test_distributed.py",
+    "test_backbones.py",
+    "test_spawn.py",
+    "test_cli.py",
     "test_maps_and_refiners.py",
     "test_benchmarks.py",
     "test_browser.py",
