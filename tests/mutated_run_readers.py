@@ -127,6 +127,7 @@ def run_folders(folder: Path) -> Made:
     from recam.report.reading import read_runs
     from recam.report.words import headline, score_table
     from recam.runfolder.records import read_problems
+    from recam.runfolder.status import read_status
     from recam.runfolder.store import RunFolder
     from recam.runfolder.summary import summarise
 
@@ -161,7 +162,10 @@ def run_folders(folder: Path) -> Made:
                 isinstance(problem.message, str) for problem in read_problems(folder / "run" / "check" / "check.json")
             )
 
-        for look in (summary, models, report, check):
+        def status() -> None:
+            str(read_status(folder / "run"))
+
+        for look in (summary, models, report, check, status):
             each(look)
 
     return sorted((folder / "run").rglob("*.json")), read

@@ -374,6 +374,18 @@ def test_completion_in_the_shell():
     assert completed("run", "--recipe", "tin") == ["tiny"]
 
 
+def test_status(command, copy_of_tiny_run, tmp_path):
+    code, out, _ = command("status", copy_of_tiny_run)
+    assert code == 0
+    assert "nothing is left to do" in out
+    (copy_of_tiny_run / "masks" / "stage.json").unlink()
+    code, out, _ = command("status", copy_of_tiny_run, "--json")
+    found = json.loads(out)
+    assert (code, found["state"]) == (0, "stopped")
+    assert {stage["name"] for stage in found["stages"] if stage["state"] == "open"} == {"masks"}
+    assert command("status", tmp_path / "none")[0] == 2
+
+
 def test_runs_are_listed_and_cleaned(command, copy_of_tiny_run, tmp_path):
     code, out, _ = command("runs", tmp_path)
     assert (code, "ReCAM w′" in out) == (0, True)

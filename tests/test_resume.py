@@ -26,7 +26,9 @@ ALL_STAGES = [
 CAM = {"training": "cam", "compare": ()}
 """One training and no other."""
 RECORDS = ("stage.json", "manifest.json")
-NOT_RESULTS = ("run.lock", "run.json", "summary.json", "summary.txt", *RECORDS)
+SETTINGS = ("run.json", "recipe.toml")
+"""Of the run: how often it saves, among others, which changes no result."""
+NOT_RESULTS = ("run.lock", *SETTINGS, "run.log", "metrics.jsonl", "summary.json", "summary.txt", *RECORDS)
 
 
 def shown(folder):

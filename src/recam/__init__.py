@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from recam.report.page import write_report
     from recam.review.server import export_review, serve_review
     from recam.runfolder.runs import clean_runs, list_runs
+    from recam.runfolder.status import read_status
     from recam.studies.run import list_studies, run_study
 
 __version__ = version("recam")
@@ -48,6 +49,7 @@ __all__ = [
     "open_catalog",
     "plan",
     "predict",
+    "read_status",
     "run",
     "run_study",
     "serve_review",
@@ -72,6 +74,7 @@ _HOMES = {
     "plan": "recam.pipeline.planning",
     "predict": "recam.inference.files",
     "run": "recam.pipeline.run",
+    "read_status": "recam.runfolder.status",
     "run_study": "recam.studies.run",
     "serve_review": "recam.review.server",
     "write_report": "recam.report.page",

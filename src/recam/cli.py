@@ -342,6 +342,17 @@ def runs(folder: Workspace = Path("runs"), as_json: AsJson = False) -> None:
 
 
 @app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run folder, also one that another process is working in.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a run is: its stages, what it works on now, and the time left."""
+    import recam
+
+    _show(recam.read_status(run), as_json)
+
+
+@app.command()
 def clean(
     folder: Workspace = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be removed.")] = False,

@@ -1,14 +1,17 @@
-"""Progress of long work: how far, how fast, how long still. A bar on a terminal, a line now and then in a log."""
+"""Progress of long work: how far, how fast, how long still. A bar on a terminal, a line now and then in a log; and
+whoever else listens, such as the journal of a run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 T = TypeVar("T")
@@ -16,6 +19,44 @@ LOG_EVERY = 15.0
 """Seconds between two lines where the output is no terminal."""
 
 console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """How far the work is of which the present one is a part.
+
+    Attributes:
+        part: number of the present part, from 1.
+        parts: of how many.
+        left: seconds until all is done; None: not known.
+    """
+
+    part: int
+    parts: int
+    left: float | None
+
+    def __str__(self) -> str:
+        return f"stage {self.part} of {self.parts}" + (f", {minutes_text(self.left)} left in all" if self.left else "")
+
+
+class Listener(Protocol):
+    """Hears what long work tells, beside whoever sees the terminal."""
+
+    def told(self, text: str) -> None:
+        """A message for people."""
+
+    def advanced(self, progress: Progress, note: str) -> None:
+        """Work has advanced."""
+
+    def measured(self, what: str, step: int, values: Mapping[str, float]) -> None:
+        """Losses or scores of a training by name, after so many steps."""
+
+    def whole(self, progress: Progress) -> Whole | None:
+        """How far all of the work is; None: nobody knows."""
+
+
+listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+"""Who listens in this thread."""
 
 
 class Progress:
@@ -58,38 +99,55 @@ class Progress:
         """Units/s since this process began."""
         return (self.done - self._done_before) / max(time.monotonic() - self._start, 1e-9)
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until this work is done, at the present speed; None before anything is."""
+        return (self.total - self.done) / self.speed if self.done > self._done_before else None
+
     def advance(self, count: int = 1, note: str = "") -> None:
         """`count` more units are done; `note` is shown beside, e.g. a loss."""
         self.done += count
         if self.quiet:
             return
+        heard = listener.get()
+        if heard:
+            heard.advanced(self, note)
         if not self._bar and time.monotonic() - self._start >= self.after:
             self._start_bar()
         if self._bar:
-            self._bar.update(self._task, completed=self.done, speed=f"{self.speed:.1f} {self.unit}/s", note=note)
+            left = "" if self.left is None else minutes_text(self.left)
+            speed = f"{self.speed:.1f} {self.unit}/s"
+            self._bar.update(self._task, completed=self.done, speed=speed, left=left, note=note)
+            self._update_whole()
         elif time.monotonic() - self._last_line >= LOG_EVERY:
             self._last_line = time.monotonic()
-            left = (self.total - self.done) / max(self.speed, 1e-9)
+            whole = heard.whole(self) if heard else None
             console.print(
-                f"{self.what}: {self.done}/{self.total} {self.unit}, {self.speed:.1f} {self.unit}/s, {left / 60:.1f}"
-                f" min left {note}",
-                highlight=False,
-                soft_wrap=True,
+                f"{self}{f', {note}' * bool(note)}{f'; {whole}' * bool(whole)}", highlight=False, soft_wrap=True
             )
+
+    def __str__(self) -> str:
+        left = "" if self.left is None else f", {minutes_text(self.left)} left"
+        return f"{self.what}: {self.done}/{self.total} {self.unit}, {self.speed:.1f} {self.unit}/s{left}"
 
     def _start_bar(self) -> None:
         if self.quiet or not console.is_terminal:
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
+        texts = (TextColumn("{task.fields[" + name + "]}") for name in ("speed", "left", "note"))
+        self._bar = RichProgress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *texts, console=console
         )
-        self._bar = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=console)
+        self._whole = self._bar.add_task("run", visible=False, speed="stages", left="", note="")
+        self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, speed="", left="", note="")
+        self._update_whole()
         self._bar.start()
-        self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, speed="", note="")
+
+    def _update_whole(self) -> None:
+        heard = listener.get()
+        whole = heard.whole(self) if heard else None
+        if self._bar and whole:
+            left = "" if whole.left is None else f"{minutes_text(whole.left)} left in all"
+            self._bar.update(self._whole, total=whole.parts, completed=whole.part - 1, left=left, visible=True)
 
 
 def track(
@@ -105,3 +163,24 @@ def track(
 def log_line(text: str) -> None:
     """A message for people, as it is, on standard error."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if heard := listener.get():
+        heard.told(text)
+
+
+def log_values(what: str, step: int, values: Mapping[str, float]) -> None:
+    """Losses or scores of a training, for whoever listens.
+
+    Args:
+        what: the training.
+        step: after so many steps.
+        values: by name.
+    """
+    if heard := listener.get():
+        heard.measured(what, step, values)
+
+
+def minutes_text(seconds: float) -> str:
+    """``0.4 min``, ``12 min`` or ``3.1 h``."""
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"

@@ -18,6 +18,7 @@ from recam.engine.work import Work
 from recam.errors import RecamError, RecipeError
 from recam.progress import console, log_line
 from recam.runfolder.integrity import refuse_changed, reopen_damaged
+from recam.runfolder.journal import Journal
 from recam.runfolder.store import RunFolder, StageFolder
 
 
@@ -31,6 +32,7 @@ class Runner:
         accelerator: device, precision, and which process of how many this is.
         compute: how many workers, how often a training is saved.
         verify: read all files of finished stages, not just those whose size or time has changed.
+        journal: told which stage begins and ends; None: nobody is.
     """
 
     folder: RunFolder
@@ -38,6 +40,7 @@ class Runner:
     accelerator: Accelerator
     compute: ComputeSettings
     verify: bool = False
+    journal: Journal | None = None
 
     @property
     def is_main(self) -> bool:
@@ -95,6 +98,8 @@ class Runner:
             console.print(f"[bold]{folder.name}[/bold]" + (" resumes" if resumed else ""), highlight=False)
             facts = {"inputs": dict(own.parts), "label": dict(own.stage.label), "supervision": list(own.supervision)}
             folder.begin({**facts, "resumed": resumed})
+            if self.journal:
+                self.journal.begin(folder.name, resumed)
         self.accelerator.wait_for_everyone()
         with Measure() as cost:
             results = own.stage.make(own.stage.given, Work(self.data, folder, inputs, self.accelerator, self.compute))
@@ -109,4 +114,6 @@ class Runner:
                 "peak_gpu_mb": cost.peak_gpu_mb,
             }
             folder.finish({**costs, "processes": self.accelerator.num_processes, "results": results})
+            if self.journal:
+                self.journal.end(folder.name, cost.seconds)
         self.accelerator.wait_for_everyone()

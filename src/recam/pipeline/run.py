@@ -44,9 +44,10 @@ from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.recipes import NAME
 from recam.runfolder.integrity import discard_unfinished
+from recam.runfolder.journal import keep_journal
 from recam.runfolder.reports import reports
 from recam.runfolder.store import CHECK, FORMAT, RunFolder, read_json, write_json
-from recam.runfolder.summary import RunSummary, summarise
+from recam.runfolder.summary import RunSummary, read_planned, summarise
 from recam.settings import as_json
 
 RECIPE = "recipe.toml"
@@ -88,19 +89,23 @@ def run(
     accelerator = make_accelerator(compute)
     folder = RunFolder(output or default_output(recipe))
     run_folder.set(folder.root)
-    with folder.lock() if accelerator.is_main_process else nullcontext():
+    with (
+        folder.lock() if accelerator.is_main_process else nullcontext(),
+        keep_journal(folder.root) if accelerator.is_main_process else nullcontext() as journal,
+    ):
         run_data, checked = open_data(recipe, folder, accelerator, verify)
         run_data = leave_out_unlabelled(run_data)
         machine, sizes = read_machine(accelerator, folder.root), read_sizes(run_data.train)
         recipe, choices = choose_settings(recipe, run_data, sizes, machine)
         recipe = with_classes(recipe, run_data)
-        runner = Runner(folder, run_data, accelerator, compute, verify)
+        runner = Runner(folder, run_data, accelerator, compute, verify, journal)
         if accelerator.is_main_process:
             discard_unfinished(folder, run_data.digests, log_line)
         trial = first_candidate(recipe, run_data)
         forecaster = Forecaster(trial, run_data, sizes, accelerator, machine)
         # What is planned before the choice is planned with the first candidate.
         foreseen = _foresee(forecaster, choices, runner, until) if _is_undecided(trial, runner) else None
+        _expect(trial, runner, until)
         recipe, tried = _choose_training(trial, runner, until)
         forecaster.recipe = recipe
         foreseen = foreseen or _foresee(forecaster, choices, runner, until)
@@ -114,6 +119,7 @@ def run(
             folder.link_stages({CHECK: checked, **{name: each.key for name, each in planned.items()}})
             if foreseen:
                 keep_plan(folder, foreseen, find_states(planned, wanted, folder))
+        _expect(recipe, runner, until)
         made = [*tried, *runner.run(planned, wanted)]
         current = tuple(name for name in planned if folder.at(name, planned[name].key).is_done)
         summary = summarise(folder, current, tuple(made), tuple(name for name in wanted if name not in made))
@@ -148,6 +154,20 @@ def _foresee(forecaster: Forecaster, choices: Sequence[Choice], runner: Runner, 
         keep_plan(runner.folder, foreseen, states)
     runner.accelerator.wait_for_everyone()
     return foreseen
+
+
+def _expect(recipe: Recipe, runner: Runner, until: str | None) -> None:
+    """Tell the journal which stages are to be made, and what was planned for them."""
+    if not runner.journal:
+        return
+    planned = key_stages(make_plan(recipe, runner.data).stages, runner.data)
+    minutes = read_planned(runner.folder)
+    found = {
+        name: minutes.get((name, each.key))
+        for name, each in planned.items()
+        if each.stage in stages_until([each.stage], until) and not runner.folder.find(name, each.key)
+    }
+    runner.journal.expect({name: None if each is None else 60 * each for name, each in found.items()})
 
 
 def _choose_training(trial: Recipe, runner: Runner, until: str | None) -> tuple[Recipe, list[str]]:

@@ -183,7 +183,9 @@ def write_recipe(recipe: Recipe, choices: tuple[Choice, ...] = ()) -> str:
         (kept.setdefault(section, {}) if section else kept)[name] = choice.value
     reasons = {choice.setting: choice.why for choice in choices if choice.kept}
     lines, section = list[str](), ""
-    for line in write_toml(kept).splitlines():
+    # In an order of its own: that of the tree goes by what was imported first.
+    ordered = {name: kept[name] for name in sorted(kept, key=lambda name: (isinstance(kept[name], dict), name))}
+    for line in write_toml(ordered).splitlines():
         section = f"{line.strip('[]')}." if line.startswith("[") else section
         why = reasons.get(f"{section}{line.partition(' = ')[0]}")
         lines += [*([f"# {why}"] if why else []), line]

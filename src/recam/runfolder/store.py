@@ -4,6 +4,7 @@
 RUN/run.json                       settings in force, package versions, data set, key of each stage
 RUN/run.lock                       held while a process works here
 RUN/plan.json                      what was chosen and why, minutes and memory that each stage was planned to take
+RUN/run.log, RUN/metrics.jsonl     what it said, losses and scores of each epoch; see `recam.runfolder.journal`
 RUN/files.json                     what the data set's files hold, as hashes: one that has not changed is read once
 RUN/.stages/<stage>/<key>/         what a stage made from this key
             stage.json             key, what it was made from, state, seconds, peak memory, results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from recam.errors import StoreError
 from recam.runfolder.costs import Records, baseline_stage, cost_in_units, upstream_minutes
 from recam.runfolder.kinds import MAP_SCORES, QUALITY, THRESHOLD
 from recam.runfolder.records import read_records
-from recam.runfolder.store import PLAN, RunFolder, read_json
+from recam.runfolder.store import PLAN, REPORT, RunFolder, read_json
 from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
 
 FEW = 10
@@ -65,7 +66,22 @@ class RunSummary:
         }
 
     def __str__(self) -> str:
-        return f"run {self.root}{'' if self.made else ': nothing to do, every stage is up to date'}\n{self.table}"
+        head = f"run {self.root}{'' if self.made else ': nothing to do, every stage is up to date'}"
+        return "\n".join([head, self.table, *(["", *self.closing] if self.closing else [])])
+
+    @property
+    def closing(self) -> list[str]:
+        """Where the masks are, where the report is, and what to do with them next."""
+        masks, report = self._results("masks"), self.root / REPORT / "report.html"
+        place = shlex.quote(str(self.root))
+        lines = [f"masks:   {self.root / 'masks'} ({masks['images']} PNG files)"] if masks else []
+        lines += [f"report:  {report}"] if report.is_file() else []
+        if masks:
+            new = f"; recam predict {place} PHOTOS -o OUT" if "segment/pseudo" in self.records else ""
+            lines.append(f"next:    recam review {place}{new}")
+        elif self.records:
+            lines.append("next:    the same command without --until goes on")
+        return lines
 
     @property
     def table(self) -> str:

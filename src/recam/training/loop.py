@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
 from recam.errors import RecamError
-from recam.progress import Progress
+from recam.progress import Progress, log_values
 from recam.training.checkpoint import load_checkpoint, save_checkpoint
 from recam.training.loader import Batch, EpochBatches, make_loader, read_batches, workers_watched
 from recam.training.model_selection import Validation, copy_state, judge, make_average
@@ -151,6 +151,8 @@ def fit(
                         progress.advance(0, note=f"{validation.name} is computed")
                         _validate(validation, average.module if average else objective, trained, accelerator)
                         model.train()
+                    if accelerator.is_main_process:
+                        log_values(what, done, trained.history[-1])
                 # All processes save at the same steps: the main one's clock decides.
                 if ends_epoch or _main_decides(time.monotonic() - last_save > 60 * schedule.save_minutes, accelerator):
                     last_save = time.monotonic()
