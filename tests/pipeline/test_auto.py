@@ -4,6 +4,7 @@ maps and images, and no mask is read for either."""
 import pytest
 
 import recam
+from recam.data.images import read_mask
 from recam.errors import DataError
 from recam.evaluation.label_scores import LabelScores
 from recam.pipeline.refiners.irn import confident_around
@@ -50,6 +51,20 @@ def test_the_summary_has_the_threshold_and_the_labels(found):
     table = (found / "summary.txt").read_text()
     assert f"threshold of probe CAM: {threshold:.2f}, found without masks" in table
     assert "image labels by probe CAM: mAP " in table
+
+
+def test_the_masks_are_counted_by_class(found):
+    results, samples = read_json(found / "masks/stage.json")["results"], {}
+    catalog = recam.open_catalog("scenes:", **TINY["data.options"])
+    for index, name in enumerate(catalog.classes.names):
+        own = [sample for sample in catalog.samples("train") if index in sample.labels]
+        shares = [(read_mask(found / f"masks/{sample.id}.png") == index + 1).mean() for sample in own]
+        there = [share for share in shares if share]
+        samples[name] = {"labelled": len(own), "shown": len(there)}
+        assert results["classes"][name]["area"] == pytest.approx(sum(there) / max(len(there), 1), abs=1e-6)
+    assert {name: {**each, "area": 0} for name, each in results["classes"].items()} == {
+        name: {**each, "area": 0} for name, each in samples.items()
+    }
 
 
 def test_held_out_labels_judge_the_classifier(found):

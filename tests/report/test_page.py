@@ -17,7 +17,7 @@ from recam.report.charts import losses
 from recam.report.page import write_report
 from recam.report.reading import read_runs
 from recam.report.series import colour_of, fill_colours
-from recam.report.words import headline
+from recam.report.words import class_table, headline, training_table
 from recam.runfolder.store import read_json
 
 FIGURES = {"scores", "thresholds", "classes", "errors", "labels", "loss-classifier", "loss-segmentation", "costs"}
@@ -146,6 +146,55 @@ def test_a_run_without_truth(copy_of_tiny_run):
     report = write_report(copy_of_tiny_run)
     assert re.match(r"12 pseudo masks, made from ReCAM w′ at threshold 0\.\d\d\. There are no true masks", str(report))
     assert {path.stem for path in report.figures.iterdir()} == {"loss-classifier", "loss-segmentation", "costs"}
+
+
+def test_pictures_of_a_run_without_truth(copy_of_tiny_run):
+    """Twelve evenly over all images, and those that agree least with the others."""
+    path = copy_of_tiny_run / "pictures/stage.json"
+    record = json.loads(path.read_text())
+    overview = [each for each in record["results"]["shown"] if each["kind"] == "overview"]
+    record["results"]["shown"] = [*overview, {**overview[0], "kind": "worst"}]
+    path.write_text(json.dumps(record))
+    text = write_report(copy_of_tiny_run).path.read_text(encoding="utf-8")
+    Elements(text)
+    assert "evenly over all images" in text
+    assert "those that agree least with the others" in text
+    assert "Pseudo masks</h2>" in text
+    assert text.count('<div class="row">') == len(overview) + 1
+    assert re.search(r'<img src="data:image/jpeg;base64,[^"]+" alt="image" width="64" height="64"', text)
+
+
+def test_what_labels_and_images_tell(copy_of_tiny_run):
+    """Of a run without truth: its classifiers, its classes, and quality, each in the record of a stage."""
+    settings = json.loads((copy_of_tiny_run / "run.json").read_text())
+    names = read_json(copy_of_tiny_run / "masks/stage.json")["inputs"]["classes"]
+    judged = {name: {"ap": 0.5, "f1": None} for name in names} | {names[0]: {"ap": 0.91, "f1": 0.8}}
+    labels = {"of": "held-out images", "map": 0.75, "chance": 0.2, "is_learned": True, "images": 40, "classes": judged}
+    shown = {name: {"labelled": 4, "shown": 3, "area": 0.125} for name in names}
+    changed = {
+        "train/recam": {"labels": labels},
+        "masks": {"classes": shown, "empty": 2},
+        "pictures": {"agreement": 0.4, "learned": 0.5, "quality": 0.2},
+    }
+    settings["stages"] = {
+        name: each for name, each in settings["stages"].items() if not name.startswith(("scores", "predictions"))
+    }
+    settings["stages"]["pictures"]["label"]["kind"] = "quality"
+    (copy_of_tiny_run / "run.json").write_text(json.dumps(settings))
+    for stage, more in changed.items():
+        path = copy_of_tiny_run / stage / "stage.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"results": record["results"] | more}))
+    (view,) = read_runs([copy_of_tiny_run])
+    rows = {title: (taken, [each.text for each in cells]) for title, taken, cells in training_table(view)}
+    assert rows["ReCAM"] == (True, ["75.0", "20.0", "–", "–"])
+    assert not rows["CAM"][0]
+    table = {name: [each.text for each in cells] for name, cells in class_table(view)}
+    assert table[names[0]] == ["91.0", "80.0", "4", "3", "12.5"]
+    assert table[names[1]] == ["50.0", "–", "4", "3", "12.5"]
+    told = str(write_report(copy_of_tiny_run))
+    assert "Quality 0.20 of 1: 50.0 % of held-out labels learned × agreement with the images 0.40." in told
+    assert "2 images with a label have an empty mask." in told
 
 
 def test_results_of_earlier_settings_are_not_shown(copy_of_tiny_run):

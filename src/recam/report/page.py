@@ -6,10 +6,13 @@ import base64
 import mimetypes
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import PIL.Image
 
 from recam.errors import StoreError
 from recam.files import require_folder, write_bytes
@@ -20,10 +23,19 @@ from recam.report.charts import costs, losses, score_ladder, threshold_curves
 from recam.report.class_charts import class_scores, confusions, error_shares, label_groups
 from recam.report.figures import PALETTE, Figure
 from recam.report.reading import ReportedRun, read_runs
-from recam.report.words import Headline, comparison_table, differing_settings, headline, score_table
-from recam.runfolder.store import StageFolder, make_key
+from recam.report.words import (
+    Headline,
+    class_table,
+    comparison_table,
+    differing_settings,
+    headline,
+    score_table,
+    training_table,
+)
+from recam.runfolder.manifest import RECORD
+from recam.runfolder.store import PLAN, StageFolder, make_key, read_json
 
-VERSION = 4
+VERSION = 5
 """Raised when the same run gives another report."""
 STAGE = "report"
 NAME = "report.html"
@@ -40,7 +52,7 @@ FIGURES: tuple[Callable[[Sequence[ReportedRun]], Figure | Iterator[Figure] | Non
     losses,
     costs,
 )
-KINDS = ("best", "median", "worst")
+KINDS = ("best", "median", "worst", "overview")
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,9 @@ def render(runs: Sequence[ReportedRun], first: Headline, figures: Sequence[Figur
         "rows": list(pictures.rows(runs[0])) if single else [],
         "figures": {figure.name: figure for figure in figures},
         "scores": score_table(runs[0]) if single else comparison_table(runs),
+        "trainings": training_table(runs[0]) if single else [],
+        "classes": class_table(runs[0]) if single else [],
+        "made": [(run, _when(run), _machine(run)) for run in runs],
         "differences": [] if single else differing_settings(runs),
         "recipe": write_toml(runs[0].settings["recipe"]),
         "legend": _legend(runs) if any(run.shown for run in runs) else [],
@@ -176,10 +191,13 @@ class _Pictures:
                 yield {**strip, "run": run.name}
 
     def rows(self, run: ReportedRun) -> Iterator[tuple[str, list[tuple[str, list[dict[str, Any]]]]]]:
-        """(``masks`` or ``predictions``, [(best, median or worst, rows)])."""
+        """(``masks`` or ``predictions``, [(best, median, worst or overview, rows)])."""
         for of in ("masks", "predictions"):
-            groups = []
+            groups: list[tuple[str, list[dict[str, Any]]]] = []
             for kind in KINDS:
+                # Where masks are scored, the overview is the best, the median and the worst.
+                if kind == "overview" and groups and groups[0][1]:
+                    break
                 rows = [self._row(each) for each in run.shown if (each["of"], each["kind"]) == (of, kind)]
                 groups.append((kind, [row for row in rows if row]))
             if any(rows for _, rows in groups):
@@ -189,12 +207,27 @@ class _Pictures:
         tiles = []
         for title, path in shown["tiles"].items():
             if path.is_file():
-                tiles.append((title, _data_uri(path.read_bytes(), path.name)))
-        size = sum(len(uri) for _, uri in tiles)
+                with PIL.Image.open(path, formats=("JPEG",)) as picture:
+                    width, height = picture.size
+                tiles.append((title, _data_uri(path.read_bytes(), path.name), width, height))
+        size = sum(len(uri) for _, uri, *_ in tiles)
         if not tiles or size > self.left:
             return None
         self.left -= size
         return {"id": shown["id"], "caption": shown["caption"], "miou": shown["miou"], "tiles": tiles}
+
+
+def _when(run: ReportedRun) -> str:
+    """The day on which its last stage was made; empty before any."""
+    times = [(run.path(stage) / RECORD).stat().st_mtime for stage in run.records]
+    return time.strftime("%Y-%m-%d", time.localtime(max(times))) if times else ""
+
+
+def _machine(run: ReportedRun) -> str:
+    """The machine that it was planned on; empty where nobody planned."""
+    with suppress(StoreError, KeyError, TypeError):
+        return str(read_json(run.folder.root / PLAN)["machine"]["text"])
+    return ""
 
 
 def _typical(run: ReportedRun, ids: set[str]) -> str | None:

@@ -16,7 +16,7 @@ from recam.evaluation.metrics import ConfusionMatrix, Scores
 from recam.evaluation.pixel_counts import TALLY, Tally, read_tally
 from recam.labels import ClassSet
 from recam.runfolder.costs import baseline_stage, cost_in_units, upstream_minutes
-from recam.runfolder.kinds import CLASSIFIER, MAP_SCORES, MASK_SCORES, MASKS, PICTURES, PREDICTIONS
+from recam.runfolder.kinds import CLASSIFIER, MAP_SCORES, MASK_SCORES, MASKS, PICTURES, PREDICTIONS, QUALITY
 from recam.runfolder.records import read_records
 from recam.runfolder.store import RunFolder, open_run, read_run
 from recam.runfolder.summary import recipe_score
@@ -133,7 +133,26 @@ class ReportedRun:
     def masked_from(self) -> tuple[str, str]:
         """(name, title) of the class maps that pseudo masks are made from."""
         maps = self.settings["models"]["maps"]
-        return str(maps["name"]), str(maps["title"])
+        name = str(self.masks.get("maps", maps["name"]))  # a round that has come undone is not taken
+        sets = [each for stage in self.records for each in self.label(stage).get("sets", ())]
+        title = next((each["title"] for each in sets if each["name"] == name), maps["title"])
+        return name, str(title)
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """What is known of the pseudo masks without true ones: ``agreement`` in [−1, 1], with held-out labels
+        ``learned`` in [0, 1] and ``quality``, their product; empty where they were not judged."""
+        return next((self.results(stage) for stage in self.of_kind(QUALITY)), {})
+
+    @cached_property
+    def label_scores(self) -> dict[str, dict[str, Any]]:
+        """By stage, how well each classifier predicts image labels; see `recam.evaluation.label_scores`."""
+        found = {stage: self.results(stage).get("labels") for stage in self.of_kind(CLASSIFIER)}
+        return {stage: labels for stage, labels in found.items() if labels}
+
+    def found_threshold(self, training: str) -> dict[str, Any]:
+        """``threshold`` and ``agreement`` of a training's own maps, where a run has found them; else empty."""
+        return self.results(f"thresholds/{training}")
 
     @cached_property
     def histories(self) -> dict[str, list[dict[str, float]]]:

@@ -82,7 +82,8 @@ def _of_one(run: ReportedRun) -> Headline:
 def _unscored(run: ReportedRun, later: tuple[str, ...]) -> Headline:
     if masks := run.masks:
         made = f"pseudo masks, made from {run.masked_from[1]} at threshold {masks['threshold']:.2f}"
-        return Headline(str(masks["images"]), "", f"{made}. There are no true masks to score them by.", later)
+        more = (*_quality(run), *later)
+        return Headline(str(masks["images"]), "", f"{made}. There are no true masks to score them by.", more)
     for stage in reversed(run.of_kind(MAPS, REFINED_MAPS)):
         if images := run.results(stage)["images"]:
             return Headline(str(images), "", "images have class maps; pseudo masks are still to be made.", later)
@@ -93,6 +94,52 @@ def _unscored(run: ReportedRun, later: tuple[str, ...]) -> Headline:
             sentence = f"is the training loss of {run.title(stage)} after {after}; class maps are still to be made."
             return Headline(f"{history[-1]['loss']:.3f}", "", sentence, later)
     return Headline("", "", "No results yet: no training has finished.", later)
+
+
+def _quality(run: ReportedRun) -> list[str]:
+    """What is known of pseudo masks without true ones, a sentence each."""
+    found, sentences = run.quality, list[str]()
+    if "quality" in found:
+        parts = f"{percent(found['learned'])} % of held-out labels learned × agreement with the images"
+        sentences.append(f"Quality {found['quality']:.2f} of 1: {parts} {found['agreement']:.2f}.")
+    elif found:
+        sentences.append(f"Agreement of the masks with the images {found['agreement']:.2f} of 1.")
+    if empty := run.masks.get("empty"):
+        sentences.append(
+            f"{empty} image{'s' * (empty != 1)} with a label {'has' if empty == 1 else 'have'} an empty mask."
+        )
+    return sentences
+
+
+def training_table(run: ReportedRun) -> list[tuple[str, bool, list[Cell]]]:
+    """(title, whether the masks are made with it, cells for mAP, chance, agreement, threshold) of each classifier whose
+    image labels are judged."""
+    taken = str(run.settings["recipe"].get("training", ""))
+    rows = []
+    for stage, labels in run.label_scores.items():
+        training = str(run.label(stage).get("training", ""))
+        found = run.found_threshold(training)
+        judged = [f"{found[name]:.2f}" if found else "–" for name in ("agreement", "threshold")]
+        cells = [Cell(percent(labels["map"]), str(labels["of"])), Cell(percent(labels["chance"])), *map(Cell, judged)]
+        rows.append((run.title(stage), training == taken, cells))
+    return rows
+
+
+def class_table(run: ReportedRun) -> list[tuple[str, list[Cell]]]:
+    """(class, cells for average precision and F1 of its label, images, masks that show it, their mean area) of each
+    class, by the classifier that masks are made with; empty where nothing of that is known."""
+    taken = str(run.settings["recipe"].get("training", ""))
+    labels = next(
+        (each for stage, each in run.label_scores.items() if run.label(stage).get("training") == taken), {}
+    ).get("classes", {})
+    shown = run.masks.get("classes", {})
+    rows = []
+    for name in run.classes.names if run.classes and (labels or shown) else ():
+        own, mask = labels.get(name, {}), shown.get(name)
+        scores = [Cell(percent(own.get(score))) for score in ("ap", "f1")]
+        counts = [Cell(str(mask["labelled"])), Cell(str(mask["shown"])), Cell(percent(mask["area"]))] if mask else []
+        rows.append((name, [*scores, *(counts or [Cell("–")] * 3)]))
+    return rows
 
 
 def _of_several(runs: Sequence[ReportedRun]) -> Headline:

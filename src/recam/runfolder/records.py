@@ -21,6 +21,7 @@ from recam.runfolder.manifest import RECORD
 from recam.runfolder.store import RunFolder, read_json, read_run
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Agreement = Annotated[float, Field(ge=-1, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
 LONGEST_NAME = 255
@@ -75,8 +76,20 @@ class _Shown(_Part):
     tiles: dict[str, InnerPath]
 
 
+class _LabelledClass(_Part):
+    ap: Share | None
+    f1: Share | None
+
+
+class _MaskedClass(_Part):
+    labelled: Count
+    shown: Count
+    area: Share
+
+
 class _Labels(_Part):
     of: str
+    classes: dict[str, _LabelledClass] = {}
     map: Share | None
     chance: Share | None
     is_learned: bool
@@ -85,6 +98,10 @@ class _Labels(_Part):
 
 class _Results(_Part):
     labels: _Labels | None = None
+    classes: dict[str, _MaskedClass] = {}
+    agreement: Agreement = 0
+    quality: Agreement = 0
+    learned: Share = 0
     empty: Count = 0
     images: Count = 0
     images_read: Count = 0

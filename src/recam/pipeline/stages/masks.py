@@ -13,7 +13,7 @@ from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
-from recam.labels import BACKGROUND, IGNORE
+from recam.labels import BACKGROUND, IGNORE, mask_values
 from recam.methods.cam import read_full
 from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
@@ -28,6 +28,11 @@ from recam.runfolder.maps import read_seed
 from recam.runfolder.store import StageFolder
 from recam.settings import CountOrNone, Settings, Share, section
 from recam.types import Mask, Sample
+
+KEPT = 0.9
+"""A round is kept that agrees with the images by at least this part of what masks before it did. Masks by a model are
+smoother than a CRF's, which follow the very colours that agreement is measured by: on photos they agree a little less
+and are better; where the model has come undone, they agree by half or less (docs/log.md)."""
 
 
 @section("masks")
@@ -45,8 +50,8 @@ class MaskSettings(Settings):
     """Thresholds of single classes where they differ, e.g. ``{cat = 0.3}``: a pixel's largest map must exceed that of
     its own class."""
     rounds: CountOrNone | Literal["auto"] = 0
-    """How often a `round` follows the refiners. ``auto``: once, and its masks are kept where they agree better with the
-    images."""
+    """How often a `round` follows the refiners. ``auto``: once, and its masks are kept unless they agree clearly
+    less with the images."""
     round: tuple[str, ...] = ()
     """Refiners of a round, e.g. ``["self_training", "crf"]``: a segmentation model learns from the masks, and its
     own masks of the same images, restricted to their labels and refined, take their place."""
@@ -74,10 +79,11 @@ class MasksGiven:
 
 @dataclass(frozen=True)
 class ChosenGiven:
-    """Stages with masks of the same images, of which those that agree best with the images are taken, the first of
-    equals."""
+    """Stages with masks of the same images, before and after a round: the latter are taken, unless they agree with the
+    images by less than `KEPT` of what the former do."""
 
-    stages: tuple[str, ...]
+    stages: tuple[str, str]
+    kept: float
 
 
 def masks_stage(recipe: Recipe, maps: MapSet, name: str, group: str) -> Stage:
@@ -94,16 +100,16 @@ def plan_masks(recipe: Recipe, maps: MapSet, before: MapSet | None = None) -> li
     """The stage of the pseudo masks that the maps become, and what it chooses from.
 
     Args:
-        before: earlier maps, whose masks stay where those of the last agree no better with the images; needs
+        before: earlier maps, whose masks stay where those of the last agree clearly less with the images; needs
             `recam.pipeline.stages.pixels`.
     """
     label = {"title": "pseudo masks", "kind": MASKS, "colour": "red", "from": maps.title}
     if before is None:
         return [replace(masks_stage(recipe, maps, MASKS, "masks"), label=label)]
     several = [masks_stage(recipe, each, masks_of(each), "masks") for each in (before, maps)]
-    names = tuple(stage.name for stage in several)
+    names = several[0].name, several[1].name
     needs = (*names, PIXELS_STAGE)
-    best = Stage(MASKS, "masks", take_best, ChosenGiven(names), needs, ("seeded", "train"), label=label)
+    best = Stage(MASKS, "masks", take_best, ChosenGiven(names, KEPT), needs, ("seeded", "train"), label=label)
     return [*several, replace(best, amounts=best_amounts)]
 
 
@@ -123,9 +129,9 @@ def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
             read_full(seed), seed.class_indices, [levels[index] for index in seed.class_indices], seed.ignore
         )
         write_mask(mask_path(work.folder, sample.id), mask)
-    empty = _count_empty(work)
+    empty, classes = _look_at(work)
     used = {"threshold": threshold, "threshold_from": source, **({"class_thresholds": own} if own else {})}
-    return {"images": len(work.data.seeded), "maps": given.name, "empty": empty, **used}
+    return {"images": len(work.data.seeded), "maps": given.name, "empty": empty, "classes": classes, **used}
 
 
 def mask_amounts(given: MasksGiven, data: RunData) -> list[Amount]:
@@ -148,28 +154,39 @@ def best_amounts(given: ChosenGiven, data: RunData) -> list[Amount]:
     return [*own, *judge_amounts(data, len(given.stages))]
 
 
-def _count_empty(work: Work) -> int:
-    """Images with a label whose mask shows no class; reported, since their labels say that something is there."""
+def _look_at(work: Work) -> tuple[int, dict[str, dict[str, float]]]:
+    """Images with a label whose mask shows no class, reported, since their labels say that something is there; and of
+    each class how many images have its label (``labelled``), in how many of these the mask shows it (``shown``), and
+    which share of the pixels it has there, in the mean (``area``)."""
     work.accelerator.wait_for_everyone()
+    names = work.data.catalog.classes.names
     labelled = [sample for sample in work.data.seeded if sample.labels]
     count = np.zeros(1, np.int64)
+    found = np.zeros((3, len(names)), np.int64)  # labelled, shown, parts per million
     for sample in labelled[work.accelerator.process_index :: work.accelerator.num_processes]:
-        mask = read_mask(mask_path(work.folder, sample.id))
+        mask, own = read_mask(mask_path(work.folder, sample.id)), np.array(sample.labels)
+        pixels = np.bincount(mask.ravel(), minlength=256)[mask_values(own)[1:]]  # (n,)
         count += not ((mask != BACKGROUND) & (mask != IGNORE)).any()
-    sum_over_processes(work, count)
+        found[:, own] += np.stack([np.ones_like(pixels), pixels > 0, pixels * 1_000_000 // mask.size])
+    sum_over_processes(work, count, found)
     empty = int(count[0])
     if empty and work.accelerator.is_main_process:
         log_line(
             f"{work.folder.name}: {empty} of {len(labelled)} images with a label have an empty mask. Lower"
             " masks.threshold, or look at the classifier's scores and at pictures/ first."
         )
-    return empty
+    classes = {
+        name: {"labelled": int(images), "shown": int(shown), "area": float(area / max(shown, 1) / 1_000_000)}
+        for name, images, shown, area in zip(names, *found, strict=True)
+    }
+    return empty, classes
 
 
 def take_best(given: ChosenGiven, work: Work) -> dict[str, Any]:
-    """Masks of all images by the stage whose masks agree best with the images."""
+    """Masks of all images by the round, or by what came before it where the round has come undone."""
     found = {name: judge_masks(work, work.inputs[name]).agreement for name in given.stages}
-    best = work.inputs[max(found, key=found.__getitem__)]
+    before, after = given.stages
+    best = work.inputs[after if found[after] >= given.kept * found[before] else before]
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
         write_mask(mask_path(work.folder, sample.id), read_mask(mask_path(best, sample.id)))
     work.accelerator.wait_for_everyone()
@@ -177,7 +194,9 @@ def take_best(given: ChosenGiven, work: Work) -> dict[str, Any]:
     agreements = {results[name]["maps"]: value for name, value in found.items()}
     if work.accelerator.is_main_process:
         told = ", ".join(f"{name} {value:.3f}" for name, value in agreements.items())
-        log_line(f"{work.folder.name}: agreement with the images: {told}; the best are kept.")
+        log_line(
+            f"{work.folder.name}: agreement with the images: {told}; those of {results[best.name]['maps']} are kept."
+        )
     return {**results[best.name], "agreements": agreements}
 
 

@@ -26,6 +26,7 @@ from recam.pipeline.segment_amounts import predict_amount
 from recam.pipeline.stages.score import mask_path
 from recam.pipeline.stages.segment_settings import SegmentSettings
 from recam.runfolder.kinds import PICTURES as KIND
+from recam.runfolder.kinds import QUALITY
 from recam.types import Image, Sample
 from recam.visualize import overlay_heat, overlay_mask, panel
 
@@ -33,6 +34,8 @@ PICTURES = 12
 """Images shown in the overview."""
 EXTREMES = 3
 """Images shown as best, median and worst, each."""
+LEAST = 6
+"""Images shown as worst where there is no truth to go by."""
 TILE = 320
 """Longest side of a tile, pixels."""
 
@@ -48,13 +51,14 @@ class PicturesGiven:
 def plan_pictures(sets: Sequence[MapSet], inference: InferenceSettings, others: Sequence[Stage]) -> Stage:
     """The stage of pictures of these maps, and of masks and model as far as the run has them."""
     present = {stage.name for stage in others}
-    shown = [name for name in ("masks", "segment/pseudo", "scores/masks", "predictions/pseudo") if name in present]
+    judged = "scores/masks" if "scores/masks" in present else QUALITY
+    shown = [name for name in ("masks", "segment/pseudo", judged, "predictions/pseudo") if name in present]
     needs = tuple(dict.fromkeys((*(each.folder.stage for each in sets), *shown)))
     given = PicturesGiven(tuple((each.title, each.folder) for each in sets), inference)
     label = {"title": "pictures", "kind": KIND}
-    roles: tuple[Role, ...] = ("seeded", "score", "val")
+    roles: tuple[Role, ...] = ("seeded", "score", "val", "train")
     model = next((stage.given.settings for stage in others if stage.name == "segment/pseudo"), None)
-    stage = Stage("pictures", "pictures", make_pictures, given, needs, roles, 3, label=label)
+    stage = Stage("pictures", "pictures", make_pictures, given, needs, roles, 4, label=label)
     return replace(stage, amounts=picture_amounts(model))
 
 
@@ -62,13 +66,14 @@ def make_pictures(given: PicturesGiven, work: Work) -> dict[str, Any]:
     """Twelve or so images in a row each: image, class maps, pseudo mask, prediction, truth; one file per image, one for
     all.
 
-    Besides, small tiles of these and of the best, median and worst images; the results name which image is shown as
-    what.
+    Besides, small tiles of these and of the best, median and worst images, without true masks of those that agree least
+    with the others; the results name which image is shown as what.
     """
     samples = _spread(work.data.score or work.data.seeded, PICTURES)
     extremes = [
         *_extremes(work, "scores/masks", work.data.score),
         *_extremes(work, "predictions/pseudo", work.data.val),
+        *_least_agreeing(work),
     ]
     shown = []
     if work.accelerator.is_main_process:
@@ -171,6 +176,14 @@ def _extremes(work: Work, stage: str, samples: Sequence[Sample]) -> Iterator[tup
     for kind, start in {"best": 0, "median": middle, "worst": len(ranked) - count}.items():
         for row in ranked[start : start + count]:
             yield "masks" if stage == "scores/masks" else "predictions", kind, known[row.id], row.miou
+
+
+def _least_agreeing(work: Work) -> Iterator[tuple[str, str, Sample, None]]:
+    """The same of images whose masks agree least with what the others tell, where there is no truth to go by."""
+    if QUALITY in work.inputs:
+        known = {sample.id: sample for sample in work.data.train}
+        for name in work.inputs[QUALITY].record["results"]["worst"][:LEAST]:
+            yield "masks", "worst", known[name], None
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
