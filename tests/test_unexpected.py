@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import recam
 from recam import cli, crash_log
 
 
@@ -26,7 +25,7 @@ def command(monkeypatch, capsys, tmp_path):
             raise error
 
         monkeypatch.setattr("recam.cli.recipe_names", refuse)
-        monkeypatch.setattr(recam, "run", fail, raising=False)
+        monkeypatch.setattr("recam.pipeline.run.open_data", fail)
         monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -55,14 +54,14 @@ def test_an_unexpected_error_is_a_line_and_a_log(command, tmp_path):
     assert log.stat().st_mode & 0o077 == 0
 
 
-def test_the_log_lies_in_the_run_where_there_is_one(command, tmp_path):
-    code, err = command(LookupError("x"), "run", "--data", "scenes:", "-o", tmp_path / "run")
+def test_the_log_lies_in_the_run_where_there_is_one(command, copy_of_tiny_run, tmp_path):
+    code, err = command(LookupError("x"), "run", "--data", "scenes:", "--recipe", "tiny", "-o", tmp_path / "new")
     assert code == 70
-    assert not (tmp_path / "run").exists()  # a log alone would make it a folder that is no run
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
-    code, err = command(LookupError("x"), "run", "--data", "scenes:", "-o", tmp_path / "run")
-    assert [str(log) in err for log in logs(tmp_path / "run")] == [True]
+    assert not logs(tmp_path / "new")  # no run yet
+    assert len(logs(tmp_path / "temporary")) == 1
+    code, err = command(LookupError("x"), "run", "--data", "scenes:", "--recipe", "tiny", "-o", copy_of_tiny_run)
+    assert code == 70
+    assert [str(log) in err for log in logs(copy_of_tiny_run)] == [True]
     assert len(logs(tmp_path / "temporary")) == 1
 
 

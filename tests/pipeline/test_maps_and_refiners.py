@@ -136,8 +136,9 @@ def test_a_refiner_of_ones_own_is_one_registry_line(chained, tmp_path, rerun, mo
     summary = rerun(root, until="masks", refine=["halved"], masks__oracle=False)
     samples = recam.open_catalog(TINY["data.location"], **TINY["data.options"]).samples("train")
     empty = [each for each in samples if each.labels and not classes_in(read_mask(root / f"masks/{each.id}.png"))]
-    assert summary.records["masks"]["results"] | {"images": 0} == {
+    assert summary.records["masks"]["results"] | {"images": 0, "classes": {}} == {
         "images": 0,
+        "classes": {},
         "maps": "recam w_prime + halved",
         "threshold": EVEN,
         "threshold_from": "recipe",
