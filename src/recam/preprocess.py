@@ -5,28 +5,56 @@ Kept apart from `recam.training.augment`, so that exported networks predict wher
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from recam.errors import DataError
 from recam.types import Image
 
-Triple = tuple[float, float, float]
+PerBand = tuple[float, ...]
+"""One number for each band of an image."""
 Planes = NDArray[np.float32]
 """(n, H, W)."""
 
 
-def normalise_pixels(image: Image, mean: Triple, std: Triple) -> Planes:
-    """(H, W, 3) uint8 → (3, H, W) float32, scaled to [0, 1], minus `mean`, over `std`."""
+def normalise_pixels(image: Image, mean: PerBand, std: PerBand) -> Planes:
+    """(H, W, n) uint8 → (n, H, W) float32, scaled to [0, 1], minus `mean`, over `std`.
+
+    Raises:
+        DataError: an image of other bands than there are means.
+    """
+    if image.shape[2] != len(mean):
+        raise DataError(
+            f"an image of {image.shape[2]} bands, and the network reads {len(mean)}. Give it the bands that it was"
+            " trained on (data.bands of its run)."
+        )
     scaled = (image.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))  # (H, W, 3) → (3, H, W)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))  # (H, W, n) → (n, H, W)
+
+
+def rgb_of(image: Image) -> Image:
+    """What people, and methods that compare colours, see of an image (H, W, n): its first three bands as (H, W, 3) RGB.
+    Of one or two, the last one is repeated."""
+    count = image.shape[2]
+    return image if count == 3 else np.ascontiguousarray(image[..., [0, min(1, count - 1), min(2, count - 1)]])
+
+
+def change_bands(image: Image, change: Callable[[PIL.Image.Image], PIL.Image.Image]) -> Image:
+    """What `change` makes of an image (H, W, n): of RGB at once, of other numbers of bands one by one, as Pillow would
+    take two or four of them for colour and transparency."""
+    if image.shape[2] == 3:
+        return np.asarray(change(PIL.Image.fromarray(image)))
+    return np.stack([np.asarray(change(PIL.Image.fromarray(image[..., band]))) for band in range(image.shape[2])], -1)
 
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:
-    """(H, W, 3) uint8 → (*size, 3), bicubic (antialiased when it shrinks, as Pillow does)."""
+    """(H, W, n) uint8 → (*size, n), bicubic (antialiased when it shrinks, as Pillow does)."""
     if image.shape[:2] == size:
         return image
-    return np.asarray(PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BICUBIC))
+    return change_bands(image, lambda picture: picture.resize(size[::-1], PIL.Image.Resampling.BICUBIC))
 
 
 def scaled_size(size: tuple[int, int], scale: float, max_side: int | None = None) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from recam.errors import DataError
 from recam.labels import check_class_indices
 
 Image = NDArray[np.uint8]
-"""(H, W, 3) RGB."""
+"""(H, W, 3) RGB, or (H, W, n) where a data set's bands are chosen (`data.bands`)."""
 Mask = NDArray[np.uint8]
 """(H, W): 0 background, 1…K classes, 255 ignore."""
 Grey = NDArray[np.float32]
@@ -35,7 +35,7 @@ class Source(Protocol):
         ...
 
     def read(self) -> NDArray[np.uint8]:
-        """Decode: an image (H, W, 3) RGB or a mask (H, W). Raises `DataError` naming `where`."""
+        """Decode: an image (H, W, 3) RGB, or of chosen bands, or a mask (H, W). Raises `DataError` naming `where`."""
         ...
 
     def fingerprint(self, digest: Digest) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
 from recam.labels import BACKGROUND, IGNORE, row_blocks, voc_palette
+from recam.preprocess import rgb_of
 from recam.types import Image, Maps, Mask
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -49,7 +50,7 @@ def overlay_mask(image: Image, mask: Mask, opacity: float = 0.55) -> Image:
     taken for one. Background is the photo.
 
     Args:
-        image: (H, W, 3) the photo.
+        image: (H, W, n) the photo; of other bands than three the first three are shown.
         mask: (H, W) 0 background, 1…K classes, 255 ignore.
         opacity: of the colour inside a region, 0 (contour only) to 1 (solid).
 
@@ -60,6 +61,7 @@ def overlay_mask(image: Image, mask: Mask, opacity: float = 0.55) -> Image:
         raise ValueError(
             f"an image of {image.shape[:2]} cannot carry a mask of {mask.shape}: resize the mask to the image (nearest)"
         )
+    image = rgb_of(image)
     line = max(1, round(max(mask.shape) / 300))  # pixels
     laid = np.empty_like(image)
     for rows in row_blocks((mask.shape[0], mask.shape[1])):
@@ -92,9 +94,10 @@ def overlay_heat(image: Image, maps: Maps) -> Image:
     fades, so that the photo shows where the maps are low.
 
     Args:
-        image: (H, W, 3) the photo.
+        image: (H, W, n) the photo; of other bands than three the first three are shown.
         maps: (n, h, w) in [0, 1], brought to the image's size bilinearly; n may be 0, which leaves the greyed photo.
     """
+    image = rgb_of(image)
     height, width = image.shape[:2]
     heat = np.zeros((height, width), np.float32)
     for plane in maps:
@@ -261,7 +264,7 @@ def _fitted(image: Image, tile: int) -> PIL.Image.Image:
     height, width = image.shape[:2]
     scale = tile / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS)
+    return PIL.Image.fromarray(rgb_of(image)).resize(size, PIL.Image.Resampling.LANCZOS)
 
 
 def _shortened(text: str, font: Font, width: float) -> str:

@@ -84,6 +84,9 @@ def test_counts(photos):
             {"classes": ["dog", "ox"], "images": 1},
         ],
         "sizes": {"height": {"min": 4, "median": 4.0, "max": 10}, "width": {"min": 6, "median": 6.0, "max": 8}},
+        "kinds": {"RGB, 8 bits": 4},
+        "value_range": None,
+        "large": 0,
         "roles": {"train": "train", "score": "train", "val": "val"},
         "passed_over": [],
     }

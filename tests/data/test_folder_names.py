@@ -11,6 +11,7 @@ from recam.data.catalog import Roles
 from recam.data.check import check
 from recam.data.folder import Folder
 from recam.data.images import write_mask, write_png
+from recam.data.roles import DataSettings
 from recam.errors import DataError
 
 
@@ -143,7 +144,7 @@ def test_without_a_training_split_a_person_names_one(tmp_path):
         )
     ]
     assert "trained on: none" in str(report)
-    assert check(folder, roles=Roles(train="holdout", score=None, val=None)).ok
+    assert check(folder, settings=DataSettings(train="holdout")).ok
 
 
 @pytest.mark.parametrize(("on_disk", "written"), [("NFC", "NFD"), ("NFD", "NFC")])

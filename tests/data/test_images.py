@@ -141,7 +141,7 @@ def test_bad_files_say_which_and_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 4, 1 << 20])
 def test_conversion_in_blocks_of_rows_changes_nothing(tmp_path, monkeypatch, block):
-    monkeypatch.setattr("recam.data.images._BLOCK", block)
+    monkeypatch.setattr("recam.data.rendering._BLOCK", block)
     alpha = np.array([[0, 255, 51], [255, 255, 255]], np.uint8)
     PIL.Image.fromarray(np.dstack([PICTURE, alpha])).save(tmp_path / "rgba.png")
     assert read_image(tmp_path / "rgba.png").tolist()[0] == [[255] * 3, [0, 255, 0], [204, 204, 255]]
@@ -157,7 +157,7 @@ def test_conversion_in_blocks_of_rows_changes_nothing(tmp_path, monkeypatch, blo
 
 
 def test_foreign_colours_of_all_blocks_are_listed_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("recam.data.images._BLOCK", 1)
+    monkeypatch.setattr("recam.data.rendering._BLOCK", 1)
     PIL.Image.fromarray(
         np.array([[[1, 2, 3], [0, 0, 0]], [[1, 2, 3], [128, 0, 0]], [[9, 9, 9], [0, 0, 0]]], np.uint8)
     ).save(tmp_path / "m.png")

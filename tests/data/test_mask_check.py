@@ -3,7 +3,6 @@ seem to."""
 
 import numpy as np
 import PIL.Image
-import pytest
 
 from recam.data.check import check
 from recam.data.folder import Folder
@@ -123,26 +122,6 @@ def test_palettes_of_other_colours_say_nothing():
     assert reordered(colours, [1]) == {1: 0}
     assert reordered(voc_palette(), list(range(256))) == {}
     assert reordered(np.array([[128, 0, 0], [1, 2, 3]], np.uint8), [0, 1]) == {}
-
-
-@pytest.mark.parametrize(
-    ("values", "name", "told"),
-    [
-        ([600, 4095], "t.tif", 4095),
-        ([600, 4095], "t.png", 4095),
-        ([10, 200], "t.png", 200),
-        ([600, 4096], "t.png", None),
-        ([0, 0], "t.png", None),
-    ],
-)
-def test_twelve_bits_in_sixteen_are_a_note(tmp_path, values, name, told):
-    data = make(tmp_path, {"a": ("cat", "train", None)}, ["cat"])
-    (tmp_path / "images" / "a.png").unlink()
-    save(tmp_path / "images" / f"a{name[1:]}", PIL.Image.fromarray(np.array([values] * 4, np.uint16)))
-    report = check(Folder(data.root))
-    assert report.ok
-    found = notes(report).get("dark-16-bit")
-    assert (found and f"16-bit values of {told} at most, of 65535" in found[1]) == (told and True)
 
 
 def test_eight_bits_as_dark_are_no_note(tmp_path):

@@ -16,7 +16,10 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from recam.data.images import read_image, rgb_pixels
+from recam.data.decoding import of_picture, of_values
+from recam.data.images import read_image
+from recam.data.reading import PLAIN, Reading
+from recam.data.rendering import render
 from recam.errors import DataError, Problem, data_error
 from recam.types import Image
 
@@ -43,39 +46,47 @@ ImageLike = str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | TensorLike
 """One image, in any form that `as_image` takes."""
 
 
-def as_image(given: ImageLike) -> Image:
-    """The (H, W, 3) uint8 RGB image that is meant, contiguous.
+def as_image(given: ImageLike, reading: Reading = PLAIN) -> Image:
+    """The (H, W, 3) uint8 RGB image that is meant, contiguous; or (H, W, n), the bands that `reading` chooses.
 
     Args:
         given: a path; a PIL image of any mode, read as `read_image` reads a file of it; an array (H, W, 3), grey (H, W)
             or (H, W, 1), or RGBA (H, W, 4), which is laid on white, of uint8 or of floats in [0, 1]; a tensor of the
             same, also channels first.
+        reading: how files are read. What is no file is read as one that holds it: with chosen bands, an array (H, W, C)
+            has all of the file's; with a value range, all but uint8 is in the units of the files.
 
     Raises:
         DataError: anything else, described by its type, shape and values.
     """
     if isinstance(given, str | os.PathLike):
-        return read_image(os.fspath(given))
+        return read_image(os.fspath(given), reading)
     if isinstance(given, PIL.Image.Image):
-        return _pixels_of_picture(given)
+        return _pixels_of_picture(given, reading)
     if isinstance(given, np.ndarray):
         values = given
     elif hasattr(given, "detach"):
-        values = _values_of_tensor(given)
+        values = _values_of_tensor(given, reading)
     else:
         raise DataError(f"a {type(given).__name__} is no image. {TAKEN}.")
-    pixels = _eight_bit(_with_channels(values))  # (H, W, 1, 3 or 4)
-    if pixels.shape[2] == 4:
-        return rgb_pixels(PIL.Image.fromarray(pixels), "the RGBA image")
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))  # (H, W, 3)
+    shaped = _with_channels(values, reading)  # (H, W, C)
+    if reading.value_range is None or shaped.dtype == np.uint8:
+        shaped = _eight_bit(shaped)
+    elif shaped.dtype.kind not in "iuf":
+        raise _refused(values, "")
+    where = f"the array {values.shape}"
+    alpha = 3 if shaped.shape[2] == 4 and reading.bands is None else None
+    if alpha is not None and shaped.dtype == np.uint8:
+        return render(of_picture(PIL.Image.fromarray(shaped), where))
+    return render(of_values(shaped, where, alpha=alpha), reading)
 
 
-def as_images(given: Sequence[ImageLike]) -> list[Image]:
+def as_images(given: Sequence[ImageLike], reading: Reading = PLAIN) -> list[Image]:
     """`as_image` of each. Raises one `DataError` that names all that are none, by their place in the list from 0."""
     images, problems = [], []
     for place, one in enumerate(given):
         try:
-            images.append(as_image(one))
+            images.append(as_image(one, reading))
         except DataError as error:
             problems.append(Problem("no-image", f"image {place} of {len(given)}", str(error)))
     if problems:
@@ -83,31 +94,33 @@ def as_images(given: Sequence[ImageLike]) -> list[Image]:
     return images
 
 
-def _pixels_of_picture(picture: PIL.Image.Image) -> Image:
+def _pixels_of_picture(picture: PIL.Image.Image, reading: Reading) -> Image:
     what = f"the PIL image ({picture.mode}, {picture.width}×{picture.height})"
     try:
         upright = ImageOps.exif_transpose(picture)  # a copy; the caller's stays as it is
     except Exception as error:  # a damaged file can make a decoder fail in any way
         raise DataError(f"{what} cannot be decoded ({error}). Open an intact copy.") from error
     upright.format = picture.format  # a copy loses it, and it decides what 32-bit greys mean
-    return rgb_pixels(upright, what)
+    return render(of_picture(upright, what, reading), reading)
 
 
-def _values_of_tensor(tensor: Any) -> NDArray[Any]:
+def _values_of_tensor(tensor: Any, reading: Reading) -> NDArray[Any]:
     """A tensor as an array, its channels last: (H, W) or (H, W, C)."""
     tensor = tensor.detach().cpu()
     values: NDArray[Any] = (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()
     if values.ndim != 3:
         return values
     first, last = values.shape[0], values.shape[2]
+    if reading.bands is not None:  # any number of bands, but fewer than rows and columns
+        return values.transpose(1, 2, 0) if first <= last else values
     order = [channels for channels in CHANNELS if channels in (first, last)]
     return values.transpose(1, 2, 0) if order and first == order[0] else values  # (C, H, W) → (H, W, C)
 
 
-def _with_channels(values: NDArray[Any]) -> NDArray[Any]:
-    """(H, W) or (H, W, C) → (H, W, C), C 1, 3 or 4."""
+def _with_channels(values: NDArray[Any], reading: Reading) -> NDArray[Any]:
+    """(H, W) or (H, W, C) → (H, W, C), C 1, 3 or 4, or any number where bands are chosen among them."""
     shaped = values[:, :, None] if values.ndim == 2 else values
-    if shaped.ndim == 3 and shaped.shape[2] in CHANNELS and shaped.size:
+    if shaped.ndim == 3 and (shaped.shape[2] in CHANNELS or reading.bands is not None) and shaped.size:
         return shaped
     hint = ""
     if values.ndim == 4:

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recam.ahead import map_ahead
 from recam.data.catalog import Catalog, Roles
 from recam.data.check_report import CheckReport, SplitCounts
+from recam.data.image_check import ImageFindings, count_draws, judge_images, read_and_find
 from recam.data.images import one_large_at_a_time
 from recam.data.mask_check import Findings, find, judge
+from recam.data.reading import PLAIN
 from recam.data.roles import DataSettings, in_every_image
 from recam.data.splits import no_training_split
 from recam.errors import DataError, DependencyError, Problem
@@ -25,6 +26,7 @@ from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.settings import read_settings
 from recam.types import Sample, Source
 
+Found = TypeVar("Found")
 MOST_FREQUENT = 10
 NONE = frozenset({"nan", "none", "null", "n/a", "na", "-", "?"})
 """Names, in lower case, that programs and people write where there is no label."""
@@ -48,7 +50,7 @@ def check(
     classes: Sequence[str] | None = None,
     decode: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    roles: Roles | None = None,
+    settings: DataSettings | None = None,
     **options: Any,
 ) -> CheckReport:
     """Look at every list, label, image and mask of a data set.
@@ -59,7 +61,7 @@ def check(
         classes: as for `open_catalog`; an open catalog has chosen its own.
         decode: False checks lists, labels and file names only, in seconds.
         progress: called with (images done, images in all), from the thread that called `check`.
-        roles: which split does what; default: as the data set itself has it.
+        settings: of section ``data`` that an open catalog was opened with: which split does what, how images are read.
         options: settings of section ``data`` by name, and what the kind of data set takes besides.
 
     Raises:
@@ -69,13 +71,14 @@ def check(
         if classes is not None or options:
             raise ValueError("classes and options are chosen when a catalog is opened")
         catalog = data
+        roles = settings.roles(catalog) if settings else catalog.roles
     else:
         settings = _read_options(data, classes, options)
         try:
             catalog = settings.open()
         except DataError as error:
             return CheckReport(problems=(Problem("cannot-open", data, str(error)),))
-        roles = roles or settings.roles(catalog)
+        roles = settings.roles(catalog)
 
     problems: list[Problem] = []
     by_split: dict[str, Sequence[Sample]] = {}
@@ -84,7 +87,6 @@ def check(
             by_split[split] = catalog.samples(split)
         except DataError as error:
             problems.append(Problem("unknown-split", split, str(error)))
-    roles = roles or catalog.roles
     if roles.train is None:
         problems.append(
             Problem("no-training-split", ", ".join(catalog.splits), f"{no_training_split(catalog.splits)}.")
@@ -100,11 +102,16 @@ def check(
     notes += [*_splits_overlap(roles, by_split), *_classes_without_image(catalog, roles, splits)]
     notes += [*_classes_in_every_image(catalog, roles, splits), *_doubtful_classes(catalog.classes.names)]
     labelled, unlisted = list(samples.values()), catalog.unlabelled()
-    looks = _look_at_all([*labelled, *unlisted], len(catalog.classes), progress) if decode else ()
+    counted = labelled if roles.train is None else by_split.get(roles.train, ())
+    looker = partial(look_at, n_classes=len(catalog.classes), draws=count_draws(counted))
+    looks = _look_at_all([*labelled, *unlisted], looker, progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()
     findings: dict[str, Findings] = {}
+    files: dict[str, ImageFindings] = {}
     for sample, look in looks:
         problems += look.problems
+        if look.file:
+            files[sample.id] = look.file
         if sample.id in samples:
             findings[sample.id] = look.findings
         absent = [catalog.classes.names[index] for index in look.class_indices if index not in sample.labels]
@@ -117,6 +124,9 @@ def check(
     judged = judge(by_split, findings, catalog.classes.names)
     problems += judged.problems
     notes += judged.notes
+    reading, bounded = (settings.reading, settings.max_side is not None) if settings else (PLAIN, True)
+    together = judge_images(files, reading, bounded, settings.location if settings else "images")
+    notes += together.notes
 
     return CheckReport(
         images=counts.images,
@@ -130,6 +140,9 @@ def check(
         splits={split: _count(of_split, catalog) for split, of_split in by_split.items()},
         pairs=_frequent_pairs(samples.values(), catalog),
         sizes={"height": _spread(heights), "width": _spread(widths)} if heights else {},
+        kinds=together.kinds,
+        value_range=together.value_range,
+        large=together.large,
         roles=roles,
         passed_over=tuple(catalog.passed_over()),
     )
@@ -229,40 +242,46 @@ def _spread(sizes: Counter[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Look:
-    """What decoding a sample found: (H, W), the class indices its mask shows, what is wrong, and what others are
-    compared with."""
+    """What decoding a sample found: (H, W), the class indices its mask shows, what is wrong, what others are compared
+    with, and what its image's file holds."""
 
     size: tuple[int, int] | None
     class_indices: tuple[int, ...]
     problems: tuple[Problem, ...]
     findings: Findings
+    file: ImageFindings | None = None
 
 
 def _look_at_all(
-    samples: Sequence[Sample], n_classes: int, progress: Callable[[int, int], None] | None
+    samples: Sequence[Sample], look: Callable[[Sample], Look], progress: Callable[[int, int], None] | None
 ) -> Iterator[tuple[Sample, Look]]:
     """Decode with all cores, in order; no more pictures at once than a few for each core."""
-    for done, (sample, look) in enumerate(map_ahead(partial(look_at, n_classes=n_classes), samples), start=1):
-        yield sample, look
+    for done, (sample, found) in enumerate(map_ahead(look, samples), start=1):
+        yield sample, found
         if progress:
             progress(done, len(samples))
 
 
-def look_at(sample: Sample, n_classes: int) -> Look:
-    """Decode the image and the mask of a sample, and compare them."""
+def look_at(sample: Sample, n_classes: int, draws: Mapping[str, int]) -> Look:
+    """Decode the image and the mask of a sample, and compare them.
+
+    Args:
+        draws: by id, of how many pixels the values are counted.
+    """
     with one_large_at_a_time(sample.image):
-        return _look_into(sample, n_classes)
+        return _look_into(sample, n_classes, draws.get(sample.id, 0))
 
 
-def _look_into(sample: Sample, n_classes: int) -> Look:
-    image, problems = _read("unreadable-image", sample.image)
+def _look_into(sample: Sample, n_classes: int, draws: int) -> Look:
+    found, problems = _read("unreadable-image", sample.image, lambda: read_and_find(sample.image, draws))
+    image, file = found or (None, None)
     size = None if image is None else (image.shape[0], image.shape[1])
     if sample.mask is None:
-        return Look(size, (), tuple(problems), find(sample, image, None))
-    mask, mask_problems = _read("unreadable-mask", sample.mask)
+        return Look(size, (), tuple(problems), find(sample, None), file)
+    mask, mask_problems = _read("unreadable-mask", sample.mask, sample.mask.read)
     problems += mask_problems
     if mask is None:
-        return Look(size, (), tuple(problems), find(sample, image, None))
+        return Look(size, (), tuple(problems), find(sample, None), file)
     if size and mask.shape != size:
         message = (
             f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels, its image {size[1]}×{size[0]}. Make them the same"
@@ -270,7 +289,7 @@ def _look_into(sample: Sample, n_classes: int) -> Look:
             " turned upright by its EXIF orientation needs a mask that is turned as well."
         )
         problems.append(Problem("size-mismatch", sample.mask.where, message))
-    findings = find(sample, image, mask)
+    findings = find(sample, mask)
     values = findings.mask_values or ()
     class_of = {mask_value(index): index for index in range(n_classes)}
     foreign = [str(value) for value in values if value not in class_of and value not in (BACKGROUND, IGNORE)]
@@ -281,11 +300,12 @@ def _look_into(sample: Sample, n_classes: int) -> Look:
             f" ({BACKGROUND} background, {IGNORE} ignore). Renumber the mask, or name all classes."
         )
         problems.append(Problem("mask-value", sample.mask.where, message))
-    return Look(size, tuple(class_of[value] for value in values if value in class_of), tuple(problems), findings)
+    shown = tuple(class_of[value] for value in values if value in class_of)
+    return Look(size, shown, tuple(problems), findings, file)
 
 
-def _read(kind: str, source: Source) -> tuple[NDArray[np.uint8] | None, list[Problem]]:
+def _read(kind: str, source: Source, read: Callable[[], Found]) -> tuple[Found | None, list[Problem]]:
     try:
-        return source.read(), []
+        return read(), []
     except (DataError, DependencyError) as error:
         return None, [Problem(kind, source.where, str(error).removeprefix(f"{source.where} "))]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recam.data.catalog import PassedOver, Roles
+from recam.data.image_check import as_lists, describe_range
 from recam.errors import Problem, printable
 
 PROBLEMS, NOTES = 20, 3
@@ -40,6 +41,11 @@ class CheckReport:
         pairs: the most frequent pairs of labels, with the number of images that hold both, most frequent first.
         sizes: ``{"height": {"min", "median", "max"}, "width": …}`` in pixels, over the decoded images; empty where none
             was decoded.
+        kinds: how many image files are of which kind (colours, bits), the most frequent first; empty where none was
+            decoded.
+        value_range: (low, high) that become black and white in images of more than 8 bits, for each band or for all;
+            None where there are none in the training split.
+        large: images of 12 megapixels or more.
         roles: which split does what; None where the data set could not be opened.
         passed_over: what lies in its folders and is not used, by kind.
     """
@@ -55,6 +61,9 @@ class CheckReport:
     splits: dict[str, SplitCounts] = field(default_factory=dict)
     pairs: tuple[tuple[str, str, int], ...] = ()
     sizes: dict[str, dict[str, float]] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
+    value_range: tuple[tuple[float, float], ...] | None = None
+    large: int = 0
     roles: Roles | None = None
     passed_over: tuple[PassedOver, ...] = ()
 
@@ -77,6 +86,9 @@ class CheckReport:
             "splits": {name: asdict(counts) for name, counts in self.splits.items()},
             "pairs": [{"classes": [one, other], "images": n} for one, other, n in self.pairs],
             "sizes": self.sizes,
+            "kinds": self.kinds,
+            "value_range": as_lists(self.value_range),
+            "large": self.large,
             "roles": asdict(self.roles) if self.roles else None,
             "passed_over": [kind.as_dict() for kind in self.passed_over],
         }
@@ -99,6 +111,10 @@ class CheckReport:
             yield _describe_roles(self.roles, [name for name, counts in self.splits.items() if counts.images])
         for side, numbers in self.sizes.items():
             yield f"{side}: {numbers['min']:g} to {numbers['max']:g} pixels, median {numbers['median']:g}"
+        if self.kinds:
+            yield "image files: " + "; ".join(f"{kind} ({count})" for kind, count in self.kinds.items())
+        if self.value_range:
+            yield f"black to white in more than 8 bits: {describe_range(self.value_range)}"
         if self.pairs:
             yield "most frequent pairs: " + ", ".join(f"{one} + {other} ({n})" for one, other, n in self.pairs)
         yield from _first_of_each_kind(self.notes, NOTES, "note ")

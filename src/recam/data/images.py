@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import ExifTags, ImageOps
 
+from recam.data.decoding import decode, read_head, upright
 from recam.data.opening import open_picture
 from recam.data.palettes import VocIndices, palette_colours
+from recam.data.reading import PLAIN, Reading
+from recam.data.rendering import blocks_of, by_rows, render
 from recam.digests import Digest
 from recam.errors import DataError, RecamError
 from recam.files import write_bytes
 from recam.labels import voc_palette
+from recam.preprocess import rgb_of
+from recam.settings import as_json
 from recam.types import Grey, Image, Mask, Source
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
@@ -33,43 +37,25 @@ MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "HEIF": "HEIC image", "AVIF": "AVIF image"}
 LARGE = 40_000_000
 """Pixels above which `one_large_at_a_time` takes turns."""
+BYTES_DECODING = 8
+"""Bytes that a pixel of 8-bit colours takes while it is decoded, at most."""
 _LARGE_TURN = threading.Lock()
-_BLOCK = 1 << 20
-"""Pixels that are converted at a time."""
 
 
-def read_image(path: Path | str) -> Image:
-    """The (H, W, 3) uint8 RGB picture that a viewer shows: turned upright by its EXIF orientation, alpha laid on white.
+def read_image(path: Path | str, reading: Reading = PLAIN) -> Image:
+    """The (H, W, 3) uint8 RGB picture that a viewer shows: turned upright by its EXIF orientation, alpha laid on white;
+    or (H, W, n), the bands that `reading` chooses.
 
-    16-bit grey values are divided by 257; 32-bit integers and floats outside [0, 1] are stretched from their own least
-    to their own greatest value. Of several frames the first is read. Embedded colour profiles are not applied.
+    8 bits stay as they are; `Reading.value_range` describes what becomes of more. Embedded colour profiles are not
+    applied.
 
     Raises:
         DataError: there is no such file, or it is no image, truncated or damaged, or of more pixels than
-            `recam.data.opening.MAX_PIXELS`; names the path.
-        DependencyError: HEIC or AVIF without the package that reads it.
+            `recam.data.opening.MAX_PIXELS`; several pages or bands of which none is chosen; names the path.
+        DependencyError: HEIC, AVIF, or a TIFF of several bands of 16 bits and the like, without the package that reads
+            it.
     """
-    path = Path(path)
-    with open_picture(path) as picture:
-        picture.load()
-    return rgb_pixels(upright(picture), path)
-
-
-def rgb_pixels(picture: PIL.Image.Image, where: object) -> Image:
-    """The (H, W, 3) uint8 RGB pixels of an upright picture of any mode, as `read_image` describes them.
-
-    Raises:
-        DataError: a picture that cannot be shown as RGB; names `where`.
-    """
-    if picture.mode.startswith("I") or picture.mode == "F":
-        low, high = _grey_range(picture)
-        return _by_rows(picture, lambda block: _eight_bit(block, low, high)[:, :, None], 3)
-    try:
-        return _by_rows(picture, _as_rgb, 3)
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{where} has the colour mode {picture.mode}, which cannot be shown as RGB ({error}). Save it as RGB."
-        ) from error
+    return render(decode(path, reading), reading)
 
 
 def read_mask(path: Path | str) -> Mask:
@@ -93,21 +79,21 @@ def read_mask(path: Path | str) -> Mask:
     picture = upright(picture)
     if picture.format == "GIF" and picture.mode == "P":
         table = _gif_values(picture, path)
-        return _by_rows(picture, lambda block: table[np.asarray(block)])
+        return by_rows(picture, lambda block: table[np.asarray(block)])
     if picture.mode in ("P", "L", "1"):
-        return _by_rows(picture, np.asarray)
+        return by_rows(picture, np.asarray)
     if picture.mode in ("PA", "LA"):
-        return _by_rows(picture, lambda block: np.asarray(block.getchannel(0)))
+        return by_rows(picture, lambda block: np.asarray(block.getchannel(0)))
     if picture.mode.startswith("I"):
         low, high = _extremes(picture)
         if low < 0 or high > 255:
             raise DataError(
                 f"{path} holds mask values from {low:.0f} to {high:.0f}; 0 to 255 can be used. Renumber its classes."
             )
-        return _by_rows(picture, np.asarray)
+        return by_rows(picture, np.asarray)
     if picture.mode in ("RGB", "RGBA"):
         indices = VocIndices()
-        mask = _by_rows(picture, lambda block: indices(np.asarray(block.convert("RGB"))))
+        mask = by_rows(picture, lambda block: indices(np.asarray(block.convert("RGB"))))
         indices.raise_foreign(path)
         return mask
     raise DataError(
@@ -139,10 +125,11 @@ def read_grey(path: Path | str) -> Grey:
 def one_large_at_a_time(source: Source) -> Iterator[None]:
     """For threads that decode side by side: a picture of more than `LARGE` pixels is decoded while no other such one
     is."""
-    pixels = 0
+    pixels = 0.0
     if isinstance(source, ImageFile):
-        with suppress(RecamError), open_picture(source.path) as picture:
-            pixels = picture.width * picture.height
+        with suppress(RecamError):
+            head = read_head(source.path, source.reading)
+            pixels = head.size[0] * head.size[1] * max(1.0, head.pixel_bytes / BYTES_DECODING)
     with _LARGE_TURN if pixels > LARGE else nullcontext():
         yield
 
@@ -153,16 +140,12 @@ def write_grey(path: Path | str, grey: Grey) -> None:
 
 
 def image_size(source: Source) -> tuple[int, int]:
-    """(H, W) of an image as `read_image` gives it; of most files the head alone is read. Raises `DataError` as
-    `read_image` does."""
+    """(H, W) of an image as `read_image` gives it; of a file the head alone is read. Raises `DataError` as `read_image`
+    does."""
     if isinstance(source, ImageFile):
-        # Whatever is wrong with a head, reading the whole finds it.
-        with suppress(Exception), open_picture(source.path) as picture:
-            if (
-                picture.format != "TIFF"
-            ):  # Pillow's versions differ in whether the size of one is turned before it is decoded
-                turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-                return (picture.width, picture.height) if turned else (picture.height, picture.width)
+        one = replace(source.reading, page=source.reading.page or 1)  # whether there are others does not matter here
+        with suppress(Exception):  # whatever is wrong with a head, reading the whole finds it
+            return read_head(source.path, one).size
     height, width = source.read().shape[:2]
     return height, width
 
@@ -188,7 +171,7 @@ def write_png(path: Path | str, image: Image) -> None:
 def write_jpeg(path: Path | str, image: Image, side: int) -> None:
     """Write the (H, W, 3) `image` as a JPEG for people to look at, reduced to `side` pixels where it is longer; whole
     or not at all."""
-    picture = PIL.Image.fromarray(image)
+    picture = PIL.Image.fromarray(rgb_of(image))
     picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
     picture.save(encoded, "JPEG", quality=86)
@@ -197,9 +180,14 @@ def write_jpeg(path: Path | str, image: Image, side: int) -> None:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image on disk, as the source of a `Sample`."""
+    """An image on disk, as the source of a `Sample`.
+
+    Attributes:
+        reading: pages, bands and values that are read.
+    """
 
     path: Path
+    reading: Reading = PLAIN
 
     @property
     def where(self) -> str:
@@ -207,11 +195,16 @@ class ImageFile:
 
     def read(self) -> Image:
         """As `read_image`."""
-        return read_image(self.path)
+        return read_image(self.path, self.reading)
 
     def fingerprint(self, digest: Digest) -> str:
-        """The file's content. Raises `DataError` where it is gone."""
-        return digest(self.path)
+        """The file's content, and what is read of it where that is chosen. Raises `DataError` where the file is
+        gone."""
+        content = digest(self.path)
+        if self.reading.is_plain:
+            return content
+        chosen = json.dumps(as_json(self.reading, for_key=True))
+        return f"{content}-{hashlib.sha256(chosen.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -247,63 +240,10 @@ class MaskFile:
         return content if self.table is None else f"{content}-{hashlib.sha256(bytes(self.table)).hexdigest()[:16]}"
 
 
-def upright(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """The picture turned as its EXIF orientation states, in place."""
-    with suppress(Exception):  # a damaged EXIF block means nothing for the picture; viewers show it as stored
-        ImageOps.exif_transpose(picture, in_place=True)
-    return picture
-
-
-def _blocks(picture: PIL.Image.Image) -> Iterator[tuple[slice, PIL.Image.Image]]:
-    """Rows of a picture, a block of them at a time, so that what is computed of them never takes the memory of the
-    whole."""
-    width, height = picture.size
-    step = max(1, _BLOCK // max(width, 1))
-    for top in range(0, height, step):
-        rows = slice(top, min(top + step, height))
-        yield rows, picture if step >= height else picture.crop((0, rows.start, width, rows.stop))
-
-
-def _by_rows(
-    picture: PIL.Image.Image, values_of: Callable[[PIL.Image.Image], NDArray[Any]], *channels: int
-) -> NDArray[np.uint8]:
-    """(H, W, *channels) uint8: what `values_of` makes of each block of rows."""
-    values = np.empty((picture.height, picture.width, *channels), np.uint8)
-    for rows, block in _blocks(picture):
-        values[rows] = values_of(block)
-    return values
-
-
-def _as_rgb(block: PIL.Image.Image) -> Image:
-    if block.has_transparency_data:
-        block = block.convert("RGBA")
-        block = PIL.Image.alpha_composite(PIL.Image.new("RGBA", block.size, "white"), block)
-    return np.asarray(block.convert("RGB"))
-
-
-def _finite(block: PIL.Image.Image) -> NDArray[np.float64]:
-    """(h, W) values of a picture with integers or floats; what is no number is 0."""
-    return np.nan_to_num(np.asarray(block).astype(np.float64), posinf=0, neginf=0)
-
-
 def _extremes(picture: PIL.Image.Image) -> tuple[float, float]:
-    """Least and greatest value of a picture with integers or floats."""
-    found = [(values.min(), values.max()) for _, block in _blocks(picture) if (values := _finite(block)).size]
+    """Least and greatest value of a picture with integers."""
+    found = [(values.min(), values.max()) for _, block in blocks_of(picture) if (values := np.asarray(block)).size]
     return float(min(low for low, _ in found)), float(max(high for _, high in found))
-
-
-def _grey_range(picture: PIL.Image.Image) -> tuple[float, float]:
-    """The values of a picture with integers or floats that are shown black and white."""
-    if picture.mode != "F" and (
-        picture.mode != "I" or picture.format in ("PNG", "PPM")
-    ):  # Pillow opens 16 bits of these as 32
-        return 0.0, 65535.0
-    low, high = _extremes(picture)
-    return (0.0, 1.0) if picture.mode == "F" and low >= 0 and high <= 1 else (low, high)
-
-
-def _eight_bit(block: PIL.Image.Image, low: float, high: float) -> NDArray[np.uint8]:
-    return np.rint((_finite(block) - low) * (255 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
 
 
 def _gif_values(picture: PIL.Image.Image, path: Path) -> NDArray[np.uint8]:

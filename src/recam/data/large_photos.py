@@ -4,21 +4,25 @@ and time."""
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from recam.data.images import LARGE, ImageFile, rgb_pixels, upright
-from recam.data.opening import open_picture
-from recam.preprocess import resize_image, scaled_size
+from recam.data.decoding import is_reducible, of_picture, upright
+from recam.data.images import LARGE, ImageFile
+from recam.data.opening import UnknownFormatError, open_picture
+from recam.data.rendering import render
+from recam.preprocess import change_bands, resize_image, scaled_size
 from recam.types import Image, Source
 
 WORKING = 10_000_000
 """Pixels of the copy that a mask is predicted from: n planes of probabilities take 4 n bytes for each of them."""
 _REDUCIBLE = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
 """Formats whose EXIF orientation outlives `Image.reduce`."""
+_MODES = ("1", "L", "RGB", "CMYK")
 
 
 def read_reduced(source: Source, side: int | None) -> tuple[Image, tuple[int, int]]:
@@ -37,23 +41,19 @@ def read_reduced(source: Source, side: int | None) -> tuple[Image, tuple[int, in
     """
     if side is None or not isinstance(source, ImageFile):
         return _whole(source)
-    with open_picture(source.path) as picture:
+    with suppress(UnknownFormatError), open_picture(source.path) as picture:  # such as a TIFF of several bands
         factor = max(picture.size) // side
         if picture.width * picture.height <= LARGE or factor < 2:
             return _whole(source)
-        size = (picture.height, picture.width)
-        early = picture.format in _REDUCIBLE and picture.mode in ("1", "L", "RGB", "CMYK")
-        if early:
+        if picture.format in _REDUCIBLE and picture.mode in _MODES and is_reducible(picture, source.reading):
+            size = (picture.height, picture.width)
             picture.draft(None, (max(1, picture.width // factor), max(1, picture.height // factor)))
             picture.load()
-    if not early or picture.has_transparency_data:
-        whole, size = _whole(source)
-        return np.asarray(PIL.Image.fromarray(whole).reduce(factor)), size
-    grey = picture.convert("L") if picture.mode == "1" else picture
-    small = grey.reduce(max(1, max(grey.size) // side))
-    stored = small.size
-    small = upright(small)
-    return rgb_pixels(small, source.path), size if small.size == stored else size[::-1]
+            if not picture.has_transparency_data:
+                return _reduce_early(picture, source, side, size)
+    whole, size = _whole(source)
+    factor = max(size) // side if size[0] * size[1] > LARGE else 1
+    return (change_bands(whole, lambda band: band.reduce(factor)) if factor > 1 else whole), size
 
 
 def working_copy(image: Image, max_side: int | None) -> Image:
@@ -76,6 +76,16 @@ def enlarge(planes: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     """(…, h, w) → (…, *size): each pixel the nearest one of the smaller planes."""
     rows, columns = (_nearest(given, wanted) for given, wanted in zip(planes.shape[-2:], size, strict=True))
     return np.ascontiguousarray(planes[..., rows[:, None], columns])
+
+
+def _reduce_early(
+    picture: PIL.Image.Image, source: ImageFile, side: int, size: tuple[int, int]
+) -> tuple[Image, tuple[int, int]]:
+    grey = picture.convert("L") if picture.mode == "1" else picture
+    small = grey.reduce(max(1, max(grey.size) // side))
+    stored = small.size
+    small = upright(small)
+    return render(of_picture(small, source.path)), size if small.size == stored else size[::-1]
 
 
 def _whole(source: Source) -> tuple[Image, tuple[int, int]]:

@@ -7,18 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from recam.data.images import ImageFile, MaskFile, read_mask
+from recam.data.images import MaskFile, read_mask
 from recam.data.opening import open_picture
 from recam.data.palettes import palette_colours, reordered
 from recam.errors import Problem
 from recam.labels import BACKGROUND, IGNORE, mask_value, present_values
-from recam.types import Image, Mask, Sample, Source
+from recam.types import Mask, Sample, Source
 
 UNSCORED = "unscored-split"
 """Kind of the note on a split whose true masks show no class at all: nothing is scored on it."""
-TWELVE_BITS = 4096
 _EXAMPLES = 3
 _TWO_VALUES = {BACKGROUND, IGNORE}
 
@@ -31,13 +28,11 @@ class Findings:
         mask_values: that occur in its mask; None where it has none that can be read.
         two_values: its mask's file holds nothing but 0 and 255, and 255 somewhere.
         reordered: palette indices in use whose colour VOC has at another index → that index.
-        greatest: of an image in 16 bits that stays below `TWELVE_BITS`, its greatest value; else None.
     """
 
     mask_values: tuple[int, ...] | None = None
     two_values: bool = False
     reordered: Mapping[int, int] | None = None
-    greatest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,17 +43,16 @@ class Judgement:
     notes: tuple[Problem, ...]
 
 
-def find(sample: Sample, image: Image | None, mask: Mask | None) -> Findings:
-    """Look at the decoded image (H, W, 3) and mask (H, W) of a sample, and at the files they came from.
+def find(sample: Sample, mask: Mask | None) -> Findings:
+    """Look at the decoded mask (H, W) of a sample, and at the file it came from.
 
     Raises:
-        DataError: a file has gone, or been damaged, since it was decoded.
+        DataError: the file has gone, or been damaged, since it was decoded.
     """
-    greatest = None if image is None else _greatest_of_16_bits(sample.image, image)
     if mask is None or sample.mask is None:
-        return Findings(greatest=greatest)
+        return Findings()
     values = present_values(mask)
-    return Findings(tuple(values), _holds_two_values(sample.mask, values), _reordered(sample.mask, mask), greatest)
+    return Findings(tuple(values), _holds_two_values(sample.mask, values), _reordered(sample.mask, mask))
 
 
 def judge(
@@ -95,14 +89,6 @@ def judge(
             )
             notes.append(Problem(UNSCORED, split, message))
     notes += _palette_notes({samples[id_].mask: found.reordered for id_, found in shown.items() if found.reordered})
-    dark = {id_: found.greatest for id_, found in findings.items() if found.greatest}
-    notes += _gathered(
-        "dark-16-bit",
-        [samples[id_].image for id_ in dark],
-        f"{{count}} hold{{s}} 16-bit values of {max(dark.values(), default=0)} at most, of 65535, and come{{s}} out"
-        " nearly black (first:"
-        f" {{first}}). Stretch 12 bits to 16 (times 16), if that is what they are.",
-    )
     return Judgement(tuple(problems), tuple(notes))
 
 
@@ -190,19 +176,3 @@ def _reordered(source: Source, mask: Mask) -> Mapping[int, int] | None:
         colours = palette_colours(picture)
     used = present_values(mask if source.table is None else read_mask(source.path))
     return reordered(colours, used)
-
-
-def _greatest_of_16_bits(source: Source, image: Image) -> int | None:
-    """The greatest value of an image file in 16 bits, where it is not 0 and stays below `TWELVE_BITS`."""
-    if not isinstance(source, ImageFile) or not 0 < int(image.max(initial=0)) <= TWELVE_BITS // 256:
-        return None
-    with open_picture(source.path) as picture:
-        if picture.mode.startswith("I") and picture.format in ("PNG", "PPM", "TIFF"):
-            greatest = int(np.asarray(picture).max())
-            return greatest if greatest < TWELVE_BITS else None
-        # Pillow reads colours of 16 bits as 8.
-        return (
-            TWELVE_BITS - 1
-            if ";16" in str(getattr(picture, "tile", "")) and int(image.max()) < TWELVE_BITS // 256
-            else None
-        )

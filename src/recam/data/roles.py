@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from recam.data.catalog import Catalog, Roles, fingerprint, open_catalog
+from recam.data.read_catalog import ReadCatalog
+from recam.data.reading import Bands, Page, Reading, ValueRange
 from recam.data.splits import no_training_split
 from recam.digests import Digest, FileDigests
 from recam.errors import DataError
@@ -56,11 +58,27 @@ class DataSettings(Settings):
     group: str | None = field(default=None, metadata=OPTION)
     """Images that stay together in splits, as those of one patient or slide: a column of the table, or a pattern of
     file names with a field ``{group}``."""
+    bands: Bands | None = None
+    """Which bands of the image files networks read, in this order, 1 the first (as GDAL and QGIS count), e.g. ``[4, 3,
+    2]``; None: grey or RGB."""
+    page: Page | None = None
+    """Which page of TIFFs, or frame of animations, is the image, 1 the first; None: files of several are refused."""
+    value_range: ValueRange | None = None
+    """Values that become black and white in images of more than 8 bits, ``[[low, high]]`` for all bands or a pair for
+    each; None: percentiles 0.5 and 99.5 of the training images. A run keeps what it found."""
     max_side: Annotated[int, Field(ge=32)] | None = None
     """Images with a longer side than this (pixels) are reduced to it before a network reads them, when maps are made
     and segmentation models trained and applied; masks have the image's own size all the same. None: never reduced."""
     on_problems: Literal["stop", "skip"] = "stop"
     """What to do where the check finds damaged files: stop and report all of them, or leave them out."""
+
+    def __post_init__(self) -> None:
+        _ = self.reading  # which checks its parts
+
+    @property
+    def reading(self) -> Reading:
+        """How image files are read."""
+        return Reading(self.bands, self.page, self.value_range)
 
     def open(self) -> Catalog:
         """The data set. Raises as `recam.data.catalog.open_catalog` does."""
@@ -69,7 +87,8 @@ class DataSettings(Settings):
             for each in fields(self)
             if OPTION.items() <= each.metadata.items() and getattr(self, each.name) != each.default
         }
-        return open_catalog(self.location, self.classes, **{**self.options, **chosen})
+        catalog = open_catalog(self.location, self.classes, **{**self.options, **chosen})
+        return catalog if self.reading.is_plain else ReadCatalog(catalog, self.reading)
 
     def roles(self, catalog: Catalog) -> Roles:
         """Which split does what: as named here, else the data set's own choice."""
@@ -124,6 +143,11 @@ class RunData:
         """Name of the split that plays a role; None where none does."""
         split: str | None = getattr(self.settings.roles(self.catalog), role)
         return split
+
+    @property
+    def channels(self) -> int:
+        """Number of bands that networks read."""
+        return self.settings.reading.channels
 
     @cached_property
     def train(self) -> list[Sample]:

@@ -11,6 +11,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recam.data.image_check import describe_range
+from recam.data.reading import PLAIN, Reading
 from recam.evaluation.metrics import ERROR_NAMES
 from recam.inference.run_models import RunModels
 from recam.recipe.recipe import load_recipe
@@ -18,9 +20,6 @@ from recam.recipe.toml import write_toml
 from recam.runfolder.kinds import MAP_SCORES, MAPS, PREDICTIONS
 from recam.runfolder.supervision import EXTERNAL, TRUTH
 
-INPUTS = {
-    "images": "float32 (batch, 3, height, width): RGB in [0, 1], minus mean, over std; any batch, height and width"
-}
 OUTPUTS = {
     "segmenter": {
         "logits": "float32 (batch, K + 1, height, width): background first; softmax over axis 1 gives probabilities"
@@ -37,12 +36,13 @@ _DATA_LICENCES = {
 }
 
 
-def describe_model(models: RunModels, kind: str) -> dict[str, Any]:
+def describe_model(models: RunModels, kind: str, reading: Reading = PLAIN) -> dict[str, Any]:
     """The part of a card that the run decides; JSON-ready.
 
     Args:
         models: a run's trainings.
         kind: ``segmenter`` or ``classifier``.
+        reading: how the images that it learned from were read.
     """
     stage = models.segmenter if kind == "segmenter" else models.classifier
     assert stage is not None
@@ -51,7 +51,7 @@ def describe_model(models: RunModels, kind: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "network": {**record["label"].get("network", {}), "weights": weights},
-        "inputs": INPUTS,
+        "inputs": describe_inputs(reading),
         "outputs": OUTPUTS[kind],
         "data": {"location": location, "training_images": record["results"].get("images")},
         "supervision": supervision(models, stage.name),
@@ -61,6 +61,15 @@ def describe_model(models: RunModels, kind: str) -> dict[str, Any]:
         "recipe": write_recipe(settings),
         "settings": settings,
         "licence": list(_licences(location.partition(":")[0], weights)),
+    }
+
+
+def describe_inputs(reading: Reading) -> dict[str, str]:
+    """What the network takes, by name."""
+    bands = f"bands {', '.join(map(str, reading.bands))} of the files" if reading.bands else "RGB"
+    return {
+        "images": f"float32 (batch, {reading.channels}, height, width): {bands} in [0, 1], minus mean, over std; any"
+        " batch, height and width"
     }
 
 
@@ -163,6 +172,7 @@ def render_card(card: Mapping[str, Any]) -> str:
         "",
         *(f"- Input `{name}`: {described}" for name, described in card["inputs"].items()),
         f"- mean {card['mean']}, std {card['std']}",
+        *_reading_lines(card.get("reading", {})),
         *(f"- Output `{name}`: {described}" for name, described in card["outputs"].items()),
         *([f"- Threshold of the maps: {_thresholds(card)}"] if "threshold" in card else []),
         "",
@@ -187,6 +197,18 @@ def render_card(card: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _reading_lines(reading: Mapping[str, Any]) -> list[str]:
+    """How files become what the network takes, where that is not as a viewer shows them."""
+    lines = []
+    if ranges := reading.get("value_range"):
+        lines.append(
+            f"- Files of more than 8 bits: values {describe_range(ranges)} become 0 to 1, what lies outside is cut off"
+        )
+    if page := reading.get("page"):
+        lines.append(f"- Of files with several pages: page {page}")
+    return lines
 
 
 def _inputs(models: RunModels, stage: str) -> Mapping[str, str]:

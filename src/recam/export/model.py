@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recam.data.reading import COLOURS, Reading
 from recam.errors import DependencyError, ExportError, first_line
 from recam.export.card import describe_model, render_card
 from recam.export.tracing import make_traceable, rolling_freely
@@ -32,8 +33,8 @@ from recam.inference.run_models import RunModels, find_models
 from recam.methods.cam import class_maps, classify
 from recam.methods.refine import EVEN
 from recam.models.classifier import Classifier
-from recam.models.saved import load_classifier, load_segmenter
-from recam.preprocess import Triple
+from recam.models.saved import load_classifier, load_reading, load_segmenter
+from recam.preprocess import PerBand
 from recam.runfolder.store import write_json
 from recam.settings import as_json
 
@@ -121,9 +122,13 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
     written = []
     if models.segmenter:
         trained = load_segmenter(models.segmenter.weights)
-        facts = {**_normalisation(trained.mean, trained.std), "inference": as_json(models.inference)}
+        facts = {
+            **_normalisation(trained.mean, trained.std),
+            "inference": as_json(models.inference),
+        }
         outputs = {"logits": {0: "batch", 2: "height", 3: "width"}}
-        written.append(_write(trained.network, outputs, Path(output, "segmenter.onnx"), models, trained.classes, facts))
+        path = Path(output, "segmenter.onnx")
+        written.append(_write(trained.network, outputs, path, models, trained.classes, facts, trained.reading))
     if models.classifier:
         classifier = load_classifier(models.classifier.weights)
         facts = {
@@ -138,7 +143,8 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
         outputs = {"logits": {0: "batch"}, "class_maps": {0: "batch", 2: "map_height", 3: "map_width"}}
         network = MapsNetwork(classifier, weight_of(classifier, models.weighting))
         classes = tuple(models.classifier.record["inputs"]["classes"])
-        written.append(_write(network, outputs, Path(output, "classifier.onnx"), models, classes, facts))
+        path, reading = Path(output, "classifier.onnx"), load_reading(models.classifier.weights)
+        written.append(_write(network, outputs, path, models, classes, facts, reading))
     return ExportReport(tuple(written))
 
 
@@ -149,11 +155,12 @@ def _write(
     models: RunModels,
     classes: tuple[str, ...],
     facts: Mapping[str, Any],
+    reading: Reading,
 ) -> Exported:
     network.eval()
     with atomic_write(path) as temporary:
-        _trace(make_traceable(network), outputs, temporary, path.name)
-        check = compare(network, temporary, tuple(outputs))
+        _trace(make_traceable(network), outputs, temporary, path.name, reading.channels)
+        check = compare(network, temporary, tuple(outputs), reading.channels)
         if not check["passed"]:
             raise ExportError(
                 f"{path.name} gives other outputs in onnxruntime than in PyTorch: they differ by"
@@ -163,17 +170,18 @@ def _write(
             )
         content = temporary.read_bytes()
         file = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    card = {**file, "classes": list(classes), **facts, "check": check, **describe_model(models, path.stem)}
+    own = {"classes": list(classes), **facts, **reading.described(), "check": check}
+    card = {**file, **own, **describe_model(models, path.stem, reading)}
     write_json(path.with_suffix(".json"), card)
     write_bytes(path.with_suffix(".md"), render_card(card).encode())
     return Exported(path, check["max_difference"], len(content) / 1e6)
 
 
 @torch.inference_mode()
-def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path, name: str) -> None:
+def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path, name: str, bands: int) -> None:
     batch, height, width = TRACED
     free = {"images": {0: "batch", 2: "height", 3: "width"}, **outputs}
-    example = torch.zeros(batch, 3, height, width)
+    example = torch.zeros(batch, bands, height, width)
     with warnings.catch_warnings(), rolling_freely():
         # It warns of each size that it reads, and of being the older exporter; `compare` judges what came out.
         warnings.simplefilter("ignore")
@@ -197,8 +205,11 @@ def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path
 
 
 @torch.inference_mode()
-def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+def compare(network: nn.Module, path: Path, names: tuple[str, ...], bands: int = COLOURS) -> dict[str, Any]:
     """Outputs of PyTorch and onnxruntime side by side at `CASES`: the report that goes into the card.
+
+    Args:
+        bands: n of the images (B, n, H, W).
 
     Returns:
         ``passed``, ``max_difference``, ``tolerance`` and, for each of ``cases``, batch, height, width and the
@@ -211,7 +222,7 @@ def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str,
     cases: list[dict[str, Any]] = []
     passed = True
     for batch, height, width in CASES:
-        images = torch.randn(batch, 3, height, width, generator=generator)
+        images = torch.randn(batch, bands, height, width, generator=generator)
         ours = network(images)
         ours = (ours,) if isinstance(ours, Tensor) else ours
         differences: dict[str, float | None] = {}
@@ -237,7 +248,7 @@ def compare(network: nn.Module, path: Path, names: tuple[str, ...]) -> dict[str,
     }
 
 
-def _normalisation(mean: Triple, std: Triple) -> dict[str, Any]:
+def _normalisation(mean: PerBand, std: PerBand) -> dict[str, Any]:
     return {"mean": list(mean), "std": list(std)}
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from recam.data.reading import PLAIN, Reading
 from recam.errors import RecipeError, StoreError
 from recam.inference.settings import InferenceSettings
 from recam.labels import MAX_CLASSES
@@ -15,8 +16,9 @@ from recam.runfolder.store import read_json
 from recam.settings import read_settings
 
 
-def read_card(path: Path, needs_threshold: bool) -> tuple[dict[str, Any], InferenceSettings]:
-    """The card of an exported network, and how the network is applied; a classifier's `needs_threshold`.
+def read_card(path: Path, needs_threshold: bool) -> tuple[dict[str, Any], InferenceSettings, Reading]:
+    """The card of an exported network, how the network is applied, and how image files are read for it; a classifier's
+    `needs_threshold`.
 
     Raises:
         StoreError: names every field that is missing or cannot be.
@@ -27,6 +29,13 @@ def read_card(path: Path, needs_threshold: bool) -> tuple[dict[str, Any], Infere
         wrong.append("threshold")
     if not _are_shares(card.get("class_thresholds", {})):
         wrong.append("class_thresholds")
+    reading = PLAIN
+    try:
+        reading = read_settings(Reading, card.get("reading", {}))
+    except RecipeError as error:
+        wrong.append(f"reading ({error})")
+    if not {"mean", "std"} & set(wrong) and not len(card["mean"]) == len(card["std"]) == reading.channels:
+        wrong.append(f"mean and std of {reading.channels} bands")
     inference, settings = card.get("inference"), InferenceSettings()
     try:
         settings = read_settings(InferenceSettings, inference)
@@ -37,7 +46,7 @@ def read_card(path: Path, needs_threshold: bool) -> tuple[dict[str, Any], Infere
         raise StoreError(
             f"{path} is damaged: {', '.join(wrong)} missing or of another kind. Export the networks again."
         )
-    return card, settings
+    return card, settings, reading
 
 
 def _is_number(value: Any) -> bool:
@@ -57,13 +66,13 @@ def _are_classes(value: Any) -> bool:
     return named and 0 < len(value) <= MAX_CLASSES and len(set(value)) == len(value)
 
 
-def _are_three(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
 
 
 _CARD: Mapping[str, Callable[[Any], bool]] = {
     "classes": _are_classes,
-    "mean": _are_three,
-    "std": lambda value: _are_three(value) and min(value) > 0,
+    "mean": _are_numbers,
+    "std": lambda value: _are_numbers(value) and min(value) > 0,
     "sha256": lambda value: isinstance(value, str),
 }

@@ -132,8 +132,8 @@ def predict(
     with Progress("predict", len(found), len(found) - len(todo)) as progress:
         for path, target in todo:
             try:
-                image = read_image(path)
-                prediction = model(image)
+                image = read_image(path, model.reading)
+                prediction = model.predict(image)
             except RecamError as error:
                 problems.append(Problem("unreadable-image", printable(path), printable(error)))
                 unread += 1

@@ -64,7 +64,7 @@ class ExportedPredictor(Model):
             kind for kind in KINDS if Path(folder, f"{kind}.onnx").is_file() and Path(folder, f"{kind}.json").is_file()
         )
         is_segmenter = self.kind == "segmenter"
-        self.card, own = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=not is_segmenter)
+        self.card, own, self.reading = read_card(Path(folder, f"{self.kind}.json"), needs_threshold=not is_segmenter)
         self.classes = tuple(self.card["classes"])
         self.keep_planes = keep_planes
         self.settings = own.changed(is_segmenter, scales=scales, flip=flip, window=window, refine=refine)
@@ -111,7 +111,7 @@ class ExportedPredictor(Model):
         size = scaled_size((image.shape[0], image.shape[1]), scale, max_side)
         view = normalise_pixels(
             resize_image(image, size), tuple(self.card["mean"]), tuple(self.card["std"])
-        )  # (3, h, w)
+        )  # (n, h, w)
         views = np.stack([view, view[:, :, ::-1]]) if flip else view[None]
         outputs: list[Planes] = self._session.run(None, {"images": np.ascontiguousarray(views)})
         return outputs

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recam.data.arrays import ImageLike, as_image, as_images
 from recam.data.large_photos import enlarge, working_copy
+from recam.data.reading import PLAIN, Reading
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
 from recam.labels import mask_values
@@ -54,11 +55,13 @@ class Model:
         classes: names of the K classes.
         settings: how the model is applied.
         keep_planes: also return the probability of each class at each pixel.
+        reading: how image files are read for it.
     """
 
     classes: tuple[str, ...]
     settings: InferenceSettings
     keep_planes: bool
+    reading: Reading = PLAIN
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -76,18 +79,20 @@ class Model:
 
         Args:
             image: a path; a PIL image; an array (H, W, 3), grey (H, W) or RGBA (H, W, 4), of uint8 or of floats in [0,
-                1]; a tensor of the same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them: a list.
+                1]; a tensor of the same, also (3, H, W); see `recam.data.arrays.as_image`. A list of them: a list. For
+                a model of chosen bands, or of more than 8 bits, it is what a file of the training holds: all bands, and
+                values in its units.
 
         Raises:
             DataError: what is none of these, described; or a file that is no image. Of a list all are named.
         """
         if isinstance(image, list | tuple):
-            return [self._bounded(pixels) for pixels in as_images(image)]
-        return self._bounded(as_image(image))
+            return [self.predict(pixels) for pixels in as_images(image, self.reading)]
+        return self.predict(as_image(image, self.reading))
 
-    def _bounded(self, image: Image) -> Prediction:
-        """What it predicts of an image; of a large one that no window slides over, made of its `working_copy` and
-        enlarged."""
+    def predict(self, image: Image) -> Prediction:
+        """What it predicts of an image (H, W, n) uint8 that was read with `reading`; of a large one that no window
+        slides over, made of its `working_copy` and enlarged."""
         copy = image if self.settings.slides_over(image) else working_copy(image, self.settings.max_side)
         made = self._predict(copy)
         if copy is image:

@@ -21,7 +21,7 @@ from recam.inference.tta import segment_part
 from recam.methods.cam import read_full
 from recam.methods.refinements import Refinement, make_refinement
 from recam.models.folding import fold_batchnorm
-from recam.models.saved import load_classifier, load_segmenter
+from recam.models.saved import load_classifier, load_reading, load_segmenter
 from recam.preprocess import Planes
 from recam.types import Image
 
@@ -71,10 +71,11 @@ class Predictor(Model):
         if models.segmenter:
             self._segmenter = load_segmenter(models.segmenter.weights)
             fold_batchnorm(self._segmenter.network).to(place)
-            self.classes = self._segmenter.classes
+            self.classes, self.reading = self._segmenter.classes, self._segmenter.reading
         else:
             assert models.classifier is not None
             self._classifier = fold_batchnorm(load_classifier(models.classifier.weights)).to(place)
+            self.reading = load_reading(models.classifier.weights)
             self.classes = tuple(models.classifier.record["inputs"]["classes"])
 
     @property

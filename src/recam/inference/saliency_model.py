@@ -14,6 +14,7 @@ from pydantic import Field
 
 from recam.errors import DataError, RecipeError, WeightsError, first_line
 from recam.inference.onnx_session import open_session
+from recam.preprocess import rgb_of
 from recam.settings import Settings, section
 from recam.training.augment import normalise_image, resize_image
 from recam.types import Grey, Image
@@ -116,7 +117,7 @@ class SaliencyModel:
 
     def _run(self, image: Image) -> np.ndarray:
         """Raw output (h', w') for an image (H, W, 3)."""
-        view = normalise_image(resize_image(image, self.size), self.section.mean, self.section.std)[
+        view = normalise_image(resize_image(rgb_of(image), self.size), self.section.mean, self.section.std)[
             None
         ]  # (1, 3, h, w)
         names = [self.section.output or self._session.get_outputs()[0].name]

@@ -27,6 +27,7 @@ from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_values
 from recam.methods.arguments import check_image
 from recam.methods.cam import read_full
 from recam.methods.refine import check_threshold, one_plane_a_class, with_background, without_background
+from recam.preprocess import rgb_of
 from recam.settings import Settings
 from recam.types import Image, Maps, Mask, SeedMaps, check_maps
 
@@ -247,10 +248,10 @@ class CrfRefiner:
             return seed
         planes = with_background(read_full(seed), self.threshold)  # (n + 1, H, W)
         if self.on == "labels":
-            labels = crf_labels(image, planes.argmax(0), len(planes), self.label_settings)  # (H, W)
+            labels = crf_labels(rgb_of(image), planes.argmax(0), len(planes), self.label_settings)  # (H, W)
             maps = one_plane_a_class(labels, len(seed.maps))
         else:
-            maps = without_background(crf_probabilities(image, planes, self.settings))
+            maps = without_background(crf_probabilities(rgb_of(image), planes, self.settings))
         return SeedMaps(maps, seed.class_indices, seed.size, seed.ignore)
 
 

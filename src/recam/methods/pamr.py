@@ -30,6 +30,7 @@ from recam.errors import DataError, RecipeError
 from recam.methods.arguments import check_finite, check_image
 from recam.methods.cam import read_full
 from recam.methods.refine import check_threshold, with_background, without_background
+from recam.preprocess import rgb_of
 from recam.settings import Settings, section
 from recam.types import Image, SeedMaps
 
@@ -79,6 +80,7 @@ class PamrRefiner:
     def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
         if not len(seed.maps):
             return seed
+        image = rgb_of(image)
         check_image(image, seed.size)
         planes = torch.from_numpy(with_background(read_full(seed), self.threshold)).to(self.device)  # (n + 1, H, W)
         images = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self.device).float()  # (3, H, W)

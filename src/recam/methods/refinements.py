@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from recam.errors import DependencyError
-from recam.preprocess import Planes
+from recam.preprocess import Planes, rgb_of
 from recam.types import Image
 
 Refinement = Literal["none", "crf", "pamr"]
@@ -19,7 +19,8 @@ REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
 
 
 def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
-    """A function (image (H, W, 3), probabilities (n, H, W)) → refined probabilities, at the published settings.
+    """A function (image (H, W, 3), probabilities (n, H, W)) → refined probabilities, at the published settings; of
+    other bands it compares the first three.
 
     Raises:
         DependencyError: pydensecrf2 or PyTorch is not installed; the message has the way out.
@@ -37,10 +38,10 @@ def make_refinement(name: Refinement) -> Callable[[Image, Planes], Planes]:
         ) from error
     if name == "crf":
         require_densecrf()
-        return crf_probabilities
+        return lambda image, probabilities: crf_probabilities(rgb_of(image), probabilities)
 
     def by_pamr(image: Image, probabilities: Planes) -> Planes:
-        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float()  # (1, 3, H, W)
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb_of(image).transpose(2, 0, 1)))[None].float()  # (1, 3, H, W)
         refined: Planes = refine(pixels, torch.from_numpy(probabilities)[None])[0].numpy()
         return refined
 

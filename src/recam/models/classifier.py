@@ -37,6 +37,11 @@ class Classifier(nn.Module):
     bias: Tensor
 
     @property
+    def bands(self) -> int:
+        """n of the images (B, n, H, W)."""
+        return self.backbone.bands
+
+    @property
     def weight_1(self) -> Tensor:
         """(K, D), w of eq. 2."""
         return self.fc1.weight.flatten(1)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from recam.data.reading import COLOURS
 from recam.errors import RecipeError, WeightsError, near_matches
 from recam.models.backbones.transformer import WINDOWS, options_taken
+from recam.models.bands import adapt_normalisation, match_bands
 from recam.models.hub import can_download
 from recam.models.weights import IMAGENET_MEAN, IMAGENET_STD, normalisation, read_state
+from recam.preprocess import PerBand
 
 TIMM_PREFIX = "tu-"
 WITHOUT_NETWORK = (
@@ -20,17 +24,19 @@ WITHOUT_NETWORK = (
 )
 
 
-def encoder_normalisation(encoder: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def encoder_normalisation(encoder: str, weights: str, channels: int = COLOURS) -> tuple[PerBand, PerBand]:
     """Per-channel (mean, std) of images in [0, 1] that the encoder's weights were trained with.
 
     Those of timm's models are known. segmentation-models-pytorch keeps its own encoders' on its download site; here
     they have ImageNet's, which is right for all that take an output stride except the DPN family: take timm's there
-    (``tu-dpn68``).
+    (``tu-dpn68``). Other bands than three follow as the first convolution does, see `recam.models.bands`.
     """
     if encoder.startswith(TIMM_PREFIX):
-        return normalisation(encoder.removeprefix(TIMM_PREFIX), weights)
-    check_encoder(encoder)
-    return IMAGENET_MEAN, IMAGENET_STD
+        mean, std = normalisation(encoder.removeprefix(TIMM_PREFIX), weights)
+    else:
+        check_encoder(encoder)
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    return adapt_normalisation(mean, channels), adapt_normalisation(std, channels)
 
 
 def check_encoder(encoder: str) -> None:
@@ -52,7 +58,8 @@ def check_encoder(encoder: str) -> None:
 
 
 def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
-    """Fill the encoder `name` with `weights`; raises `WeightsError` where one of its tensors is missing."""
+    """Fill the encoder `name` with `weights`, and bring its first convolution to their bands; raises `WeightsError`
+    where one of its tensors is missing."""
     if weights == "none":
         return
     state = (
@@ -65,12 +72,10 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
     # missing.
     found = {key.replace(".", "_"): tensor for key, tensor in state.items()}
     target = encoder.get_submodule("model") if name.startswith(TIMM_PREFIX) else encoder
-    wanted = {key: tensor for key, tensor in target.state_dict().items() if not key.endswith("num_batches_tracked")}
-    wrong = [
-        key
-        for key, tensor in wanted.items()
-        if (match := found.get(key.replace(".", "_"))) is None or match.shape != tensor.shape
-    ]
+    wanted, wrong = _compare(target, found)
+    if wrong and all(wanted[key].ndim == 4 and key.replace(".", "_") in found for key in wrong):
+        match_bands(target, found)
+        wanted, wrong = _compare(target, found)
     if wrong:
         raise WeightsError(
             f"{len(wrong)} of {len(wanted)} tensors of the encoder {name!r} are missing in the weights {weights!r} or"
@@ -80,6 +85,17 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
     with torch.no_grad():
         for key, tensor in wanted.items():
             tensor.copy_(found[key.replace(".", "_")])
+
+
+def _compare(target: nn.Module, found: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of an encoder by name, and the names of those that weights lack or have in another shape."""
+    wanted = {key: tensor for key, tensor in target.state_dict().items() if not key.endswith("num_batches_tracked")}
+    wrong = [
+        key
+        for key, tensor in wanted.items()
+        if (match := found.get(key.replace(".", "_"))) is None or match.shape != tensor.shape
+    ]
+    return wanted, wrong
 
 
 def _is_read_by_us(name: str, weights: str) -> bool:

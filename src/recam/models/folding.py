@@ -14,6 +14,8 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from recam.models.bands import bands_of
+
 Network = TypeVar("Network", bound=nn.Module)
 
 PROBE = 64
@@ -29,7 +31,7 @@ def fold_batchnorm(network: Network) -> Network:
     differs afterwards, as where something else reads the convolution too, gets its BatchNorm back.
 
     Args:
-        network: takes images (B, 3, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph
+        network: takes images (B, n, H, W); its BatchNorm in evaluation mode, and all else as it will be used. A graph
             to the images can still be built.
 
     Returns:
@@ -41,7 +43,8 @@ def fold_batchnorm(network: Network) -> Network:
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in network.modules()):
         raise ValueError("BatchNorm can be folded in evaluation mode only: call .eval() first.")
     first = next(network.parameters())
-    probe = torch.randn(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(first.device, first.dtype)
+    drawn = torch.randn(1, bands_of(network), PROBE, PROBE, generator=torch.Generator().manual_seed(0))
+    probe = drawn.to(first.device, first.dtype)
     expected, pairs = _follow(network, probe)
     names = {module: name for name, module in network.named_modules()}
     before = [(convolution, convolution.weight, convolution.bias) for convolution, _ in pairs]

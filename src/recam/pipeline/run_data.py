@@ -11,7 +11,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from recam.data.check import check
+from recam.data.image_check import IMAGE_NOTES, as_range, describe_range
 from recam.data.mask_check import UNSCORED
+from recam.data.reading import ValueRange
 from recam.data.roles import DataSettings, RunData
 from recam.digests import FileDigests
 from recam.engine.compute import ComputeSettings
@@ -23,7 +25,7 @@ from recam.runfolder.integrity import discard_unfinished, refuse_changed, reopen
 from recam.runfolder.records import read_problems
 from recam.runfolder.store import CHECK, RunFolder, make_key, read_json, write_json
 
-CHECK_VERSION = 3
+CHECK_VERSION = 4
 """Raised when the check reports other things of the same data."""
 
 
@@ -56,7 +58,7 @@ def open_data(recipe: Recipe, folder: RunFolder, accelerator: Accelerator, verif
                 catalog,
                 splits,
                 progress=lambda done, total: progress.advance(done - progress.done),
-                roles=settings.roles(catalog),
+                settings=settings,
             )
         for kind in report.passed_over:
             log_line(f"passed over: {kind}")
@@ -79,6 +81,7 @@ def check_parts(data: RunData) -> dict[str, Any]:
     # Lists and names, which no print holds; without the folder, so that a data set that was moved stays the same.
     reported = [(problem.kind, Path(problem.where).name) for problem in catalog.problems(splits)]
     parts = {"version": CHECK_VERSION, "splits": splits, "classes": catalog.classes.names, **prints}
+    parts["bounded"] = data.settings.max_side is not None  # decides whether large photos are noted
     return {**parts, "reported": make_key({"problems": reported})}
 
 
@@ -102,7 +105,21 @@ def apply_check(data: RunData, folder: Path) -> RunData:
     unscored = {note["where"]: note["message"] for note in found["notes"] if note["kind"] == UNSCORED}
     for split, why in unscored.items() if not data.quiet else ():
         log_line(f"split {split} is not scored: {why}")
+    for note in found["notes"] if not data.quiet else ():
+        if note["kind"] in IMAGE_NOTES:
+            log_line(note["message"])
+    data = _keep_value_range(data, as_range(found["value_range"]))
     return replace(data, excluded=frozenset(excluded), unscored=frozenset(unscored))
+
+
+def _keep_value_range(data: RunData, value_range: ValueRange | None) -> RunData:
+    """The data read with the range of values that the check found, where there is one and the recipe has none."""
+    if value_range is None or data.settings.value_range is not None:
+        return data
+    if not data.quiet:
+        log_line(f"images of more than 8 bits: {describe_range(value_range)} become black to white (data.value_range)")
+    settings = replace(data.settings, value_range=value_range)
+    return replace(data, catalog=settings.open(), settings=settings)
 
 
 def leave_out_unlabelled(data: RunData) -> RunData:

@@ -12,6 +12,7 @@ import PIL.Image
 from recam.data.images import read_mask, write_mask
 from recam.errors import DataError, StoreError
 from recam.labels import BACKGROUND, IGNORE, mask_value
+from recam.preprocess import rgb_of
 from recam.review.decisions import MaskSource, State
 from recam.review.layers import CORRECTED, PREDICTIONS, Item, ReviewedRun, mask_of_maps
 from recam.runfolder.maps import read_seed
@@ -121,8 +122,8 @@ def is_stale(run: ReviewedRun, source: MaskSource | None) -> bool:
 
 
 def jpeg(pixels: np.ndarray, quality: int = 85, side: int = 0) -> bytes:
-    """(H, W, 3) uint8 as JPEG, reduced where its longer side exceeds `side` (0: never)."""
-    picture, encoded = PIL.Image.fromarray(pixels), io.BytesIO()
+    """(H, W, n) uint8 as JPEG, reduced where its longer side exceeds `side` (0: never)."""
+    picture, encoded = PIL.Image.fromarray(rgb_of(pixels)), io.BytesIO()
     if side:
         picture.thumbnail((side, side), PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
     picture.save(encoded, "JPEG", quality=quality)

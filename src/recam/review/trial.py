@@ -107,9 +107,10 @@ class Trial:
             DataError: as `decode_upload`.
             StoreError: the run has no classifier yet.
         """
-        side = min(self._max_side or SIDE, MOST)
+        data = self._run.recipe.section(DataSettings)
+        side = min(data.max_side or SIDE, MOST)
         with self._lock:
-            image, (width, height) = decode_upload(content, self._run.review, side)
+            image, (width, height) = decode_upload(content, self._run.review, side, data.reading)
             tried = self._try(image)
         if max(width, height) > side:
             note = f"The photo of {width}×{height} pixels was reduced to a longer side of {side}."
@@ -119,7 +120,7 @@ class Trial:
     def predict(self, image: Image) -> Mask:
         """The segmentation model's mask. Raises `StoreError` where the run has none."""
         with self._lock:
-            return self._predictor(image).mask
+            return self._predictor.predict(image).mask
 
     def _try(self, image: Image) -> Tried:
         run, notes = self._run, list[str]()
@@ -151,7 +152,7 @@ class Trial:
         pictures[f"refined ({title})"] = overlay_mask(image, apply_threshold(read_full(refined), present, own))
         by_model: list[float | None] = [None] * len(probabilities)
         if run.model:
-            prediction = self._predictor(image)
+            prediction = self._predictor.predict(image)
             pictures["prediction"] = overlay_mask(image, prediction.mask)
             by_model = list(prediction.probabilities)
         else:

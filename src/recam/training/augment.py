@@ -17,14 +17,14 @@ from torch import Tensor
 from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 
 from recam.labels import IGNORE
-from recam.preprocess import Triple, normalise_pixels, resize_image, scaled_size
+from recam.preprocess import PerBand, normalise_pixels, resize_image, scaled_size
 from recam.types import Grey, Image, Mask
 
-__all__ = ["Augment", "Triple", "normalise_image", "resize_image", "scaled_size"]
+__all__ = ["Augment", "PerBand", "normalise_image", "resize_image", "scaled_size"]
 
 
-def normalise_image(image: Image, mean: Triple, std: Triple) -> Tensor:
-    """(H, W, 3) uint8 → (3, H, W) float32, scaled to [0, 1], minus `mean`, over `std`."""
+def normalise_image(image: Image, mean: PerBand, std: PerBand) -> Tensor:
+    """(H, W, n) uint8 → (n, H, W) float32, scaled to [0, 1], minus `mean`, over `std`."""
     return torch.from_numpy(normalise_pixels(image, mean, std))
 
 
@@ -33,9 +33,20 @@ def jitter_colours(image: Image, strength: float, rng: np.random.Generator) -> I
     its circle.
 
     Each change is made with probability 0.5, in this order. `strength` 0.5 has about the ranges that UperNet is usually
-    trained with. (H, W, 3) uint8 → (H, W, 3) uint8.
+    trained with. Of other bands than three, which are no colours, brightness and contrast of each change, by the same
+    factors. (H, W, n) uint8 → (H, W, n) uint8.
     """
-    colours = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, 3) → (3, H, W)
+    colours = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, n) → (n, H, W)
+    if len(colours) != 3:
+        for change, wanted, amount in zip(
+            (adjust_brightness, adjust_contrast),
+            rng.random(2) < 0.5,
+            rng.uniform(1 - strength, 1 + strength, 2),
+            strict=True,
+        ):
+            if wanted:
+                colours = torch.cat([change(band[None], float(amount)) for band in colours])
+        return np.ascontiguousarray(colours.numpy().transpose(1, 2, 0))
     changes = (adjust_brightness, adjust_contrast, adjust_saturation)
     for change, wanted, amount in zip(
         changes, rng.random(3) < 0.5, rng.uniform(1 - strength, 1 + strength, 3), strict=True
@@ -64,8 +75,8 @@ class Augment:
     """
 
     crop: int
-    mean: Triple
-    std: Triple
+    mean: PerBand
+    std: PerBand
     long_side: tuple[int, int] | None = None
     scale: tuple[float, float] | None = None
     max_side: int | None = None
@@ -102,7 +113,7 @@ class Augment:
         cropped = np.ascontiguousarray(resized[inside])
         if self.jitter:
             cropped = jitter_colours(cropped, self.jitter, rng)
-        canvas = torch.zeros(3, self.crop, self.crop)
+        canvas = torch.zeros(len(self.mean), self.crop, self.crop)
         canvas[:, outside[0], outside[1]] = normalise_image(cropped, self.mean, self.std)
         if mask is None:
             return canvas, None

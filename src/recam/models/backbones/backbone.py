@@ -13,8 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from recam.data.reading import COLOURS
 from recam.errors import RecipeError, near_matches
 from recam.models.backbones.family import HEAD_NAMES, family_of, is_within
+from recam.models.bands import adapt_bands, adapt_normalisation
 from recam.models.probe import REFUSALS, freeze_statistics
 from recam.models.weights import load_pretrained
 from recam.settings import Settings, section
@@ -39,13 +41,13 @@ class BackboneSettings(Settings):
     """Frozen stages: 0 none, 1 the stem (published), 4 all but the last of five; or the name of the last frozen unit,
     e.g. ``blocks.5``."""
 
-    def make(self) -> Backbone:
-        """The backbone with its weights. Raises as `Backbone` does."""
-        return Backbone(self.name, self.weights, self.output_stride, self.dilate, self.freeze_until)
+    def make(self, channels: int = COLOURS) -> Backbone:
+        """The backbone with its weights, for images of `channels` bands. Raises as `Backbone` does."""
+        return Backbone(self.name, self.weights, self.output_stride, self.dilate, self.freeze_until, channels)
 
 
 class Backbone(nn.Module):
-    """A network without its classifier: images (B, 3, H, W) → features (B, D, ⌈H/stride⌉, ⌈W/stride⌉).
+    """A network without its classifier: images (B, n, H, W) → features (B, D, ⌈H/stride⌉, ⌈W/stride⌉).
 
     Args:
         name: any timm model that gives a feature map, e.g. ``resnet50``, ``tf_efficientnet_lite0``,
@@ -56,6 +58,7 @@ class Backbone(nn.Module):
             are (as published).
         freeze_until: how many stages keep their weights: 0 none, 1 the stem (published), 4 all but the last of five; or
             the name of the last frozen unit, or of a group of them, e.g. ``blocks.5.1``, ``layer3``.
+        bands: n of the images (B, n, H, W); other than three adapt the first convolution, see `recam.models.bands`.
 
     Raises:
         RecipeError: a model without a feature map, a stride, stage or unit that it does not have.
@@ -63,6 +66,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: D.
+        bands: n.
         mean, std: normalisation the weights expect, of images scaled to [0, 1].
     """
 
@@ -73,15 +77,19 @@ class Backbone(nn.Module):
         output_stride: int = 16,
         dilate: bool = False,
         freeze_until: int | str = 1,
+        bands: int = COLOURS,
     ) -> None:
         super().__init__()
-        self.name, self.output_stride = name, output_stride
+        self.name, self.output_stride, self.bands = name, output_stride, bands
         self.family = family_of(name)
         self.net = self.family.make(name, output_stride, dilate)
         self.mean, self.std = self.family.normalisation(self.net, name, weights)
-        load_pretrained(self.net, name, weights)
+        load_pretrained(self.net, name, weights, self._run, bands)
         self.net.eval()
-        probe = torch.zeros(2, 3, 64, 64).normal_(generator=torch.Generator().manual_seed(0))
+        if bands != COLOURS:
+            adapt_bands(self.net, bands, f"backbone {name!r}", self._run)
+            self.mean, self.std = (adapt_normalisation(values, bands) for values in (self.mean, self.std))
+        probe = torch.zeros(2, bands, 64, 64).normal_(generator=torch.Generator().manual_seed(0))
         features = self.family.probe(self.net, name, probe)
         self.channels: int = features.shape[1]
         self._unit_names, self._stage_ends = self.family.units(self.net)
@@ -109,9 +117,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D, h, w) of normalised images (B, 3, H, W). No graph is built through frozen units."""
-        if not self.is_chain:
-            return self.family.features(self.net, self.family.pad(self.net, images))
-        return self.top(self.trunk(images))
+        return self.top(self.trunk(images)) if self.is_chain else self._run(images)
 
     def trunk(self, images: Tensor) -> Tensor:
         """Output of the frozen units for images (B, 3, H, W), without a graph; as the network lays it out, usually
@@ -154,6 +160,9 @@ class Backbone(nn.Module):
         super().train(mode)
         freeze_statistics(self)
         return self
+
+    def _run(self, images: Tensor) -> Tensor:
+        return self.family.features(self.net, self.family.pad(self.net, images))
 
     def _runs_as_chain(self, probe: Tensor, expected: Tensor) -> bool:
         try:

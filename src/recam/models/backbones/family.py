@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from recam.errors import RecipeError, WeightsError, near_matches
 from recam.models.probe import probe_features
 from recam.models.weights import IMAGENET_MEAN, IMAGENET_STD, normalisation
-from recam.preprocess import Triple
+from recam.preprocess import PerBand
 from recam.registry import Registry
 
 HEAD_NAMES = ("global_pool", "pre_logits", "attn_pool", "fc_norm", "head", "head_drop", "head_dist", "fc", "classifier")
@@ -48,7 +48,7 @@ class Family:
         """The network, random and without classifier. Raises `RecipeError` for a stride or dilation it cannot have."""
         raise NotImplementedError
 
-    def normalisation(self, net: Any, name: str, weights: str) -> tuple[Triple, Triple]:
+    def normalisation(self, net: Any, name: str, weights: str) -> tuple[PerBand, PerBand]:
         """Mean and standard deviation that the weights expect, of images scaled to [0, 1]."""
         return normalisation(name, weights)
 
@@ -95,7 +95,7 @@ class OwnNetwork(Family):
     def make(self, name: str, output_stride: int, dilate: bool) -> Any:
         return self.build(output_stride, dilate)
 
-    def normalisation(self, net: Any, name: str, weights: str) -> tuple[Triple, Triple]:
+    def normalisation(self, net: Any, name: str, weights: str) -> tuple[PerBand, PerBand]:
         return getattr(net, "mean", IMAGENET_MEAN), getattr(net, "std", IMAGENET_STD)
 
     def units(self, net: Any) -> tuple[list[str], list[int]]:

@@ -39,6 +39,7 @@ from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_st
 from recam.pipeline.stages.masks import MaskSettings, PseudoMasks
 from recam.pipeline.stages.score import mask_path
 from recam.pipeline.stages.train import fit_stage
+from recam.preprocess import rgb_of
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import REFINER_NETWORK
 from recam.runfolder.maps import read_seed
@@ -243,7 +244,7 @@ class IrnStep(RefinerStep):
         label = {"title": f"IRN on {before.title}", "kind": REFINER_NETWORK}
 
         def rehearse(data: RunData) -> None:
-            given.backbone.make()
+            given.backbone.make(data.channels)
 
         network = Stage(
             self.settings.network,
@@ -333,7 +334,7 @@ class LabelMaker:
         """As published; see `recam.methods.crf.confident_labels`."""
         seed = read_seed(self.maps / f"{sample.id}.npz")
         labels = confident_labels(
-            sample.image.read(), read_full(seed), seed.class_indices, self.foreground, self.background
+            rgb_of(sample.image.read()), read_full(seed), seed.class_indices, self.foreground, self.background
         )
         self._write(sample, seed, labels)
 
@@ -359,7 +360,7 @@ def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
     own = given.settings
     # A backbone of the same shape that the classifier's tensors are put into: nothing is downloaded for it.
     backbone = replace(given.backbone, weights="none") if given.classifier else given.backbone
-    network = make_irnet(backbone, own.displacement)
+    network = make_irnet(backbone, own.displacement, work.data.channels)
     if given.classifier:
         trained = load_classifier(work.inputs[given.classifier].weights).backbone
         network.backbone.load_state_dict(trained.state_dict())
@@ -374,7 +375,7 @@ def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
     schedule = Schedule(own.epochs, own.batch, work.compute.workers, work.compute.save_minutes)
     result = fit_stage(work, IrnObjective(network, own.radius), dataset, optimizer, own.power, schedule, given.seed)
     if work.accelerator.is_main_process:
-        save_irnet(work.folder.path / WEIGHTS, network, backbone)
+        save_irnet(work.folder.path / WEIGHTS, network, backbone, work.data.settings.reading)
     return {"history": result.history, "images": len(work.data.train)}
 
 

@@ -71,7 +71,8 @@ def plan_pixels(recipe: Recipe, weights: str | None) -> Stage:
 def read_pixels(given: PixelsGiven, work: Work) -> dict[str, Any]:
     """Colours and features of early layers of `PIXELS` pixels of each image that is judged."""
     samples = judged_samples(work.data.train)
-    backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
+    backbone = given.backbone.make(work.data.channels).eval()
+    backbone = backbone.to(memory_format=torch.channels_last).to(work.accelerator.device)
     read = PixelReader(given.seed, given.max_side, backbone)
     features = np.zeros((len(samples), PIXELS, read.width), np.float32)
     index = {sample.id: position for position, sample in enumerate(samples)}
@@ -252,7 +253,8 @@ class PixelReader:
 
     def __init__(self, seed: int, max_side: int | None, backbone: Backbone) -> None:
         self._seed, self._max_side, self._backbone = seed, max_side, backbone
-        self.width = 3 + sum(level.shape[1] for level in self._levels(torch.zeros(1, 3, 64, 64)))
+        probe = torch.zeros(1, backbone.bands, 64, 64)
+        self.width = backbone.bands + sum(level.shape[1] for level in self._levels(probe))
 
     @torch.inference_mode()
     def __call__(self, sample: Sample) -> NDArray[np.float32]:
@@ -265,7 +267,7 @@ class PixelReader:
 
     def _features(self, image: Image, points: Tensor) -> NDArray[np.float32]:
         size = scaled_size((image.shape[0], image.shape[1]), 1.0, self._max_side)
-        view = normalise_image(resize_image(image, size), self._backbone.mean, self._backbone.std)[None]  # (1, 3, H, W)
+        view = normalise_image(resize_image(image, size), self._backbone.mean, self._backbone.std)[None]  # (1, n, H, W)
         # As fine as the maps are: colours of single pixels are noise.
         planes = [F.avg_pool2d(view, 4, ceil_mode=True, count_include_pad=False), *self._levels(view)]
         grid = points[None, None].to(planes[-1].device)  # (1, 1, P, 2)

@@ -32,7 +32,7 @@ from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import mask_path, score_folder
 from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings, make_optimizer
 from recam.pipeline.stages.train import CHECKPOINT, fit_stage
-from recam.preprocess import Triple
+from recam.preprocess import PerBand
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import PREDICTIONS, SEGMENTER
@@ -184,8 +184,9 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         own = load_classifier(source).backbone
         weights, mean, std = str(source), own.mean, own.std
     else:
-        weights, (mean, std) = settings.weights, encoder_normalisation(settings.encoder, settings.weights)
-    network = settings.make(len(classes), weights)
+        weights = settings.weights
+        mean, std = encoder_normalisation(settings.encoder, weights, work.data.channels)
+    network = settings.make(len(classes), weights, work.data.channels)
     optimizer = make_optimizer(network, settings)
     read: Callable[[Sample], Mask] = TrueMasks() if truth else PseudoMasks(work.inputs[given.masks])
     if given.unlabelled:
@@ -220,15 +221,16 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         results["best"] = {"epoch": best["epoch"], "miou": best[VAL_MIOU]}
         results |= {"kept": settings.keep, "stopped_early": trained.stopped}
     if work.accelerator.is_main_process:
+        reading = work.data.settings.reading
         names = (
             {"last": WEIGHTS, "best": "best.safetensors"}
             if settings.keep == "last"
             else {"last": "last.safetensors", "best": WEIGHTS}
         )
-        save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std)
+        save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std, reading)
         if trained.best:
             network.load_state_dict(state_of_network(trained.best))
-            save_segmenter(work.folder.path / names["best"], network, settings, classes, mean, std)
+            save_segmenter(work.folder.path / names["best"], network, settings, classes, mean, std, reading)
         segmenter = load_segmenter(work.folder.path / WEIGHTS)
         segmenter.network.to(work.accelerator.device)
         results["missing"] = _find_missing(segmenter, samples, read, given.max_side, work)
@@ -328,7 +330,7 @@ def weigh_classes(work: Work, samples: Sequence[Sample], read: Callable[[Sample]
     return balance_classes(torch.from_numpy(pixels), power)
 
 
-def make_validation(given: SegmentGiven, work: Work, mean: Triple, std: Triple) -> Validation | None:
+def make_validation(given: SegmentGiven, work: Work, mean: PerBand, std: PerBand) -> Validation | None:
     """mIoU on the held-out split, each image read once at its own size; None where the recipe does without."""
     settings, classes = given.settings, work.data.catalog.classes
     if not settings.validate_epochs:

@@ -160,10 +160,13 @@ def make_features(given: FeaturesGiven, work: Work, gigabytes: float) -> dict[st
     torch.manual_seed(
         given.views.seed
     )  # without pretrained weights the trunk is drawn, and must be the one that trainings draw
-    backbone = given.backbone.make().to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
+    backbone = (
+        given.backbone.make(work.data.channels).to(memory_format=torch.channels_last).eval().to(work.accelerator.device)
+    )
     backbone.check_trunk()
     count, augment = given.views.views, given.views.augment(backbone)
-    probe = backbone.trunk(torch.zeros(1, 3, given.views.crop, given.views.crop, device=work.accelerator.device))
+    shape = (1, backbone.bands, given.views.crop, given.views.crop)
+    probe = backbone.trunk(torch.zeros(shape, device=work.accelerator.device))
     need = probe.numel() * 2 * count * len(work.data.train) / 2**30
     if need > gigabytes:
         raise RecipeError(
@@ -186,7 +189,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     training, classes = given.training, work.data.catalog.classes.names
     start = work.inputs[stage_of(training.base)] if training.base else None
     backbone = replace(given.backbone, weights="none") if start else given.backbone
-    network = training.network(backbone.make(), len(classes)).to(memory_format=torch.channels_last)
+    network = training.network(backbone.make(work.data.channels), len(classes)).to(memory_format=torch.channels_last)
     if start:
         training.begin(network, start)
         network.eval()
@@ -212,7 +215,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     if judge and start and before is not None:
         results["kept"] = _keep_learned(judge, network, start, before, trained)
     if work.accelerator.is_main_process:
-        save_classifier(work.folder.path / WEIGHTS, network, given.backbone, classes)
+        save_classifier(work.folder.path / WEIGHTS, network, given.backbone, classes, work.data.settings.reading)
         learned = LabelJudge(_dataset(given, work, network.backbone, kept), work, JUDGED)
         results["labels"] = _report_labels(judge or learned, network, "held-out" if judge else "training", work)
     return results

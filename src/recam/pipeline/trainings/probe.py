@@ -105,7 +105,7 @@ class LinearProbe(Training):
         own: ProbeSettings = given.training.settings
         samples, classes = work.data.train, work.data.catalog.classes.names
         torch.manual_seed(given.views.seed)
-        network = given.training.network(given.backbone.make(), len(classes)).eval()
+        network = given.training.network(given.backbone.make(work.data.channels), len(classes)).eval()
         network = network.to(memory_format=torch.channels_last).to(work.accelerator.device)
         pooled = pool_features(network, samples, own.scales, given.max_side, work)
         labels = torch.from_numpy(np.stack([multi_hot(sample.labels, len(classes)) for sample in samples]))
@@ -131,7 +131,8 @@ class LinearProbe(Training):
             )
         probe = fit_probe(pooled, labels, chosen)
         if work.accelerator.is_main_process:
-            save_classifier(work.folder.path / WEIGHTS, _filled(network, probe), given.backbone, classes)
+            filled, reading = _filled(network, probe), work.data.settings.reading
+            save_classifier(work.folder.path / WEIGHTS, filled, given.backbone, classes, reading)
         found = {"images": len(samples), "l2": chosen}
         return {**found, "labels": {"of": "held-out images", **scores.as_dict()}} if scores else found
 
