@@ -282,13 +282,17 @@ def evaluate(
     per_image: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Also write one row per image to this file.")
     ] = None,
+    background: Annotated[
+        bool,
+        typer.Option("--background/--no-background", help="Without one, 0 in true masks is a pixel nobody has named."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Score a folder of predicted masks against true masks: per-class IoU, mIoU, boundary IoU."""
     import recam
 
-    scores = recam.evaluate(masks, truth, classes, partial=partial, per_image=per_image, progress=_counter("evaluate"))
-    _show(scores, as_json)
+    options = {"partial": partial, "per_image": per_image, "background": background}
+    _show(recam.evaluate(masks, truth, classes, progress=_counter("evaluate"), **cast(Any, options)), as_json)
 
 
 @app.command()

@@ -33,12 +33,18 @@ class ClassSet:
     """The K foreground classes of a data set, in the order of their mask values. Names are kept, and compared, in
     composed form.
 
+    Attributes:
+        names: of the classes.
+        background: whether pixels may belong to none of them; False: mask value 0 does not occur, since every pixel
+            belongs to a class or is not known.
+
     Raises:
         DataError: no class, more than 254 of them, an empty name, a name that occurs twice, or one with a line break or
             ``;``, which separate names in tables and lists.
     """
 
     names: tuple[str, ...]
+    background: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(nfc(name) for name in self.names))
@@ -86,11 +92,11 @@ class ClassSet:
         table[BACKGROUND] = BACKGROUND
         for new, old in enumerate(kept):
             table[mask_value(old)] = mask_value(new)
-        return ClassSet(tuple(self.names[index] for index in kept)), table
+        return ClassSet(tuple(self.names[index] for index in kept), self.background), table
 
     @property
     def mask_names(self) -> tuple[str, ...]:
-        """Names by mask value: ``("background", class 0, …)``."""
+        """Names by mask value: ``("background", class 0, …)``, whether the first occurs or not."""
         return ("background", *self.names)
 
 
@@ -157,6 +163,11 @@ def mask_values(class_indices: Sequence[int] | NDArray[np.integer]) -> NDArray[n
         DataError: as `check_class_indices` does.
     """
     return np.concatenate([[BACKGROUND], check_class_indices(class_indices) + 1]).astype(np.uint8)
+
+
+def output_values(n_classes: int, background: bool) -> NDArray[np.uint8]:
+    """Mask values by output of a segmentation network: (K + 1,), background first, or (K,) where there is none."""
+    return mask_values(range(n_classes))[0 if background else 1 :]
 
 
 def row_blocks(size: tuple[int, int]) -> Iterator[slice]:

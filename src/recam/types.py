@@ -15,7 +15,7 @@ from recam.labels import check_class_indices
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB, or (H, W, n) where a data set's bands are chosen (`data.bands`)."""
 Mask = NDArray[np.uint8]
-"""(H, W): 0 background, 1…K classes, 255 ignore."""
+"""(H, W): 0 background, 1…K classes, 255 ignore; no 0 where the data have no background."""
 Grey = NDArray[np.float32]
 """(H, W) in [0, 1], such as a saliency map."""
 Maps = NDArray[np.float32]
@@ -55,6 +55,8 @@ class Sample:
         mask: reads the (H, W) uint8 true mask, or None where there is none.
         group: images of one group (a patient, a slide) are never on both sides of a split; None: it is a group of its
             own.
+        no_data: pixels of exactly this 8-bit value, (1,), or with these in its bands, (n,), hold nothing: 255 in masks;
+            None: there are none.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Sample:
     image: Source
     mask: Source | None = None
     group: str | None = None
+    no_data: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def test_counts(photos):
         "images_per_class": {"cat": 3, "dog": 2, "ox": 1},
         "unlabelled": 1,
         "unlisted": 0,
+        "background": True,
         "labels_per_image": [0, 3],
         "problems": [],
         "notes": [],

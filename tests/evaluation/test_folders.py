@@ -206,3 +206,13 @@ def test_progress_is_told_after_each_pair(folders):
     calls = []
     evaluate(*folders, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 2), (2, 2)]
+
+
+def test_without_a_background_no_pixel_is_one(tmp_path):
+    write_mask(tmp_path / "masks" / "a.png", np.array([[1, 1, 2, 2]], np.uint8))
+    write_mask(tmp_path / "truth" / "a.png", np.array([[0, 1, 2, 1]], np.uint8))
+    for classes, names in ((None, ("1", "2")), (["forest", "water"], ("forest", "water"))):
+        scores = evaluate(tmp_path / "masks", tmp_path / "truth", classes, background=False)
+        assert scores.names == names
+        assert scores.iou == (0.5, 0.5)
+        assert scores.pixels == 3

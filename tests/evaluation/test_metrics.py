@@ -136,3 +136,14 @@ def test_errors_are_split_by_what_became_of_each_pixel():
     matrix.counts += counts
     assert matrix.scores().errors == split
     assert matrix.scores().as_dict()["errors"] == pytest.approx(shares)
+
+
+def test_without_a_background_no_score_is_one_of_it():
+    matrix = ConfusionMatrix(ClassSet(CLASSES.names, background=False))
+    matrix.update(mask(1, 1, 2, 0, 3), mask(1, 2, 2, 2, 255))
+    scores = matrix.scores()
+    assert scores.names == ("cow", "horse", "sheep")
+    assert scores.iou[:2] == (0.5, 1 / 3)
+    assert math.isnan(scores.iou[2])
+    assert scores.miou == pytest.approx((0.5 + 1 / 3) / 2)
+    assert scores.errors.missed == 1

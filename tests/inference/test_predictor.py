@@ -11,8 +11,9 @@ from recam import Predictor
 from recam.data.images import read_mask, write_png
 from recam.errors import DataError, RecipeError, StoreError
 from recam.inference.files import predict
+from recam.inference.prediction import find_present, predict_from_maps, predict_segmentation
 from recam.inference.settings import InferenceSettings
-from recam.inference.tta import most_probable, predict_probabilities
+from recam.inference.tta import most_probable, predict_mask, predict_probabilities
 from recam.models.saved import TrainedSegmenter
 from recam.models.segmenters import make_segmenter
 
@@ -160,3 +161,40 @@ def test_a_large_photo_is_predicted_from_a_copy_and_its_mask_has_its_size(tiny_r
     assert made.planes is not None
     assert made.planes.shape == (11, 200, 280)
     assert np.abs(made.planes.astype(int) - whole.planes).mean() < 8  # of 255
+
+
+def test_a_network_without_a_background_predicts_classes_alone():
+    torch.manual_seed(0)
+    network = make_segmenter(
+        "deeplabv3plus", "tu-tf_efficientnet_lite0", 3, "none", background=False, decoder_channels=16
+    ).eval()
+    segmenter = TrainedSegmenter(network, ("a", "b", "c"), (0.5,) * 3, (0.5,) * 3, background=False)
+    probabilities = predict_probabilities(segmenter, picture())
+    assert probabilities.shape == (3, 50, 70)
+    mask = predict_mask(segmenter, picture(), InferenceSettings())
+    assert np.array_equal(mask, most_probable(probabilities, background=False))
+    assert set(np.unique(mask)) <= {1, 2, 3}
+    made = predict_segmentation(
+        picture(), lambda part: probabilities.numpy(), segmenter.classes, InferenceSettings(), True, False
+    )
+    assert np.array_equal(made.mask, mask)
+    assert made.plane_values.tolist() == [1, 2, 3]
+    assert made.probabilities == pytest.approx(probabilities.amax((1, 2)).tolist())
+
+
+def test_class_maps_without_a_background():
+    maps = np.array([[[0.2, 0.9]], [[0.1, 0.95]]], np.float32)
+    image, settings = np.zeros((1, 2, 3), np.uint8), InferenceSettings()
+    made = predict_from_maps(image, maps, [0, 2], None, {}, ("a", "b", "c"), (0.9, 0.1, 0.8), settings, False)
+    assert made.mask.tolist() == [[1, 3]]
+    assert find_present([0.1, 0.3, 0.2], background=False) == [1]
+    assert find_present([0.1, 0.3, 0.2], background=True) == []
+
+
+def test_pixels_without_data_become_ignore(segmenter):
+    image = picture()
+    image[:10] = (0, 0, 7)
+    mask = predict_mask(segmenter, image, InferenceSettings(no_data=(0, 0, 7)))
+    assert (mask[:10] == 255).all()
+    assert (mask[10:] != 255).all()
+    assert predict_mask(segmenter, image, InferenceSettings(no_data=9)).max() < 255

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from recam.errors import DataError
-from recam.methods.agreement import Pixels, find_threshold, judge_images, measure_coverage
+from recam.methods.agreement import (
+    Pixels,
+    _correlation,
+    find_threshold,
+    judge_images,
+    measure_agreement,
+    measure_coverage,
+)
 
 
 def drawn(edge, n_images=20, n=200, seed=0, n_classes=2):
@@ -89,3 +96,46 @@ def test_what_has_vanished_counts_for_nothing():
 def test_a_class_that_no_image_has_is_not_covered_and_not_missed():
     labels = np.array([[1, 0], [1, 0]], bool)
     np.testing.assert_allclose(measure_coverage(labels[None], labels), [1.0])
+
+
+def classes_drawn(n_images=12, n=60, n_classes=3, noise=0.3):
+    """Pixels of a class each, which features tell; images with one label and with two, in turn."""
+    rng = np.random.default_rng(3)
+    images = np.repeat(np.arange(n_images), n)
+    labels = np.zeros((n_images, n_classes), bool)
+    truth = np.zeros(len(images), np.int64)
+    for image in range(n_images):
+        shown = rng.choice(n_classes, 1 + image % 2, replace=False)
+        labels[image, shown] = True
+        truth[images == image] = rng.choice(shown, n)
+    features = np.eye(n_classes)[truth] * 4 + rng.normal(size=(len(images), n_classes)) * noise
+    zeros = np.zeros(len(images), np.float32)
+    return Pixels(images, zeros, truth, features.astype(np.float32), labels), truth
+
+
+def test_without_a_background_classes_are_compared_where_there_are_several():
+    pixels, truth = classes_drawn()
+    other = np.array([np.flatnonzero(row) for row in pixels.labels[1::2]])  # the two labels of each such image
+    swapped = truth.copy()
+    for image, pair in zip(range(1, 12, 2), other, strict=True):
+        at = pixels.images == image
+        swapped[at] = np.where(truth[at] == pair[0], pair[1], pair[0])
+    ignored = np.where(np.arange(len(truth)) % 5 == 0, -1, truth)
+    right, wrong, fewer = measure_agreement(pixels, np.stack([truth, swapped, ignored]), background=False)
+    assert right > 0.98
+    assert wrong < 0.2
+    assert fewer > 0.98
+    alone = Pixels(
+        pixels.images, pixels.values, truth, pixels.features, pixels.labels & (np.arange(12) % 2 == 0)[:, None]
+    )
+    assert measure_agreement(alone, truth[None], background=False).tolist() == [1.0]
+    scores = judge_images(pixels, swapped, background=False)
+    assert (scores[::2] == 1).all()  # a single label leaves nothing to be wrong
+    assert scores[1::2].mean() < 0.7
+
+
+def test_correlation_of_classes_by_hand():
+    """Gorodkin's R_K: that of Matthews for two classes."""
+    counts = np.array([[[6.0, 2.0], [1.0, 3.0]], [[5.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    phi = (6 * 3 - 2 * 1) / np.sqrt(8 * 4 * 7 * 5)
+    assert _correlation(counts).tolist() == pytest.approx([phi, 0.0, 1.0])

@@ -135,3 +135,16 @@ def test_settings_that_make_no_sense():
         LabelCrfSettings(gt_prob=1)
     with pytest.raises(RecipeError, match=re.escape("background_threshold 0.5 is above foreground_threshold 0.35")):
         confident_labels(two_colours(), np.zeros((1, 24, 32), np.float32), [0], background_threshold=0.5)
+
+
+@needs_densecrf
+def test_confident_labels_without_a_background():
+    """A pixel whose largest map is not above the foreground's threshold is ignored, whatever the CRF makes of it."""
+    cams = np.zeros((2, 24, 32), np.float32)
+    cams[0, :, :17], cams[1, :, 17:] = 0.9, 0.8
+    cams[:, :6] *= 0.1
+    labels = confident_labels(two_colours(), cams, [3, 1], 0.35, None)
+    assert (labels[:6] == 255).all()
+    assert (labels[6:, :14] == 4).all()
+    assert (labels[6:, 17:] == 2).all()
+    assert (confident_labels(two_colours(), cams[:0], [], 0.35, None) == 255).all()

@@ -154,3 +154,28 @@ def test_what_makes_no_sense_is_refused():
         crf.CrfRefiner(-0.1)
     with pytest.raises(DataError, match="make it for the same images"):
         edam.EdamRefiner(lambda image: np.zeros((4, 4)))(IMAGE, blob())
+
+
+def test_without_a_background_maps_are_weighed_against_each_other():
+    maps = np.array([[[0.2, 0.0]], [[0.6, 0.0]]], np.float32)
+    planes = with_background(maps, None)
+    assert np.allclose(planes, [[[0.25, 0.5]], [[0.75, 0.5]]])
+    assert np.array_equal(one_plane_a_class(np.array([[0, 1, 1]]), 2, 0), [[[1, 0, 0]], [[0, 1, 1]]])
+
+
+@pytest.mark.parametrize("kind", ["pamr", "labels", "probabilities"])
+def test_refiners_without_a_background_follow_the_image(kind):
+    """Two classes that meet three columns beside the edge of the image come to meet at it; one class is everywhere."""
+    if kind != "pamr":
+        pytest.importorskip("pydensecrf", reason="the dense CRF needs pydensecrf2: pip install 'recam[crf]'")
+    refiner = pamr.PamrRefiner(None) if kind == "pamr" else crf.CrfRefiner(None, kind)
+    maps = np.full((2, 16, 24), 0.3, np.float32)
+    maps[0, :, :15] = maps[1, :, 15:] = 0.7
+    made = refiner(IMAGE, seed(maps, indices=[2, 5]))
+    mask = made.maps.argmax(0)
+    assert (mask[:, :11] == 0).all()
+    assert (mask[:, 16:] == 1).all()
+    assert (mask[:, 12:15] == 1).mean() > 0.5
+    alone = refiner(IMAGE, seed(maps[:1]))
+    assert alone.maps.argmax(0).max() == 0
+    assert alone.maps.min() > 0

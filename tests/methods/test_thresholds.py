@@ -166,3 +166,24 @@ def test_each_class_may_have_its_own_threshold():
         == apply_threshold(maps, [4, 1], 0.4).tolist()
         == [[5, 2, 0, 5]]
     )
+
+
+def test_without_a_background_the_largest_map_counts():
+    maps = np.array([[[0.2, 0.5, 0.0, 0.3]], [[0.1, 0.6, 0.0, 0.1]]], np.float32)
+    assert apply_threshold(maps, [2, 6], None).tolist() == [[3, 7, 3, 3]]
+    ignore = np.array([[False, True, False, False]])
+    assert apply_threshold(maps, [2, 6], None, ignore).tolist() == [[3, 255, 3, 3]]
+    assert apply_threshold(np.zeros((0, 1, 2), np.float32), [], None).tolist() == [[255, 255]]
+
+
+def test_a_sweep_without_a_background_equals_the_largest_map():
+    rng = np.random.default_rng(1)
+    sweep, direct = ThresholdSweep(6, background=False), ConfusionMatrix(6)
+    for maps, present, truth in [random_image(rng, classes=6) for _ in range(8)]:
+        truth[truth == 0] = 255
+        sweep.update(maps, present, truth)
+        direct.update(apply_threshold(maps, present, None), truth)
+    assert sweep.thresholds == (0.0,)
+    assert np.array_equal(sweep.counts()[0], direct.counts)
+    assert sweep.best().miou == pytest.approx(float(mean_over_present(class_ious(direct.counts))))
+    assert direct.counts[:, 0].sum() == 0

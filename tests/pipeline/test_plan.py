@@ -49,6 +49,8 @@ OTHER = {
     "data.train": "val",
     "data.score": "val",
     "data.val": "train",
+    "data.no_data": 64,
+    "predict.no_data": (1, 2, 3),
     "maps.compare": ("w", "add"),
     "segment.model": "upernet",
     "segment.options": {"freeze_batchnorm": False},
@@ -69,7 +71,7 @@ BESIDE = {
     "masks.rounds": {"masks.round": ("pamr",)},
 }
 NOTHING = object()
-OF_FOLDERS = {f"data.{name}" for name in ("labels_from", "label_separator", "unlisted", "group")}
+OF_FOLDERS = {f"data.{name}" for name in ("labels_from", "label_separator", "unlisted", "group", "first_value")}
 SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from", *OF_FOLDERS}
 """Folders and trainings of tests of their own."""
 
@@ -93,7 +95,7 @@ _catalogs = {}
 
 def plan(recipe):
     own = recipe.section(DataSettings)
-    about = (own.location, own.classes, repr(own.options))
+    about = (own.location, own.classes, repr(own.options), own.background, own.no_data)
     if about not in _catalogs:
         catalog = own.open()
         _catalogs[about] = {name: list(catalog.samples(name)) for name in catalog.splits}, catalog, {}
@@ -142,12 +144,12 @@ def settings_of(recipe):
 
 def changes(planned, before):
     """Names of stages that are not what they were: directly, and all."""
-    parts = ("given", "data", "classes", "version")
+    parts = ("given", "data", "classes", "background", "version")
     direct = {
         name
         for name, each in planned.items()
         if name not in before
-        or any(each.parts[part] != before[name].parts[part] for part in parts)
+        or any(each.parts.get(part) != before[name].parts.get(part) for part in parts)
         or each.stage.needs != before[name].stage.needs
     }
     changed = {name for name, each in planned.items() if name not in before or each.key != before[name].key}
@@ -176,6 +178,8 @@ REFUSED = {
     "data.score",
     # Where nothing else takes the saliency maps that are there.
     "refine",
+    # Where a training or a refiner learns a background.
+    "data.background",
 }
 """Changes that single recipes do not allow."""
 METHODS = {*trainings, *makers, *refiner_steps}
@@ -229,7 +233,7 @@ TABLES = {
             "training": "irn/control/labels segment/truth",
             "maker": "maps/recam+advcam",
             "refine": "refined/recam+pamr",
-            "data.classes data.options data.train": "features",
+            "data.classes data.options data.train data.background data.no_data": "features",
             "data.score": "maps/cam maps/control maps/recam",
             "data.val": "predictions/pseudo predictions/truth",
             "data.max_side": "maps/cam maps/control maps/recam segment/truth",
@@ -263,7 +267,7 @@ TABLES = {
             "compare": "train/cam train/control",
             "maker": "maps/recam+advcam",
             "refine": "refined/recam+pamr",
-            "data.classes data.options": "features saliency/maps saliency/training",
+            "data.classes data.options data.no_data": "features saliency/maps saliency/training",
             "data.val": "predictions/pseudo",
             "data.max_side": "maps/eps maps/recam",
             "backbone.*": "features",
@@ -291,7 +295,7 @@ TABLES = {
             "training": "train/control",
             "compare": "maps/cam train/control",
             "refine": "refined/recam+advcam+pamr",
-            "data.classes data.options data.train": "train/cam",
+            "data.classes data.options data.train data.background data.no_data": "train/cam",
             "data.score": "maps/recam+advcam",
             "data.val": "predictions/pseudo",
             "data.max_side": "maps/recam+advcam",

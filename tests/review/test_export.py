@@ -2,13 +2,16 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import recam
 from recam import cli
+from recam.data.folder import Folder
 from recam.data.images import read_mask, write_mask, write_png
+from recam.data.roles import RunData
 from recam.errors import DataError, StoreError
 from recam.review.decisions import Decisions
 from recam.review.export import export_decisions
@@ -259,3 +262,28 @@ def test_class_names_that_no_table_can_hold(session, tmp_path, names):
     with pytest.raises(DataError, match="';' or a line break, which separate names"):
         export_decisions(view, log, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_unlabelled_images_are_exported_with_what_their_accepted_mask_shows(run, tmp_path, monkeypatch):
+    """The one that was accepted has the classes of its mask, the other has no row, which means that nobody knows."""
+    plain = ReviewedRun(run)
+    extra = [replace(item.sample, labels=(), mask=None) for item in plain.items if item.split == "val"][:2]
+    kept = {sample.id for sample in extra}
+    monkeypatch.setattr(RunData, "unlabelled", extra)
+    monkeypatch.setattr(RunData, "val", [s for s in plain._data.val if s.id not in kept])
+    reviewed = ReviewedRun(run)
+    items = {item.id: item for item in reviewed.items}
+    assert [items[sample.id].split for sample in extra] == ["unlabelled"] * 2
+    decisions = Decisions(reviewed.review)
+    first = next(item for item in reviewed.items if item.labels)
+    mask = np.full((64, 64), first.labels[0] + 1, np.uint8)
+    for item in (first, items[extra[0].id]):
+        name = save_corrected(reviewed, item, mask)
+        source = {"layer": "corrected", "key": name}
+        decisions.add("t", [item.id], verdict="accepted", mask=name, source=source)
+    report = export_decisions(reviewed, decisions, tmp_path / "out", everything=True)
+    assert report.masks == 2
+    folder = Folder(tmp_path / "out")
+    names = {s.id: [folder.classes.names[i] for i in s.labels] for s in folder.samples("all")}
+    assert names[extra[0].id] == [reviewed.classes[first.labels[0]]]
+    assert [sample.id for sample in folder.unlabelled()] == [extra[1].id]

@@ -10,7 +10,7 @@ import pytest
 from recam.data.images import read_mask, write_mask
 from recam.errors import DataError, StoreError
 from recam.methods.thresholds import apply_threshold
-from recam.review.index import Index, disagreement
+from recam.review.index import Index, _margins, disagreement
 from recam.review.layers import ReviewedRun, mask_of_maps
 from recam.runfolder.maps import read_seed, save_seed
 from recam.runfolder.store import write_json
@@ -165,3 +165,19 @@ def test_maps_of_labels_that_were_removed_do_not_take_part():
     assert mask_of_maps(seed, (0, 3), {}, 0.25).tolist() == [[1, 4]]
     assert mask_of_maps(seed, (3,), {3: 0.4}, 0.25).tolist() == [[4, 0]]
     assert mask_of_maps(seed, (), {}, 0.25).tolist() == [[0, 0]]
+
+
+def test_without_a_background_the_largest_map_of_the_labels_counts():
+    maps = np.array([[[0.9, 0.0]], [[0.1, 0.0]], [[0.0, 0.5]]], np.float32)
+    seed = SeedMaps(np.repeat(np.repeat(maps, 4, 1), 4, 2), np.array([0, 1, 4]), (4, 8))
+    assert np.unique(mask_of_maps(seed, (0, 1, 4), {}, None)).tolist() == [1, 5]
+    assert np.unique(mask_of_maps(seed, (1,), {}, None)).tolist() == [2]  # the others were removed by a person
+    assert np.unique(mask_of_maps(seed, (1,), {}, 0.0)).tolist() == [0, 2]
+    assert np.unique(mask_of_maps(seed, (), {}, None)).tolist() == [255]
+
+
+def test_confidence_is_the_margin_where_there_is_no_threshold():
+    maps = np.array([[[0.9, 0.5]], [[0.1, 0.45]]], np.float32)
+    assert np.allclose(_margins(maps, None), [[0.8, 0.05]])
+    assert np.allclose(_margins(maps, [0.3, 0.2]), [[0.6, 0.2]])
+    assert np.allclose(_margins(maps[:1], None), 1)

@@ -69,3 +69,9 @@ def test_class_weights_reach_the_loss():
     objective = SegmentationObjective(Fixed(), torch.tensor([2.0, 0.5]))
     assert objective(batch([1, 0], [1, 255]))["loss"].item() == pytest.approx((2 * 0.5 * RIGHT + 2.0 * WRONG) / 3)
     assert list(objective.state_dict()) == []
+
+
+def test_without_a_background_the_first_output_is_the_first_class():
+    objective = SegmentationObjective(Fixed(), background=False)
+    assert objective(batch([2, 1], [2, 255]))["loss"].item() == pytest.approx((2 * RIGHT + WRONG) / 3)
+    assert objective(batch([2, 0], [255, 0]))["loss"].item() == pytest.approx(RIGHT)  # nobody named a pixel of 0

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from recam.digests import Digest, digest_each, digest_file
 from recam.errors import DataError, Problem, RecipeError, near_matches, printable
@@ -15,6 +15,8 @@ from recam.files import named_file
 from recam.labels import ClassSet
 from recam.registry import Registry
 from recam.types import Sample
+
+Background = Literal["rest", "none"]
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,39 @@ catalogs: Registry[type[Catalog]] = Registry(
 )
 
 
-def open_catalog(location: str, classes: Sequence[str] | None = None, **options: Any) -> Catalog:
+def open_catalog(
+    location: str,
+    classes: Sequence[str] | None = None,
+    *,
+    background: Background = "rest",
+    no_data: int | Sequence[int] | None = None,
+    **options: Any,
+) -> Catalog:
     """Open the data set named ``KIND:PATH``, e.g. ``voc:VOCdevkit/VOC2012``, ``folder:photos``, ``scenes:``.
 
     Args:
         location: kind and place, separated by the first colon.
         classes: keep just these classes; the others become ignore in masks and no label.
+        background: ``rest``: what belongs to no class, 0 in masks; ``none``: every pixel belongs to one of the image's
+            classes, and 0 in true masks is a pixel that nobody has named.
+        no_data: value, or one for each band, of pixels that hold nothing, in the 8 bits that images are read in: 255 in
+            masks.
         options: what the kind of data set takes besides, e.g. ``protocol="recam"`` for COCO.
 
     Raises:
         RecipeError: unknown kind or option, with near matches.
         DataError: nothing at that place that can be read as such a data set.
     """
+    from recam.data.ignored import check_first_value, ignoring
+
+    if background not in get_args(Background):
+        raise RecipeError(f"background = {background!r}.{near_matches(str(background), get_args(Background))}")
+    check_first_value(options.get("first_value"), background)
+    return ignoring(open_kind(location, classes, **options), background, no_data)
+
+
+def open_kind(location: str, classes: Sequence[str] | None = None, **options: Any) -> Catalog:
+    """As `open_catalog`, by the options of the kind alone."""
     kind, colon, place = location.partition(":")
     if not colon:
         raise DataError(
@@ -134,8 +157,8 @@ def open_catalog(location: str, classes: Sequence[str] | None = None, **options:
 
 
 def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
-    """A hash that changes when any id, label, group, image or mask of `samples` does, and with nothing else: not where
-    files lie, nor when they were written. Nothing is decoded.
+    """A hash that changes when any id, label, group, image, mask or colour without data of `samples` does, and with
+    nothing else: not where files lie, nor when they were written. Nothing is decoded.
 
     Args:
         digest: what a file holds; `recam.digests.FileDigests` reads none twice.
@@ -144,7 +167,8 @@ def fingerprint(samples: Iterable[Sample], digest: Digest = digest_file) -> str:
     def describe(sample: Sample) -> tuple[object, ...]:
         mask = sample.mask.fingerprint(digest) if sample.mask else "-"
         found = sample.id, sample.labels, sample.image.fingerprint(digest), mask
-        return found if sample.group is None else (*found, sample.group)
+        rest = {"group": sample.group, "no data": sample.no_data}
+        return (*found, *((name, value) for name, value in rest.items() if value is not None))
 
     return digest_each(samples, describe)
 

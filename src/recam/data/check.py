@@ -15,6 +15,7 @@ import numpy as np
 from recam.ahead import map_ahead
 from recam.data.catalog import Catalog, Roles
 from recam.data.check_report import CheckReport, SplitCounts
+from recam.data.ignored import LABEL_NEEDED
 from recam.data.image_check import ImageFindings, count_draws, judge_images, read_and_find
 from recam.data.images import one_large_at_a_time
 from recam.data.mask_check import Findings, find, judge
@@ -39,6 +40,7 @@ HARMLESS = frozenset(
         "split-spelling",
         "groups-suggested",
         "missing-group",
+        LABEL_NEEDED,
     }
 )
 """Kinds that a catalog reports but that keep nothing else from being used: notes, not problems."""
@@ -134,6 +136,7 @@ def check(
         images_per_class=counts.images_per_class,
         unlabelled=counts.unlabelled,
         unlisted=len(unlisted),
+        background=catalog.classes.background,
         labels_per_image=_spread_of_labels(labelled),
         problems=tuple(problems),
         notes=tuple(notes),

@@ -34,6 +34,7 @@ class CheckReport:
         images_per_class: by class name; an image counts for each of its labels.
         unlabelled: images that show none of the classes, as their empty label states.
         unlisted: images of which no label is known; in no split, and not counted in `images`.
+        background: whether pixels may belong to no class.
         labels_per_image: the fewest and the most labels of an image; None without any image.
         problems: what keeps something from being used.
         notes: what may be as it should, but is worth a look; nothing is kept from being used.
@@ -56,6 +57,7 @@ class CheckReport:
     unlabelled: int = 0
     unlisted: int = 0
     labels_per_image: tuple[int, int] | None = None
+    background: bool = True
     problems: tuple[Problem, ...] = ()
     notes: tuple[Problem, ...] = ()
     splits: dict[str, SplitCounts] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class CheckReport:
             "images_per_class": dict(self.images_per_class),
             "unlabelled": self.unlabelled,
             "unlisted": self.unlisted,
+            "background": self.background,
             "labels_per_image": self.labels_per_image and list(self.labels_per_image),
             "problems": [problem.as_dict() for problem in self.problems],
             "notes": [note.as_dict() for note in self.notes],
@@ -103,6 +106,8 @@ class CheckReport:
         )
         if self.unlisted:
             yield f"{self.unlisted} more images are unlabelled: nothing states what they show, so none of it is learned"
+        if not self.background:
+            yield "no background: every pixel belongs to one of the image's classes"
         if self.labels_per_image and self.labels_per_image[1] == 1 < len(self.classes):
             yield f"{'exactly' if self.labels_per_image[0] else 'at most'} one label per image"
         if self.classes:

@@ -26,6 +26,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from recam.data.catalog import Catalog, PassedOver, Roles, catalogs
 from recam.data.folder_images import FolderImages, file_id
 from recam.data.folder_layout import find_layout
@@ -37,13 +39,15 @@ from recam.data.name_groups import suggest_groups
 from recam.data.splits import split_groups, split_role, stable_split, training_split, validation_split
 from recam.errors import DataError, Problem, RecipeError, near_matches, printable
 from recam.files import expand_home
-from recam.labels import ClassSet, nfc
+from recam.labels import IGNORE, ClassSet, nfc
 from recam.types import Sample
 
 ALL = "all"
 """The split that holds the images of all splits."""
 
 
+FROM_ZERO = np.minimum(np.arange(256) + 1, IGNORE)
+"""(256,) value of true masks whose first class is 0 → the same from 1 on; 255 stays."""
 Unlisted = Literal["unlabelled", "negative"]
 
 
@@ -64,6 +68,7 @@ class Folder(Catalog):
         unlisted: what images are that no row names: ``unlabelled``, or ``negative``, as if a row named them with empty
             labels.
         labels_from, label_separator, group: see `LabelSource`.
+        first_value: value of the first class in true masks: 1, or 0 where there is no background.
 
     Raises:
         DataError: no such folder, no image or no label in it, a table that cannot be read, or names that leave open
@@ -82,6 +87,7 @@ class Folder(Catalog):
         labels_from: str | None = None,
         label_separator: str | None = None,
         group: str | None = None,
+        first_value: Literal[0, 1] = 1,
     ) -> None:
         if not 0 <= val_share < 1:
             raise RecipeError(f"val_share = {val_share}: choose a share from 0 to below 1.")
@@ -109,11 +115,12 @@ class Folder(Catalog):
         self.classes, table = self._all_classes, None
         if classes is not None:
             self.classes, table = self._all_classes.select(classes)
+        if first_value == 0:
+            table = (np.arange(256, dtype=np.uint8) if table is None else table)[FROM_ZERO]
         self._masks: dict[str, MaskFile] = {}
         if self._layout.masks:
-            masks = find_masks(
-                self._layout.masks, self._base, self._images.paths.keys(), None if table is None else table.tobytes()
-            )
+            stored = None if table is None else table.tobytes()
+            masks = find_masks(self._layout.masks, self._base, self._images.paths.keys(), stored)
             self._keep(masks.problems, masks.passed_over)
             self._masks = masks.by_id
         self._fill_splits(found, unlisted)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recam.data.ignored import IgnoringMask, stored_mask
 from recam.data.images import MaskFile, read_mask
 from recam.data.opening import open_picture
 from recam.data.palettes import palette_colours, reordered
@@ -28,11 +29,13 @@ class Findings:
         mask_values: that occur in its mask; None where it has none that can be read.
         two_values: its mask's file holds nothing but 0 and 255, and 255 somewhere.
         reordered: palette indices in use whose colour VOC has at another index → that index.
+        unnamed: without a background, whether its mask holds 0, and its greatest value below 255.
     """
 
     mask_values: tuple[int, ...] | None = None
     two_values: bool = False
     reordered: Mapping[int, int] | None = None
+    unnamed: tuple[bool, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ def find(sample: Sample, mask: Mask | None) -> Findings:
     if mask is None or sample.mask is None:
         return Findings()
     values = present_values(mask)
-    return Findings(tuple(values), _holds_two_values(sample.mask, values), _reordered(sample.mask, mask))
+    stored = stored_mask(sample.mask)
+    assert stored is not None
+    two_values, order = _holds_two_values(stored, values), _reordered(stored, mask)
+    return Findings(tuple(values), two_values, order, _find_unnamed(sample.mask))
 
 
 def judge(
@@ -88,6 +94,7 @@ def judge(
                 " score best."
             )
             notes.append(Problem(UNSCORED, split, message))
+    notes += _numbered_from_zero(samples, shown, names)
     notes += _palette_notes({samples[id_].mask: found.reordered for id_, found in shown.items() if found.reordered})
     return Judgement(tuple(problems), tuple(notes))
 
@@ -128,6 +135,22 @@ def _labels_without_pixels(
     return notes
 
 
+def _numbered_from_zero(
+    samples: Mapping[str, Sample], shown: Mapping[str, Findings], names: Sequence[str]
+) -> list[Problem]:
+    """A note where masks without a background hold 0 and never the value of the last class."""
+    found = {id_: each.unnamed for id_, each in shown.items() if each.unnamed}
+    zero = [id_ for id_, (has_zero, _) in found.items() if has_zero]
+    if not zero or max(greatest for _, greatest in found.values()) != mask_value(len(names) - 1) - 1:
+        return []
+    return _gathered(
+        "masks-from-zero",
+        [samples[id_].mask for id_ in zero],
+        f"{{count}} hold{{s}} 0, which is read as a pixel that nobody has named, and no mask holds {len(names)}, the"
+        f" value of {names[-1]} (first: {{first}}). If the first class is 0 in these masks: data.first_value = 0.",
+    )
+
+
 def _palette_notes(found: Mapping[Source | None, Mapping[int, int]]) -> list[Problem]:
     if not found:
         return []
@@ -165,6 +188,13 @@ def _holds_two_values(source: Source, values: Sequence[int]) -> bool:
         return False
     # Where classes were selected, others became 255.
     return source.table is None or _TWO_VALUES.issuperset(present_values(read_mask(source.path)))
+
+
+def _find_unnamed(source: Source) -> tuple[bool, int] | None:
+    if not isinstance(source, IgnoringMask) or source.background:
+        return None
+    values = present_values(source.inner.read())
+    return BACKGROUND in values, max((value for value in values if value != IGNORE), default=BACKGROUND)
 
 
 def _reordered(source: Source, mask: Mask) -> Mapping[int, int] | None:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from recam.data.catalog import Catalog, Roles, fingerprint, open_catalog
+from recam.data.catalog import Background, Catalog, Roles, fingerprint, open_kind
+from recam.data.ignored import NoData, as_colour, check_first_value, ignoring
 from recam.data.read_catalog import ReadCatalog
 from recam.data.reading import Bands, Page, Reading, ValueRange
 from recam.data.splits import no_training_split
@@ -39,6 +40,15 @@ class DataSettings(Settings):
     """KIND:PATH, e.g. ``voc:VOCdevkit/VOC2012``, ``coco:coco2014``, ``folder:photos``, ``scenes:``."""
     classes: tuple[str, ...] | None = None
     """Keep just these classes; the others become ignore in masks and no label."""
+    background: Background = "rest"
+    """``rest``: what belongs to no class is background, 0 in masks; ``none``: every pixel belongs to one of the image's
+    classes, as in histology and land cover: no threshold, no value 0 in masks."""
+    first_value: Literal[0, 1] = field(default=1, metadata=OPTION)
+    """Value of the first class in true masks: 1, and 0 is background or, without one, a pixel that nobody has named; or
+    0 where there is no background."""
+    no_data: NoData | None = None
+    """Pixels of exactly this value, or RGB colour, hold nothing: 255 in masks, as the black frames of satellite tiles;
+    None: there are none."""
     options: dict[str, Any] = field(default_factory=dict)
     """What this kind of data set takes besides, e.g. ``{protocol = "recam"}`` for COCO."""
     train: str | None = None
@@ -74,11 +84,18 @@ class DataSettings(Settings):
 
     def __post_init__(self) -> None:
         _ = self.reading  # which checks its parts
+        as_colour(self.no_data)
+        check_first_value(self.first_value, self.background)
 
     @property
     def reading(self) -> Reading:
         """How image files are read."""
         return Reading(self.bands, self.page, self.value_range)
+
+    @property
+    def has_background(self) -> bool:
+        """Whether pixels may belong to no class."""
+        return self.background == "rest"
 
     def open(self) -> Catalog:
         """The data set. Raises as `recam.data.catalog.open_catalog` does."""
@@ -87,8 +104,9 @@ class DataSettings(Settings):
             for each in fields(self)
             if OPTION.items() <= each.metadata.items() and getattr(self, each.name) != each.default
         }
-        catalog = open_catalog(self.location, self.classes, **{**self.options, **chosen})
-        return catalog if self.reading.is_plain else ReadCatalog(catalog, self.reading)
+        catalog = open_kind(self.location, self.classes, **{**self.options, **chosen})
+        read = catalog if self.reading.is_plain else ReadCatalog(catalog, self.reading)
+        return ignoring(read, self.background, self.no_data)
 
     def roles(self, catalog: Catalog) -> Roles:
         """Which split does what: as named here, else the data set's own choice."""

@@ -82,6 +82,8 @@ def key_stages(stages: Sequence[Stage], data: RunData) -> dict[str, Planned]:
                 "data": {role: data.fingerprint(role) for role in stage.roles},
                 "classes": list(data.catalog.classes.names),
             }
+            if not data.catalog.classes.background:
+                parts["background"] = False
         before = (word for name in stage.needs for word in planned[name].supervision)
         supervision = in_order((*before, *stage.supervision))
         planned[stage.name] = Planned(stage, make_key(parts), parts, supervision, stage.files | files)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from recam.data.images import MASK_ENDINGS, read_mask
 from recam.data.mask_folder import list_masks, read_classes, unread_message, without_background
@@ -12,7 +15,7 @@ from recam.evaluation.mask_scorer import MaskScorer
 from recam.evaluation.metrics import Scores
 from recam.evaluation.pixel_counts import save_image_scores
 from recam.files import checked_path, require_folder
-from recam.labels import IGNORE, ClassSet, nfc, present_values
+from recam.labels import BACKGROUND, IGNORE, ClassSet, nfc, present_values
 from recam.types import Mask
 
 _TOLD = 5
@@ -26,6 +29,7 @@ def evaluate(
     partial: bool = False,
     per_image: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    background: bool = True,
 ) -> Scores:
     """Score the masks of one folder against those of another; pairs have the same path without ending, sub-folders
     included, in whatever Unicode form.
@@ -40,6 +44,7 @@ def evaluate(
             read by `recam.evaluation.pixel_counts.read_image_scores`. An image counts as many labels as its truth shows
             classes.
         progress: called with (pairs done, pairs in all) after each pair.
+        background: False: every pixel belongs to a class, and 0 in true masks is a pixel that nobody has named.
 
     Raises:
         DataError: everything that is wrong, at once: masks without truth and truths without mask, files that cannot be
@@ -52,7 +57,7 @@ def evaluate(
         raise StoreError(f"per_image: {table} is no name of a table. Name a file that ends in .csv.")
     if table:
         require_folder(table.parent)
-    scorer, problems = MaskScorer(_as_class_set(classes)), _Problems()
+    scorer, problems = MaskScorer(_as_class_set(classes, background), background), _Problems()
     n_classes, rows = scorer.n_classes, []
     predicted, true = (
         _find_masks(checked_path(masks), problems, partial),
@@ -78,6 +83,7 @@ def evaluate(
             if mask.shape != wanted.shape:
                 sizes.append(f"{name} {mask.shape[0]}×{mask.shape[1]}, truth {wanted.shape[0]}×{wanted.shape[1]}")
             elif not strange:
+                wanted = wanted if background else np.where(wanted == BACKGROUND, np.uint8(IGNORE), wanted)
                 rows.append(scorer.score(name, mask, wanted))
         if progress:
             progress(done, len(pairs))
@@ -90,12 +96,11 @@ def evaluate(
     return scorer.scores()
 
 
-def _as_class_set(classes: Sequence[str] | Path | None) -> ClassSet | None:
+def _as_class_set(classes: Sequence[str] | Path | None, background: bool) -> ClassSet | None:
     if classes is None:
         return None
-    if isinstance(classes, str | Path):
-        return read_classes(classes)
-    return ClassSet(without_background(classes))
+    named = read_classes(classes) if isinstance(classes, str | Path) else ClassSet(without_background(classes))
+    return replace(named, background=background)
 
 
 class _Problems:

@@ -23,9 +23,11 @@ class MaskScorer:
     Args:
         classes: the K foreground classes; None names them by number, up to the largest that occurs (K = 254 until
             then).
+        background: whether mask value 0 is scored; of named classes they state it themselves.
     """
 
-    def __init__(self, classes: ClassSet | None) -> None:
+    def __init__(self, classes: ClassSet | None, background: bool = True) -> None:
+        self._background = classes.background if classes else background
         self._classes: ClassSet | int = classes or MAX_CLASSES
         self.n_classes = len(classes) if classes else MAX_CLASSES
         self.counts = np.zeros((len(LABEL_GROUPS), 1, self.n_classes + 1, self.n_classes + 2), np.int64)
@@ -65,7 +67,9 @@ class MaskScorer:
         matrix = ConfusionMatrix(self._classes)
         matrix.counts += self.total
         named = isinstance(self._classes, ClassSet)
-        scores = (matrix if named else _shrink(matrix)).scores()
+        matrix = matrix if named else _shrink(matrix)
+        matrix.first = 0 if self._background else 1
+        scores = matrix.scores()
         return scores if math.isnan(scores.miou) else replace(scores, boundary_iou=self.boundary.mean())
 
 

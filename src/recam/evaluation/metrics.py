@@ -38,6 +38,8 @@ class ConfusionMatrix:
         self.names = (
             classes.mask_names if isinstance(classes, ClassSet) else tuple(str(value) for value in range(n_classes + 1))
         )
+        self.first = 1 if isinstance(classes, ClassSet) and not classes.background else 0
+        """Least mask value that is scored: without a background no score is one of it."""
         self.counts = np.zeros((n_classes + 1, n_classes + 2), np.int64)
         """(K+1 truths, K+2 predictions) int64, the last column for ignore; those of several processes or shards may be
         added."""
@@ -75,7 +77,7 @@ class ConfusionMatrix:
         if self.names != other.names:
             raise DataError(f"confusion matrices of different classes cannot be added: {self.names} and {other.names}.")
         both = ConfusionMatrix(len(self.counts) - 1)
-        both.names, both.counts = self.names, self.counts + other.counts
+        both.names, both.first, both.counts = self.names, self.first, self.counts + other.counts
         return both
 
     def scores(self) -> Scores:
@@ -84,8 +86,9 @@ class ConfusionMatrix:
         total = int(self.counts.sum())
         scored = bool(self.counts[mask_value(0) :].any())
         ious = class_ious(self.counts) if scored else np.full(len(self.counts), np.nan)  # (K+1,)
+        ious = ious[self.first :]
         return Scores(
-            names=self.names,
+            names=self.names[self.first :],
             iou=tuple(ious.tolist()),
             miou=float(mean_over_present(ious)),
             # Per class F1 = 2·TP / (truths + predictions) = 2·IoU / (1 + IoU).
@@ -148,8 +151,8 @@ class Scores:
     class.
 
     Attributes:
-        names: (K+1,) class names, background first.
-        iou: (K+1,) intersection over union of each class; NaN for a class in neither truth nor prediction.
+        names: (K+1,) class names, background first; (K,) where there is none.
+        iou: (K+1,) or (K,) intersection over union of each class; NaN for a class in neither truth nor prediction.
         miou: mean IoU over the classes that occur in truth or prediction.
         f1: mean F1 over the same classes (macro).
         pixel_accuracy: share of pixels predicted right.

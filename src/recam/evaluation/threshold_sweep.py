@@ -56,10 +56,14 @@ class ThresholdSweep:
     Args:
         n_classes: K.
         thresholds: the candidates; they are sorted, and compared with the maps as float32.
+        background: False: no pixel is background whatever its maps are, and 0 is the only threshold.
     """
 
-    def __init__(self, n_classes: int, thresholds: Iterable[float] = DEFAULT_THRESHOLDS) -> None:
-        self.thresholds = tuple(sorted(thresholds))
+    def __init__(
+        self, n_classes: int, thresholds: Iterable[float] = DEFAULT_THRESHOLDS, background: bool = True
+    ) -> None:
+        self.thresholds = tuple(sorted(thresholds)) if background else (0.0,)
+        self.background = background
         if not self.thresholds:
             raise RecipeError("no threshold to try: give at least one in [0, 1].")
         wrong = [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]
@@ -111,6 +115,9 @@ class ThresholdSweep:
             self.ignored += np.bincount(truth[counted & ignore], minlength=self.n_classes + 1)
             counted &= ~ignore
         rows = truth[counted].astype(np.int64)  # (pixels,)
+        if not len(maps) and not self.background:
+            self.ignored += np.bincount(rows, minlength=self.n_classes + 1)
+            return
         if not len(maps):
             # Nothing is exceeded, so the class does not matter.
             self.histogram[:, 0, 0] += np.bincount(rows, minlength=self.n_classes + 1)
@@ -121,6 +128,8 @@ class ThresholdSweep:
         exceeded = np.searchsorted(
             self._edges, largest.astype(np.float32, copy=False), side="left"
         )  # (pixels,): thresholds < largest
+        if not self.background:
+            exceeded[:] = 1
         code = (rows * planes + winner[counted]) * levels + exceeded
         counts = np.bincount(code, minlength=(self.n_classes + 1) * planes * levels).reshape(-1, planes, levels)
         for plane, class_index in enumerate(indices):

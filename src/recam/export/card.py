@@ -24,6 +24,9 @@ OUTPUTS = {
     "segmenter": {
         "logits": "float32 (batch, K + 1, height, width): background first; softmax over axis 1 gives probabilities"
     },
+    "segmenter without background": {
+        "logits": "float32 (batch, K, height, width): the classes; softmax over axis 1 gives probabilities"
+    },
     "classifier": {
         "logits": "float32 (batch, K): the sigmoid is the probability of each class in the image",
         "class_maps": "float32 (batch, K, ⌈height / stride⌉, ⌈width / stride⌉): raw; relu, then over its maximum",
@@ -52,7 +55,7 @@ def describe_model(models: RunModels, kind: str, reading: Reading = PLAIN) -> di
         "kind": kind,
         "network": {**record["label"].get("network", {}), "weights": weights},
         "inputs": describe_inputs(reading),
-        "outputs": OUTPUTS[kind],
+        "outputs": OUTPUTS[kind if models.background or kind != "segmenter" else f"{kind} without background"],
         "data": {"location": location, "training_images": record["results"].get("images")},
         "supervision": supervision(models, stage.name),
         "scores": scores(models, stage.name),
@@ -156,6 +159,8 @@ def render_card(card: Mapping[str, Any]) -> str:
         "",
         *(
             [f"0 background, then {_numbered(card['classes'])}."]
+            if kind == "segmenter" and card.get("background", True)
+            else [f"{_numbered(card['classes'])}, by mask value; there is no background."]
             if kind == "segmenter"
             else [f"{_numbered(card['classes'], 0)}."]
         ),
@@ -256,6 +261,8 @@ def _numbered(names: list[str], start: int = 1) -> str:
 
 
 def _thresholds(card: Mapping[str, Any]) -> str:
+    if not card.get("background", True):
+        return "none, the largest map counts"
     own = [f"{_text(name)} {threshold:.2f}" for name, threshold in card["class_thresholds"].items()]
     return f"{card['threshold']:.2f}" + (f"; of single classes {', '.join(own)}" if own else "")
 

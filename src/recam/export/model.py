@@ -125,6 +125,7 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
         facts = {
             **_normalisation(trained.mean, trained.std),
             "inference": as_json(models.inference),
+            "background": trained.background,
         }
         outputs = {"logits": {0: "batch", 2: "height", 3: "width"}}
         path = Path(output, "segmenter.onnx")
@@ -138,6 +139,7 @@ def export_model(run: str | Path, output: str | Path) -> ExportReport:
             if models.threshold is not None
             else models.settings["models"]["seeds"]["threshold"] or EVEN,
             "class_thresholds": models.class_thresholds,
+            "background": models.background,
             "weighting": models.weighting,
         }
         outputs = {"logits": {0: "batch"}, "class_maps": {0: "batch", 2: "map_height", 3: "map_width"}}

@@ -64,7 +64,8 @@ def find_run(root: Path, part: str) -> tuple[Path, ClassSet]:
     if name is None:
         raise StoreError(f"{root} has no {part} yet. To make them, run its `recam run` command again, without --until.")
     stage = folder.stage(name)
-    return stage.path, ClassSet(tuple(stage.record["inputs"]["classes"]))
+    inputs = stage.record["inputs"]
+    return stage.path, ClassSet(tuple(inputs["classes"]), inputs.get("background", True))
 
 
 def find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> ClassSet:
@@ -74,7 +75,8 @@ def find_classes(folder: Path, classes: Sequence[str] | str | Path | None) -> Cl
     if classes is not None:
         return ClassSet(without_background(classes))
     if (folder / "predict.json").is_file():
-        return ClassSet(tuple(read_json(folder / "predict.json")["classes"]))
+        written = read_json(folder / "predict.json")
+        return ClassSet(tuple(written["classes"]), bool(written.get("background", True)))
     raise DataError(
         f"nothing names the classes of the masks in {folder}. Give --classes classes.txt, one name per line."
     )

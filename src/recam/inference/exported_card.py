@@ -27,6 +27,8 @@ def read_card(path: Path, needs_threshold: bool) -> tuple[dict[str, Any], Infere
     wrong = [name for name, fits in _CARD.items() if not fits(card.get(name))]
     if needs_threshold and not _is_share(card.get("threshold")):
         wrong.append("threshold")
+    if not isinstance(card.get("background", True), bool):
+        wrong.append("background")
     if not _are_shares(card.get("class_thresholds", {})):
         wrong.append("class_thresholds")
     reading = PLAIN

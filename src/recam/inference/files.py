@@ -121,7 +121,12 @@ def predict(
     endings = (".png", f"{OVERLAY}.png", *([PROBABILITIES] if probabilities else []))
     _refuse_collisions(found, root, endings)
     model, settings = _open(run, scales, flip, device, window, refine, probabilities, onnx)
-    identity = {"model": dict(model.identity), "inference": asdict(settings), "classes": list(model.classes)}
+    identity: dict[str, Any] = {
+        "model": dict(model.identity),
+        "inference": asdict(settings),
+        "classes": list(model.classes),
+    }
+    identity |= {} if model.background else {"background": False}
     if overwrite or _starts_afresh(root, identity):
         for _, target in found:  # gone first: should this call be stopped, none of them passes for one of its masks
             (root / f"{target}.png").unlink(missing_ok=True)

@@ -17,7 +17,7 @@ import numpy as np
 from recam.errors import StoreError
 from recam.inference.exported_card import read_card
 from recam.inference.onnx_session import open_session
-from recam.inference.prediction import PRESENT, Model, Prediction, predict_from_maps, predict_segmentation
+from recam.inference.prediction import Model, Prediction, find_present, predict_from_maps, predict_segmentation
 from recam.methods.refinements import Refinement, make_refinement
 from recam.preprocess import Planes, normalise_pixels, resize_image, resize_planes, scaled_size
 from recam.types import Image
@@ -81,8 +81,9 @@ class ExportedPredictor(Model):
                 f"{network} is not the file that {self.kind}.json describes. Export it again, or copy both again."
             )
         self._session = open_session(network, device)
-        planes = self._session.get_outputs()[0].shape[1]  # logits: background first in a segmenter's
-        if planes != len(self.classes) + is_segmenter:
+        self.background = bool(self.card.get("background", True))
+        planes = self._session.get_outputs()[0].shape[1]  # logits: background first in a segmenter's, if there is one
+        if planes != len(self.classes) + (is_segmenter and self.background):
             raise StoreError(
                 f"{self.kind}.json names {len(self.classes)} classes, but {network} has {planes} outputs. Export both"
                 " again."
@@ -103,7 +104,9 @@ class ExportedPredictor(Model):
 
     def _predict(self, image: Image) -> Prediction:
         if self.kind == "segmenter":
-            return predict_segmentation(image, self._probabilities_of, self.classes, self.settings, self.keep_planes)
+            return predict_segmentation(
+                image, self._probabilities_of, self.classes, self.settings, self.keep_planes, self.background
+            )
         return self._from_class_maps(image)
 
     def _run(self, image: Image, scale: float, flip: bool, max_side: int | None) -> list[Planes]:
@@ -119,7 +122,7 @@ class ExportedPredictor(Model):
     def _probabilities_of(self, part: Image) -> Planes:
         own = self.settings
         size = (part.shape[0], part.shape[1])
-        total = np.zeros((len(self.classes) + 1, *size), np.float32)
+        total = np.zeros((len(self.classes) + self.background, *size), np.float32)
         for scale in own.scales:
             logits = self._run(part, scale, own.flip, None if own.window else own.max_side)[0]  # (2, K+1, h, w)
             raised = np.exp(logits - logits.max(1, keepdims=True))
@@ -135,7 +138,7 @@ class ExportedPredictor(Model):
         size = (image.shape[0], image.shape[1])
         logits = self._run(image, 1.0, False, own.max_side)[0][0]  # (K,)
         probabilities = tuple((1 / (1 + np.exp(-logits.astype(np.float64)))).tolist())
-        present = [index for index, probability in enumerate(probabilities) if probability >= PRESENT]
+        present = find_present(probabilities, self.background)
         strided = (-(-size[0] // STRIDE), -(-size[1] // STRIDE))
         fused = np.zeros((len(present), *strided), np.float32)
         for scale in own.scales if present else ():
@@ -144,7 +147,8 @@ class ExportedPredictor(Model):
             fused += resize_planes(both, strided)
         maps = fused / (fused.max((1, 2), keepdims=True, initial=0) + np.float32(EPS))
         full = resize_planes(maps, (strided[0] * STRIDE, strided[1] * STRIDE))[:, : size[0], : size[1]]  # (n, H, W)
+        threshold = self.card["threshold"] if self.background else None
         return predict_from_maps(
-            image, full, present, self.card["threshold"], self._class_thresholds, self.classes, probabilities, own,
+            image, full, present, threshold, self._class_thresholds, self.classes, probabilities, own,
             self.keep_planes,
         )  # fmt: skip

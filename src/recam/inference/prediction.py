@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -14,7 +14,7 @@ from recam.data.large_photos import enlarge, working_copy
 from recam.data.reading import PLAIN, Reading
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
-from recam.labels import mask_values
+from recam.labels import mask_values, output_values
 from recam.preprocess import Planes
 from recam.types import Image, Mask
 
@@ -22,17 +22,24 @@ PRESENT = 0.5
 """Probability from which the classifier's own prediction counts a class as present."""
 
 
+def find_present(probabilities: Sequence[float], background: bool) -> list[int]:
+    """Class indices that a classifier finds in an image: those of `PRESENT` and above; without a background at least
+    the most probable one."""
+    found = [index for index, probability in enumerate(probabilities) if probability >= PRESENT]
+    return found if found or background else [int(np.argmax(probabilities))]
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Mask and class probabilities of one image.
 
     Attributes:
-        mask: (H, W) uint8, 0 background, 1…K classes.
+        mask: (H, W) uint8, 0 background, 1…K classes, 255 where the image holds no data.
         classes: names of all K classes; mask value k is ``classes[k - 1]``.
         probabilities: (K,) in [0, 1], of each class anywhere in the image: the largest pixel probability of a
             segmentation model, the classifier's sigmoid where there is none.
         planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where these were not kept.
-        plane_values: (n,) the mask value of each plane, background first.
+        plane_values: (n,) the mask value of each plane, background first where there is one.
     """
 
     mask: Mask
@@ -53,12 +60,14 @@ class Model:
 
     Attributes:
         classes: names of the K classes.
+        background: whether pixels may belong to no class.
         settings: how the model is applied.
         keep_planes: also return the probability of each class at each pixel.
         reading: how image files are read for it.
     """
 
     classes: tuple[str, ...]
+    background: bool
     settings: InferenceSettings
     keep_planes: bool
     reading: Reading = PLAIN
@@ -91,16 +100,15 @@ class Model:
         return self.predict(as_image(image, self.reading))
 
     def predict(self, image: Image) -> Prediction:
-        """What it predicts of an image (H, W, n) uint8 that was read with `reading`; of a large one that no window
-        slides over, made of its `working_copy` and enlarged."""
+        """What it predicts of an image (H, W, n) uint8 that was read with `reading`, 255 where it holds no data; of a
+        large one that no window slides over, made of its `working_copy` and enlarged."""
         copy = image if self.settings.slides_over(image) else working_copy(image, self.settings.max_side)
         made = self._predict(copy)
-        if copy is image:
-            return made
-        size = (image.shape[0], image.shape[1])
-        return replace(
-            made, mask=enlarge(made.mask, size), planes=None if made.planes is None else enlarge(made.planes, size)
-        )
+        if copy is not image:
+            size = (image.shape[0], image.shape[1])
+            planes = None if made.planes is None else enlarge(made.planes, size)
+            made = replace(made, mask=enlarge(made.mask, size), planes=planes)
+        return replace(made, mask=self.settings.ignore(image, made.mask))
 
     def _predict(self, image: Image) -> Prediction:
         """The prediction of an image that fits into memory."""
@@ -113,43 +121,49 @@ def predict_segmentation(
     classes: tuple[str, ...],
     settings: InferenceSettings,
     keep: bool,
+    background: bool = True,
 ) -> Prediction:
     """The prediction of a segmentation network.
 
     Args:
-        probabilities_of: image (h, w, 3), or a window of it → probabilities (K+1, h, w), background first.
+        probabilities_of: image (h, w, 3), or a window of it → probabilities (K+1, h, w), background first, or (K, h, w)
+            without a background.
         keep: also return `planes`.
+        background: whether there is one.
     """
     made = make_mask(image, probabilities_of, settings, keep)
-    values = mask_values(range(len(classes)))
-    return Prediction(made.planes, classes, tuple(made.highest[1:].tolist()), made.probabilities, values)
+    values = output_values(len(classes), background)
+    of_classes = made.highest[1 if background else 0 :]
+    return Prediction(values[made.planes], classes, tuple(of_classes.tolist()), made.probabilities, values)
 
 
 def predict_from_maps(
     image: Image,
     maps: Planes,
     present: list[int],
-    threshold: float,
+    threshold: float | None,
     class_thresholds: Mapping[str, float],
     classes: tuple[str, ...],
     probabilities: tuple[float, ...],
     settings: InferenceSettings,
     keep: bool,
 ) -> Prediction:
-    """The prediction of class maps (n, H, W) of the classes in `present`, against a background plane.
+    """The prediction of class maps (n, H, W) of the classes in `present`, against a background plane where there is
+    one.
 
     Args:
-        threshold: height of the background plane.
+        threshold: height of the background plane; None: there is none.
         class_thresholds: its height where the map of this class, by name, is the largest.
         probabilities: (K,) the classifier's.
     """
-    background = np.full(image.shape[:2], threshold, np.float32)
-    if present and class_thresholds:
-        levels = [class_thresholds.get(classes[index], threshold) for index in present]
-        background = np.asarray(levels, np.float32)[maps.argmax(0)]  # (H, W)
-    planes = np.concatenate([background[None], maps])  # (n+1, H, W)
+    planes, values = maps, mask_values(present)[1:]
+    if threshold is not None:
+        background = np.full(image.shape[:2], threshold, np.float32)
+        if present and class_thresholds:
+            levels = [class_thresholds.get(classes[index], threshold) for index in present]
+            background = np.asarray(levels, np.float32)[maps.argmax(0)]  # (H, W)
+        planes, values = np.concatenate([background[None], maps]), mask_values(present)  # (n+1, H, W)
     if keep or settings.refine != "none":
         planes = planes / planes.sum(0).clip(1e-8)
     made = make_mask(image, lambda _: planes, settings, keep)
-    values = mask_values(present)
     return Prediction(values[made.planes], classes, probabilities, made.probabilities, values)

@@ -15,7 +15,7 @@ import torch
 from recam.errors import RecipeError, near_matches
 from recam.inference.class_maps import make_class_maps, view_pairs
 from recam.inference.onnx_session import DEVICES
-from recam.inference.prediction import PRESENT, Model, Prediction, predict_from_maps, predict_segmentation
+from recam.inference.prediction import Model, Prediction, find_present, predict_from_maps, predict_segmentation
 from recam.inference.run_models import RunModels, find_models
 from recam.inference.tta import segment_part
 from recam.methods.cam import read_full
@@ -72,11 +72,13 @@ class Predictor(Model):
             self._segmenter = load_segmenter(models.segmenter.weights)
             fold_batchnorm(self._segmenter.network).to(place)
             self.classes, self.reading = self._segmenter.classes, self._segmenter.reading
+            self.background = self._segmenter.background
         else:
             assert models.classifier is not None
             self._classifier = fold_batchnorm(load_classifier(models.classifier.weights)).to(place)
             self.reading = load_reading(models.classifier.weights)
             self.classes = tuple(models.classifier.record["inputs"]["classes"])
+            self.background = models.background
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -89,7 +91,9 @@ class Predictor(Model):
 
     def _predict(self, image: Image) -> Prediction:
         if self._models.segmenter:
-            return predict_segmentation(image, self._probabilities_of, self.classes, self.settings, self.keep_planes)
+            return predict_segmentation(
+                image, self._probabilities_of, self.classes, self.settings, self.keep_planes, self.background
+            )
         return self._from_class_maps(image, self._models)
 
     def _probabilities_of(self, part: Image) -> Planes:
@@ -97,12 +101,12 @@ class Predictor(Model):
 
     def _from_class_maps(self, image: Image, models: RunModels) -> Prediction:
         probabilities = self._classify(image)
-        present = [index for index, probability in enumerate(probabilities) if probability >= PRESENT]
+        present = find_present(probabilities, self.background)
         own, weighting = self.settings, models.weighting
         made = make_class_maps(self._classifier, image, present, (weighting,), own.scales, own.flip, own.max_side)
-        assert models.threshold is not None
+        threshold = models.threshold if self.background else None
         return predict_from_maps(
-            image, read_full(made[weighting]), present, models.threshold, models.class_thresholds, self.classes,
+            image, read_full(made[weighting]), present, threshold, models.class_thresholds, self.classes,
             probabilities, own, self.keep_planes,
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from recam.methods.recam import Weighting
 from recam.runfolder.costs import upstream_stages
 from recam.runfolder.kinds import SEGMENTER
 from recam.runfolder.records import read_records
-from recam.runfolder.store import StageFolder, open_run, read_run
+from recam.runfolder.store import StageFolder, has_background, open_run, read_run
 from recam.settings import read_settings
 
 
@@ -32,6 +32,7 @@ class RunModels:
         weighting: weights of eq. 9 of these maps.
         threshold: background plane of these maps; None before they were made into masks.
         class_thresholds: that of single classes where it differs.
+        background: whether pixels may belong to no class; else no threshold is in force.
         inference: how the run applies the model that predicts.
         map_inference: how it makes class maps of new images.
     """
@@ -44,6 +45,7 @@ class RunModels:
     weighting: Weighting
     threshold: float | None
     class_thresholds: dict[str, float]
+    background: bool
     inference: InferenceSettings
     map_inference: InferenceSettings
 
@@ -92,6 +94,7 @@ def find_models(run: str | Path) -> RunModels:
         weighting=_weighting(folder.root, written, classifier),
         threshold=threshold,
         class_thresholds=class_thresholds,
+        background=has_background(written),
         inference=inference if segmenter else map_inference,
         map_inference=map_inference,
     )
@@ -129,6 +132,8 @@ def _find_thresholds(
     masks = next((each["results"] for each in records.values() if each["label"].get("kind") == "masks"), None)
     if masks is None:
         return None, {}
+    if not has_background(written):
+        return 0.0, {}
     own = seeds["threshold"]
     if own is None:  # found in the maps
         own = records.get(seeds.get("finds", ""), {}).get("results", {}).get("threshold")

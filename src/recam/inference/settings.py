@@ -6,12 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import Field
 
+from recam.data.ignored import NoData, as_colour, find_no_data
 from recam.errors import RecipeError, near_matches
+from recam.labels import IGNORE
 from recam.methods.refinements import REFINEMENTS, Refinement
 from recam.settings import Settings, section
-from recam.types import Image
+from recam.types import Image, Mask
 
 SMALLEST_WINDOW = 32
 LARGEST_SCALE = 16
@@ -38,7 +41,11 @@ class InferenceSettings(Settings):
     max_side: Annotated[int, Field(ge=32)] | None = None
     """Larger images are first reduced to this longer side (pixels); not with a window. None: `data.max_side`."""
 
+    no_data: NoData | None = None
+    """Pixels of exactly this value, or RGB colour, become 255. None: `data.no_data`."""
+
     def __post_init__(self) -> None:
+        as_colour(self.no_data)
         wrong = []
         if not self.scales or not all(0 < scale <= LARGEST_SCALE for scale in self.scales):  # NaN is neither
             wrong.append(f"scales {self.scales}: give at least one scale, all above 0 and at most {LARGEST_SCALE}")
@@ -69,6 +76,11 @@ class InferenceSettings(Settings):
             if new["window"] and not has_segmenter:
                 raise RecipeError("a sliding window needs a segmentation model, and there is none: leave out window.")
         return replace(self, **new)
+
+    def ignore(self, image: Image, mask: Mask) -> Mask:
+        """The mask (H, W) with 255 where its image (H, W, 3) holds no data."""
+        found = find_no_data(image, as_colour(self.no_data))
+        return mask if found is None else np.where(found, np.uint8(IGNORE), mask)
 
     def slides_over(self, image: Image) -> bool:
         """Whether a window slides over this image (H, W, 3)."""

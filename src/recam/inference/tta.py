@@ -14,6 +14,7 @@ from torch import Tensor
 from recam.data.large_photos import enlarge, working_copy
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
+from recam.labels import mask_value
 from recam.models.saved import TrainedSegmenter
 from recam.preprocess import Planes
 from recam.training.augment import normalise_image, resize_image, scaled_size
@@ -28,7 +29,7 @@ def predict_probabilities(
     flip: bool = True,
     max_side: int | None = None,
 ) -> Tensor:
-    """Class probabilities of an image, background first.
+    """Class probabilities of an image, background first where the network has one.
 
     Args:
         segmenter: the trained network.
@@ -38,11 +39,11 @@ def predict_probabilities(
         max_side: larger images are first reduced to this longer side (pixels).
 
     Returns:
-        (K+1, H, W) float32 on the CPU, summing to 1 over classes.
+        (K+1, H, W) or (K, H, W) float32 on the CPU, summing to 1 over classes.
     """
     device = next(segmenter.network.parameters()).device
     size = (image.shape[0], image.shape[1])
-    total = torch.zeros(len(segmenter.classes) + 1, *size, device=device)
+    total = torch.zeros(len(segmenter.values), *size, device=device)
     for scale in scales:
         view = normalise_image(resize_image(image, scaled_size(size, scale, max_side)), segmenter.mean, segmenter.std)
         views = torch.stack([view, view.flip(-1)]) if flip else view[None]  # (2, 3, h, w)
@@ -53,10 +54,10 @@ def predict_probabilities(
     return (total / len(scales)).cpu()
 
 
-def most_probable(probabilities: Tensor) -> Mask:
-    """(K+1, H, W) → (H, W) uint8 mask: plane 0 is the background, plane k class k−1."""
+def most_probable(probabilities: Tensor, background: bool = True) -> Mask:
+    """(K+1, H, W) → (H, W) uint8 mask: plane 0 is the background, plane k class k−1; (K, H, W) without a background."""
     mask: NDArray[np.uint8] = probabilities.argmax(0).to(torch.uint8).numpy()
-    return mask
+    return mask if background else mask + mask_value(0)
 
 
 def segment_part(segmenter: TrainedSegmenter, image: Image, settings: InferenceSettings) -> Planes:
@@ -67,7 +68,8 @@ def segment_part(segmenter: TrainedSegmenter, image: Image, settings: InferenceS
 
 
 def predict_mask(segmenter: TrainedSegmenter, image: Image, settings: InferenceSettings) -> Mask:
-    """The (H, W) uint8 mask of an image (H, W, 3): 0 background, k class k−1."""
+    """The (H, W) uint8 mask of an image (H, W, 3): 0 background, k class k−1, 255 where it holds no data."""
     copy = image if settings.slides_over(image) else working_copy(image, settings.max_side)
-    mask = make_mask(copy, lambda part: segment_part(segmenter, part, settings), settings).planes
-    return mask if copy is image else enlarge(mask, (image.shape[0], image.shape[1]))
+    planes = make_mask(copy, lambda part: segment_part(segmenter, part, settings), settings).planes
+    mask = segmenter.values[planes]
+    return settings.ignore(image, mask if copy is image else enlarge(mask, (image.shape[0], image.shape[1])))

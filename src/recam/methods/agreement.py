@@ -5,13 +5,16 @@ background is called object; too high, and parts of objects are called backgroun
 early layers separate inside from outside less well. So for each threshold, linear discriminant analysis of pixels
 (Fisher 1936; one covariance for all classes) is fitted to the masks of half of the images and predicts the other half,
 restricted to the labels of each image; the threshold is taken at which prediction and masks agree best, by the
-correlation of object and background (Matthews 1975, φ), which no share of the background can flatter.
+correlation of object and background (Matthews 1975, φ), which no share of the background can flatter. Without a
+background there is no threshold to choose; masks are judged by the correlation of all classes (Gorodkin 2004, R_K,
+which is φ for two) over the images with several labels, where there is something to tell apart.
 
 Letters: P pixels of all images, F features, K classes, T thresholds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,23 +89,32 @@ def find_threshold(pixels: Pixels, thresholds: NDArray[np.floating] = THRESHOLDS
     return choose_best(thresholds, curve)
 
 
-def measure_agreement(pixels: Pixels, masks: NDArray[np.integer]) -> NDArray[np.float64]:
+def measure_agreement(pixels: Pixels, masks: NDArray[np.integer], background: bool = True) -> NDArray[np.float64]:
     """(T,) φ of held-out predictions and masks, the mean over `SPLITS` ways to halve the images.
 
     Args:
         masks: (T, P) class of each pixel, −1 for background, in T masks of the same pixels.
+        background: False: −1 is a pixel that is not judged, and R_K is measured; 1 where no image has several labels.
     """
+    if not background:
+        correlated: NDArray[np.float64] = _correlation(_count_classes(pixels, masks).sum(2)).mean(0)
+        return correlated
     curve: NDArray[np.float64] = _phi(_compare(pixels, masks).sum(2)).mean(0)
     return curve
 
 
-def judge_images(pixels: Pixels, mask: NDArray[np.integer]) -> NDArray[np.float64]:
+def judge_images(pixels: Pixels, mask: NDArray[np.integer], background: bool = True) -> NDArray[np.float64]:
     """(N,) how well the mask of each image agrees with what is predicted for it from the others: the share of pixels of
     either that are pixels of both (IoU of all classes together), in [0, 1]; 1 where neither has any.
 
     Args:
         mask: (P,) class of each pixel, −1 for background.
+        background: False: the share of pixels of which both say the same; −1 is a pixel that is not judged.
     """
+    if not background:
+        counts = _count_classes(pixels, mask[None], single=True)[:, 0].sum(0)  # (N, K, K)
+        judged = counts.sum((1, 2))
+        return np.where(judged > 0, np.trace(counts, axis1=1, axis2=2) / np.maximum(judged, 1), 1.0)
     both, alone, other = _compare(pixels, mask[None])[:, 0, :, :3].sum(0).T  # (N,) each
     either = both + alone + other
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
@@ -111,10 +123,38 @@ def judge_images(pixels: Pixels, mask: NDArray[np.integer]) -> NDArray[np.float6
 def _compare(pixels: Pixels, masks: NDArray[np.integer]) -> NDArray[np.float64]:
     """(`SPLITS`, T, N, 4) pixels of each image by mask and held-out prediction: both object, mask alone, prediction
     alone, neither."""
+    n = len(pixels.labels)
+    counts = np.zeros((SPLITS, len(masks), n, 4))
+    for split, index, images, mask, predicted in _hold_out(pixels, masks, True):
+        case = np.where(mask >= 0, np.where(predicted >= 0, 0, 1), np.where(predicted >= 0, 2, 3))
+        counts[split, index] += np.bincount(images * 4 + case, minlength=n * 4).reshape(n, 4)
+    return counts
+
+
+def _count_classes(pixels: Pixels, masks: NDArray[np.integer], single: bool = False) -> NDArray[np.float64]:
+    """(`SPLITS`, T, N, K, K) pixels of each image by class in the mask and class of the held-out prediction.
+
+    Args:
+        single: images with a single label count as well, of which both say the same.
+    """
+    n, k = pixels.labels.shape
+    counts = np.zeros((SPLITS, len(masks), n, k, k))
+    several = pixels.labels.sum(1) > 1  # (N,)
+    for split, index, images, mask, predicted in _hold_out(pixels, masks, False):
+        judged = (mask >= 0) & (predicted >= 0) & (several[images] | single)
+        code = (images[judged] * k + mask[judged]) * k + predicted[judged]
+        counts[split, index] += np.bincount(code, minlength=n * k * k).reshape(n, k, k)
+    return counts
+
+
+def _hold_out(
+    pixels: Pixels, masks: NDArray[np.integer], background: bool
+) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.integer], NDArray[np.int64]]]:
+    """(split, mask, images (P'), classes in the mask (P'), classes predicted (P')) of the pixels of each half,
+    predicted from the other."""
     features = pixels.features - pixels.features.mean(0)
     features = features / (features.std(0) + 1e-6)
     n = len(pixels.labels)
-    counts = np.zeros((SPLITS, len(masks), n, 4))
     for split in range(SPLITS):
         order = np.random.default_rng(split).permutation(n)
         in_first = (order % 2 == 0)[pixels.images]  # (P,)
@@ -124,10 +164,8 @@ def _compare(pixels: Pixels, masks: NDArray[np.integer]) -> NDArray[np.float64]:
             wanted = pixels.labels[images]  # (P', K)
             for index, mask in enumerate(masks):
                 sums, sizes = _sums(features[learned], mask[learned], pixels.labels.shape[1])
-                predicted = _predict(sums, sizes, moment, rest, wanted)
-                case = np.where(mask[~learned] >= 0, np.where(predicted, 0, 1), np.where(predicted, 2, 3))
-                counts[split, index] += np.bincount(images * 4 + case, minlength=n * 4).reshape(n, 4)
-    return counts
+                predicted = _predict(sums, sizes, moment, rest, wanted, background)
+                yield split, index, images, mask[~learned], predicted
 
 
 def measure_coverage(shown: NDArray[np.bool_], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -169,8 +207,10 @@ def _predict(
     moment: NDArray[np.float64],
     features: Values,
     wanted: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """(P',) whether a class that its image is labelled with is predicted for each pixel."""
+    background: bool,
+) -> NDArray[np.int64]:
+    """(P',) the class, of those that its image is labelled with, that is predicted for each pixel; −1 for background,
+    or where there is none for a pixel of whose classes nothing is known."""
     known = sizes >= FEWEST
     total = sizes.sum()
     means = sums / np.maximum(sizes, 1)[:, None]  # (K+1, F)
@@ -180,8 +220,19 @@ def _predict(
     scores = features @ directions.astype(np.float32) + offsets.astype(np.float32)  # (P', K+1)
     scores[:, ~known] = -np.inf
     scores[:, 1:][~wanted] = -np.inf
-    predicted: NDArray[np.bool_] = scores.argmax(1) > 0
+    if not background:
+        scores[:, 0] = np.finfo(np.float32).min
+    predicted: NDArray[np.int64] = scores.argmax(1) - 1
     return predicted
+
+
+def _correlation(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(…, K, K) → (…) R_K of mask and prediction; 0 where either holds one class alone, 1 where nothing is counted."""
+    total, right = counts.sum((-2, -1)), np.trace(counts, axis1=-2, axis2=-1)
+    masks, predictions = counts.sum(-1), counts.sum(-2)  # (…, K)
+    norm = np.sqrt((total**2 - (masks**2).sum(-1)) * (total**2 - (predictions**2).sum(-1)))
+    value = (right * total - (masks * predictions).sum(-1)) / np.maximum(norm, 1e-12)
+    return np.where(norm > 0, value, np.where(total > 0, 0.0, 1.0))
 
 
 def _phi(counts: NDArray[np.float64]) -> NDArray[np.float64]:

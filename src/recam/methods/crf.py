@@ -163,7 +163,7 @@ def confident_labels(
     cams: Maps,
     class_indices: Sequence[int] | NDArray[np.integer],
     foreground_threshold: float = 0.35,
-    background_threshold: float = 0.10,
+    background_threshold: float | None = 0.10,
     settings: LabelCrfSettings | None = None,
 ) -> Mask:
     """The labels that IRN learns from: confident foreground, confident background, and 255 between them.
@@ -178,11 +178,11 @@ def confident_labels(
         foreground_threshold: a pixel above it may be confident foreground; published 0.35 for ReCAM on VOC, 0.30 for
             CAM.
         background_threshold: a pixel up to it may be confident background; published 0.10 for ReCAM on VOC, 0.05 for
-            CAM.
+            CAM. None (ours): there is no background; a pixel not above the other one is 255.
         settings: IRN's if None.
 
     Returns:
-        (H, W) uint8: 0, mask values of classes, 255. All 0 without any map.
+        (H, W) uint8: 0, mask values of classes, 255. All 0 without any map, 255 where there is no background.
 
     Raises:
         DependencyError: pydensecrf2 is not installed.
@@ -194,7 +194,7 @@ def confident_labels(
     check_threshold(background_threshold, "background")
     check_image(image)
     check_class_indices(class_indices)
-    if background_threshold > foreground_threshold:
+    if background_threshold is not None and background_threshold > foreground_threshold:
         raise RecipeError(
             f"background_threshold {background_threshold} is above foreground_threshold {foreground_threshold}: "
             "a pixel would be confident background and foreground. Exchange them."
@@ -205,6 +205,8 @@ def confident_labels(
             " (n, H, W)."
         )
     check_maps(cams)
+    if background_threshold is None:
+        return _confident_classes(image, cams, class_indices, foreground_threshold, settings)
     confident, possible = (
         crf_labels(
             image,
@@ -219,13 +221,30 @@ def confident_labels(
     return labels
 
 
+def _confident_classes(
+    image: Image,
+    cams: Maps,
+    class_indices: Sequence[int] | NDArray[np.integer],
+    threshold: float,
+    settings: LabelCrfSettings | None,
+) -> Mask:
+    """`confident_labels` without a background: the largest map where it exceeds the threshold, cleaned by the CRF."""
+    ignored = cams.max(0, initial=0) <= threshold  # (H, W)
+    if not len(cams):
+        return np.full(ignored.shape, IGNORE, np.uint8)
+    planes = np.where(ignored, IGNORE, cams.argmax(0))
+    values = mask_values(class_indices)[1:]
+    cleaned = values[crf_labels(image, planes, len(cams), settings)]
+    return np.where(ignored, np.uint8(IGNORE), cleaned)
+
+
 @dataclass(frozen=True)
 class CrfRefiner:
     """Class maps refined by the CRF, at full size; threshold the result at 0.5.
 
     Attributes:
         threshold: background plane of the maps that come in; published best thresholds of seeds are 0.15 (CAM) and 0.21
-            (ReCAM).
+            (ReCAM). None: there is no background, the largest of what comes out counts.
         on: what the CRF reads: ``"labels"``, the mask at the threshold; ``"probabilities"``, the maps beside the
             background plane.
         label_settings: for labels; IRN's.
@@ -235,7 +254,7 @@ class CrfRefiner:
         DependencyError: when called without pydensecrf2.
     """
 
-    threshold: float = 0.21
+    threshold: float | None = 0.21
     on: Literal["labels", "probabilities"] = "labels"
     label_settings: LabelCrfSettings = field(default_factory=LabelCrfSettings)
     settings: CrfSettings = field(default_factory=CrfSettings)
@@ -246,12 +265,13 @@ class CrfRefiner:
     def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
         if not len(seed.maps):
             return seed
-        planes = with_background(read_full(seed), self.threshold)  # (n + 1, H, W)
+        planes = with_background(read_full(seed), self.threshold)  # (n + 1, H, W), or (n, H, W) without a background
         if self.on == "labels":
             labels = crf_labels(rgb_of(image), planes.argmax(0), len(planes), self.label_settings)  # (H, W)
-            maps = one_plane_a_class(labels, len(seed.maps))
+            maps = one_plane_a_class(labels, len(seed.maps), len(planes) - len(seed.maps))
         else:
-            maps = without_background(crf_probabilities(rgb_of(image), planes, self.settings))
+            refined = crf_probabilities(rgb_of(image), planes, self.settings)
+            maps = refined if self.threshold is None else without_background(refined)
         return SeedMaps(maps, seed.class_indices, seed.size, seed.ignore)
 
 

@@ -65,12 +65,12 @@ class PamrRefiner:
 
     Attributes:
         threshold: background plane of the maps that come in; published best thresholds of seeds are 0.15 (CAM) and 0.21
-            (ReCAM).
+            (ReCAM). None: there is no background, the largest of what comes out counts.
         settings: published ones.
         device: where to compute.
     """
 
-    threshold: float = 0.21
+    threshold: float | None = 0.21
     settings: PamrSettings = field(default_factory=PamrSettings)
     device: torch.device | str = "cpu"
 
@@ -85,7 +85,8 @@ class PamrRefiner:
         planes = torch.from_numpy(with_background(read_full(seed), self.threshold)).to(self.device)  # (n + 1, H, W)
         images = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self.device).float()  # (3, H, W)
         refined = refine(images[None], planes[None], self.settings)[0].cpu().numpy()  # (n + 1, H, W)
-        return SeedMaps(without_background(refined), seed.class_indices, seed.size, seed.ignore)
+        maps = refined.clip(0, 1) if self.threshold is None else without_background(refined)
+        return SeedMaps(maps, seed.class_indices, seed.size, seed.ignore)
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 What they share is how a background gets into maps that have none, and out again. Maps come with a threshold t: a pixel
 is background where no map exceeds it. Methods that weigh labels against each other need a plane for it: [t, maps…],
 divided by their sum. Afterwards a class is m_k = p_k / (p_k + p_background), so that m_k > 0.5 just where the class
-outweighs the background.
+outweighs the background. Where every pixel belongs to one of the image's classes (ours) there is no such plane, the
+threshold is None, and what counts is which map is the largest.
 
 Letters: n maps of one image, H×W its size.
 """
@@ -48,14 +49,19 @@ class Chain:
         return seed
 
 
-def check_threshold(threshold: float, what: str) -> None:
-    """Raises `RecipeError` for a threshold outside [0, 1]."""
-    if not 0 <= threshold <= 1:
+def check_threshold(threshold: float | None, what: str) -> None:
+    """Raises `RecipeError` for a threshold outside [0, 1]; None, no background, is none."""
+    if threshold is not None and not 0 <= threshold <= 1:
         raise RecipeError(f"{what}: threshold must be in [0, 1], got {threshold}.")
 
 
-def with_background(maps: Maps, threshold: float) -> Maps:
-    """Maps (n, H, W) in [0, 1] → (n + 1, H, W), the background first, in [0, 1] and summing to 1."""
+def with_background(maps: Maps, threshold: float | None) -> Maps:
+    """Maps (n, H, W) in [0, 1] → (n + 1, H, W), the background first, in [0, 1] and summing to 1; with a threshold of
+    None (n, H, W), without one."""
+    if threshold is None:
+        total = maps.sum(0)  # (H, W)
+        even: Maps = np.divide(maps, total, out=np.full_like(maps, 1 / max(len(maps), 1)), where=total > 0)
+        return even
     planes = np.concatenate([np.full((1, *maps.shape[1:]), threshold, np.float32), maps])  # (n + 1, H, W)
     total = planes.sum(0)
     # Where everything is 0 there is no evidence of a class.
@@ -73,9 +79,9 @@ def without_background(probabilities: Maps) -> Maps:
     return maps
 
 
-def one_plane_a_class(labels: np.ndarray, class_count: int) -> Maps:
-    """Labels (H, W), 0 the background and i the i-th class → (n, H, W) of 0 and 1."""
-    planes: Maps = np.stack([labels == i + 1 for i in range(class_count)]).astype(np.float32)  # (n, H, W)
+def one_plane_a_class(labels: np.ndarray, class_count: int, first: int = 1) -> Maps:
+    """Labels (H, W), `first` + i the i-th class, the background below → (n, H, W) of 0 and 1."""
+    planes: Maps = np.stack([labels == i + first for i in range(class_count)]).astype(np.float32)  # (n, H, W)
     return planes
 
 

@@ -22,13 +22,15 @@ from recam.types import Maps, Mask, check_maps
 def apply_threshold(
     maps: Maps,
     class_indices: Sequence[int] | NDArray[np.integer],
-    threshold: float | Sequence[float],
+    threshold: float | Sequence[float] | None,
     ignore: NDArray[np.bool_] | None = None,
 ) -> Mask:
     """Seed mask (H, W) of the maps (n, H, W) in [0, 1] of the classes `class_indices` (n,).
 
     A pixel is background unless its largest map exceeds the threshold, or that of its class where there are n of them
-    (ours); ties go to the background, then to the class that comes first. Pixels of `ignore` (H, W) are 255.
+    (ours); ties go to the background, then to the class that comes first. With a threshold of None there is no
+    background (ours): a pixel is of its largest map's class, and 255 where there is no map. Pixels of `ignore` (H, W)
+    are 255.
 
     Raises:
         DataError: maps that are not finite or outside [0, 1]; class indices that are none, above 253 (a mask holds 254
@@ -37,12 +39,17 @@ def apply_threshold(
     """
     check_maps(maps)
     check_class_indices(class_indices, len(maps))
-    _check_levels(threshold, len(maps))
+    if threshold is not None:
+        _check_levels(threshold, len(maps))
     check_ignore(ignore, maps)
-    if len(maps):
+    mask: Mask
+    if threshold is None:
+        values = mask_values(class_indices)[1:]
+        mask = values[maps.argmax(0)] if len(maps) else np.full(maps.shape[1:], IGNORE, np.uint8)  # (H, W)
+    elif len(maps):
         levels = np.broadcast_to(np.asarray(threshold, np.float32), (len(maps),))
         winner = maps.argmax(0)  # (H, W)
-        mask: Mask = np.where(
+        mask = np.where(
             maps.max(0) > levels[winner], mask_values(class_indices)[1:][winner], np.uint8(BACKGROUND)
         )  # (H, W)
     else:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from torch import nn
 
 from recam.data.reading import COLOURS, PLAIN, Reading
 from recam.errors import RecamError, StoreError
-from recam.labels import MAX_CLASSES
+from recam.labels import MAX_CLASSES, output_values
 from recam.models.backbones import BackboneSettings
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
@@ -58,18 +60,29 @@ class _IrNetFacts(_Facts):
 class _SegmenterFacts(_Facts):
     segmenter: SegmenterSettings
     classes: Classes
+    background: StrictBool = True
 
 
 @dataclass(frozen=True)
 class TrainedSegmenter:
     """A segmentation network with its classes (without background), the normalisation of its images, and how files of
-    them are read."""
+    them are read.
+
+    Attributes:
+        background: whether its first output is the background; else all outputs are classes.
+    """
 
     network: nn.Module
     classes: tuple[str, ...]
     mean: PerBand
     std: PerBand
     reading: Reading = PLAIN
+    background: bool = True
+
+    @property
+    def values(self) -> NDArray[np.uint8]:
+        """Mask values of its outputs."""
+        return output_values(len(self.classes), self.background)
 
 
 def save_classifier(
@@ -180,6 +193,7 @@ def save_segmenter(
     mean: PerBand,
     std: PerBand,
     reading: Reading = PLAIN,
+    background: bool = True,
 ) -> None:
     """Write a segmentation network; `load_segmenter` gives it back."""
     meta = {
@@ -188,6 +202,7 @@ def save_segmenter(
         "classes": list(classes),
         "mean": mean,
         "std": std,
+        "background": background,
         **reading.described(),
     }
     save_tensors(path, network.state_dict(), meta)
@@ -198,9 +213,9 @@ def load_segmenter(path: Path) -> TrainedSegmenter:
     tensors, meta = _load(path, "segmenter")
     with _fitting(path):
         facts = _SegmenterFacts.model_validate(meta)
-        network = facts.segmenter.make(len(facts.classes), "none", facts.reading.channels)
+        network = facts.segmenter.make(len(facts.classes), "none", facts.reading.channels, facts.background)
         network.load_state_dict(tensors)
-    return TrainedSegmenter(network.eval(), facts.classes, facts.mean, facts.std, facts.reading)
+    return TrainedSegmenter(network.eval(), facts.classes, facts.mean, facts.std, facts.reading, facts.background)
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -64,13 +64,13 @@ class SegmenterSettings(Settings):
     """Image pixels a feature of the encoder covers, where the model lets choose; None: the model's own (DeepLabV2 8,
     DeepLabV3+ 16)."""
 
-    def make(self, n_classes: int, weights: str, channels: int = COLOURS) -> nn.Module:
+    def make(self, n_classes: int, weights: str, channels: int = COLOURS, background: bool = True) -> nn.Module:
         """The network for images of `channels` bands, channels-last; its decoder is fresh: seed torch before. Raises as
         `make_segmenter` does."""
         chosen = {"output_stride": self.output_stride, "decoder_channels": self.decoder_channels}
         takes = segmenter_options(self.model)
         options = {name: value for name, value in chosen.items() if name in takes and value is not None} | self.options
-        network = make_segmenter(self.model, self.encoder, n_classes, weights, **options)
+        network = make_segmenter(self.model, self.encoder, n_classes, weights, background, **options)
         if channels != COLOURS or weights not in NAMED:  # a file may hold weights of other bands
             adapt_bands(network, channels, f"the segmentation network {self.model!r} on {self.encoder!r}")
         return network.to(memory_format=torch.channels_last)
@@ -80,7 +80,9 @@ class SegmenterSettings(Settings):
         return SegmenterSettings(**{each.name: getattr(self, each.name) for each in fields(SegmenterSettings)})
 
 
-def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imagenet", **options: Any) -> nn.Module:
+def make_segmenter(
+    name: str, encoder: str, n_classes: int, weights: str = "imagenet", background: bool = True, **options: Any
+) -> nn.Module:
     """The network `name`, ready to train.
 
     Args:
@@ -89,11 +91,12 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
             ``resnet50``.
         n_classes: K, without background.
         weights: of the encoder: ``imagenet`` (downloaded), ``bundled``, ``none``, or a path to a file.
+        background: False: every pixel belongs to a class, and the network has no output for any other.
         options: what this network takes besides, see `segmenter_options`.
 
     Returns:
         A module (B, 3, H, W) float, normalised by `recam.models.encoders.encoder_normalisation` → (B, K + 1, H, W)
-        logits, background first, for any H and W.
+        logits, background first, or (B, K, H, W) without a background, for any H and W.
 
     Raises:
         RecipeError: unknown network, encoder or option; an encoder that cannot be used in this network.
@@ -110,7 +113,7 @@ def make_segmenter(name: str, encoder: str, n_classes: int, weights: str = "imag
                 f"the segmenter's option {option} = {options[option]!r}: give a value like its default,"
                 f" {known[option]!r}."
             )
-    return builder(encoder, n_classes + 1, weights, **options)
+    return builder(encoder, n_classes + background, weights, **options)
 
 
 def segmenter_options(name: str) -> dict[str, Any]:

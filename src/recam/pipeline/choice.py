@@ -52,7 +52,7 @@ def candidates_of(recipe: Recipe, data: RunData) -> tuple[str, ...]:
         RecipeError: thresholds that are not found by the run, by which the choice is made; or no candidate is left.
     """
     own = recipe.section(MaskSettings)
-    if own.threshold != "auto" or (own.oracle and data.score):
+    if data.catalog.classes.background and (own.threshold != "auto" or (own.oracle and data.score)):
         raise RecipeError(
             "candidates are compared at thresholds that the run finds: set masks.threshold = 'auto' and masks.oracle ="
             " false, or candidates = [] and one training."

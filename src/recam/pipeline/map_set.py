@@ -10,8 +10,9 @@ from recam.engine.work import Work
 from recam.runfolder.maps import read_seed
 from recam.types import Sample, SeedMaps
 
-ORACLE, RECIPE, FOUND = "oracle", "recipe", "auto"
-"""Where a threshold is from: it scores best on the true masks, stands in the recipe, or was found in the maps."""
+ORACLE, RECIPE, FOUND, LARGEST = "oracle", "recipe", "auto", "largest map"
+"""Where a threshold is from: it scores best on the true masks, stands in the recipe, or was found in the maps; or there
+is none, since there is no background, and the largest map counts."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class MapFolder:
 @dataclass(frozen=True)
 class ThresholdSource:
     """Which threshold a set of maps comes with: the recipe's `value`; or that which the stage `found` has found without
-    masks; or the oracle's, found for `maps` by the stage `scores`.
+    masks; or the oracle's, found for `maps` by the stage `scores`; none of them where there is no background.
 
-    Only one of them is there, so that a threshold that is not in force changes no key.
+    At most one of them is there, so that a threshold that is not in force changes no key.
     """
 
     value: float | None = None
@@ -53,8 +54,10 @@ class ThresholdSource:
         """Stages that must have been made before."""
         return tuple(name for name in (self.scores, self.found) if name)
 
-    def find(self, work: Work) -> tuple[float, str]:
-        """The threshold, and `ORACLE`, `RECIPE` or `FOUND`."""
+    def find(self, work: Work) -> tuple[float | None, str]:
+        """The threshold, and `ORACLE`, `RECIPE` or `FOUND`; None, and `LARGEST`, where there is no background."""
+        if self == ThresholdSource():
+            return None, LARGEST
         if self.value is not None:
             return self.value, RECIPE
         if self.found:
@@ -71,9 +74,11 @@ class MapSet:
         origin: name of the training that they come from; ``external`` for maps made elsewhere.
         name: in results, e.g. ``recam mul + irn``.
         title: for people, e.g. ``ReCAM w ⊗ w′ + IRN``.
-        threshold: the recipe's own for them; None: it is found in the maps, by the stage `finds`.
+        threshold: the recipe's own for them; None: it is found in the maps, by the stage `finds`, or there is no
+            background.
         chain: names of the refiners that they went through, and of the maker where that is not the training's own.
         scores: the stage that scores them; empty where nothing is scored.
+        background: whether pixels may belong to no class.
     """
 
     folder: MapFolder
@@ -83,6 +88,7 @@ class MapSet:
     threshold: float | None
     chain: tuple[str, ...] = ()
     scores: str = ""
+    background: bool = True
 
     @property
     def stem(self) -> str:
@@ -92,11 +98,13 @@ class MapSet:
     @property
     def finds(self) -> str:
         """The stage that finds their threshold; empty where the recipe has one."""
-        return f"thresholds/{self.stem}" if self.threshold is None else ""
+        return f"thresholds/{self.stem}" if self.threshold is None and self.background else ""
 
     def source(self, oracle: bool) -> ThresholdSource:
         """The threshold in force: the oracle's where the recipe wants it and there is truth, else the recipe's, or that
         which is found."""
+        if not self.background:
+            return ThresholdSource()
         if oracle and self.scores:
             return ThresholdSource(None, self.scores, self.name)
         return ThresholdSource(self.threshold, found=self.finds)
@@ -106,7 +114,8 @@ class MapSet:
         chain = (*self.chain, refiner)
         stem = "+".join((self.origin, *chain))
         scores = f"scores/{stem}" if self.scores else ""
-        made = replace(self, folder=MapFolder(f"refined/{stem}"), chain=chain, threshold=threshold, scores=scores)
+        own = threshold if self.background else None
+        made = replace(self, folder=MapFolder(f"refined/{stem}"), chain=chain, threshold=own, scores=scores)
         return replace(made, name=f"{self.name} + {refiner}", title=f"{self.title} + {title}")
 
     def label(self) -> dict[str, Any]:

@@ -18,17 +18,19 @@ from recam.pipeline.maker import make_maker, makers
 from recam.pipeline.map_set import MapSet
 from recam.pipeline.refiner import Place, RefinerStep, refiner_steps, whole_chain
 from recam.pipeline.stages.external_maps import check_external, plan_external
+from recam.pipeline.stages.largest import plan_largest
 from recam.pipeline.stages.maps import MapSettings, plan_maps, trial_maps
 from recam.pipeline.stages.masks import MaskSettings, masks_of, plan_masks
 from recam.pipeline.stages.pictures import plan_pictures
 from recam.pipeline.stages.pixels import STAGE as PIXELS_STAGE
 from recam.pipeline.stages.pixels import plan_pixels
+from recam.pipeline.stages.predict import inference_settings
 from recam.pipeline.stages.quality import plan_quality
 from recam.pipeline.stages.refine import plan_refiner
 from recam.pipeline.stages.saliency import plan_saliency, saliency_given, saliency_problems
 from recam.pipeline.stages.score import VERSION as SCORES
 from recam.pipeline.stages.score import plan_scores, score_amounts, score_masks
-from recam.pipeline.stages.segment import SegmentGiven, inference_settings, plan_segmentation
+from recam.pipeline.stages.segment import SegmentGiven, plan_segmentation
 from recam.pipeline.stages.segment_settings import SegmentSettings
 from recam.pipeline.stages.threshold import images_judged, plan_threshold
 from recam.pipeline.stages.train import ViewsGiven, plan_training, stage_of
@@ -52,7 +54,8 @@ class Plan:
         maps: the set that pseudo masks are made of.
         seeds: the set before any refiner.
         classifier: the stage that trained the classifier of these maps; empty for external ones.
-        thresholds: by training, the stage that finds its threshold, where trainings are chosen from.
+        thresholds: by training, the stage that finds its threshold and records how well its masks agree with the
+            images, where trainings are chosen from.
     """
 
     stages: tuple[Stage, ...]
@@ -92,6 +95,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     problems += [problem for each in trainings for problem in each.problems(len(data.catalog.classes))]
     if trainings and len(data.catalog.classes) == 1 and (why := in_every_image(data.train, data.catalog.classes.names)):
         problems.append(why)
+    problems += _background_problems(recipe, data, trainings, masks)
     problems += [
         f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}"
         for name in masks.class_thresholds
@@ -132,8 +136,13 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         if training.name in recipe.candidates:
             first = _first_step(recipe, Place(recipe, sets[0], max_side, weights))
             trial, folder = trial_maps(stage, sets, images_judged(first))
-            stages += [trial, *plan_threshold(recipe, sets[0], masks.oracle, weights, first, folder)]
-            thresholds[training.name] = sets[0].finds
+            judge = (
+                plan_threshold(recipe, sets[0], masks.oracle, weights, first, folder)
+                if sets[0].background
+                else plan_largest(recipe, sets[0], weights, first, folder)
+            )
+            stages += [trial, *judge]
+            thresholds[training.name] = judge[-1].name if judge else ""
             if not final:
                 continue
         stages.append(stage)
@@ -230,6 +239,26 @@ def _chain_problems(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
+def _background_problems(recipe: Recipe, data: RunData, chosen: Sequence[Training], masks: MaskSettings) -> list[str]:
+    """What makes no sense where every pixel belongs to one of the image's classes."""
+    if data.catalog.classes.background:
+        return []
+    none = "data.background = 'none'"
+    problems = [
+        f"{none}: the training {each.name!r} learns a background. Choose another one, such as 'recam'."
+        for each in chosen
+        if each.is_on_saliency
+    ]
+    problems += [
+        f"{none}: the refiner {name!r} parts classes from a background. Leave it out of refine."
+        for name in dict.fromkeys(recipe.refine)
+        if refiner_steps[name].needs_background
+    ]
+    if masks.class_thresholds:
+        problems.append(f"{none}: masks.class_thresholds are heights of a background. Leave them out.")
+    return problems
+
+
 def _refused(problems: Sequence[str]) -> RecipeError:
     return RecipeError("the recipe cannot be followed:\n" + "\n".join(f"  {problem}" for problem in problems))
 
@@ -259,7 +288,12 @@ def _with_check(stage: Stage, recipe: Recipe) -> Stage:
     if isinstance(stage.given, SegmentGiven):
         settings = stage.given.settings
         weights = "none" if stage.given.classifier else settings.weights
-        return replace(stage, rehearse=lambda data: settings.make(len(data.catalog.classes), weights, data.channels))
+
+        def rehearse(data: RunData) -> None:
+            classes = data.catalog.classes
+            settings.make(len(classes), weights, data.channels, classes.background)
+
+        return replace(stage, rehearse=rehearse)
     if stage.name.startswith("predictions/"):
         return replace(stage, rehearse=lambda data: make_refinement(recipe.section(InferenceSettings).refine))
     return stage

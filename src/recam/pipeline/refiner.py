@@ -60,13 +60,13 @@ class RefineContext:
     Attributes:
         inputs: folders of the stages that it needs, by name.
         device: where to compute.
-        threshold: that of its input maps: found by true masks, or the recipe's.
+        threshold: that of its input maps: found by true masks, or the recipe's; None: there is no background.
         saliency: reads the saliency map of a sample, for steps that use them.
     """
 
     inputs: dict[str, StageFolder]
     device: torch.device
-    threshold: float
+    threshold: float | None
     saliency: SaliencyFolder | None = None
 
 
@@ -82,6 +82,7 @@ class RefinerStep:
         title: its name in tables and pictures.
         uses_threshold: the threshold of its input maps changes what comes out.
         in_processes: images are shared among processes; the refiner must be picklable, and small.
+        needs_background: it works where pixels may belong to no class alone.
         uses_saliency: it needs the saliency map of each image; the run then needs a source of them, and results state
             so.
         instead: the refiner that takes its place where a package is missing; empty: none does.
@@ -96,6 +97,7 @@ class RefinerStep:
     uses_threshold: ClassVar[bool] = False
     in_processes: ClassVar[bool] = False
     uses_saliency: ClassVar[bool] = False
+    needs_background: ClassVar[bool] = False
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Settings]] = Settings
 
@@ -168,7 +170,7 @@ def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
     origin = str(written["stages"][seeds["stage"]]["label"].get("training", ""))
     maps = MapSet(
         MapFolder(seeds["stage"], seeds["folder"]), origin, seeds["name"], seeds["title"], seeds["threshold"],
-        (recipe.maker,) if recipe.maker else (), seeds["scores"],
+        (recipe.maker,) if recipe.maker else (), seeds["scores"], recipe.section(DataSettings).has_background,
     )  # fmt: skip
     kept = done["masks"].record["results"]["maps"] if "masks" in done else ""
     made: list[Refiner] = []
@@ -182,6 +184,6 @@ def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
         if stage is None or step.uses_saliency:
             return None
         results = read_record(stage.path / RECORD, REFINED_MAPS)["results"]
-        threshold = float(results.get("threshold_before", before.threshold))
+        threshold = float(results.get("threshold_before", before.threshold)) if before.background else None
         made.append(step.make(RefineContext(done, device, threshold)))
     return Chain(tuple(made)) if made else None

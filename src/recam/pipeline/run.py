@@ -39,7 +39,7 @@ from recam.pipeline.planning import (
 )
 from recam.pipeline.run_data import leave_out_unlabelled, open_data
 from recam.pipeline.run_plan import RunPlan, write_recipe
-from recam.pipeline.stages.segment import inference_settings, map_inference_settings
+from recam.pipeline.stages.predict import inference_settings, map_inference_settings
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.recipes import NAME

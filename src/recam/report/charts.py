@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recam.report.figures import Cell, Figure, draw, legend_below, light
 from recam.report.reading import Outcome, ReportedRun
-from recam.report.series import AT_ORACLE, Runs, colour_of, fill_colours, run_colour
+from recam.report.series import Runs, colour_of, fill_colours, maps_note, run_colour
 from recam.runfolder.kinds import CLASSIFIER, REFINER_NETWORK, SEGMENTER
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def score_ladder(runs: Runs) -> Figure | None:
         if len(runs) > 1:
             legend_below(axes, 3)
 
-    note = "In the order of the run, with the cumulative compute time of all upstream stages. " + AT_ORACLE
+    note = "In the order of the run, with the cumulative compute time of all upstream stages. " + maps_note(runs)
     height = 0.9 + 0.3 * len(keys) + (0.3 if len(runs) > 1 else 0)
     return (
         draw(
             "scores",
             "Scores, step by step",
-            note if len(runs) == 1 else "Class maps at the threshold that scores best.",
+            note if len(runs) == 1 else maps_note(runs),
             table,
             paint,
             height,
@@ -98,7 +98,7 @@ def _minutes(minutes: float | None) -> str:
 def threshold_curves(runs: Runs) -> Figure | None:
     """mIoU over the threshold, with the thresholds that were chosen."""
     lines: list[tuple[str, ReportedRun, Outcome]] = []
-    for run in runs:
+    for run in (run for run in runs if run.has_background):
         several = len(runs) > 1
         shown = [found for found in run.maps if not several or found is run.baseline or found.key == run.masked_from[0]]
         lines += [(f"{run.name}: {found.title}" if several else found.heading, run, found) for found in shown]

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from recam.evaluation.metrics import ERROR_NAMES, error_split
 from recam.report.figures import WIDTH, Cell, Figure, draw, legend_below, light
 from recam.report.reading import Outcome, ReportedRun
-from recam.report.series import AT_ORACLE, Runs, choose_outcomes, classes_of, list_outcomes
+from recam.report.series import Runs, choose_outcomes, classes_of, list_outcomes, maps_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +32,8 @@ def class_scores(runs: Runs) -> Figure | None:
     ]
     if not scored or len({classes_of(run).names for run in runs if run.classes}) != 1:
         return None
-    names = classes_of(series[0][2]).mask_names
+    classes = classes_of(series[0][2])
+    names = classes.mask_names[0 if classes.background else 1 :]
     order = sorted(range(len(names)), key=lambda index: -_known(scored[-1][2][index]))
     table = [
         ("class", *(label for label, _, _ in scored)),
@@ -62,7 +65,7 @@ def class_scores(runs: Runs) -> Figure | None:
         axes.spines["left"].set_visible(False)
         legend_below(axes)
 
-    note = f"Sorted by {scored[-1][0]}. {AT_ORACLE}"
+    note = f"Sorted by {scored[-1][0]}. {maps_note(runs)}"
     return draw("classes", "Per-class IoU", note, table, paint, 1.2 + 0.235 * len(order))
 
 
@@ -163,8 +166,11 @@ def confusions(runs: Runs) -> Iterator[Figure]:
 
 
 def _confusion(runs: Runs, run: ReportedRun, found: Outcome) -> Figure:
-    names, counts = classes_of(run).mask_names, found.total
+    classes, counts = classes_of(run), found.total
     assert counts is not None
+    names = classes.mask_names
+    if not classes.background:  # masks of other programs may hold 0 all the same: it counts as ignore
+        names, counts = names[1:], np.concatenate([counts[1:, 1:-1], counts[1:, -1:] + counts[1:, :1]], 1)
     predicted = [*names, *(["ignore"] if counts[:, -1].any() else [])]
     shares = counts[:, : len(predicted)] / counts.sum(1, keepdims=True).clip(min=1)
     many = len(names) > 24

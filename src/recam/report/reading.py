@@ -18,7 +18,7 @@ from recam.labels import ClassSet
 from recam.runfolder.costs import baseline_stage, cost_in_units, upstream_minutes
 from recam.runfolder.kinds import CLASSIFIER, MAP_SCORES, MASK_SCORES, MASKS, PICTURES, PREDICTIONS, QUALITY
 from recam.runfolder.records import read_records
-from recam.runfolder.store import RunFolder, open_run, read_run
+from recam.runfolder.store import RunFolder, has_background, open_run, read_run
 from recam.runfolder.summary import recipe_score
 from recam.runfolder.supervision import MARK, TRUTH, describe_supervision, used_saliency
 
@@ -91,6 +91,11 @@ class ReportedRun:
     settings: dict[str, Any]
     records: dict[str, dict[str, Any]]
 
+    @cached_property
+    def has_background(self) -> bool:
+        """Whether pixels may belong to no class; else no threshold is in force anywhere."""
+        return has_background(self.settings)
+
     def path(self, stage: str) -> Path:
         """Where a finished stage keeps its files."""
         return self.folder.at(stage, str(self.settings["stages"][stage]["key"])).path
@@ -104,7 +109,7 @@ class ReportedRun:
     def classes(self) -> ClassSet | None:
         """Its classes; None before any stage has finished."""
         names = [record["inputs"]["classes"] for record in self.records.values() if _classes(record)]
-        return ClassSet(tuple(names[0])) if names else None
+        return ClassSet(tuple(names[0]), self.has_background) if names else None
 
     def results(self, stage: str) -> dict[str, Any]:
         """Results of a stage; empty where it has not finished."""

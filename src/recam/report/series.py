@@ -10,7 +10,13 @@ from recam.report.figures import SERIES, light
 from recam.report.reading import Outcome, ReportedRun
 
 Runs = Sequence[ReportedRun]
-AT_ORACLE = "Class maps at the threshold that scores best."
+
+
+def maps_note(runs: Runs) -> str:
+    """At which threshold class maps are shown."""
+    if any(run.has_background for run in runs):
+        return "Class maps at the threshold that scores best."
+    return "There is no background: each pixel is of the class of its largest map."
 
 
 def list_outcomes(runs: Runs) -> Iterator[tuple[str, str, ReportedRun, Outcome]]:

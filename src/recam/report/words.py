@@ -11,6 +11,8 @@ from recam.report.reading import Outcome, ReportedRun
 from recam.runfolder.kinds import CLASSIFIER, MAPS, MASK_SCORES, PREDICTIONS, REFINED_MAPS
 from recam.runfolder.supervision import MARK
 
+_LARGEST = "by the largest map of each pixel"
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -73,7 +75,8 @@ def _of_one(run: ReportedRun) -> Headline:
         return Headline(number, unit, sentence, (*_models(run), *later))
     if found.kind == PREDICTIONS:
         return Headline(number, unit, f"of the {found.title} on {on}.", later)
-    at = f"at threshold {found.judged['oracle']['threshold']:.2f}, the best on the true masks"
+    best = f"at threshold {found.judged['oracle']['threshold']:.2f}, the best on the true masks"
+    at = best if run.has_background else _LARGEST
     more = ["Pseudo masks are still to be made."] if run.missing and not run.masks else []
     sentence = f"of {found.title} on {on}, {at}{_lead(run, found)}."
     return Headline(number, unit, sentence, (*more, *_models(run), *later))
@@ -81,7 +84,8 @@ def _of_one(run: ReportedRun) -> Headline:
 
 def _unscored(run: ReportedRun, later: tuple[str, ...]) -> Headline:
     if masks := run.masks:
-        made = f"pseudo masks, made from {run.masked_from[1]} at threshold {masks['threshold']:.2f}"
+        at = f"at threshold {masks['threshold']:.2f}" if run.has_background else _LARGEST
+        made = f"pseudo masks, made from {run.masked_from[1]} {at}"
         more = (*_quality(run), *later)
         return Headline(str(masks["images"]), "", f"{made}. There are no true masks to score them by.", more)
     for stage in reversed(run.of_kind(MAPS, REFINED_MAPS)):
@@ -160,11 +164,13 @@ def _of_several(runs: Sequence[ReportedRun]) -> Headline:
 
 def score_table(run: ReportedRun) -> list[tuple[str, list[Cell]]]:
     """(heading, cells for oracle, Otsu, recipe) of each set of class maps; masks and models have one score, at no
-    threshold."""
+    threshold, and so has everything where there is no background."""
 
     def cell(score: dict[str, float] | None) -> Cell:
         return Cell("none") if not score else Cell(percent(score["miou"]), f"at {score['threshold']:.2f}")
 
+    if not run.has_background:
+        return [(found.heading, [Cell(percent(found.miou), f"{found.images} images")]) for found in run.outcomes]
     return [
         (found.heading, [cell(found.judged[kind]) for kind in ("oracle", "otsu", "recipe")])
         if found.judged
@@ -213,7 +219,8 @@ def _made_from(run: ReportedRun) -> str:
     name, title = run.masked_from
     maps, at = run.find(name), f"at threshold {run.masks['threshold']:.2f}"
     how = "the best on the true masks" if run.masks["threshold_from"] == "oracle" else "the recipe's"
-    return f", made from {title} {at}, {how}{_lead(run, maps) if maps else ''}"
+    where = f"{at}, {how}" if run.has_background else _LARGEST
+    return f", made from {title} {where}{_lead(run, maps) if maps else ''}"
 
 
 def _lead(run: ReportedRun, found: Outcome) -> str:

@@ -94,7 +94,8 @@ def export_decisions(
     Args:
         output: a new or empty folder.
         photos: ``copy``, or ``link`` for symbolic links to where they are. Drawn scenes are written in either case.
-        everything: also images that are rejected or not reviewed, with their labels and without a mask.
+        everything: also images that are rejected or not reviewed, with their labels and without a mask; those whose
+            labels nobody knows without a row.
         advance: called with (done, total).
 
     Raises:
@@ -131,7 +132,7 @@ def export_decisions(
             try:
                 name, mask, cleared = _write_item(run, item, states[item], folder, table, photos)
                 removed.update(cleared)
-                if mask is not None:
+                if mask is not None and item.split != "unlabelled":
                     unlabelled.update(
                         classes_shown(mask).intersection(range(len(run.classes))).difference(labels[item])
                     )
@@ -141,7 +142,12 @@ def export_decisions(
             source = states[item].source
             masks += mask is not None
             corrected += mask is not None and source is not None and source.layer == "corrected"
-            rows.append((name, tuple(run.classes[index] for index in labels[item]), item.split))
+            held_out = "val" if item.split == "val" else "train"
+            if item.split != "unlabelled" or states[item].labels is not None:
+                rows.append((name, tuple(run.classes[index] for index in labels[item]), held_out))
+            elif mask is not None:  # what was accepted of it is all that is known
+                shown = sorted(classes_shown(mask).intersection(present))
+                rows.append((name, tuple(run.classes[index] for index in shown), held_out))
         _write_table(folder, rows, classes.names)
         write_bytes(folder / "classes.txt", "\n".join((*classes.names, "")).encode())
         if output.is_dir():
@@ -157,9 +163,8 @@ def export_decisions(
     advance(len(chosen), len(chosen))
     left_out = tuple(name for name in run.classes if name not in classes)
     relabelled = sum(states[item].labels is not None and labels[item] != item.labels for item in chosen)
-    notes = tuple(
-        _notes(run.classes, removed, unlabelled, [*(name for name, *_ in rows), *classes.names], decisions.damaged)
-    )
+    names = [*(name for name, *_ in rows), *classes.names]
+    notes = tuple(_notes(run.classes, removed, unlabelled, names, decisions.damaged, run.background))
     return ExportReport(
         output, len(rows), masks, corrected, relabelled, classes.names, left_out, tuple(problems), notes
     )
@@ -183,13 +188,20 @@ def _needs_columns(names: Sequence[str]) -> bool:
 
 
 def _notes(
-    classes: Sequence[str], removed: Counter[int], unlabelled: Counter[int], names: Sequence[str], damaged: int
+    classes: Sequence[str],
+    removed: Counter[int],
+    unlabelled: Counter[int],
+    names: Sequence[str],
+    damaged: int,
+    background: bool = True,
 ) -> Iterator[str]:
     """Notes of the report beside its numbers; `removed` and `unlabelled` count masks by class index."""
 
     def counted(masks: Counter[int]) -> str:
         return ", ".join(f"{classes[index]} in {count}" for index, count in sorted(masks.items()))
 
+    if not background:
+        yield "there is no background: read this folder with data.background = 'none'"
     if removed:
         yield f"pixels of removed labels became 255 (ignore), masks by class: {counted(removed)}"
     if unlabelled:

@@ -19,7 +19,7 @@ from recam.methods.thresholds import apply_threshold
 from recam.progress import Progress
 from recam.review.layers import Item, Layer, ReviewedRun
 from recam.runfolder.store import make_key
-from recam.types import Mask
+from recam.types import Maps, Mask
 
 VERSION = 3
 NEAR = 0.1
@@ -61,6 +61,16 @@ def disagreement(one: Mask, other: Mask) -> float | None:
     shown = ((one != BACKGROUND) | (other != BACKGROUND)) & counted
     total = int(shown.sum())
     return 1 - int(((one == other) & shown).sum()) / total if total else 0.0
+
+
+def _margins(maps: Maps, levels: list[float] | None) -> NDArray[np.float32]:
+    """(h, w) how far the largest of the maps (n, h, w) is from the threshold of its class; without a background, from
+    the second largest map."""
+    largest = maps.max(0)
+    if levels is not None:
+        margins: NDArray[np.float32] = np.abs(largest - np.asarray(levels, np.float32)[maps.argmax(0)])
+        return margins
+    return largest - np.partition(maps, -2, 0)[-2] if len(maps) > 1 else np.ones_like(largest)
 
 
 class Index:
@@ -119,10 +129,10 @@ class Index:
                         size = size or (mask.shape[0], mask.shape[1])
                 elif seed := run.read_maps(layer, item):
                     size = seed.size
-                    levels = np.asarray(run.levels(layer), np.float32)[seed.class_indices]  # (n,)
-                    masks[layer] = apply_threshold(seed.maps, seed.class_indices, levels.tolist())
+                    levels = run.heights(layer, seed.class_indices)
+                    masks[layer] = apply_threshold(seed.maps, seed.class_indices, levels)
                     if layer == run.main_maps and len(seed.maps):
-                        confidence = float((np.abs(seed.maps.max(0) - levels[seed.maps.argmax(0)]) > NEAR).mean())
+                        confidence = float((_margins(seed.maps, levels) > NEAR).mean())
             size = size or run.size(item) or (0, 0)
             present = (masks[layer] for layer in (run.masks, run.main_maps, run.model) if layer in masks)
             shown = next(present, None)

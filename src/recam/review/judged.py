@@ -49,7 +49,8 @@ def judged_mask(run: ReviewedRun, item: Item, state: State) -> tuple[Mask, froze
         indices = {
             run.classes.index(name): value for name, value in source.class_thresholds.items() if name in run.classes
         }
-        return mask_of_maps(read_seed(path), labels, indices, source.threshold or 0.0), frozenset()
+        default = (source.threshold or 0.0) if run.background else None
+        return mask_of_maps(read_seed(path), labels, indices, default), frozenset()
     return _without(read_mask(path), _unwanted(run, item, state, False))
 
 
@@ -95,7 +96,7 @@ def corrected_path(run: ReviewedRun, name: str) -> Path:
 
 def save_corrected(run: ReviewedRun, item: Item, mask: Mask) -> str:
     """Write a corrected mask under a name of its own and give that; earlier ones stay, so that each decision can be
-    undone.
+    undone. Where there is no background, 0 becomes 255.
 
     Raises:
         DataError: another size than the image's, or values that are no class.
@@ -108,6 +109,8 @@ def save_corrected(run: ReviewedRun, item: Item, mask: Mask) -> str:
         raise DataError(
             f"the mask holds {foreign}, but with {len(run.classes)} classes a value is 0…{len(run.classes)} or 255."
         )
+    if not run.background:
+        mask = np.where(mask == BACKGROUND, np.uint8(IGNORE), mask)
     name = hashlib.sha256(item.id.encode() + b"\0" + mask.tobytes()).hexdigest()[:24] + ".png"
     write_mask(corrected_path(run, name), mask)
     return name

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recam.data.images import ImageFile, image_size, read_mask
 from recam.data.roles import DataSettings, RunData
@@ -101,13 +102,13 @@ class Item:
 
     Attributes:
         id: as in the run.
-        split: ``train`` or ``val``, by the role that it plays in the run.
+        split: ``train`` or ``val``, by the role that it plays in the run; or ``unlabelled``.
         labels: class indices of its image labels, as the data set has them.
         sample: photo and truth; None where the data set cannot be opened.
     """
 
     id: str
-    split: Literal["train", "val"]
+    split: Literal["train", "val", "unlabelled"]
     labels: tuple[int, ...]
     sample: Sample | None
 
@@ -128,6 +129,8 @@ class ReviewedRun:
         self.root = self.folder.root
         self.written, self._records = read_run(self.root), read_records(self.folder)
         self.recipe = read_recipe(self.root)
+        self.background = self.recipe.section(DataSettings).has_background
+        """Whether pixels may belong to no class; else no threshold is in force."""
         self.no_photos = ""
         """Why there are no photos; empty where there are."""
         self._data: RunData | None = None
@@ -204,7 +207,9 @@ class ReviewedRun:
 
     def threshold(self, layer: Layer) -> float:
         """The threshold that maps start with: that of the pseudo masks, the oracle where the recipe wants it, or the
-        recipe's."""
+        recipe's; 0 where there is no background."""
+        if not self.background:
+            return 0.0
         if self.mask_results and layer == self.main_maps:
             return float(self.mask_results["threshold"])
         oracle = layer.scores.get("oracle") if self.recipe.section(MaskSettings).oracle else None
@@ -221,6 +226,11 @@ class ReviewedRun:
         """(K,) the threshold of each class that a layer of maps starts with."""
         own, level = self.class_thresholds(layer), self.threshold(layer)
         return [own.get(name, level) for name in self.classes]
+
+    def heights(self, layer: Layer, class_indices: NDArray[np.int64]) -> list[float] | None:
+        """`levels` of these classes; None, no threshold at all, where there is no background."""
+        levels = self.levels(layer)
+        return [levels[index] for index in class_indices.tolist()] if self.background else None
 
     def has(self, item: Item, layer: Layer) -> bool:
         """Whether an image has this layer."""
@@ -317,6 +327,8 @@ class ReviewedRun:
         for sample in self._data.val:
             if sample.id not in seeded and sample.id in predicted:
                 yield Item(sample.id, "val", sample.labels, sample)
+        for sample in self._data.unlabelled if self.model else ():  # the model's masks are all that they can have
+            yield Item(sample.id, "unlabelled", (), sample)
 
     def _labels_by_maps(self) -> dict[str, tuple[int, ...]]:
         """Maps are made for an image's labels, so without the data set these are known from them."""
@@ -334,16 +346,19 @@ def _classes_of(path: Path) -> tuple[int, ...] | None:
         return None
 
 
-def mask_of_maps(seed: SeedMaps, labels: tuple[int, ...], thresholds: Mapping[int, float], default: float) -> Mask:
+def mask_of_maps(
+    seed: SeedMaps, labels: tuple[int, ...], thresholds: Mapping[int, float], default: float | None
+) -> Mask:
     """Mask (H, W) at full size: the largest map of the image's labels, where it exceeds the threshold of its class.
 
     Maps of classes that are no label (any more) do not take part.
 
     Args:
         labels: class indices that the image holds.
-        thresholds: by class index; `default` for the others.
+        thresholds: by class index; `default` for the others; None: there is no background, and no threshold counts.
     """
     kept = np.isin(seed.class_indices, labels)
     indices = seed.class_indices[kept]
     maps = read_full(SeedMaps(seed.maps[kept], indices, seed.size))  # (n, H, W)
-    return apply_threshold(maps, indices, [thresholds.get(index, default) for index in indices.tolist()], seed.ignore)
+    heights = None if default is None else [thresholds.get(index, default) for index in indices.tolist()]
+    return apply_threshold(maps, indices, heights, seed.ignore)

@@ -166,6 +166,7 @@ class Session:
         return {
             "run": str(Path(run.root).resolve().name),
             "classes": list(run.classes),
+            "background": run.background,
             "layers": layers,
             "shown": shown.name if shown else "",
             "main_maps": run.main_maps.name if run.main_maps else None,

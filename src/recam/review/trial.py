@@ -138,14 +138,16 @@ class Trial:
             seed = next(iter(maps_of(image, present).values()))
             pictures[maps.title] = overlay_heat(image, read_full(seed))
         layer = run.maps_in(maps.folder.stage, maps.folder.inner)
-        levels = run.levels(layer) if layer else [EVEN if maps.threshold is None else maps.threshold] * len(run.classes)
-        own = [levels[index] for index in present]
+        height = EVEN if maps.threshold is None else maps.threshold
+        fallback = [height] * len(present) if run.background else None
+        own = run.heights(layer, seed.class_indices) if layer else fallback
         pictures["mask"] = overlay_mask(image, apply_threshold(read_full(seed), present, own))
         if self._chain and run.main_maps:
-            levels = run.levels(run.main_maps)
-            title, refined, own = run.main_maps.title, self._chain(image, seed), [levels[index] for index in present]
+            title, refined = run.main_maps.title, self._chain(image, seed)
+            own = run.heights(run.main_maps, seed.class_indices)
         else:
-            title, refined, own = PamrStep.title, PamrRefiner(own[0])(image, seed), [EVEN] * len(present)
+            title, refined = PamrStep.title, PamrRefiner(own[0] if own else None)(image, seed)
+            own = [EVEN] * len(present) if run.background else None
             if run.recipe.refine:
                 chain = " + ".join(refiner_steps[name].title for name in run.recipe.refine)
                 notes.append(f"{title} refines instead of {chain}, which has not finished or uses saliency maps.")

@@ -17,13 +17,22 @@ MAX_SIDE = 65_535
 """Longest side (pixels) of an image that maps are made of; the formats of images end there or before."""
 
 
-def save_seed(path: Path, seed: SeedMaps, bits: int = 8) -> None:
+def save_seed(path: Path, seed: SeedMaps, bits: int = 8, background: bool = True) -> None:
     """Write class maps as unsigned integers of 8 or 16 bits, compressed, without pickle; rounding errs by at most 1/510
-    or 1/131070."""
+    or 1/131070.
+
+    Args:
+        background: False: each pixel belongs to the class of its largest map, which is stored as 1 at least, so that it
+            exceeds the threshold 0.
+    """
     top = (1 << bits) - 1
     kind = np.uint8 if bits == 8 else np.uint16
+    stored = np.rint(seed.maps * top).astype(kind)
+    if not background and len(stored):
+        winner = seed.maps.argmax(0)[None]  # (1, h, w)
+        np.put_along_axis(stored, winner, np.maximum(np.take_along_axis(stored, winner, 0), 1), 0)
     planes: dict[str, Any] = {
-        "maps": np.rint(seed.maps * top).astype(kind),
+        "maps": stored,
         "class_indices": seed.class_indices.astype(np.int64),
         "size": np.asarray(seed.size, np.int64),
     }

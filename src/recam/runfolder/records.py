@@ -118,6 +118,7 @@ class _Results(_Part):
 
 class _Inputs(_Part):
     classes: list[ClassName] = []
+    background: bool = True
     inputs: dict[str, Key] = {}
 
 

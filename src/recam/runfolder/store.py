@@ -62,6 +62,11 @@ def make_key(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def has_background(settings: Mapping[str, Any]) -> bool:
+    """Whether pixels may belong to no class, by the content of a ``run.json``."""
+    return bool(settings["recipe"].get("data", {}).get("background", "rest") == "rest")
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON, whole or not at all; NaN is refused (give None)."""
     write_bytes(path, json.dumps(content, indent=2, allow_nan=False, default=str).encode())

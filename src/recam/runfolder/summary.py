@@ -19,6 +19,9 @@ FEW = 10
 """Images of which nothing is said: chance is too likely to win."""
 
 
+_THRESHOLDS = ("oracle", "otsu", "recipe")
+
+
 @dataclass(frozen=True)
 class RunSummary:
     """Results and costs of the finished stages of a run; prints itself.
@@ -41,7 +44,11 @@ class RunSummary:
         scored_by = self._scored_by()
         scores = {
             name: (found["oracle"] or {})
-            | {"threshold_from": "oracle", "otsu": found["otsu"], "recipe": found["recipe"]}
+            | {
+                "threshold_from": "oracle" if self._has_background else "largest map",
+                "otsu": found["otsu"],
+                "recipe": found["recipe"],
+            }
             | {
                 "minutes": upstream_minutes(self.records, scored_by[name]),
                 "cost_in_units": cost_in_units(self.records, scored_by[name]),
@@ -95,15 +102,19 @@ class RunSummary:
             named = max((28, *(len(name + marks[name]) + 2 for name, _ in scored)))
             heading = f"{'mIoU of maps (' + str(images) + ' images)':<{named}}"
             unit = f"× {self._unit}" if self._unit else ""
-            columns = (
-                f"{'oracle':>8} {'at':>5}  {'otsu':>8} {'at':>5}  {'recipe':>8} {'at':>5}  {'minutes':>8} {unit:>6}"
-            )
+            kinds = _THRESHOLDS if self._has_background else ("largest",)
+            columns = "  ".join(f"{kind:>8} {'at' * self._has_background:>5}" for kind in kinds)
+            columns = f"{columns}  {'minutes':>8} {unit:>6}"
             lines += ["", f"{heading}{columns}".rstrip()]
             for name, found in scored:
-                cells = "  ".join(_score_at(found[kind]) for kind in ("oracle", "otsu", "recipe"))
+                cells = "  ".join(_score_at(found[kind]) for kind in kinds)
                 costs = _cost(self.records, scored_by[name], max(6, len(unit)))
                 lines.append(f"{name + marks[name]:<{named}}{cells}  {costs}".rstrip())
-            lines.append("oracle: the threshold that scores best on the true masks; otsu: found without any mask")
+            lines.append(
+                "oracle: the threshold that scores best on the true masks; otsu: found without any mask"
+                if self._has_background
+                else "largest: there is no background, each pixel is of the class of its largest map"
+            )
             in_units = f"; {unit}: in units of what the maps of {self._unit} took" if unit else ""
             lines.append(f"minutes: cumulative, of all upstream stages{in_units}")
             described = dict.fromkeys(self._supervision(stage) for name, stage in scored_by.items() if marks[name])
@@ -118,7 +129,8 @@ class RunSummary:
         masks = self._results("masks")
         if masks:
             score = self._miou("scores/masks")
-            made = f"pseudo masks from {masks['maps']} at {masks['threshold']:.2f} ({masks['threshold_from']})"
+            at = f"at {masks['threshold']:.2f} ({masks['threshold_from']})"
+            made = f"pseudo masks from {masks['maps']} {at if self._has_background else 'by the largest map'}"
             made += f", {len(masks.get('class_thresholds', ()))} classes at their own" * ("class_thresholds" in masks)
             outcome = f"{masks['images']} images" if score is None else f"{_percent(score)} mIoU"
             outcome += f", {masks['empty']} with a label but an empty mask" if masks.get("empty") else ""
@@ -171,10 +183,15 @@ class RunSummary:
     def _maps(self) -> list[tuple[str, dict[str, Any]]]:
         """(name, oracle, otsu and recipe with threshold and mIoU) of each set of maps."""
         return [
-            (name, {**judged, "recipe": recipe_score(self.records[stage], name)})
+            (name, {**judged, "recipe": recipe_score(self.records[stage], name), "largest": _largest(judged)})
             for name, stage in self._scored_by().items()
             for judged in (self._results(stage)["maps"][name],)
         ]
+
+    @property
+    def _has_background(self) -> bool:
+        """Whether pixels may belong to no class; else no threshold is in force."""
+        return all(record.get("inputs", {}).get("background", True) for record in self.records.values())
 
     def _scored_by(self) -> dict[str, str]:
         """The stage that scored each set of maps, by the maps' name."""
@@ -267,7 +284,13 @@ def nearest(judged: Mapping[str, Any], threshold: float) -> dict[str, float] | N
 def _score_at(found: Mapping[str, Any] | None) -> str:
     if found is None or found["miou"] is None:
         return f"{'none':>8} {'':>5}"
-    return f"{100 * found['miou']:8.2f} {found['threshold']:5.2f}"
+    at = found["threshold"]
+    return f"{100 * found['miou']:8.2f} {'' if at is None else f'{at:.2f}':>5}"
+
+
+def _largest(judged: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The score of the largest maps, which is that of every threshold where there is no background."""
+    return {"miou": judged["oracle"]["miou"], "threshold": None} if judged["oracle"] else None
 
 
 def _cost(records: Records, scores_stage: str, width: int) -> str:

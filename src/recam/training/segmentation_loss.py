@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recam.labels import IGNORE
+from recam.labels import BACKGROUND, IGNORE, mask_value
 from recam.training.loader import Batch
 
 
@@ -17,17 +17,20 @@ class SegmentationObjective(nn.Module):
         segmenter: images (B, 3, H, W) → logits (B, K+1, H, W). Where it has ``training_pairs(images, masks)``, the
             losses of all pairs of logits and masks that it names are added.
         class_weights: (K+1,) weight of each class's pixels, see `balance_classes`; None: 1.
+        background: False: logits are (B, K, H, W), the first of them mask value 1; a pixel of value 0 is ignored.
     """
 
     class_weights: Tensor | None
 
-    def __init__(self, segmenter: nn.Module, class_weights: Tensor | None = None) -> None:
+    def __init__(self, segmenter: nn.Module, class_weights: Tensor | None = None, background: bool = True) -> None:
         super().__init__()
-        self.segmenter = segmenter
+        self.segmenter, self.background = segmenter, background
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         images, masks = batch["images"], batch["masks"]
+        if not self.background:
+            masks = torch.where((masks == IGNORE) | (masks == BACKGROUND), IGNORE, masks - mask_value(0))
         if len(images) == 1:  # BatchNorm of a pooled branch cannot learn from one image alone
             images, masks = images.expand(2, -1, -1, -1), torch.cat([masks, torch.full_like(masks, IGNORE)])
         pairs = getattr(self.segmenter, "training_pairs", None)

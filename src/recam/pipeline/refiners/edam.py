@@ -20,6 +20,7 @@ class EdamStep(RefinerStep):
     title, Settings = "EDAM", EdamSettings
     in_processes = True
     uses_saliency = True
+    needs_background = True
 
     def make_for_each(self, context: RefineContext) -> Callable[[Sample], Refiner]:
         assert context.saliency is not None

@@ -70,7 +70,8 @@ class IrnStepSettings(IrnTerms):
     for COCO. ``auto``: found in the walked maps, as `masks.threshold`."""
     confident: tuple[float, float] | Literal["auto"] = PUBLISHED
     """Confident background threshold and confident foreground threshold; between them nothing is learned. ``auto``: as
-    far from the threshold in force as the published ones are from theirs, see `confident_around`."""
+    far from the threshold in force as the published ones are from theirs, see `confident_around`. Without a background
+    nothing is learned up to the second, of ``auto`` the published one."""
     confident_cam: tuple[float, float] | Literal["auto"] = (0.05, 0.30)
     """The same for plain CAM."""
     labels_by: Literal["crf", "pamr"] = "crf"
@@ -128,8 +129,9 @@ class LabelsGiven:
     """What confident labels depend on, beside the maps."""
 
     maps: MapFolder
-    confident: tuple[float, float] | None
-    """Thresholds of background and foreground; None: around that of the maps, `threshold`."""
+    confident: tuple[float | None, float] | None
+    """Thresholds of background and foreground, the first None where there is no background; None: around that of the
+    maps, `threshold`."""
     threshold: ThresholdSource | None
     by: str
 
@@ -213,8 +215,12 @@ class IrnStep(RefinerStep):
         recipe, before = place.recipe, place.before
         own = recipe.section(IrnStepSettings)
         confident = own.confident_cam if before.origin == "cam" else own.confident
-        source = before.source(recipe.section(MaskSettings).oracle) if confident == "auto" else None
-        labels_given = LabelsGiven(before.folder, None if confident == "auto" else confident, source, own.labels_by)
+        source, taken = None, None if confident == "auto" else confident
+        if not before.background:
+            taken = None, (taken or PUBLISHED)[1]
+        elif confident == "auto":
+            source = before.source(recipe.section(MaskSettings).oracle)
+        labels_given = LabelsGiven(before.folder, taken, source, own.labels_by)
         title = f"IRN's labels from {before.title}"
         labels = Stage(
             f"irn/{before.stem}/labels",
@@ -283,7 +289,7 @@ class IrnObjective(nn.Module):
 
 def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     """Confident labels of every training image, in processes of their own."""
-    confident = given.confident or confident_around(given.threshold.find(work)[0] if given.threshold else EVEN)
+    confident = given.confident or confident_around((given.threshold and given.threshold.find(work)[0]) or EVEN)
     make = _label_maker(given.by, confident, work.inputs[given.maps.stage].path / given.maps.inner, work.folder)
     work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
     return {"images": len(work.data.train), "confident": list(confident)}
@@ -293,12 +299,14 @@ def label_amounts(given: LabelsGiven, data: RunData) -> list[Amount]:
     """Every training image gets its confident labels."""
 
     def set_up(bench: Bench) -> Turn:
-        return _label_maker(given.by, PUBLISHED, bench.seeds, StageFolder("labels", bench.folder / "labels", ""))
+        return _label_maker(given.by, given.confident or PUBLISHED, bench.seeds, StageFolder("labels", bench.folder / "labels", ""))
 
     return [Amount("confident labels of an image", len(data.train), set_up, given.by, "pool")]
 
 
-def _label_maker(by: str, confident: tuple[float, float], maps: Path, folder: StageFolder) -> Callable[[Sample], None]:
+def _label_maker(
+    by: str, confident: tuple[float | None, float], maps: Path, folder: StageFolder
+) -> Callable[[Sample], None]:
     label = LabelMaker(maps, folder, *confident)
     return label.by_crf if by == "crf" else label.by_pamr
 
@@ -327,7 +335,7 @@ class LabelMaker:
 
     maps: Path
     folder: StageFolder
-    background: float
+    background: float | None
     foreground: float
 
     def by_crf(self, sample: Sample) -> None:
@@ -341,6 +349,11 @@ class LabelMaker:
     def by_pamr(self, sample: Sample) -> None:
         """The same with PAMR in the CRF's place."""
         image, seed = sample.image.read(), read_seed(self.maps / f"{sample.id}.npz")
+        if self.background is None:
+            ignored = read_full(seed).max(0, initial=0) <= self.foreground  # (H, W)
+            maps = read_full(PamrRefiner(None)(image, seed))
+            self._write(sample, seed, apply_threshold(maps, seed.class_indices, None, ignored))
+            return
         confident, possible = (
             apply_threshold(read_full(PamrRefiner(threshold)(image, seed)), seed.class_indices, EVEN)
             for threshold in (self.foreground, self.background)

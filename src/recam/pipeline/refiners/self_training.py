@@ -20,13 +20,14 @@ from recam.engine.stage import Stage
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import predict_probabilities
 from recam.methods.cam import strided_size, upsample
-from recam.methods.refine import without_background
+from recam.methods.refine import with_background, without_background
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_segmenter
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
 from recam.pipeline.segment_amounts import GREY
 from recam.pipeline.stages.masks import masks_of, masks_stage
-from recam.pipeline.stages.segment import inference_settings, model_stage
+from recam.pipeline.stages.predict import inference_settings
+from recam.pipeline.stages.segment import model_stage
 from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings
 from recam.runfolder.kinds import REFINER_NETWORK
 from recam.types import Image, Maps, Sample, SeedMaps
@@ -55,7 +56,7 @@ class SelfTrainingStep(RefinerStep):
     def make(self, context: RefineContext) -> ModelRefiner:
         segmenter = load_segmenter(context.inputs[self.settings.model].weights)
         fold_batchnorm(segmenter.network).to(context.device)
-        return ModelRefiner(predictor_of(segmenter, self.settings.inference))
+        return ModelRefiner(predictor_of(segmenter, self.settings.inference), segmenter.background)
 
     def untrained(self, bench: Bench) -> Callable[[Sample], ModelRefiner]:
         own = bench.recipe.section(SegmentSettings)
@@ -86,16 +87,23 @@ class ModelRefiner:
     """Maps of a segmentation model for the classes of an image: those that it is known not to show have no say.
 
     Attributes:
-        probabilities_of: (H, W, 3) uint8 → (K+1, h, w) float32 in [0, 1] that sum to 1, background first, at any size.
+        probabilities_of: (H, W, 3) uint8 → (K+1, h, w) float32 in [0, 1] that sum to 1, background first, at any size;
+            (K, h, w) without a background.
+        background: whether there is one.
     """
 
     probabilities_of: Callable[[Image], torch.Tensor]
+    background: bool = True
 
     def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
-        """Maps (n, ⌈H/4⌉, ⌈W/4⌉), above 0.5 where a class is more probable than the background."""
+        """Maps (n, ⌈H/4⌉, ⌈W/4⌉), above 0.5 where a class is more probable than the background; without one, the
+        probabilities of the image's classes against each other."""
         size = strided_size(seed.size)
         if not len(seed.class_indices):
             return SeedMaps(np.zeros((0, *size), np.float32), seed.class_indices, seed.size, seed.ignore)
+        if not self.background:
+            kept: Maps = upsample(self.probabilities_of(image)[seed.class_indices.tolist()], size).numpy()
+            return SeedMaps(with_background(kept, None), seed.class_indices, seed.size, seed.ignore)
         planes = [0, *(seed.class_indices + 1).tolist()]
         maps: Maps = without_background(upsample(self.probabilities_of(image)[planes], size).numpy())
         return SeedMaps(maps, seed.class_indices, seed.size, seed.ignore)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recam.data.catalog import MapFiles
+from recam.data.ignored import find_no_data
 from recam.data.images import image_size
 from recam.data.roles import SHOW_AFTER, RunData
 from recam.engine.amount import Amount, Turn
@@ -41,8 +42,10 @@ class ExternalGiven:
 def plan_external(own: MapSettings, data: RunData, threshold: float | None) -> tuple[Stage, MapSet]:
     """The stage that takes the maps, and the set that they are."""
     given = ExternalGiven(data.fingerprint("seeded", MapFiles(Path(own.source), ".npz")), own.bits)
+    background, scores = data.catalog.classes.background, f"scores/{NAME}" if data.score else ""
+    own_threshold = threshold if background else None
     maps = MapSet(
-        MapFolder(STAGE), NAME, NAME, "external class maps", threshold, scores=f"scores/{NAME}" if data.score else ""
+        MapFolder(STAGE), NAME, NAME, "external class maps", own_threshold, scores=scores, background=background
     )
     label = {"title": maps.title, "kind": MAPS, "training": NAME, "colour": "", "sets": [maps.label()]}
     stage = Stage(STAGE, "maps", take(own.source), given, (), ("seeded",), supervision=(EXTERNAL,), label=label)
@@ -82,11 +85,13 @@ def take(source: str) -> Any:
         for sample in work.share(work.data.seeded, lambda sample: target(sample).is_file()):
             seed = read_seed(_path(Path(source), sample))
             order = [seed.class_indices.tolist().index(label) for label in sample.labels]
-            save_seed(
-                target(sample),
-                SeedMaps(seed.maps[order], seed.class_indices[order], seed.size, seed.ignore),
-                given.bits,
+            ignored = find_no_data(sample.image.read(), sample.no_data) if sample.no_data else None
+            if ignored is not None and seed.ignore is not None:
+                ignored |= seed.ignore
+            kept = SeedMaps(
+                seed.maps[order], seed.class_indices[order], seed.size, seed.ignore if ignored is None else ignored
             )
+            save_seed(target(sample), kept, given.bits, work.data.catalog.classes.background)
         return {"images": len(work.data.seeded), "source": source}
 
     return make

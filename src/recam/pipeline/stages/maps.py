@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import torch
 
-from recam.data.roles import RunData
+from recam.data.ignored import find_no_data
+from recam.data.roles import DataSettings, RunData
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
@@ -100,10 +101,13 @@ def plan_maps(
     read = maker.views(views) if maker else views
     given = MapsGiven(training, maker, weightings, read.scales, read.flip, own.bits, read.max_side)
     stem = f"{training.name}+{maker.name}" if maker else training.name
-    sets = [
-        _set(training, maker, weighting, f"maps/{stem}", f"scores/{stem}" if scored else "", threshold)
+    background = recipe.section(DataSettings).has_background
+    own_threshold = threshold if background else None
+    made = [
+        _set(training, maker, weighting, f"maps/{stem}", f"scores/{stem}" if scored else "", own_threshold)
         for weighting in (chosen, *others)
     ]
+    sets = [replace(each, background=background) for each in made]
     label = {
         "title": sets[0].title,
         "kind": MAPS,
@@ -145,10 +149,13 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
     samples = judged_samples(work.data.train, given.judged) if given.judged else work.data.seeded
     for sample in work.share(samples, finished):
         # A map maker climbs by gradients of full precision.
+        image = sample.image.read()
         with nullcontext() if given.maker else work.accelerator.autocast():
-            made = maps_of(sample.image.read(), sample.labels)
+            made = maps_of(image, sample.labels)
+        ignored = find_no_data(image, sample.no_data)
         for weighting, seed in made.items():
-            save_seed(place(weighting, sample), seed, given.bits)
+            kept = replace(seed, ignore=ignored)
+            save_seed(place(weighting, sample), kept, given.bits, work.data.catalog.classes.background)
     return {"images": len(samples), "weightings": list(given.weightings)}
 
 

@@ -122,15 +122,16 @@ def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
     """Masks of all images."""
     threshold, source = given.threshold.find(work)
     own = dict(given.class_thresholds)
-    levels = [own.get(name, threshold) for name in work.data.catalog.classes.names]  # (K,)
+    levels = None
+    if threshold is not None:
+        levels = [own.get(name, threshold) for name in work.data.catalog.classes.names]  # (K,)
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
         seed = given.maps.read(work, sample)
-        mask = apply_threshold(
-            read_full(seed), seed.class_indices, [levels[index] for index in seed.class_indices], seed.ignore
-        )
+        heights = levels and [levels[index] for index in seed.class_indices]
+        mask = apply_threshold(read_full(seed), seed.class_indices, heights, seed.ignore)
         write_mask(mask_path(work.folder, sample.id), mask)
     empty, classes = _look_at(work)
-    used = {"threshold": threshold, "threshold_from": source, **({"class_thresholds": own} if own else {})}
+    used = {"threshold": threshold or 0.0, "threshold_from": source, **({"class_thresholds": own} if own else {})}
     return {"images": len(work.data.seeded), "maps": given.name, "empty": empty, "classes": classes, **used}
 
 

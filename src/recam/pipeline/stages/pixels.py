@@ -206,7 +206,8 @@ class Judged:
     """How well masks agree with colours and features of their images.
 
     Attributes:
-        agreement: φ of masks and held-out predictions times the part of the labels that masks show, in [−1, 1].
+        agreement: φ of masks and held-out predictions, or the correlation of all classes where there is no background,
+            times the part of the labels that masks show; in [−1, 1].
         images: by id, the IoU of both in the image, in [0, 1].
     """
 
@@ -224,20 +225,26 @@ def judge_masks(work: Work, folder: StageFolder) -> Judged:
         present = np.unique(mask).astype(np.int64) - mask_value(0)
         shown[0, row, present[(present >= 0) & (present < n_classes)]] = True
         rows, columns = judged.draw(sample, strided_size((mask.shape[0], mask.shape[1])))
-        values = mask[
-            np.minimum(rows * STRIDE + STRIDE // 2, mask.shape[0] - 1),
-            np.minimum(columns * STRIDE + STRIDE // 2, mask.shape[1] - 1),
-        ].astype(np.int64)  # (P,)
+        values = read_at(mask, rows, columns).astype(np.int64)  # (P,)
         found[row] = np.where(
             (values >= mask_value(0)) & (values <= mask_value(n_classes - 1)), values - mask_value(0), BACKGROUND_CLASS
         )
-    pixels, flat = judged.as_pixels(), found.reshape(-1)
-    scores = judge_images(pixels, flat)
+    pixels, flat, background = judged.as_pixels(), found.reshape(-1), work.data.catalog.classes.background
+    scores = judge_images(pixels, flat, background)
     names = (sample.id for sample in judged.samples)
-    agreement = measure_agreement(pixels, flat[None]) * measure_coverage(shown, judged.labels)  # (1,)
+    agreement = measure_agreement(pixels, flat[None], background) * measure_coverage(shown, judged.labels)  # (1,)
     # A mask without any of the labels is the worst, however much the rest of it looks like background.
     scores[~(shown[0] & judged.labels).any(1)] = 0.0
     return Judged(float(agreement[0]), dict(zip(names, scores.tolist(), strict=True)))
+
+
+def read_at(plane: NDArray[Any], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[Any]:
+    """(P,) values of a plane (H, W) of an image in the middle of these pixels of its strided maps."""
+    height, width = plane.shape
+    at: NDArray[Any] = plane[
+        np.minimum(rows * STRIDE + STRIDE // 2, height - 1), np.minimum(columns * STRIDE + STRIDE // 2, width - 1)
+    ]
+    return at
 
 
 def draw_pixels(size: tuple[int, ...], sample_id: str, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -63,13 +63,14 @@ def plan_refiner(
 
 def refine_maps(given: RefineGiven, work: Work) -> dict[str, Any]:
     """Refined maps of every image that pseudo masks are made for."""
-    threshold, source = given.threshold.find(work) if given.threshold else (0.0, "")
+    threshold, source = given.threshold.find(work) if given.threshold else (None, "")
     saliency = given.saliency.reader(work) if given.saliency else None
     context = RefineContext(dict(work.inputs), work.accelerator.device, threshold, saliency)
     before = work.inputs[given.maps.stage].path / given.maps.inner
-    files = FileRefiner(given.step.make_for_each(context), before, work.folder.path, given.bits)
+    background = work.data.catalog.classes.background
+    files = FileRefiner(given.step.make_for_each(context), before, work.folder.path, given.bits, background)
     work.each(work.data.seeded, lambda sample: files.target(sample).is_file(), files, given.step.in_processes)
-    used = {"threshold_before": threshold, "threshold_from": source} if given.threshold else {}
+    used = {"threshold_before": threshold, "threshold_from": source} if threshold is not None and source else {}
     return {"images": len(work.data.seeded), **used}
 
 
@@ -91,6 +92,7 @@ class FileRefiner:
     source: Path
     folder: Path
     bits: int
+    background: bool
 
     def target(self, sample: Sample) -> Path:
         """Where the refined maps of a sample lie."""
@@ -98,4 +100,4 @@ class FileRefiner:
 
     def __call__(self, sample: Sample) -> None:
         seed = read_seed(self.source / f"{sample.id}.npz")
-        save_seed(self.target(sample), self.refiner_of(sample)(sample.image.read(), seed), self.bits)
+        save_seed(self.target(sample), self.refiner_of(sample)(sample.image.read(), seed), self.bits, self.background)

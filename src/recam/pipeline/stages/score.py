@@ -59,7 +59,10 @@ def plan_scores(stage: Stage, sets: list[MapSet]) -> Stage:
 
 
 def score_maps(given: ScoredMaps, work: Work) -> dict[str, Any]:
-    """For each set of maps: the whole threshold curve with its oracle, and Otsu's threshold, found without masks."""
+    """For each set of maps: the whole threshold curve with its oracle, and Otsu's threshold, found without masks.
+
+    Without a background the curve is one point: the largest map at threshold 0.
+    """
     return {
         "images": len(work.data.score),
         "maps": {name: _score_set(name, folder, work) for name, folder in given.sets},
@@ -98,15 +101,16 @@ def score_amounts(images: int) -> Amount:
 
 def _score_set(name: str, folder: MapFolder, work: Work) -> dict[str, Any]:
     """Writes a tally of the pixels at every threshold to ``NAME.npz`` in the stage's folder."""
-    n_classes = len(work.data.catalog.classes)
-    sweeps, otsu = [ThresholdSweep(n_classes) for _ in LABEL_GROUPS], OtsuThreshold()
+    n_classes, background = len(work.data.catalog.classes), work.data.catalog.classes.background
+    sweeps, otsu = [ThresholdSweep(n_classes, background=background) for _ in LABEL_GROUPS], OtsuThreshold()
     for sample in work.share(work.data.score, lambda sample: False):
         assert sample.mask is not None
         seed = folder.read(work, sample)
         sweep = sweeps[label_group(len(sample.labels))]
         sweep.update(read_full(seed), seed.class_indices.tolist(), sample.mask.read(), seed.ignore)
-        otsu.update(seed.maps)
-    whole = ThresholdSweep(n_classes)
+        if background:
+            otsu.update(seed.maps)
+    whole = ThresholdSweep(n_classes, background=background)
     for sweep in sweeps:
         sum_over_processes(work, sweep.histogram, sweep.ignored)
         whole.histogram += sweep.histogram

@@ -1,5 +1,4 @@
-"""The segmentation model that learns from pseudo masks, or from true masks for an upper bound (eq. 3), and its held-out
-predictions."""
+"""The segmentation model that learns from pseudo masks, or from true masks for an upper bound (eq. 3)."""
 
 from __future__ import annotations
 
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recam.data.images import write_mask
 from recam.data.roles import DataSettings, Role, RunData
 from recam.engine.amount import Amount
 from recam.engine.stage import Stage
@@ -20,16 +18,14 @@ from recam.errors import DataError
 from recam.evaluation.metrics import ConfusionMatrix
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import most_probable, predict_mask, predict_probabilities
-from recam.labels import mask_value, mask_values
+from recam.labels import mask_value, mask_values, output_values
 from recam.models.backbones import BackboneSettings
 from recam.models.encoders import encoder_normalisation
-from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_classifier, load_segmenter, save_segmenter
 from recam.pipeline.segment_amounts import model_amounts, predict_amounts
-from recam.pipeline.stages.maps import MapSettings
 from recam.pipeline.stages.masks import PseudoMasks
+from recam.pipeline.stages.predict import PredictGiven, inference_settings, predict_val
 from recam.pipeline.stages.score import VERSION as SCORES
-from recam.pipeline.stages.score import mask_path, score_folder
 from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings, make_optimizer
 from recam.pipeline.stages.train import CHECKPOINT, fit_stage
 from recam.preprocess import PerBand
@@ -76,14 +72,6 @@ class SegmentGiven:
     masks: str = "masks"
     earlier: tuple[str, str] | None = None
     unlabelled: str = ""
-
-
-@dataclass(frozen=True)
-class PredictGiven:
-    """What held-out predictions depend on, beside the model."""
-
-    model: str
-    inference: InferenceSettings
 
 
 def plan_segmentation(
@@ -154,19 +142,6 @@ def _start_of(own: SegmentSettings, classifier: str) -> str:
     return classifier if own.weights == CLASSIFIER else ""
 
 
-def inference_settings(recipe: Recipe) -> InferenceSettings:
-    """How the run applies its segmentation model."""
-    own = recipe.section(InferenceSettings)
-    return own if own.max_side else replace(own, max_side=recipe.section(DataSettings).max_side)
-
-
-def map_inference_settings(recipe: Recipe) -> InferenceSettings:
-    """How the run's classifier makes class maps of new images: as it made those of the training images."""
-    maps, max_side = recipe.section(MapSettings), recipe.section(DataSettings).max_side
-    own = recipe.section(InferenceSettings)
-    return replace(own, scales=maps.scales, flip=maps.flip, window=None, max_side=max_side)
-
-
 def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     """Train a segmentation model on pseudo masks, or on true masks (eq. 3)."""
     if given.earlier and not given.unlabelled and (taken := _take_earlier(given, work)):
@@ -178,7 +153,7 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         raise DataError(
             "no training image has a true mask, so there is no upper bound to train. Set segment.labels to 'pseudo'."
         )
-    classes = work.data.catalog.classes.names
+    classes, background = work.data.catalog.classes.names, work.data.catalog.classes.background
     if given.classifier:
         source = work.inputs[given.classifier].weights
         own = load_classifier(source).backbone
@@ -186,7 +161,7 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
     else:
         weights = settings.weights
         mean, std = encoder_normalisation(settings.encoder, weights, work.data.channels)
-    network = settings.make(len(classes), weights, work.data.channels)
+    network = settings.make(len(classes), weights, work.data.channels, background)
     optimizer = make_optimizer(network, settings)
     read: Callable[[Sample], Mask] = TrueMasks() if truth else PseudoMasks(work.inputs[given.masks])
     if given.unlabelled:
@@ -203,7 +178,8 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         jitter=settings.jitter,
     )
     dataset = MaskedImages(samples, read, augment, given.seed)
-    objective = SegmentationObjective(network, weigh_classes(work, samples, read, settings.class_balance))
+    weighted = weigh_classes(work, samples, read, settings.class_balance)
+    objective = SegmentationObjective(network, weighted, background)
     compute = work.compute
     schedule = Schedule(
         settings.epochs,
@@ -227,10 +203,11 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
             if settings.keep == "last"
             else {"last": "last.safetensors", "best": WEIGHTS}
         )
-        save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std, reading)
+        save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std, reading, background)
         if trained.best:
             network.load_state_dict(state_of_network(trained.best))
-            save_segmenter(work.folder.path / names["best"], network, settings, classes, mean, std, reading)
+            best = work.folder.path / names["best"]
+            save_segmenter(best, network, settings, classes, mean, std, reading, background)
         segmenter = load_segmenter(work.folder.path / WEIGHTS)
         segmenter.network.to(work.accelerator.device)
         results["missing"] = _find_missing(segmenter, samples, read, given.max_side, work)
@@ -285,18 +262,6 @@ def _find_missing(
     return missing
 
 
-def predict_val(given: PredictGiven, work: Work) -> dict[str, Any]:
-    """Masks of the held-out images by the segmentation model, and their scores."""
-    segmenter = load_segmenter(work.inputs[given.model].weights)
-    fold_batchnorm(segmenter.network).to(work.accelerator.device)
-    for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
-        with work.accelerator.autocast():
-            mask = predict_mask(segmenter, sample.image.read(), given.inference)
-        write_mask(mask_path(work.folder, sample.id), mask)
-    work.accelerator.wait_for_everyone()
-    return score_folder(work, work.folder, work.data.val)
-
-
 @dataclass(frozen=True)
 class JoinedMasks:
     """Reads masks of some samples by one reader, of those named by another."""
@@ -319,13 +284,15 @@ class TrueMasks:
 
 
 def weigh_classes(work: Work, samples: Sequence[Sample], read: Callable[[Sample], Mask], power: float) -> Tensor | None:
-    """(K+1,) weights of the classes by the pixels that they have in the masks to train on; None where the recipe
-    balances nothing."""
+    """(K+1,) weights of the classes by the pixels that they have in the masks to train on, (K,) without a background;
+    None where the recipe balances nothing."""
     if not power:
         return None
-    pixels = np.zeros(len(work.data.catalog.classes) + 1, np.int64)
+    classes = work.data.catalog.classes
+    values = output_values(len(classes), classes.background)
+    pixels = np.zeros(len(values), np.int64)
     for sample in work.share(samples, lambda sample: False):
-        pixels += np.bincount(read(sample).ravel(), minlength=256)[: len(pixels)]
+        pixels += np.bincount(read(sample).ravel(), minlength=256)[values]
     sum_over_processes(work, pixels)
     return balance_classes(torch.from_numpy(pixels), power)
 
@@ -337,13 +304,14 @@ def make_validation(given: SegmentGiven, work: Work, mean: PerBand, std: PerBand
         return None
 
     def score(objective: nn.Module) -> float:
-        segmenter = TrainedSegmenter(objective.get_submodule("segmenter"), classes.names, mean, std)
+        network = objective.get_submodule("segmenter")
+        segmenter = TrainedSegmenter(network, classes.names, mean, std, background=classes.background)
         confusion = ConfusionMatrix(classes)
         for sample in work.data.val[work.accelerator.process_index :: work.accelerator.num_processes]:
             assert sample.mask is not None
             with work.accelerator.autocast():
                 probabilities = predict_probabilities(segmenter, sample.image.read(), (1.0,), False, given.max_side)
-            confusion.update(most_probable(probabilities), sample.mask.read())
+            confusion.update(most_probable(probabilities, classes.background), sample.mask.read())
         sum_over_processes(work, confusion.counts)
         if not confusion.counts[1:].any():
             raise DataError(

@@ -43,6 +43,7 @@ from recam.pipeline.stages.pixels import (
     count_judged,
     draw_pixels,
     plan_pixels,
+    read_at,
 )
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
@@ -84,7 +85,7 @@ def plan_threshold(
     """
     if not maps.finds or not maps.source(oracle).found:
         return []
-    given = ThresholdGiven(folder or maps.folder, step if _is_judged(step) else None)
+    given = ThresholdGiven(folder or maps.folder, step if is_judged(step) else None)
     label = {"title": f"threshold of {maps.title}", "kind": THRESHOLD}
     needs = (given.maps.stage, STAGE)
     found = Stage(maps.finds, "masks", find, given, needs, ("train",), VERSION, label=label, amounts=find_amounts)
@@ -93,10 +94,11 @@ def plan_threshold(
 
 def images_judged(step: RefinerStep | None) -> int:
     """How many images, at most, find the threshold of maps before this refiner."""
-    return REFINED if _is_judged(step) else IMAGES
+    return REFINED if is_judged(step) else IMAGES
 
 
-def _is_judged(step: RefinerStep | None) -> bool:
+def is_judged(step: RefinerStep | None) -> bool:
+    """Whether what comes out of this refiner is judged, and not what goes in."""
     return step is not None and step.uses_threshold and not step.uses_saliency
 
 
@@ -108,10 +110,13 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     values, winners, otsu = np.zeros(shape, np.float32), np.zeros(shape, np.int64), OtsuThreshold()
     index = {sample.id: position for position, sample in enumerate(samples)}
     for sample in work.share(samples, lambda sample: False):
-        place, maps = index[sample.id], read_strided(given.maps.read(work, sample))
+        seed = given.maps.read(work, sample)
+        place, maps = index[sample.id], read_strided(seed)
         rows, columns = judged.draw(sample, maps.shape[1:])
         at = maps[:, rows, columns]  # (n, P)
         values[place], winners[place] = at.max(0), np.array(sample.labels)[at.argmax(0)]
+        if seed.ignore is not None:  # pixels that hold no data are no object at any threshold
+            values[place, read_at(seed.ignore, rows, columns)] = 0
         otsu.update(maps)
     sum_over_processes(work, values, winners, otsu.histogram)
     pixels = judged.as_pixels(values, winners)
@@ -162,19 +167,9 @@ def _refine(
     assert given.step
     contexts = [RefineContext(dict(work.inputs), work.accelerator.device, float(each)) for each in thresholds]
     source = work.inputs[given.maps.stage].path / given.maps.inner
-    judge = RefinedPixels(
-        tuple(given.step.make_for_each(each) for each in contexts), source, work.folder.path, judged.seed
-    )
-    samples = judged.samples
-    work.each(samples, lambda sample: judge.target(sample).is_file(), judge, given.step.in_processes)
-    work.accelerator.wait_for_everyone()
-    shown = np.zeros((len(thresholds), *judged.labels.shape), np.bool_)
-    classes = []
-    for row, sample in enumerate(samples):
-        with np.load(judge.target(sample), allow_pickle=False) as file:
-            classes.append(file["pixels"])
-            shown[:, row, list(sample.labels)] = file["shown"]
-    return np.stack(classes, 1), shown
+    refiners_of = tuple(given.step.make_for_each(each) for each in contexts)
+    judge = RefinedPixels(refiners_of, source, work.folder.path, judged.seed)
+    return judge.read(work, judged, given.step.in_processes)
 
 
 @dataclass(frozen=True)
@@ -186,21 +181,40 @@ class RefinedPixels:
     source: Path
     folder: Path
     seed: int
+    threshold: float | None = EVEN
+    """Of the refined maps; None: there is no background."""
 
     def target(self, sample: Sample) -> Path:
         """The file of a sample."""
         return self.folder / "pixels" / f"{sample.id}.npz"
 
+    def read(self, work: Work, judged: JudgedPixels, in_processes: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Of all images that judge, (T, N, P) class of the pixels drawn, −1 for background; and (T, N, K) which classes
+        are shown anywhere."""
+        work.each(judged.samples, lambda sample: self.target(sample).is_file(), self, in_processes)
+        work.accelerator.wait_for_everyone()
+        shown = np.zeros((len(self.refiners_of), *judged.labels.shape), np.bool_)
+        classes = []
+        for row, sample in enumerate(judged.samples):
+            with np.load(self.target(sample), allow_pickle=False) as file:
+                classes.append(file["pixels"])
+                shown[:, row, list(sample.labels)] = file["shown"]
+        return np.stack(classes, 1), shown
+
     def __call__(self, sample: Sample) -> None:
         image, seed = sample.image.read(), read_seed(self.source / f"{sample.id}.npz")
         rows, columns = draw_pixels(strided_size(seed.size), sample.id, self.seed)
         found, shown = [], []
+        level = -1.0 if self.threshold is None else self.threshold  # below all maps: none is background
         for refiner_of in self.refiners_of:
             refined = refiner_of(sample)(image, seed)
             classes = np.concatenate([[BACKGROUND_CLASS], refined.class_indices])
-            whole = np.concatenate([np.full_like(refined.maps[:1], EVEN), refined.maps]).argmax(0)  # (h, w)
+            whole = np.concatenate([np.full_like(refined.maps[:1], level), refined.maps]).argmax(0)  # (h, w)
             shown.append([(whole == index + 1).any() for index in range(len(refined.class_indices))])
             at = read_strided(refined)[:, rows, columns]  # (n, P)
-            found.append(np.where(at.max(0) > EVEN, classes[1:][at.argmax(0)], BACKGROUND_CLASS))
+            is_object = at.max(0) > level
+            if seed.ignore is not None:
+                is_object &= ~read_at(seed.ignore, rows, columns)
+            found.append(np.where(is_object, classes[1:][at.argmax(0)], BACKGROUND_CLASS))
         with atomic_write(self.target(sample)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, pixels=np.stack(found).astype(np.int64), shown=np.array(shown, np.bool_))

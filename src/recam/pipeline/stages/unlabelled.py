@@ -60,7 +60,8 @@ def predict(given: UnlabelledGiven, work: Work) -> dict[str, Any]:
         copy = working_copy(image, own.max_side)
         with work.accelerator.autocast():
             probabilities = predict_probabilities(segmenter, copy, own.scales, own.flip, own.max_side)
-        mask = most_probable(probabilities)
+        mask = most_probable(probabilities, segmenter.background)
         mask[probabilities.amax(0).numpy() <= SURE] = IGNORE
-        write_mask(mask_path(work.folder, sample.id), mask if copy is image else enlarge(mask, image.shape[:2]))
+        whole = mask if copy is image else enlarge(mask, image.shape[:2])
+        write_mask(mask_path(work.folder, sample.id), own.ignore(image, whole))
     return {"images": len(samples)}

@@ -9,6 +9,7 @@ export class Brush {
     this._dirty = false;
     this.tool = "brush";
     this.value = 1;
+    this.nothing = 0; // what the eraser leaves: background, or 255 where there is none
     this.radius = 9; // pixels of the image
     this.before = [];
     sheet.addEventListener("pointerdown", (event) => this.down(event));
@@ -75,7 +76,7 @@ export class Brush {
   }
 
   dot(x, y) {
-    const { mask, width, height, radius } = this, value = this.tool === "eraser" ? 0 : this.value;
+    const { mask, width, height, radius } = this, value = this.tool === "eraser" ? this.nothing : this.value;
     for (let row = Math.max(0, Math.ceil(y - radius - 0.5)); row <= Math.min(height - 1, Math.floor(y + radius)); row++) {
       const half = Math.sqrt(Math.max(0, radius * radius - (row + 0.5 - y) ** 2));
       const from = Math.max(0, Math.ceil(x - half - 0.5)), to = Math.min(width - 1, Math.floor(x + half - 0.5));

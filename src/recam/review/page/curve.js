@@ -106,8 +106,8 @@ function draw(layer) {
 
 export function update() {
   const layer = mapsLayer(), bar = document.getElementById("threshold-bar");
-  bar.hidden = !layer;
-  if (!layer) return;
+  bar.hidden = !layer || !state.run.background;
+  if (bar.hidden) return;
   const value = state.scope === null ? state.thresholds[layer.name].all : thresholdsOf(layer)[state.scope];
   document.getElementById("threshold").value = Math.round(value * 100);
   document.getElementById("value").textContent = value.toFixed(2);

@@ -129,7 +129,7 @@ function current() {
   const item = layers.get(wanted());
   if (!item) return null;
   if (item.isMask) return item.planes[0];
-  item.full ??= fullWinners(item, labelsOf(number));
+  item.full ??= fullWinners(item, labelsOf(number), state.run.background);
   return fullMask(item.full, thresholdsOf(layerOf(wanted())));
 }
 

@@ -27,7 +27,7 @@ export function planes(name) {
     const cache = new Cache(async (numbers) => {
       const items = unpack(await fetchBytes(`layers?layer=${encodeURIComponent(name)}&images=${numbers.join()}&side=${SIDE}`));
       return items.map((item) => {
-        const value = item.isMask ? { h: item.h, w: item.w, mask: item.planes[0] } : winners(item, labelsOf(item.number));
+        const value = item.isMask ? { h: item.h, w: item.w, mask: item.planes[0] } : winners(item, labelsOf(item.number), state.run.background);
         return [item.number, value, item.h * item.w * 2];
       });
     }, BOUND);

@@ -48,6 +48,7 @@ function fillClasses() {
   }));
   $("scope").replaceChildren(new Option("all classes", ""), ...state.run.classes.map((name, index) => new Option(name, index)));
   $("paint-class").replaceChildren(...state.run.classes.map((name, index) => new Option(name, index + 1)), new Option("ignore (255)", 255));
+  brush.nothing = state.run.background ? 0 : 255;
 }
 
 function highlight(index) {
@@ -65,17 +66,21 @@ function progress() {
   $("progress").title = `${accepted} accepted, ${rejected} rejected of ${all}`;
 }
 
+// Images that the model has not predicted yet, of those that its masks are compared with or are all that there is.
+const unpredicted = ({ split, model_disagreement, area }) => split.some((each, number) =>
+  (each === "train" && model_disagreement[number] === null) || (each === "unlabelled" && area[number] === null));
+
 function modelButton() {
   const job = state.jobs.find((each) => each.name === "model");
   const button = $("model"), running = job?.state === "running";
-  button.hidden = !state.run.model || !state.run.photos || (!running && !state.images.model_disagreement.some((value, number) => value === null && state.images.split[number] === "train"));
+  button.hidden = !state.run.model || !state.run.photos || (!running && !unpredicted(state.images));
   button.disabled = running;
   button.textContent = running ? `model ${job.done} / ${job.total}` : "Predict all images";
   button.title = "Predicts every image once, so that masks can be sorted by how far the model disagrees";
 }
 
 const overlayOn = (value) => { state.overlay = value; document.body.classList.toggle("no-overlay", !value); };
-const step = (by) => { const layer = mapsLayer(); if (layer) { $("threshold").value = +$("threshold").value + by; setThreshold($("threshold").value / 100); } };
+const step = (by) => { const layer = mapsLayer(); if (layer && state.run.background) { $("threshold").value = +$("threshold").value + by; setThreshold($("threshold").value / 100); } };
 const resize = (by) => { $("size").value = +$("size").value * by + Math.sign(by - 1); brush.radius = $("size").value / 2; };
 const zoom = (by) => { $("zoom").value = +$("zoom").value * by; $("zoom").dispatchEvent(new Event("input")); };
 

@@ -34,8 +34,15 @@ export function colourTable(classes, highlight) {
   return table;
 }
 
+// Where every pixel belongs to a class, one without any evidence is of the first class.
+function fillIn(item, labels, best, winner) {
+  const first = item.classes.find((index) => index !== MASK_PLANE && (!labels || labels.includes(index)));
+  if (first === undefined) return;
+  for (let at = 0; at < best.length; at++) if (best[at] === 0) { best[at] = 1; winner[at] = first; }
+}
+
 // Largest map at each pixel, so that a new threshold costs one comparison a pixel. Only maps of `labels` take part.
-export function winners(item, labels) {
+export function winners(item, labels, background = true) {
   const size = item.h * item.w, best = new Uint8Array(size), winner = new Uint8Array(size);
   let ignore = null;
   item.classes.forEach((index, plane) => {
@@ -44,6 +51,7 @@ export function winners(item, labels) {
     else if (!labels || labels.includes(index))
       for (let at = 0; at < size; at++) if (map[at] > best[at]) { best[at] = map[at]; winner[at] = index; }
   });
+  if (!background) fillIn(item, labels, best, winner);
   return { h: item.h, w: item.w, best, winner, ignore };
 }
 
@@ -64,7 +72,7 @@ export function paintMask(mask, table, out) {
 }
 
 // Bilinear from a quarter of the size to all of it, corners not aligned, as recam.methods.cam.read_full does; then as `winners`.
-export function fullWinners(item, labels) {
+export function fullWinners(item, labels, background = true) {
   const { h, w, height, width } = item, strided = h !== height || w !== width;
   const best = new Float32Array(height * width), winner = new Uint8Array(height * width);
   const axis = (full, small) => Array.from({ length: full }, (_, at) => {
@@ -90,6 +98,7 @@ export function fullWinners(item, labels) {
         }
       }
   });
+  if (!background) fillIn(item, labels, best, winner);
   return { height, width, best, winner, ignore: ignore && ignore.length === height * width ? ignore : ignore && nearest(ignore, h, w, height, width) };
 }
 

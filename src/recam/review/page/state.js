@@ -87,12 +87,12 @@ export function judgement(layerName = state.layer) {
   return { layer: layer.name, threshold: all, class_thresholds: names };
 }
 
-// Instead of the pseudo mask, its corrected mask is shown where there is one, and the model's for held-out images.
+// Instead of the pseudo mask, its corrected mask is shown where there is one, and the model's for images that are no training images.
 export function layerFor(number) {
   const { masks, model, corrected } = state.run;
   if (!masks || state.layer !== masks) return state.layer;
   if (decided(number).mask) return corrected;
-  return state.images.split[number] === "val" && model ? model : masks;
+  return state.images.split[number] !== "train" && model ? model : masks;
 }
 
 // Accepts what is shown of each image, or gives another verdict. Photo and truth are nothing that could be accepted.
