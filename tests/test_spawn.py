@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recam.data.images import write_png
-from recam.pipeline.refiners.irn import LabelMaker
+from recam.pipeline.refiners.irn_labels import LabelMaker
 from recam.runfolder.store import StageFolder
 from recam.training.augment import Augment
 from recam.training.loader import LabelledImages

@@ -246,10 +246,7 @@ def export_masks(
     shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
     simplify: Annotated[
         float,
-        typer.Option(
-            metavar="PIXELS",
-            help="Simplify polygons: outlines move by at most so many pixels; 0: exact.",
-        ),
+        typer.Option(metavar="PIXELS", help="Simplify polygons: outlines move by at most so many pixels; 0: exact."),
     ] = 0.0,
     copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy the photos into the output folder.")] = False,
     ignore_as: Annotated[str | None, typer.Option(help="Make ignore pixels (255) a class of this name.")] = None,
@@ -260,15 +257,9 @@ def export_masks(
     import recam
 
     kind = cast(Any, shapes)
-    options = {
-        "images": images,
-        "classes": classes,
-        "part": part,
-        "copy_images": copy_images,
-        "ignore_as": ignore_as,
-        "simplify": simplify,
-    }
-    _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **cast(Any, options)), as_json)
+    options: dict[str, Any] = {"images": images, "classes": classes, "part": part, "copy_images": copy_images}
+    options |= {"ignore_as": ignore_as, "simplify": simplify}
+    _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **options), as_json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import recam
 from recam.data.images import read_mask
 from recam.errors import DataError
 from recam.evaluation.label_scores import LabelScores
-from recam.pipeline.refiners.irn import confident_around
+from recam.pipeline.refiners.irn_labels import confident_around
 from recam.pipeline.trainings import probe
 from recam.runfolder.store import read_json
 from tiny_recipe import SMALL_IRN, TINY

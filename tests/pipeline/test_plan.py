@@ -72,7 +72,8 @@ BESIDE = {
 }
 NOTHING = object()
 OF_FOLDERS = {f"data.{name}" for name in ("labels_from", "label_separator", "unlisted", "group", "first_value")}
-SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from", *OF_FOLDERS}
+OF_FILES = {f"data.{name}" for name in ("bands", "page", "value_range")}
+SKIPPED = {"data.location", "maps.source", "saliency.source", "recam.starts_from", *OF_FOLDERS, *OF_FILES}
 """Folders and trainings of tests of their own."""
 
 

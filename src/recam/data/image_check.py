@@ -26,7 +26,7 @@ VALUES = 1 << 20
 FEWEST, MOST = 64, 1 << 16
 """Pixels that are drawn of one image: fewer than the first would not be worth its decoding."""
 LARGE_PHOTO = 12_000_000
-"""Pixels from which a photo is reported where nothing bounds what networks read."""
+"""Pixels from which a photo is reported where `data.max_side` is not set."""
 IMAGE_NOTES = ("mixed-depth", "mixed-bands", "alpha-chosen", "large-photos")
 """Kinds of the notes."""
 
@@ -109,8 +109,9 @@ def judge_images(findings: Mapping[str, ImageFindings], reading: Reading, bounde
             Problem(
                 "large-photos",
                 where,
-                f"{large} images have {LARGE_PHOTO // 10**6} megapixels or more, and nothing bounds what networks read:"
-                " set data.max_side, e.g. to 1024. Masks have the photo's own size all the same.",
+                f"{large} images have {LARGE_PHOTO // 10**6} megapixels or more, and data.max_side is not set: where"
+                " the recipe does not set it either, networks read them whole. Set it, e.g. to 1024; masks have the"
+                " photo's own size all the same.",
             )
         )
     return ImageJudgement(kinds, _count_range(findings), large, tuple(notes))

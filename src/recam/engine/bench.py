@@ -64,6 +64,16 @@ class Bench:
         return len(self.data.catalog.classes)
 
     @property
+    def background(self) -> bool:
+        """Whether pixels may belong to no class."""
+        return self.data.catalog.classes.background
+
+    @property
+    def channels(self) -> int:
+        """Number of bands that networks read."""
+        return self.data.channels
+
+    @property
     def folder(self) -> Path:
         """Where turns of the present trial write; its size is taken for what they will write."""
         return self.root / "written" / str(self.trial)
@@ -114,11 +124,13 @@ class Bench:
         return self.once(("maps", sample.id), make)
 
     def mask(self, sample: Sample) -> Mask:
-        """A mask of an image (H, W): its first class in the middle half."""
+        """A mask of an image (H, W): its first class in the middle half, background around it, or its last class where
+        there is none."""
 
         def make() -> Mask:
             height, width = sample.image.read().shape[:2]
-            mask = np.full((height, width), BACKGROUND, np.uint8)
+            around = mask_value(sample.labels[-1]) if sample.labels and not self.background else BACKGROUND
+            mask = np.full((height, width), around, np.uint8)
             middle = mask[height // 4 : 3 * height // 4 + 1, width // 4 : 3 * width // 4 + 1]
             middle[...] = mask_value(sample.labels[0]) if sample.labels else BACKGROUND
             return mask

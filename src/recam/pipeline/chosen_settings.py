@@ -121,6 +121,14 @@ def choose_settings(recipe: Recipe, data: RunData, sizes: ImageSizes, machine: M
     return load_recipe(recipe, {"choose": []}), made
 
 
+def background_choices(data: RunData) -> list[Choice]:
+    """What data without a background decide, whatever the recipe has; nothing of other data."""
+    if data.catalog.classes.background:
+        return []
+    why = "there is no background: each pixel is of the class of its largest map, and no threshold is in force"
+    return [Choice("masks.threshold", "none", why, False)]
+
+
 def machine_choices(recipe: Recipe, machine: Machine) -> list[Choice]:
     """What ``compute.*`` comes to on this machine; it changes no result and is not entered into the settings."""
     own = recipe.section(ComputeSettings)

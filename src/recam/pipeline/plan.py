@@ -170,7 +170,9 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     if problems:
         raise _refused(problems)
     before = chain[len(recipe.refine)] if masks.rounds == "auto" else None
-    stages += [plan_pixels(recipe, weights)] if before else []
+    # Where a threshold is found, that brings the pixels along.
+    judged = not maps.background and masks.fixed is None and not (masks.oracle and maps.scores)
+    stages += [plan_pixels(recipe, weights)] if before or judged else []
     stages += plan_masks(recipe, maps, before)
     earlier = (_model_on(masks_of(before), stages), masks_of(before)) if before else ("", "")
     if any(stage.name == PIXELS_STAGE for stage in stages):

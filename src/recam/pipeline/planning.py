@@ -33,7 +33,7 @@ from recam.engine.stage import Planned, Stage, key_stages
 from recam.errors import RecamError, RecipeError, StoreError
 from recam.files import checked_path, write_bytes
 from recam.pipeline.choice import find_decision, first_candidate
-from recam.pipeline.chosen_settings import Choice, choose_settings, machine_choices
+from recam.pipeline.chosen_settings import Choice, background_choices, choose_settings, machine_choices
 from recam.pipeline.plan import check_group, make_plan, stages_until
 from recam.pipeline.preflight import find_warnings
 from recam.pipeline.run_data import apply_check, check_parts, leave_out_unlabelled
@@ -75,7 +75,7 @@ def plan(
     machine = read_machine(accelerator, folder.root)
     sizes = read_sizes(run_data.train)
     chosen, choices = choose_settings(chosen, run_data, sizes, machine)
-    chosen = with_classes(chosen, run_data)
+    chosen = as_opened(chosen, run_data)
     chosen = _with_decision(first_candidate(chosen, run_data), run_data, folder)
     stages = stages_until(make_plan(chosen, run_data).stages, until)
     found = _find_finished(stages, run_data, folder)
@@ -102,11 +102,12 @@ def read_settings(
     return read
 
 
-def with_classes(recipe: Recipe, data: RunData) -> Recipe:
-    """The recipe with the classes that its data set is opened with, as it is recorded for whoever opens it after the
-    run."""
-    own = recipe.section(DataSettings)
-    return recipe.model_copy(update={"data": replace(own, classes=data.settings.classes)})
+def as_opened(recipe: Recipe, data: RunData) -> Recipe:
+    """The recipe with the classes and the range of values that its data set is opened with, as it is recorded for
+    whoever opens it after the run."""
+    own, opened = recipe.section(DataSettings), data.settings
+    kept = replace(own, classes=opened.classes, value_range=opened.value_range)
+    return recipe.model_copy(update={"data": kept})
 
 
 def default_output(recipe: Recipe) -> Path:
@@ -172,7 +173,7 @@ class Forecaster:
             images,
             self.sizes.long_side,
             self.machine,
-            (*choices, *machine_choices(self.recipe, self.machine)),
+            (*choices, *background_choices(self.data), *machine_choices(self.recipe, self.machine)),
             (*first, *planned),
             tuple(find_warnings(self.recipe, self.data, self.sizes, self.machine, costs)),
             tried=time.monotonic() - start,
@@ -198,7 +199,7 @@ def check_amount(data: RunData) -> Amount:
 
     def set_up(bench: Bench) -> Turn:
         def turn(sample: Sample) -> None:
-            look_at(sample, bench.n_classes)
+            look_at(sample, bench.n_classes, {})
 
         return turn
 

@@ -58,6 +58,12 @@ def _of_labels(data: RunData) -> Iterator[str]:
         named = ", ".join(f"{name} ({n})" for name, n in few[:LISTED])
         named += f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
         yield f"classes with fewer than {FEWEST} images are hardly learned: {named}. Add images, or leave them out."
+    if not data.catalog.classes.background and all(len(sample.labels) < 2 for sample in data.train):
+        yield (
+            "no image has two labels, and data.background is 'none': each mask will be of its image's class throughout,"
+            " whatever is trained. Label larger images with all that they show, or leave out the setting where there is"
+            " a background."
+        )
 
 
 def _of_memory(machine: Machine, stages: Mapping[str, Forecast]) -> Iterator[str]:

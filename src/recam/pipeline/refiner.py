@@ -118,7 +118,9 @@ class RefinerStep:
     def untrained(self, bench: Bench) -> Callable[[Sample], Refiner]:
         """`make_for_each` before anything that it asks for is made: what a plan tries, since what networks have learned
         changes no time."""
-        return self.make_for_each(RefineContext({}, bench.device, EVEN / 2, AllSalient(bench.root)))
+        return self.make_for_each(
+            RefineContext({}, bench.device, EVEN / 2 if bench.background else None, AllSalient(bench.root))
+        )
 
     def threshold(self, place: Place) -> float | None:
         """Threshold of its maps where no true mask is known; None: it is to be found in them."""

@@ -31,11 +31,11 @@ from recam.pipeline.chosen_settings import Choice, choose_settings
 from recam.pipeline.plan import Plan, check_group, make_plan, stages_until
 from recam.pipeline.planning import (
     Forecaster,
+    as_opened,
     default_output,
     find_states,
     keep_plan,
     read_settings,
-    with_classes,
 )
 from recam.pipeline.run_data import leave_out_unlabelled, open_data
 from recam.pipeline.run_plan import RunPlan, write_recipe
@@ -97,7 +97,7 @@ def run(
         run_data = leave_out_unlabelled(run_data)
         machine, sizes = read_machine(accelerator, folder.root), read_sizes(run_data.train)
         recipe, choices = choose_settings(recipe, run_data, sizes, machine)
-        recipe = with_classes(recipe, run_data)
+        recipe = as_opened(recipe, run_data)
         runner = Runner(folder, run_data, accelerator, compute, verify, journal)
         if accelerator.is_main_process:
             discard_unfinished(folder, run_data.digests, log_line)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from recam.data.images import write_mask
 from recam.data.roles import RunData
@@ -16,6 +17,7 @@ from recam.inference.settings import InferenceSettings
 from recam.inference.tta import predict_mask
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter
+from recam.models.segmenters import SegmenterSettings
 from recam.pipeline.fit_amounts import Fitted, fit_amounts
 from recam.pipeline.stages.score import score_amounts
 from recam.pipeline.stages.segment_settings import SegmentSettings, make_optimizer
@@ -25,8 +27,8 @@ from recam.training.loop import Schedule, plan_batches
 from recam.training.segmentation_loss import SegmentationObjective
 from recam.types import Sample
 
-GREY = (0.5, 0.5, 0.5)
-"""Mean and deviation of images in trials, where they change nothing."""
+GREY = 0.5
+"""Mean and deviation of each band of images in trials, where they change nothing."""
 
 
 def model_amounts(given: Any, images: int, answers: int, held_out: int) -> list[Amount]:
@@ -41,13 +43,15 @@ def model_amounts(given: Any, images: int, answers: int, held_out: int) -> list[
     settings = given.settings
 
     def begin(bench: Bench) -> Fitted:
-        network = settings.make(bench.n_classes, "none")
+        network, grey = _untrained(bench, settings), (GREY,) * bench.channels
         augment = Augment(
-            settings.crop, GREY, GREY, scale=settings.scale, max_side=given.max_side, frame=settings.frame,
+            settings.crop, grey, grey, scale=settings.scale, max_side=given.max_side, frame=settings.frame,
             jitter=settings.jitter,
         )  # fmt: skip
         dataset = MaskedImages(bench.samples, bench.mask, augment, given.seed)
-        return Fitted(SegmentationObjective(network, None), dataset, make_optimizer(network, settings))
+        return Fitted(
+            SegmentationObjective(network, None, bench.background), dataset, make_optimizer(network, settings)
+        )
 
     schedule = Schedule(settings.epochs, settings.batch, steps=settings.steps)
     fitted = fit_amounts(images, schedule, begin, ("segment", settings, given.max_side))
@@ -59,6 +63,17 @@ def model_amounts(given: Any, images: int, answers: int, held_out: int) -> list[
         judged = math.ceil(plan_batches(images, schedule).epochs / settings.validate_epochs)
         predicted.append(predict_amount(settings, once, judged * held_out))
     return [*fitted, *predicted]
+
+
+def untrained_segmenter(bench: Bench, settings: SegmentSettings) -> TrainedSegmenter:
+    """A model of these settings before any step, on the device of the bench, ready to predict."""
+    network, grey = _untrained(bench, settings).eval(), (GREY,) * bench.channels
+    names = bench.data.catalog.classes.names
+    return TrainedSegmenter(fold_batchnorm(network).to(bench.device), names, grey, grey, background=bench.background)
+
+
+def _untrained(bench: Bench, settings: SegmenterSettings) -> nn.Module:
+    return settings.make(bench.n_classes, "none", bench.channels, bench.background)
 
 
 def _try_counts(bench: Bench) -> Turn:
@@ -81,9 +96,7 @@ def predict_amount(settings: SegmentSettings, inference: InferenceSettings, imag
     """The masks of so many images by a model of these settings."""
 
     def set_up(bench: Bench) -> Turn:
-        network = settings.make(bench.n_classes, "none").eval()
-        segmenter = TrainedSegmenter(network, bench.data.catalog.classes.names, GREY, GREY)
-        fold_batchnorm(network).to(bench.device)
+        segmenter = untrained_segmenter(bench, settings)
 
         def turn(sample: Sample) -> None:
             with bench.accelerator.autocast():

@@ -44,7 +44,7 @@ def feature_amounts(given: Any, data: RunData) -> list[Amount]:
 
 def untrained_backbone(bench: Bench, settings: BackboneSettings) -> Backbone:
     """The backbone without its weights, which change no time, on the device of the bench, in evaluation mode."""
-    network = bench.once(("backbone", settings), lambda: replace(settings, weights="none").make())
+    network = bench.once(("backbone", settings), lambda: replace(settings, weights="none").make(bench.channels))
     return network.to(memory_format=torch.channels_last).eval().to(bench.device)
 
 
@@ -56,7 +56,7 @@ def untrained_classifier(bench: Bench, training: Training, freeze_until: int | s
     """
     settings = replace(bench.recipe.section(BackboneSettings), weights="none")
     settings = settings if freeze_until is None else replace(settings, freeze_until=freeze_until)
-    network = training.network(settings.make(), bench.n_classes)
+    network = training.network(settings.make(bench.channels), bench.n_classes)
     return network.to(memory_format=torch.channels_last).eval().to(bench.device)
 
 
@@ -72,7 +72,7 @@ def classifier_amounts(given: Any, images: int, judged: int) -> list[Amount]:
     training = given.training
 
     def begin(bench: Bench) -> Fitted:
-        network = training.network(replace(given.backbone, weights="none").make(), bench.n_classes)
+        network = training.network(replace(given.backbone, weights="none").make(bench.channels), bench.n_classes)
         network = network.to(memory_format=torch.channels_last)
         optimizer = training.optimizer(network, given.momentum, given.weight_decay)
         augment = given.views.augment(network.backbone)
@@ -86,7 +86,7 @@ def classifier_amounts(given: Any, images: int, judged: int) -> list[Amount]:
 
     def judges(bench: Bench) -> Turn:
         network = untrained_classifier(bench, training)
-        image = torch.zeros(1, 3, given.views.crop, given.views.crop, device=bench.device)
+        image = torch.zeros(1, bench.channels, given.views.crop, given.views.crop, device=bench.device)
 
         @torch.inference_mode()
         def turn(sample: Sample) -> None:

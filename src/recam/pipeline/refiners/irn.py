@@ -6,57 +6,44 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from recam.data.images import write_mask
 from recam.data.roles import RunData
-from recam.engine.amount import Amount, Turn
+from recam.engine.amount import Amount
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
 from recam.engine.work import Work
 from recam.errors import RecamError
-from recam.labels import BACKGROUND, IGNORE
 from recam.methods.advcam import WALK_POWER
-from recam.methods.cam import STRIDE, read_full
-from recam.methods.crf import confident_labels, require_densecrf
+from recam.methods.cam import STRIDE
+from recam.methods.crf import require_densecrf
 from recam.methods.irn import IrnRefiner, IrnSettings, IrnTerms, irn_loss
 from recam.methods.irn_paths import reach
-from recam.methods.pamr import PamrRefiner
-from recam.methods.refine import EVEN
-from recam.methods.thresholds import apply_threshold
 from recam.models.backbones import BackboneSettings
 from recam.models.folding import fold_batchnorm
 from recam.models.irnet import IrNet
 from recam.models.saved import load_classifier, load_irnet, make_irnet, save_irnet
 from recam.pipeline.fit_amounts import Fitted, fit_amounts
-from recam.pipeline.map_set import MapFolder, ThresholdSource
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.refiners.irn_labels import PUBLISHED, LabelsGiven, label_amounts, make_labels
 from recam.pipeline.stages.masks import MaskSettings, PseudoMasks
-from recam.pipeline.stages.score import mask_path
 from recam.pipeline.stages.train import fit_stage
-from recam.preprocess import rgb_of
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import REFINER_NETWORK
-from recam.runfolder.maps import read_seed
-from recam.runfolder.store import WEIGHTS, StageFolder
+from recam.runfolder.store import WEIGHTS
 from recam.settings import Count, Momentum, NonNegative, Positive, Share, section
 from recam.training.augment import Augment, normalise_image, resize_image, scaled_size
 from recam.training.loader import Batch, MaskedImages
 from recam.training.loop import Schedule
 from recam.training.optim import make_sgd, split_parameters
 from recam.training.settings import ordered
-from recam.types import Image, Mask, Sample, SeedMaps
+from recam.types import Image, Sample
 
 MIDDLE = STRIDE // 2
-PUBLISHED, PUBLISHED_FOR = (0.10, 0.35), 0.21
-"""Confident thresholds for ReCAM on VOC, and the threshold of the maps that they are published for."""
-LEAST = 1e-3
-"""Thresholds closer to 0 or 1 than this count as so close: no map has odds of 0 or without end."""
 
 
 @section("irn")
@@ -125,18 +112,6 @@ class WalkSettings:
 
 
 @dataclass(frozen=True)
-class LabelsGiven:
-    """What confident labels depend on, beside the maps."""
-
-    maps: MapFolder
-    confident: tuple[float | None, float] | None
-    """Thresholds of background and foreground, the first None where there is no background; None: around that of the
-    maps, `threshold`."""
-    threshold: ThresholdSource | None
-    by: str
-
-
-@dataclass(frozen=True)
 class NetworkGiven:
     """What the network depends on, beside the labels.
 
@@ -179,7 +154,7 @@ class IrnStep(RefinerStep):
         return IrnRefiner(partial(find_edges, network, max_side=own.max_side), walk, own.power)
 
     def untrained(self, bench: Bench) -> Callable[[Sample], IrnRefiner]:
-        network = _untrained_irnet(bench.recipe.section(BackboneSettings), False)
+        network = _untrained_irnet(bench, bench.recipe.section(BackboneSettings), False)
         fold_batchnorm(network.backbone)
         refiner = self._refiner(network.to(bench.device))
         return lambda sample: refiner
@@ -215,12 +190,10 @@ class IrnStep(RefinerStep):
         recipe, before = place.recipe, place.before
         own = recipe.section(IrnStepSettings)
         confident = own.confident_cam if before.origin == "cam" else own.confident
-        source, taken = None, None if confident == "auto" else confident
-        if not before.background:
-            taken = None, (taken or PUBLISHED)[1]
-        elif confident == "auto":
-            source = before.source(recipe.section(MaskSettings).oracle)
-        labels_given = LabelsGiven(before.folder, taken, source, own.labels_by)
+        found, taken = confident == "auto" and before.background, None if confident == "auto" else confident
+        source = before.source(recipe.section(MaskSettings).oracle) if found else None
+        levels = taken if before.background else (None, (taken or PUBLISHED)[1])
+        labels_given = LabelsGiven(before.folder, levels, source, own.labels_by)
         title = f"IRN's labels from {before.title}"
         labels = Stage(
             f"irn/{before.stem}/labels",
@@ -287,86 +260,6 @@ class IrnObjective(nn.Module):
         return {"loss": loss.total, **parts}
 
 
-def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
-    """Confident labels of every training image, in processes of their own."""
-    confident = given.confident or confident_around((given.threshold and given.threshold.find(work)[0]) or EVEN)
-    make = _label_maker(given.by, confident, work.inputs[given.maps.stage].path / given.maps.inner, work.folder)
-    work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
-    return {"images": len(work.data.train), "confident": list(confident)}
-
-
-def label_amounts(given: LabelsGiven, data: RunData) -> list[Amount]:
-    """Every training image gets its confident labels."""
-
-    def set_up(bench: Bench) -> Turn:
-        return _label_maker(given.by, given.confident or PUBLISHED, bench.seeds, StageFolder("labels", bench.folder / "labels", ""))
-
-    return [Amount("confident labels of an image", len(data.train), set_up, given.by, "pool")]
-
-
-def _label_maker(
-    by: str, confident: tuple[float | None, float], maps: Path, folder: StageFolder
-) -> Callable[[Sample], None]:
-    label = LabelMaker(maps, folder, *confident)
-    return label.by_crf if by == "crf" else label.by_pamr
-
-
-def confident_around(threshold: float) -> tuple[float, float]:
-    """Confident background threshold and confident foreground threshold for maps that are best at `threshold`: the odds
-    of either, as a multiple of the threshold's odds, are those of the published `PUBLISHED` and `PUBLISHED_FOR`. So
-    both lie in (0, 1), and at the published threshold they are the published ones.
-
-    Args:
-        threshold: in (0, 1).
-    """
-    times = [_odds(each) / _odds(PUBLISHED_FOR) * _odds(threshold) for each in PUBLISHED]
-    background, foreground = (each / (1 + each) for each in times)
-    return background, foreground
-
-
-def _odds(share: float) -> float:
-    share = min(max(share, LEAST), 1 - LEAST)
-    return share / (1 - share)
-
-
-@dataclass(frozen=True)
-class LabelMaker:
-    """Reads an image's maps and writes its confident labels; picklable, for processes."""
-
-    maps: Path
-    folder: StageFolder
-    background: float | None
-    foreground: float
-
-    def by_crf(self, sample: Sample) -> None:
-        """As published; see `recam.methods.crf.confident_labels`."""
-        seed = read_seed(self.maps / f"{sample.id}.npz")
-        labels = confident_labels(
-            rgb_of(sample.image.read()), read_full(seed), seed.class_indices, self.foreground, self.background
-        )
-        self._write(sample, seed, labels)
-
-    def by_pamr(self, sample: Sample) -> None:
-        """The same with PAMR in the CRF's place."""
-        image, seed = sample.image.read(), read_seed(self.maps / f"{sample.id}.npz")
-        if self.background is None:
-            ignored = read_full(seed).max(0, initial=0) <= self.foreground  # (H, W)
-            maps = read_full(PamrRefiner(None)(image, seed))
-            self._write(sample, seed, apply_threshold(maps, seed.class_indices, None, ignored))
-            return
-        confident, possible = (
-            apply_threshold(read_full(PamrRefiner(threshold)(image, seed)), seed.class_indices, EVEN)
-            for threshold in (self.foreground, self.background)
-        )  # (H, W)
-        confident[(confident == BACKGROUND) & (possible != BACKGROUND)] = IGNORE
-        self._write(sample, seed, confident)
-
-    def _write(self, sample: Sample, seed: SeedMaps, labels: Mask) -> None:
-        if seed.ignore is not None:
-            labels[seed.ignore] = IGNORE
-        write_mask(mask_path(self.folder, sample.id), labels)
-
-
 def train_network(given: NetworkGiven, work: Work) -> dict[str, Any]:
     """Train IRN's branches on the confident labels, the backbone frozen."""
     torch.manual_seed(given.seed)
@@ -397,7 +290,7 @@ def network_amounts(given: NetworkGiven, data: RunData) -> list[Amount]:
     own = given.settings
 
     def begin(bench: Bench) -> Fitted:
-        network = _untrained_irnet(given.backbone, own.displacement)
+        network = _untrained_irnet(bench, given.backbone, own.displacement)
         backbone = network.backbone
         augment = Augment(own.crop, backbone.mean, backbone.std, scale=own.scale, max_side=given.max_side)
         dataset = MaskedImages(bench.samples, bench.mask, augment, given.seed)
@@ -408,8 +301,8 @@ def network_amounts(given: NetworkGiven, data: RunData) -> list[Amount]:
     return fit_amounts(len(data.train), Schedule(own.epochs, own.batch), begin, given)
 
 
-def _untrained_irnet(backbone: BackboneSettings, displacement: bool) -> IrNet:
-    return make_irnet(replace(backbone, weights="none"), displacement).eval()
+def _untrained_irnet(bench: Bench, backbone: BackboneSettings, displacement: bool) -> IrNet:
+    return make_irnet(replace(backbone, weights="none"), displacement, bench.channels).eval()
 
 
 def find_edges(network: IrNet, image: Image, max_side: int | None = None) -> Tensor:

@@ -24,7 +24,7 @@ from recam.methods.refine import with_background, without_background
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter, load_segmenter
 from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
-from recam.pipeline.segment_amounts import GREY
+from recam.pipeline.segment_amounts import untrained_segmenter
 from recam.pipeline.stages.masks import masks_of, masks_stage
 from recam.pipeline.stages.predict import inference_settings
 from recam.pipeline.stages.segment import model_stage
@@ -59,10 +59,8 @@ class SelfTrainingStep(RefinerStep):
         return ModelRefiner(predictor_of(segmenter, self.settings.inference), segmenter.background)
 
     def untrained(self, bench: Bench) -> Callable[[Sample], ModelRefiner]:
-        own = bench.recipe.section(SegmentSettings)
-        network = fold_batchnorm(own.make(bench.n_classes, "none").eval()).to(bench.device)
-        segmenter = TrainedSegmenter(network, bench.data.catalog.classes.names, GREY, GREY)
-        refiner = ModelRefiner(predictor_of(segmenter, self.settings.inference))
+        segmenter = untrained_segmenter(bench, bench.recipe.section(SegmentSettings))
+        refiner = ModelRefiner(predictor_of(segmenter, self.settings.inference), segmenter.background)
         return lambda sample: refiner
 
     def problems(self, place: Place) -> list[str]:

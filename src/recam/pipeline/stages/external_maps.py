@@ -102,9 +102,8 @@ def take_amounts(given: ExternalGiven, data: RunData) -> list[Amount]:
 
     def set_up(bench: Bench) -> Turn:
         def turn(sample: Sample) -> None:
-            save_seed(
-                bench.folder / "taken" / f"{sample.id}.npz", read_seed(bench.seeds / f"{sample.id}.npz"), given.bits
-            )
+            seed, path = read_seed(bench.seeds / f"{sample.id}.npz"), bench.folder / "taken" / f"{sample.id}.npz"
+            save_seed(path, seed, given.bits, bench.background)
 
         return turn
 

@@ -172,7 +172,7 @@ def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:
             with nullcontext() if given.maker else bench.accelerator.autocast():
                 made = maps_of(sample.image.read(), sample.labels)
             for weighting, seed in made.items():
-                save_seed(bench.folder / "maps" / weighting / f"{sample.id}.npz", seed, given.bits)
+                save_seed(bench.folder / "maps" / weighting / f"{sample.id}.npz", seed, given.bits, bench.background)
             return part
 
         return turn

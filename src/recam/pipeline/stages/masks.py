@@ -42,7 +42,8 @@ class MaskSettings(Settings):
 
     threshold: Share | Literal["auto"] = "auto"
     """Background plane where no true mask is known. ``auto``: found in the maps and images of the run, without masks,
-    see `recam.methods.agreement`; published for VOC: 0.21 for ReCAM and 0.15 for CAM."""
+    see `recam.methods.agreement`; published for VOC: 0.21 for ReCAM and 0.15 for CAM. Without a background there is no
+    threshold, whatever stands here."""
     oracle: bool = True
     """Where the `score` split has true masks, use the threshold that scores best on them, as papers do (named oracle in
     all results)."""
@@ -139,9 +140,11 @@ def mask_amounts(given: MasksGiven, data: RunData) -> list[Amount]:
     """Every image gets a mask, which is looked at once."""
 
     def set_up(bench: Bench) -> Turn:
+        level = EVEN if bench.background else None
+
         def turn(sample: Sample) -> None:
             seed, path = read_seed(bench.seeds / f"{sample.id}.npz"), bench.folder / "masks" / f"{sample.id}.png"
-            write_mask(path, apply_threshold(read_full(seed), seed.class_indices, EVEN, seed.ignore))
+            write_mask(path, apply_threshold(read_full(seed), seed.class_indices, level, seed.ignore))
             read_mask(path)
 
         return turn

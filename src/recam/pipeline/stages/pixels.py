@@ -115,7 +115,7 @@ def agreement_amount(images: int, masks: int) -> Amount:
         some = np.stack([np.where(rng.random(count) > 0.5, winners, BACKGROUND_CLASS) for _ in range(masks)])
 
         def turn(sample: Sample) -> float:
-            measure_agreement(pixels, some)
+            measure_agreement(pixels, some, bench.background)
             return tried / images
 
         return turn

@@ -78,7 +78,9 @@ def refine_amounts(given: RefineGiven, data: RunData) -> list[Amount]:
     """Images with a label are refined; of others there is nothing."""
 
     def set_up(bench: Bench) -> Turn:
-        return FileRefiner(given.step.untrained(bench), bench.seeds, bench.folder / "refined", given.bits)
+        return FileRefiner(
+            given.step.untrained(bench), bench.seeds, bench.folder / "refined", given.bits, bench.background
+        )
 
     spread: Spread = "pool" if given.step.in_processes else ""
     return [Amount("image refined", sum(bool(each.labels) for each in data.seeded), set_up, given.step, spread)]

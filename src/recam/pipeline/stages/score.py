@@ -73,7 +73,7 @@ def map_score_amounts(given: ScoredMaps, data: RunData) -> list[Amount]:
     """Each set of maps of every scored image goes through all thresholds."""
 
     def set_up(bench: Bench) -> Turn:
-        sweep, otsu = ThresholdSweep(bench.n_classes), OtsuThreshold()
+        sweep, otsu = ThresholdSweep(bench.n_classes, background=bench.background), OtsuThreshold()
 
         def turn(sample: Sample) -> None:
             seed = read_seed(bench.seeds / f"{sample.id}.npz")

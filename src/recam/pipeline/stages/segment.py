@@ -206,8 +206,8 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         save_segmenter(work.folder.path / names["last"], network, settings, classes, mean, std, reading, background)
         if trained.best:
             network.load_state_dict(state_of_network(trained.best))
-            best = work.folder.path / names["best"]
-            save_segmenter(best, network, settings, classes, mean, std, reading, background)
+            path = work.folder.path / names["best"]
+            save_segmenter(path, network, settings, classes, mean, std, reading, background)
         segmenter = load_segmenter(work.folder.path / WEIGHTS)
         segmenter.network.to(work.accelerator.device)
         results["missing"] = _find_missing(segmenter, samples, read, given.max_side, work)

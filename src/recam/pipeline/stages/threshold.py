@@ -129,11 +129,7 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     else:
         found = find_threshold(pixels)
     chosen = found.threshold if given.step else min(found.threshold, split)
-    if found.agreement < LOW and work.accelerator.is_main_process:
-        log_line(
-            f"{work.folder.name}: masks agree with colours and features of early layers by {found.agreement:.2f} alone"
-            " (of 1): they may follow nothing in the images. Look at pictures/ before you trust them."
-        )
+    report_low(work, found.agreement)
     return {
         "images": len(samples),
         "threshold": chosen,
@@ -144,19 +140,34 @@ def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
     }
 
 
+def report_low(work: Work, agreement: float) -> None:
+    """One line where masks agree with the images so little that they may follow nothing in them."""
+    if agreement < LOW and work.accelerator.is_main_process:
+        log_line(
+            f"{work.folder.name}: masks agree with colours and features of early layers by {agreement:.2f} alone (of"
+            " 1): they may follow nothing in the images. Look at pictures/ before you trust them."
+        )
+
+
 def find_amounts(given: ThresholdGiven, data: RunData) -> list[Amount]:
     """Images are refined at each threshold, where a refiner reads it; then masks at all thresholds are compared."""
     images = count_judged(data, REFINED if given.step else IMAGES)
+    thresholds = TRIED if given.step else len(THRESHOLDS)
+    return [*refined_amounts(given, images * TRIED), agreement_amount(images, thresholds)]
+
+
+def refined_amounts(given: ThresholdGiven, turns: int) -> list[Amount]:
+    """So many images are refined, where a refiner comes next."""
     if not given.step:
-        return [agreement_amount(images, len(THRESHOLDS))]
+        return []
 
     def refines(bench: Bench) -> Turn:
         assert given.step
-        return RefinedPixels((given.step.untrained(bench),), bench.seeds, bench.folder, 0)
+        level = EVEN if bench.background else None
+        return RefinedPixels((given.step.untrained(bench),), bench.seeds, bench.folder, 0, level)
 
     spread: Spread = "pool" if given.step.in_processes else ""
-    refined = Amount("image refined at a threshold", images * TRIED, refines, given.step, spread)
-    return [refined, agreement_amount(images, TRIED)]
+    return [Amount("image refined at a threshold", turns, refines, given.step, spread)]
 
 
 def _refine(
