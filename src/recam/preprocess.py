@@ -37,9 +37,11 @@ def normalise_pixels(image: Image, mean: PerBand, std: PerBand) -> Planes:
 
 def rgb_of(image: Image) -> Image:
     """What people, and methods that compare colours, see of an image (H, W, n): its first three bands as (H, W, 3) RGB.
-    Of one or two, the last one is repeated."""
+    Of one or two, the last one is repeated; what has no bands stays, for its reader to refuse."""
+    if image.ndim != 3 or image.shape[2] == 3:
+        return image
     count = image.shape[2]
-    return image if count == 3 else np.ascontiguousarray(image[..., [0, min(1, count - 1), min(2, count - 1)]])
+    return np.ascontiguousarray(image[..., [0, min(1, count - 1), min(2, count - 1)]])
 
 
 def change_bands(image: Image, change: Callable[[PIL.Image.Image], PIL.Image.Image]) -> Image:

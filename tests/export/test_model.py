@@ -16,6 +16,7 @@ from torch import nn
 
 import recam
 from recam.data.images import read_mask, write_png
+from recam.data.reading import PLAIN
 from recam.errors import DataError, DependencyError, ExportError, StoreError
 from recam.export import card, model
 from recam.export.tracing import FreePool, make_traceable
@@ -92,8 +93,7 @@ def test_exported_takes_all_forms_of_an_image(exported):
 @pytest.fixture
 def everything_present(monkeypatch):
     """The tiny run's classifier finds nothing: here every class counts as found, and its map is made."""
-    for module in ("onnx_predictor", "predictor"):
-        monkeypatch.setattr(f"recam.inference.{module}.PRESENT", 0.0)
+    monkeypatch.setattr("recam.inference.prediction.PRESENT", 0.0)
 
 
 def test_exported_class_maps_predict_as_the_run(copy_of_tiny_run, tmp_path, everything_present):
@@ -293,7 +293,9 @@ def test_a_network_that_comes_out_different_is_not_written(tmp_path):
             return images.mean(1, keepdim=True) * float(images.shape[-2])
 
     with pytest.raises(ExportError, match=r"gives other outputs.*Nothing was written"):
-        model._write(Fixed(), {"logits": {0: "batch", 2: "height", 3: "width"}}, tmp_path / "x.onnx", None, ("a",), {})
+        model._write(
+            Fixed(), {"logits": {0: "batch", 2: "height", 3: "width"}}, tmp_path / "x.onnx", None, ("a",), {}, PLAIN
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -309,8 +311,8 @@ def test_pooling_into_bins_is_exported_for_any_size(tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.AdaptiveAvgPool2d(3), nn.AdaptiveAvgPool2d(1)).eval()
     outputs = {"logits": {0: "batch"}}
     with pytest.raises(ExportError, match=r"x\.onnx cannot be exported"):
-        model._trace(network, outputs, tmp_path / "x.onnx", "x.onnx")
-    model._trace(make_traceable(network), outputs, tmp_path / "x.onnx", "x.onnx")
+        model._trace(network, outputs, tmp_path / "x.onnx", "x.onnx", 3)
+    model._trace(make_traceable(network), outputs, tmp_path / "x.onnx", "x.onnx", 3)
     assert model.compare(network, tmp_path / "x.onnx", ("logits",))["passed"]
     assert isinstance(network[1], nn.AdaptiveAvgPool2d)  # the network itself stays as it was
 
@@ -325,7 +327,7 @@ class Rolled(nn.Module):
 
 def test_rolling_is_exported_for_maps_shorter_than_the_shift(tmp_path):
     own = torch.roll
-    model._trace(Rolled().eval(), {"logits": {0: "batch", 2: "h", 3: "w"}}, tmp_path / "x.onnx", "x.onnx")
+    model._trace(Rolled().eval(), {"logits": {0: "batch", 2: "h", 3: "w"}}, tmp_path / "x.onnx", "x.onnx", 3)
     assert model.compare(Rolled(), tmp_path / "x.onnx", ("logits",))["max_difference"] == 0
     assert torch.roll is own
 

@@ -3,6 +3,8 @@ band."""
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, ImageOps
 
 from recam.data.decoded import Decoded, Kind, LayoutError, as_mode
-from recam.data.opening import FORMATS, UnknownFormatError, bound_bytes, open_picture
+from recam.data.opening import FORMATS, UnknownFormatError, bound_bytes, open_file, open_picture
 from recam.data.reading import COLOURS, PLAIN, Reading
 from recam.data.tiff import NODATA, RGB, TiffPage, is_tiff, number_of, read_pages, read_values
 
@@ -23,6 +25,8 @@ _ONE_IMAGE = ("MPO", "HEIF")
 """Formats whose further frames are a camera's own: previews, depth, a wider range of light."""
 _AS_STORED = ("L", "LA", "RGB", "RGBA")
 """Pillow's modes whose bands are those of the file."""
+_PNG_BEGINS = 8
+"""Bytes of a PNG before its first chunk."""
 _DEEP_PNG = ("RGB;16B", "RGBA;16B", "LA;16B")
 """How Pillow names the pixels of PNGs with 16-bit colours, or grey of 16 bits and transparency."""
 
@@ -117,7 +121,7 @@ def read_head(path: Path | str, reading: Reading = PLAIN, formats: Sequence[str]
         with open_picture(path, formats) as picture:
             page = _go_to_page(picture, reading, path)
             if page is None:
-                turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                turned = _has_exif(picture, path) and picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 size = (picture.width, picture.height) if turned else (picture.height, picture.width)
                 deep = _is_deep_png(picture) or picture.mode.startswith("I") or picture.mode == "F"
                 pixel_bytes = len(picture.getbands()) * (2 if deep else 1)
@@ -142,6 +146,20 @@ def is_reducible(picture: PIL.Image.Image, reading: Reading) -> bool:
     """Whether an open picture may be reduced before it is read: it has 8 bits, no band is chosen, and it is no
     animation."""
     return reading.bands is None and not _is_deep_png(picture) and _count_frames(picture) == 1
+
+
+def _has_exif(picture: PIL.Image.Image, path: Path) -> bool:
+    """Whether a file has EXIF; of a PNG found without decoding it, as Pillow would to see what follows the pixels."""
+    if picture.format != "PNG" or {"exif", "Raw profile type exif"} & picture.info.keys():
+        return True
+    with open_file(path) as file:
+        file.seek(_PNG_BEGINS)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return True
+            file.seek(length + 4, os.SEEK_CUR)
+    return False
 
 
 def _go_to_page(picture: PIL.Image.Image, reading: Reading, path: Path) -> TiffPage | None:

@@ -63,7 +63,7 @@ def decode_upload(content: bytes, folder: Path, side: int, reading: Reading = PL
         deep = head.pixel_bytes > MAX_BYTES or head.is_deep
         bound = MAX_DEEP_PIXELS if deep else MAX_PIXELS
         if width * height > bound:
-            raise _too_large(f"{width}×{height} pixels{' of 16 or 32 bits, or of many bands,' * deep}", bound)
+            raise _too_large(f"{width}×{height} pixels{' of 16 or 32 bits or of many bands' * deep}", bound)
         try:
             image = _decode_jpeg(path, side) if head.is_jpeg and not reading.bands else read_image(path, reading)
         except (LayoutError, DependencyError) as error:
