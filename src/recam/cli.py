@@ -11,7 +11,7 @@ import typer
 
 from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds, with_classes
 from recam.outcome import run_command
-from recam.progress import Progress
+from recam.progress import counter
 from recam.recipe.toml import read_tree, recipe_names
 from recam.recipes import NAME
 
@@ -70,20 +70,6 @@ def _options(
     ] = False,
 ) -> None:
     """Options before the command."""
-
-
-def _counter(what: str, unit: str = "images") -> Any:
-    """A progress callback (done, total) that opens its bar at the first call."""
-    bar: list[Progress] = []
-
-    def update(done: int, total: int) -> None:
-        if not bar:
-            bar.append(Progress(what, total, unit=unit).__enter__())
-        bar[0].advance(done - bar[0].done)
-        if done == total:
-            bar[0].__exit__(None, None, None)
-
-    return update
 
 
 @app.command()
@@ -146,7 +132,7 @@ def check(
     from recam.recipe.toml import parse_setting
 
     options = data_options(parse_setting(text) for text in option or [])
-    report = recam.check(data, classes=parse_names(classes), progress=_counter("check"), **options)
+    report = recam.check(data, classes=parse_names(classes), progress=counter("check"), **options)
     _show(report, as_json)
     raise typer.Exit(0 if report.ok else 1)
 
@@ -283,7 +269,7 @@ def evaluate(
     import recam
 
     options = {"partial": partial, "per_image": per_image, "background": background}
-    _show(recam.evaluate(masks, truth, classes, progress=_counter("evaluate"), **cast(Any, options)), as_json)
+    _show(recam.evaluate(masks, truth, classes, progress=counter("evaluate"), **cast(Any, options)), as_json)
 
 
 @app.command()
@@ -297,7 +283,7 @@ def download(
     counters: dict[str, Any] = {}
 
     def update(what: str, done: int, total: int) -> None:
-        counters.setdefault(what, _counter(what, "bytes"))(done, total)
+        counters.setdefault(what, counter(what, "bytes"))(done, total)
 
     _show(recam.download(name, folder, progress=update))
 

@@ -4,7 +4,7 @@ whoever else listens, such as the journal of a run."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -158,6 +158,20 @@ def track(
         for item in items:
             yield item
             progress.advance()
+
+
+def counter(what: str, unit: str = "images") -> Callable[[int, int], None]:
+    """A callback (done, total) that shows its progress from the first call on."""
+    shown: list[Progress] = []
+
+    def update(done: int, total: int) -> None:
+        if not shown:
+            shown.append(Progress(what, total, unit=unit).__enter__())
+        shown[0].advance(done - shown[0].done)
+        if done == total:
+            shown[0].__exit__(None, None, None)
+
+    return update
 
 
 def log_line(text: str) -> None:
