@@ -46,6 +46,12 @@ def test_the_range_is_that_of_the_percentiles_of_the_training_images(tmp_path):
     assert report.as_dict()["kinds"] == {"grey, 16 bits": 3}
 
 
+def test_the_range_is_counted_where_a_folder_names_no_split(tmp_path):
+    location = make(tmp_path, a=np.arange(1001, dtype=np.uint16)[None].repeat(2, 0))
+    (tmp_path / "labels.csv").write_text("image,labels\na,cat\n")
+    assert check(location).value_range == ((5.0, 995.0),)
+
+
 def test_an_image_alone_and_among_others_has_the_same_pixels(tmp_path):
     dark, bright = (np.full((4, 4), value, np.uint16) for value in (100, 4000))
     dark[0, 0], bright[0, 0] = 0, 4095

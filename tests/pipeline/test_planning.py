@@ -284,13 +284,14 @@ def test_a_run_lies_where_its_data_set_is_named(location, folder):
     assert str(default_output(load_recipe("tiny", {"data.location": location}))) == f"runs/{folder}"
 
 
-def data_of(*labels):
-    classes = SimpleNamespace(names=("cat", "dog"))
+def data_of(*labels, background=True):
+    classes = SimpleNamespace(names=("cat", "dog"), background=background)
     samples = [Sample(str(n), own, ImageFile("x")) for n, own in enumerate(labels)]
     return SimpleNamespace(train=samples, catalog=SimpleNamespace(classes=classes))
 
 
 ENOUGH = data_of(*[(0, 1)] * 10)
+NO_BACKGROUND = data_of(*[(0,), (1,)] * 10, background=False)
 SMALL, LARGE = ImageSizes((), ((300, 400),)), ImageSizes((), ((3000, 4000), (10, 10)))
 WITH_GPU = replace(MACHINE, gpu="a GPU", gpu_memory=8 * GIB)
 
@@ -304,6 +305,9 @@ WITH_GPU = replace(MACHINE, gpu="a GPU", gpu_memory=8 * GIB)
         (ENOUGH, SMALL, MACHINE, Forecast(60, 3.7 * GIB, 0, 0), ["train will take about 3.7 GiB", "4.0 GiB are free"]),
         (ENOUGH, SMALL, MACHINE, Forecast(60, GIB, 0, 9.5e9), ["about 9.5 GB", "10.0 GB are free"]),
         (ENOUGH, SMALL, MACHINE, Forecast(4 * 3600, GIB, 0, 0), ["there is no GPU: about 4 hours"]),
+        (data_of(*[(0,), (1,)] * 10), SMALL, MACHINE, Forecast(60, GIB, 0, 0), []),
+        (NO_BACKGROUND, SMALL, MACHINE, Forecast(60, GIB, 0, 0), ["no image has two labels", "throughout"]),
+        (data_of(*[(0, 1)] * 10, background=False), SMALL, MACHINE, Forecast(60, GIB, 0, 0), []),
         (ENOUGH, SMALL, WITH_GPU, Forecast(4 * 3600, GIB, 7.9 * GIB, 0), ["7.9 GiB of the GPU's 8.0 GiB"]),
     ],
 )

@@ -104,7 +104,7 @@ def check(
     notes += [*_splits_overlap(roles, by_split), *_classes_without_image(catalog, roles, splits)]
     notes += [*_classes_in_every_image(catalog, roles, splits), *_doubtful_classes(catalog.classes.names)]
     labelled, unlisted = list(samples.values()), catalog.unlabelled()
-    counted = labelled if roles.train is None else by_split.get(roles.train, ())
+    counted = labelled if roles.train is None else _training_samples(catalog, roles, splits)
     looker = partial(look_at, n_classes=len(catalog.classes), draws=count_draws(counted))
     looks = _look_at_all([*labelled, *unlisted], looker, progress) if decode else ()
     heights, widths = Counter[int](), Counter[int]()

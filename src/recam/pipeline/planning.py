@@ -79,7 +79,8 @@ def plan(
     chosen = _with_decision(first_candidate(chosen, run_data), run_data, folder)
     stages = stages_until(make_plan(chosen, run_data).stages, until)
     found = _find_finished(stages, run_data, folder)
-    problems = _rehearse([stage for stage in stages if found[stage.name].state != DONE], run_data)
+    problems = _find_unreadable(sizes.typical(TRIED), run_data.settings)
+    problems += _rehearse([stage for stage in stages if found[stage.name].state != DONE], run_data)
     trial = Forecaster(chosen, run_data, sizes, accelerator, machine)
     made = trial.plan(stages, found, choices, folder.root, [checked])
     made = replace(made, problems=tuple(problems))
@@ -303,6 +304,22 @@ def _rehearse(stages: Sequence[Stage], data: RunData) -> list[str]:
             except RecamError as error:
                 problems[str(error)] = None
     return list(problems)
+
+
+def _find_unreadable(samples: Sequence[Sample], settings: DataSettings) -> list[str]:
+    """What keeps images to try on from being read, such as bands that nobody has chosen; the check reads all."""
+    problems = []
+    for sample in samples:
+        try:
+            sample.image.read()
+        except RecamError as error:
+            problems.append(str(error))
+    if not problems or (settings.on_problems == "skip" and len(problems) < len(samples)):
+        return []
+    return [
+        f"{len(problems)} of {len(samples)} images that were tried cannot be read, which `recam check` reports. The"
+        f" first: {problems[0]}"
+    ]
 
 
 def _new_file(write: str | Path) -> Path:
