@@ -63,7 +63,15 @@ def masks(**results):
 )
 def test_threshold_of_the_maps_that_new_images_get(final, maker, records, expected):
     written = {
+        "recipe": {},
         "models": {"seeds": SEEDS, "maps": {**SEEDS, "stage": final}},
         "stages": {"maps/x": {"label": {"kind": "maps", "maker": maker}}},
     }
     assert _find_thresholds(written, records) == expected
+
+
+def test_maps_have_no_threshold_where_there_is_no_background():
+    """0 stands for none, and class thresholds are refused there."""
+    written = {"recipe": {"data": {"background": "none"}}, "models": {"seeds": SEEDS, "maps": SEEDS}}
+    assert _find_thresholds(written, {}) == (None, {}), "no masks yet"
+    assert _find_thresholds(written, {"masks": masks()}) == (0.0, {})
