@@ -238,7 +238,7 @@ def test_a_section_that_is_entered_later_is_known_from_then_on(monkeypatch):
         ("cam.backbone=resnet50", r"Did you mean 'backbone\.name' or 'backbone\.weights'"),
         ("name=resnet50", r"Did you mean 'backbone\.name'\?"),
         ("cam.scales=[1.0]", r"Did you mean 'advcam\.scales' or 'maps\.scales' or 'predict\.scales'\?"),
-        ("predict.zzz=1", r"Known: flip, max_side, overlap, refine, scales, window\."),
+        ("predict.zzz=1", r"Known: flip, max_side, no_data, overlap, refine, scales, window\."),
     ],
 )
 def test_a_setting_of_another_section_is_named_by_its_place(setting, hint):
