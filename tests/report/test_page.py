@@ -195,6 +195,11 @@ def test_what_labels_and_images_tell(copy_of_tiny_run):
     told = str(write_report(copy_of_tiny_run))
     assert "Quality 0.20 of 1: 50.0 % of held-out labels learned × agreement with the images 0.40." in told
     assert "2 images with a label have an empty mask." in told
+    view.records["agreements/recam"] = {"results": {"agreement": 0.3}}
+    view.records["thresholds/recam"] = {"results": {"agreement": 0.6, "threshold": 0.2}}
+    vars(view)["has_background"] = False  # known from when it was first asked for
+    (cells,) = (cells for title, _, cells in training_table(view) if title == "ReCAM")
+    assert [each.text for each in cells[2:]] == ["0.30", "–"]
 
 
 def test_results_of_earlier_settings_are_not_shown(copy_of_tiny_run):

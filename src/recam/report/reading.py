@@ -155,9 +155,10 @@ class ReportedRun:
         found = {stage: self.results(stage).get("labels") for stage in self.of_kind(CLASSIFIER)}
         return {stage: labels for stage, labels in found.items() if labels}
 
-    def found_threshold(self, training: str) -> dict[str, Any]:
-        """``threshold`` and ``agreement`` of a training's own maps, where a run has found them; else empty."""
-        return self.results(f"thresholds/{training}")
+    def judged(self, training: str) -> dict[str, Any]:
+        """``agreement`` of a training's own maps and, where there is a background, ``threshold``, as far as the run has
+        found them; else empty."""
+        return self.results(f"{'thresholds' if self.has_background else 'agreements'}/{training}")
 
     @cached_property
     def histories(self) -> dict[str, list[dict[str, float]]]:

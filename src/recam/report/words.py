@@ -122,8 +122,8 @@ def training_table(run: ReportedRun) -> list[tuple[str, bool, list[Cell]]]:
     rows = []
     for stage, labels in run.label_scores.items():
         training = str(run.label(stage).get("training", ""))
-        found = run.found_threshold(training)
-        judged = [f"{found[name]:.2f}" if found else "–" for name in ("agreement", "threshold")]
+        found = run.judged(training)
+        judged = [f"{found[name]:.2f}" if name in found else "–" for name in ("agreement", "threshold")]
         cells = [Cell(percent(labels["map"]), str(labels["of"])), Cell(percent(labels["chance"])), *map(Cell, judged)]
         rows.append((run.title(stage), training == taken, cells))
     return rows
