@@ -64,7 +64,7 @@ def make_key(parts: Mapping[str, Any]) -> str:
 
 def has_background(settings: Mapping[str, Any]) -> bool:
     """Whether pixels may belong to no class, by the content of a ``run.json``."""
-    return bool(settings["recipe"].get("data", {}).get("background", "rest") == "rest")
+    return bool(settings.get("recipe", {}).get("data", {}).get("background", "rest") == "rest")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
