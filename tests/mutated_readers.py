@@ -299,7 +299,7 @@ def recipes(folder: Path) -> Made:
     def read() -> None:
         recipe = load_recipe(folder / "mine.toml")
         assert all(scale > 0 for scale in recipe.maps.scales)
-        assert 0 <= recipe.masks.threshold <= 1
+        assert recipe.masks.threshold == "auto" or 0 <= recipe.masks.threshold <= 1
         json.dumps(recipe.as_dict(), allow_nan=False)
 
     return [folder / "mine.toml"], read

@@ -221,7 +221,7 @@ def test_a_strip_that_unpacks_to_more_than_its_page_is_refused(tmp_path):
 def test_damaged_tiffs_say_so(tmp_path):
     path = write_bands(tmp_path / "a.tif", np.random.default_rng(0).integers(0, 9, (20, 20, 4)).astype(np.uint16))
     whole = path.read_bytes()
-    for length in (4, 7, 20, 120, len(whole) // 2):
+    for length in (4, 7, 8, 9, 20, 120, len(whole) // 2):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"a\.tif is .*Replace it"):
             read_image(path, Reading(bands=(1,)))

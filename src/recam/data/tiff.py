@@ -119,6 +119,8 @@ def read_values(path: Path, page: TiffPage) -> tuple[NDArray[Any], float | None]
                 f"{path} is compressed ({first_line(error)}). To read it: pip install 'recam[tiff]'."
             ) from error
         raise DataError(f"{path} is truncated or damaged ({first_line(error)}). {REPLACE}") from error
+    if values.ndim != len(axes) or not values.size:
+        raise DataError(f"{path} is truncated or damaged (values {values.shape} of axes {axes}). {REPLACE}")
     if axes == "SYX":
         values = np.moveaxis(values, 0, 2)
     elif axes == "YX":
@@ -183,10 +185,10 @@ def _walk(file: IO[bytes]) -> list[TiffPage]:
 def _read_directory(file: IO[bytes], place: int, order: str, big: bool) -> tuple[dict[int, tuple[int, ...]], int]:
     """The whole numbers of a directory by tag, as far as they are wanted, and where the next one lies (0: nowhere)."""
     word, entry_size = (8, 20) if big else (4, 12)
-    code = {2: f"{order}H", 4: f"{order}I", 8: f"{order}Q"}
+    offset = f"{order}Q" if big else f"{order}I"
     file.seek(place)
     head = file.read(8 if big else 2)
-    (count,) = struct.unpack(code[len(head)], head)
+    (count,) = struct.unpack(f"{order}Q" if big else f"{order}H", head)
     if count > MOST_ENTRIES:
         raise ValueError(f"a directory of {count} entries")
     table, following = file.read(count * entry_size), file.read(word)
@@ -195,15 +197,15 @@ def _read_directory(file: IO[bytes], place: int, order: str, big: bool) -> tuple
         tag, kind = struct.unpack(f"{order}HH", table[start : start + 4])
         if tag not in _WANTED or kind not in _LETTERS:
             continue
-        (number,) = struct.unpack(code[word], table[start + 4 : start + 4 + word])
+        (number,) = struct.unpack(offset, table[start + 4 : start + 4 + word])
         held, size = table[start + 4 + word : start + entry_size], struct.calcsize(_LETTERS[kind])
         length = min(number, MOST_ENTRIES) * size
         if length > len(held):
-            file.seek(struct.unpack(code[word], held)[0])
+            file.seek(struct.unpack(offset, held)[0])
             held = file.read(length)
         if length and len(held) >= length:
             found[tag] = struct.unpack(f"{order}{length // size}{_LETTERS[kind]}", held[:length])
-    return found, struct.unpack(code[word], following)[0] if len(following) == word else 0
+    return found, struct.unpack(offset, following)[0] if len(following) == word else 0
 
 
 def _page(index: int, entries: dict[int, tuple[int, ...]]) -> TiffPage:
