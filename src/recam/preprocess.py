@@ -36,7 +36,7 @@ def normalise_pixels(image: Image, mean: PerBand, std: PerBand) -> Planes:
 
 
 def rgb_of(image: Image) -> Image:
-    """What people, and methods that compare colours, see of an image (H, W, n): its first three bands as (H, W, 3) RGB.
+    """The first three bands of an image (H, W, n) as (H, W, 3) RGB, for display and for methods that compare colours.
     Of one or two, the last one is repeated; what has no bands stays, for its reader to refuse."""
     if image.ndim != 3 or image.shape[2] == 3:
         return image

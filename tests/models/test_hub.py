@@ -67,7 +67,7 @@ def test_a_site_that_says_nothing_is_left_after_two_seconds(site):
 
 
 def test_nobody_is_asked_offline(site, monkeypatch):
-    monkeypatch.setattr(hub, "_ask", lambda address: True)
+    monkeypatch.setattr(hub, "_responds", lambda address: True)
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert not hub.site_answers()
 

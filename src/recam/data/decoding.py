@@ -60,7 +60,7 @@ def decode(path: Path | str, reading: Reading = PLAIN) -> Decoded:
         with open_picture(path) as picture:
             page = _go_to_page(picture, reading, path)
             if page is None or _is_pillows(picture, page, reading):
-                if _is_deep_png(picture) and reading.page in (None, 1):
+                if _is_deep_png(picture) and not reading.page_index:
                     return _decode_deep_png(path, picture.tile[0][3])  # type: ignore[attr-defined]
                 empty = getattr(picture, "tag_v2", {}).get(NODATA)
                 picture.load()
@@ -171,15 +171,15 @@ def _go_to_page(picture: PIL.Image.Image, reading: Reading, path: Path) -> TiffP
         return page
     count = _count_frames(picture)
     _check_page(path, count, reading)
-    if (reading.page or 1) > 1:
-        picture.seek((reading.page or 1) - 1)
+    if reading.page_index:
+        picture.seek(reading.page_index)
     return None
 
 
 def _choose_page(path: Path, reading: Reading) -> TiffPage:
     pages = read_pages(path)
     _check_page(path, len(pages), reading)
-    return pages[(reading.page or 1) - 1]
+    return pages[reading.page_index]
 
 
 def _check_page(path: Path, count: int, reading: Reading) -> None:

@@ -145,15 +145,15 @@ class IgnoringCatalog(Catalog):
         return [self._adapt(sample) for sample in (*self._inner.unlabelled(), *without)]
 
     def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
-        asked = list(self.splits if splits is None else splits)
-        found = self._inner.problems(None if splits is None else asked)
-        samples = {sample.id for split in asked for sample in self._inner.samples(split) if self._needs_label(sample)}
+        wanted = list(self.splits if splits is None else splits)
+        found = self._inner.problems(None if splits is None else wanted)
+        samples = {sample.id for split in wanted for sample in self._inner.samples(split) if self._needs_label(sample)}
         if samples:
             message = (
                 f"{len(samples)} images have an empty label (first: {min(samples)}), and with data.background = 'none'"
                 " every pixel belongs to a class: they count as unlabelled. Label them, or leave out the setting."
             )
-            found.append(Problem(LABEL_NEEDED, ", ".join(asked), message))
+            found.append(Problem(LABEL_NEEDED, ", ".join(wanted), message))
         return found
 
     def passed_over(self) -> list[PassedOver]:

@@ -16,6 +16,7 @@ from recam.data.decoding import decode
 from recam.data.images import ImageFile
 from recam.data.reading import Reading
 from recam.data.rendering import chosen_bands, is_empty, render
+from recam.data.spread import spread_evenly
 from recam.errors import Problem
 from recam.types import Image, Sample, Source
 
@@ -68,10 +69,8 @@ class ImageJudgement:
 def count_draws(samples: Sequence[Sample]) -> dict[str, int]:
     """By id, how many pixels are drawn of each image that values are counted in; even over the images where there are
     too many for all."""
-    most = VALUES // FEWEST
-    spread = np.linspace(0, len(samples) - 1, min(len(samples), most)).round().astype(int)
     each = min(MOST, max(FEWEST, VALUES // max(1, len(samples))))
-    return {samples[index].id: each for index in spread.tolist()}
+    return {samples[index].id: each for index in spread_evenly(len(samples), VALUES // FEWEST)}
 
 
 def read_and_find(source: Source, draws: int) -> tuple[Image, ImageFindings | None]:
@@ -181,7 +180,7 @@ def _mixtures(
         note(
             "alpha-chosen",
             f"data.bands = {list(reading.bands or ())} names a band that {len(chosen)} files mark as transparency"
-            f" (first: {chosen[0]}). It is read as any other band; GIS programs mark a fourth band so unasked.",
+            f" (first: {chosen[0]}). It is read as any other band; GIS programs mark a fourth band so by default.",
         )
     return notes
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from recam.data.images import ImageFile, image_size
+from recam.data.spread import spread_evenly
 from recam.errors import RecamError
 from recam.types import Sample
 
 FILES, DRAWN = 200, 20
-"""Images that are looked at, at most: of files the head is read, others have to be made."""
+"""Images whose size is read, at most: of files the head is read, others have to be drawn."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,8 @@ class ImageSizes:
 def read_sizes(samples: Sequence[Sample]) -> ImageSizes:
     """The sizes of some images; those that cannot be read are passed over, `recam check` reports them."""
     are_files = bool(samples) and isinstance(samples[0].image, ImageFile)
-    most = min(len(samples), FILES if are_files else DRAWN)
     found: list[tuple[Sample, tuple[int, int]]] = []
-    for index in np.unique(np.linspace(0, len(samples) - 1, most).round().astype(int)).tolist() if most else ():
+    for index in spread_evenly(len(samples), FILES if are_files else DRAWN):
         with suppress(RecamError):
             found.append((samples[index], image_size(samples[index].image)))
     return ImageSizes(tuple(sample for sample, _ in found), tuple(size for _, size in found))

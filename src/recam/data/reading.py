@@ -49,6 +49,11 @@ class Reading(Settings):
         return self == PLAIN
 
     @property
+    def page_index(self) -> int:
+        """Which page or frame is read, from 0; the first where none is chosen."""
+        return (self.page or 1) - 1
+
+    @property
     def channels(self) -> int:
         """Number of bands that networks read."""
         return len(self.bands) if self.bands else COLOURS

@@ -30,7 +30,7 @@ def render(decoded: Decoded, reading: Reading = PLAIN) -> Image:
         return by_rows(decoded.picture, lambda block: _as_rgb(block, decoded.where), COLOURS)
     values, bands = decoded.values, chosen_bands(decoded, reading)
     assert values is not None
-    ranges = reading.ranges(len(bands)) or own_range(decoded, bands)
+    ranges = reading.ranges(len(bands)) or _own_range(decoded, bands)
     alpha = decoded.alpha if reading.bands is None else None
     shape = (*values.shape[:2], reading.channels)
     image = np.empty(shape, np.uint8)
@@ -66,7 +66,7 @@ def chosen_bands(decoded: Decoded, reading: Reading) -> tuple[int, ...]:
     return tuple(band - 1 for band in reading.bands)
 
 
-def own_range(decoded: Decoded, bands: Sequence[int]) -> tuple[tuple[float, float], ...]:
+def _own_range(decoded: Decoded, bands: Sequence[int]) -> tuple[tuple[float, float], ...]:
     """(low, high) of each band where no range of the data set is known: the least and the greatest value of them all;
     but the whole range of 8 bits and of unsigned 16, and 0 to 1 of floats in between."""
     values = decoded.values

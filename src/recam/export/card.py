@@ -54,7 +54,7 @@ def describe_model(models: RunModels, kind: str, reading: Reading = PLAIN) -> di
     return {
         "kind": kind,
         "network": {**record["label"].get("network", {}), "weights": weights},
-        "inputs": describe_inputs(reading),
+        "inputs": _describe_inputs(reading),
         "outputs": OUTPUTS[kind if models.background or kind != "segmenter" else f"{kind} without background"],
         "data": {"location": location, "training_images": record["results"].get("images")},
         "supervision": supervision(models, stage.name),
@@ -67,7 +67,7 @@ def describe_model(models: RunModels, kind: str, reading: Reading = PLAIN) -> di
     }
 
 
-def describe_inputs(reading: Reading) -> dict[str, str]:
+def _describe_inputs(reading: Reading) -> dict[str, str]:
     """What the network takes, by name."""
     bands = f"bands {', '.join(map(str, reading.bands))} of the files" if reading.bands else "RGB"
     return {

@@ -41,7 +41,7 @@ def read_card(path: Path, needs_threshold: bool) -> tuple[dict[str, Any], Infere
     inference, settings = card.get("inference"), InferenceSettings()
     try:
         settings = read_settings(InferenceSettings, inference)
-        needed = {each.name for each in fields(settings)} - SINCE
+        needed = {each.name for each in fields(settings)} - ADDED_LATER
         wrong += [f"inference.{name}" for name in sorted(needed - set(inference or {}))]
     except RecipeError as error:
         wrong.append(f"inference ({error})")
@@ -73,7 +73,7 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_number, value))
 
 
-SINCE = {"no_data"}
+ADDED_LATER = {"no_data"}
 """Settings that earlier exports do not have; they stand at their defaults."""
 _CARD: Mapping[str, Callable[[Any], bool]] = {
     "classes": _are_classes,

@@ -109,7 +109,7 @@ def judge_images(pixels: Pixels, mask: NDArray[np.integer], background: bool = T
 
     Args:
         mask: (P,) class of each pixel, −1 for background.
-        background: False: the share of pixels of which both say the same; −1 is a pixel that is not judged.
+        background: False: the share of pixels where both agree; −1 is a pixel that is not judged.
     """
     if not background:
         counts = _count_classes(pixels, mask[None], single=True)[:, 0].sum(0)  # (N, K, K)
@@ -135,7 +135,7 @@ def _count_classes(pixels: Pixels, masks: NDArray[np.integer], single: bool = Fa
     """(`SPLITS`, T, N, K, K) pixels of each image by class in the mask and class of the held-out prediction.
 
     Args:
-        single: images with a single label count as well, of which both say the same.
+        single: images with a single label count as well, where both always agree.
     """
     n, k = pixels.labels.shape
     counts = np.zeros((SPLITS, len(masks), n, k, k))

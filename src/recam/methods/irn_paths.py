@@ -1,5 +1,5 @@
-"""Pairs of pixels within a radius and the paths between them, for IRN (`recam.methods.irn`): geometry, computed once a
-radius, and the largest edge on each path."""
+"""Pairs of pixels within a radius and the paths between them, for IRN (`recam.methods.irn`): geometry, computed once
+per radius, and the largest edge on each path."""
 
 from __future__ import annotations
 

@@ -16,19 +16,19 @@ import timm
 from huggingface_hub import constants, try_to_load_from_cache
 
 SECONDS = 1.5
-"""To wait for an answer; looking up a name may take longer and is left behind."""
+"""To wait for an answer; looking up a host name may take longer, and its thread is left to end by itself."""
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @cache
 def site_answers() -> bool:
-    """Whether the site answers at all; asked once."""
+    """Whether the site answers at all; tried once per process."""
     if constants.HF_HUB_OFFLINE:
         return False
     found: list[bool] = []
-    asking = threading.Thread(target=lambda: found.append(_ask(constants.ENDPOINT)), daemon=True)
-    asking.start()
-    asking.join(SECONDS + 0.4)
+    request = threading.Thread(target=lambda: found.append(_responds(constants.ENDPOINT)), daemon=True)
+    request.start()
+    request.join(SECONDS + 0.4)
     return any(found)
 
 
@@ -55,7 +55,7 @@ def _repository(name: str) -> tuple[str, str | None]:
     return str(settings.get("repo_id", "")), settings.get("revision")
 
 
-def _ask(address: str) -> bool:
+def _responds(address: str) -> bool:
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=SECONDS):
             return True

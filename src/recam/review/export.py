@@ -142,12 +142,12 @@ def export_decisions(
             source = states[item].source
             masks += mask is not None
             corrected += mask is not None and source is not None and source.layer == "corrected"
-            held_out = "val" if item.split == "val" else "train"
+            split = "val" if item.split == "val" else "train"
             if item.split != "unlabelled" or states[item].labels is not None:
-                rows.append((name, tuple(run.classes[index] for index in labels[item]), held_out))
+                rows.append((name, tuple(run.classes[index] for index in labels[item]), split))
             elif mask is not None:  # what was accepted of it is all that is known
                 shown = sorted(classes_shown(mask).intersection(present))
-                rows.append((name, tuple(run.classes[index] for index in shown), held_out))
+                rows.append((name, tuple(run.classes[index] for index in shown), split))
         _write_table(folder, rows, classes.names)
         write_bytes(folder / "classes.txt", "\n".join((*classes.names, "")).encode())
         if output.is_dir():

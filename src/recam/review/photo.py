@@ -24,7 +24,7 @@ from recam.types import Image
 MAX_PIXELS = 50_000_000
 """Of a photo, by its head: decoding one takes some 10 bytes per pixel for a moment."""
 MAX_DEEP_PIXELS = 12_500_000
-"""Of one with 16 or 32 bits, or more than `MAX_BYTES` a pixel, whose values are stretched as float64."""
+"""Of one with 16 or 32 bits, or more than `MAX_BYTES` per pixel, whose values are stretched as float64."""
 MAX_BYTES = 4
 SHOWN_SIDE = 900
 """Longer side of the pictures sent back, pixels."""

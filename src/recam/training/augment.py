@@ -37,23 +37,16 @@ def jitter_colours(image: Image, strength: float, rng: np.random.Generator) -> I
     factors. (H, W, n) uint8 → (H, W, n) uint8.
     """
     colours = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, n) → (n, H, W)
-    if len(colours) != 3:
-        for change, wanted, amount in zip(
-            (adjust_brightness, adjust_contrast),
-            rng.random(2) < 0.5,
-            rng.uniform(1 - strength, 1 + strength, 2),
-            strict=True,
-        ):
-            if wanted:
-                colours = torch.cat([change(band[None], float(amount)) for band in colours])
-        return np.ascontiguousarray(colours.numpy().transpose(1, 2, 0))
-    changes = (adjust_brightness, adjust_contrast, adjust_saturation)
+    is_rgb = len(colours) == 3
+    changes = (adjust_brightness, adjust_contrast, *([adjust_saturation] if is_rgb else []))
+    count = len(changes)
     for change, wanted, amount in zip(
-        changes, rng.random(3) < 0.5, rng.uniform(1 - strength, 1 + strength, 3), strict=True
+        changes, rng.random(count) < 0.5, rng.uniform(1 - strength, 1 + strength, count), strict=True
     ):
         if wanted:
-            colours = change(colours, float(amount))
-    if rng.random() < 0.5:
+            parts = torch.split(colours, len(colours) if is_rgb else 1)
+            colours = torch.cat([change(part, float(amount)) for part in parts])
+    if is_rgb and rng.random() < 0.5:
         colours = adjust_hue(colours, float(rng.uniform(-strength, strength)) / 5)
     return np.ascontiguousarray(colours.numpy().transpose(1, 2, 0))
 

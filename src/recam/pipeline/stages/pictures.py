@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from recam.data.images import read_mask, write_jpeg, write_png
 from recam.data.roles import Role, RunData
+from recam.data.spread import spread_evenly
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Amounts, Stage
@@ -190,4 +189,4 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """`count` samples at even distances, those with several labels first where there are enough of them."""
     several = [sample for sample in samples if len(sample.labels) > 1]
     pool = several if len(several) >= count else [sample for sample in samples if sample.labels] or list(samples)
-    return [pool[int(index)] for index in np.unique(np.linspace(0, len(pool) - 1, min(count, len(pool))).round())]
+    return [pool[index] for index in spread_evenly(len(pool), count)]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recam.data.images import read_mask, write_mask
 from recam.data.roles import DataSettings, RunData
+from recam.data.spread import spread_evenly
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
@@ -157,8 +158,8 @@ def judged_samples(samples: Sequence[Sample], most: int = IMAGES) -> list[Sample
     labelled = [sample for sample in samples if sample.labels]
     if not labelled:
         raise DataError("no training image has a label, so no mask can be judged. Set masks.threshold to a number.")
-    read = [labelled[index] for index in _spread(len(labelled), IMAGES)]
-    return [read[index] for index in _spread(len(read), most)]
+    read = [labelled[index] for index in spread_evenly(len(labelled), IMAGES)]
+    return [read[index] for index in spread_evenly(len(read), most)]
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class JudgedPixels:
         folder = work.inputs[STAGE]
         seed = int(folder.record["results"]["seed"])
         features = load_file(folder.path / FILE)["features"]
-        rows, kept = _spread(len(features), most), tuple(judged_samples(work.data.train, most))
+        rows, kept = spread_evenly(len(features), most), tuple(judged_samples(work.data.train, most))
         labels = np.stack([multi_hot(sample.labels, len(work.data.catalog.classes)) > 0 for sample in kept])
         return cls(kept, features[rows], labels, seed)
 
@@ -294,8 +295,3 @@ class PixelReader:
             except RecipeError:  # a network of one level, as transformers are
                 return [self._backbone(moved)]
             return [levels[index] for index in LEVELS]
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Indices of at most `most` of so many, evenly spread."""
-    return [int(index) for index in np.linspace(0, count - 1, min(count, most)).round()]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recam.data.roles import DataSettings, Role, RunData
+from recam.data.spread import spread_evenly
 from recam.engine.amount import Amount
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
@@ -245,7 +246,7 @@ def _find_missing(
 ) -> list[str]:
     """Classes that its masks show and that the model predicts nowhere in images it has learned from; reported."""
     learned, predicted = set[int](), set[int]()
-    spread = np.linspace(0, len(samples) - 1, min(len(samples), ANSWERS)).round().astype(int)
+    spread = spread_evenly(len(samples), ANSWERS)
     settings = InferenceSettings(flip=False, max_side=max_side)
     for sample in (samples[index] for index in spread):
         learned.update(np.unique(read(sample)).tolist())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from recam.data.held_out import hold_out
 from recam.data.roles import DataSettings, RunData
+from recam.data.spread import spread_evenly
 from recam.engine.amount import Amount
 from recam.engine.stage import Stage
 from recam.engine.work import Work
@@ -246,7 +246,7 @@ class LabelJudge:
         n, device = len(self.dataset), self.work.accelerator.device  # type: ignore[arg-type]
         network.to(device).eval()
         logits, labels = [], []
-        for index in np.linspace(0, n - 1, min(n, self.most or n)).round().astype(int).tolist():
+        for index in spread_evenly(n, self.most or n):
             one = self.dataset[0, index]
             batch = {name: value[None].to(device) for name, value in one.items()}
             logits.append(classify(network.encode(batch), network.weight_1, network.bias)[0].float().cpu())
