@@ -36,8 +36,8 @@ def forget_peak() -> None:
 
 
 def peak_memory() -> int:
-    """Most resident memory (bytes) of this process since `forget_peak`; where the system does not tell, what is
-    resident now."""
+    """Most resident memory (bytes) of this process since `forget_peak`; where the system does not report it, what
+    is resident now."""
     with suppress(OSError, ValueError, IndexError):
         return int(_STATUS.read_text().split("VmHWM:")[1].split()[0]) * 1024
     return resident_memory()

@@ -32,7 +32,7 @@ class Runner:
         accelerator: device, precision, and which process of how many this is.
         compute: how many workers, how often a training is saved.
         verify: read all files of finished stages, not just those whose size or time has changed.
-        journal: told which stage begins and ends; None: nobody is.
+        journal: records which stage begins and ends; None: nothing is recorded.
     """
 
     folder: RunFolder

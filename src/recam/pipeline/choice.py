@@ -1,5 +1,5 @@
-"""Which training a run goes on with, where the recipe names several: chosen by image labels and by the images, no mask
-is read for it.
+"""Which training a run continues with, where the recipe names several: chosen by image labels and by the images, no
+mask is read for it.
 
 Two things must hold of a training whose masks are good: it predicts the labels of images that it has not learned from,
 else its masks follow something else, however well; and its masks, at their own threshold and refined, agree with
@@ -105,7 +105,7 @@ def try_candidates(
         stages: by candidate, see `stages_for`.
         make: makes stages; finished ones are passed over.
         results: results of a finished stage by name.
-        report: told which are left out, and why.
+        report: called with a message for each that is left out: which, and why.
 
     Raises:
         RecamError: the first candidate's, where all of them fail.

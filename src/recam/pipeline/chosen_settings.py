@@ -135,7 +135,7 @@ def machine_choices(recipe: Recipe, machine: Machine) -> list[Choice]:
     device = machine.gpu or "CPU"
     why_device = "the GPU that PyTorch finds" if machine.gpu else "PyTorch finds no GPU"
     why_device = "given" if own.device != "auto" else why_device
-    precision = {"no": "32 bits", "bf16": "bf16", "fp16": "fp16"}.get(machine.precision, machine.precision)
+    precision = "32 bits" if machine.precision == "no" else machine.precision
     whys = {"no": "no GPU, where mixed precision saves time", "bf16": "the GPU has it", "fp16": "the GPU has no bf16"}
     loaders, pool = count_loaders(own.workers), count_pool(own, machine.processes)
     workers = f"{loaders} to load batches, {pool} to refine images"
@@ -182,19 +182,10 @@ def choose_max_side(at: Situation) -> tuple[Any, str]:
     return most, f"{found}: {at.on} larger ones are read at {most}; masks keep the images' size"
 
 
-@choosers.register("probe.held_out")
-def choose_probe_held_out(at: Situation) -> tuple[Any, str]:
-    """The same images for all trainings."""
-    return _held_out(at)
-
-
 @choosers.register("train.held_out")
-def choose_train_held_out(at: Situation) -> tuple[Any, str]:
+@choosers.register("probe.held_out")
+def choose_held_out(at: Situation) -> tuple[Any, str]:
     """The same images for all trainings."""
-    return _held_out(at)
-
-
-def _held_out(at: Situation) -> tuple[float, str]:
     images = len(at.data.train)
     share = round(min(0.2, JUDGES / max(images, 1)), 3)
     return share, f"of {images} images about {round(share * images)} judge the classifier by their labels"
@@ -214,10 +205,8 @@ def choose_map_scales(at: Situation) -> tuple[Any, str]:
 def choose_long_side(at: Situation) -> tuple[Any, str]:
     """A range around the images' own size, as far as the machine has time."""
     side = _train_side(at)
-    return [
-        round(0.703 * side),
-        round(1.227 * side),
-    ], f"around {side} pixels: images are read at {at.read_side}, {at.on}"
+    span = [round(0.703 * side), round(1.227 * side)]
+    return span, f"around {side} pixels: images are read at {at.read_side}, {at.on}"
 
 
 @choosers.register("train.crop")

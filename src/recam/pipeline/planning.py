@@ -41,7 +41,7 @@ from recam.pipeline.run_plan import DONE, NEW, RESUMES, RunPlan, StagePlan, writ
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import parse_setting
 from recam.recipes import NAME
-from recam.runfolder.store import CHECK, PLAN, STAGES, RunFolder, make_key, read_json, write_json
+from recam.runfolder.store import CHECK, PLAN, STAGES, RunFolder, StageFolder, make_key, read_json, write_json
 from recam.types import Sample
 
 TRIED = 8
@@ -214,9 +214,15 @@ def find_states(planned: Mapping[str, Planned], names: Sequence[str], folder: Ru
         key, title = planned[name].key, str(planned[name].stage.label.get("title", ""))
         place, here = folder.find(name, key), folder.at(name, key)
         state = DONE if place else RESUMES if here.record else NEW
-        source = str(place.path.parents[len(Path(name).parts) + 1]) if place and place.path != here.path else ""
-        states[name] = StagePlan(name, title, key, state, source)
+        states[name] = StagePlan(name, title, key, state, _source(place, folder) if place else "")
     return states
+
+
+def _source(place: StageFolder, folder: RunFolder) -> str:
+    """The run folder that holds a finished stage; empty: this one."""
+    if place.path == folder.at(place.name, place.key).path:
+        return ""
+    return str(place.path.parents[len(Path(place.name).parts) + 1])
 
 
 def keep_plan(folder: RunFolder, made: RunPlan, states: Mapping[str, StagePlan]) -> None:
@@ -264,8 +270,7 @@ def _open_data(recipe: Recipe, folder: RunFolder) -> tuple[RunData, StagePlan]:
     if _has_stages(folder):
         key = make_key(check_parts(data))
         if place := folder.find(CHECK, key):
-            source = "" if place.path == folder.at(CHECK, key).path else str(place.path.parents[2])
-            data, checked = apply_check(data, place.path), StagePlan(CHECK, CHECK, key, DONE, source)
+            data, checked = apply_check(data, place.path), StagePlan(CHECK, CHECK, key, DONE, _source(place, folder))
     return leave_out_unlabelled(data), checked
 
 

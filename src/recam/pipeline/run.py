@@ -7,12 +7,14 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from recam.crash_log import run_folder
 from recam.data.image_sizes import read_sizes
+from recam.data.roles import RunData
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.machine import read_machine
 from recam.engine.runner import Runner
@@ -103,23 +105,23 @@ def run(
             discard_unfinished(folder, run_data.digests, log_line)
         trial = first_candidate(recipe, run_data)
         forecaster = Forecaster(trial, run_data, sizes, accelerator, machine)
+        keyed = _key_plan(trial, run_data, until)
         # What is planned before the choice is planned with the first candidate.
-        foreseen = _foresee(forecaster, choices, runner, until) if _is_undecided(trial, runner) else None
-        _expect(trial, runner, until)
-        recipe, tried = _choose_training(trial, runner, until)
-        forecaster.recipe = recipe
-        foreseen = foreseen or _foresee(forecaster, choices, runner, until)
-        plan = make_plan(recipe, run_data)
-        planned = key_stages(plan.stages, run_data)
-        wanted = [stage.name for stage in stages_until(plan.stages, until)]
+        foreseen = _foresee(forecaster, choices, runner, keyed) if _is_undecided(trial, runner, keyed) else None
+        _expect(runner, keyed)
+        recipe, tried = _choose_training(trial, runner, keyed, until)
+        if recipe is not trial:
+            forecaster.recipe, keyed = recipe, _key_plan(recipe, run_data, until)
+        foreseen = foreseen or _foresee(forecaster, choices, runner, keyed)
+        planned, wanted = keyed.planned, keyed.wanted
         runner.rehearse(planned, runner.pending(planned, wanted))
         if accelerator.is_main_process:
             run_data.digests.save()
-            _write_settings(folder, recipe, plan, planned)
+            _write_settings(folder, recipe, keyed)
             folder.link_stages({CHECK: checked, **{name: each.key for name, each in planned.items()}})
             if foreseen:
                 keep_plan(folder, foreseen, find_states(planned, wanted, folder))
-        _expect(recipe, runner, until)
+        _expect(runner, keyed)
         made = [*tried, *runner.run(planned, wanted)]
         current = tuple(name for name in planned if folder.at(name, planned[name].key).is_done)
         summary = summarise(folder, current, tuple(made), tuple(name for name in wanted if name not in made))
@@ -130,18 +132,35 @@ def run(
     return summary
 
 
-def _is_undecided(trial: Recipe, runner: Runner) -> bool:
+@dataclass(frozen=True)
+class _KeyedPlan:
+    """A plan with the key of each stage; made once per recipe, since all external maps are read for it.
+
+    Attributes:
+        plan: the stages in order.
+        planned: all of them with their keys, by name.
+        wanted: names of those up to ``--until``.
+    """
+
+    plan: Plan
+    planned: Mapping[str, Planned]
+    wanted: Sequence[str]
+
+
+def _key_plan(recipe: Recipe, data: RunData, until: str | None) -> _KeyedPlan:
+    plan = make_plan(recipe, data)
+    wanted = [stage.name for stage in stages_until(plan.stages, until)]
+    return _KeyedPlan(plan, key_stages(plan.stages, data), wanted)
+
+
+def _is_undecided(trial: Recipe, runner: Runner, keyed: _KeyedPlan) -> bool:
     """Whether candidates are still to be tried."""
-    if not trial.candidates:
-        return False
-    plan = make_plan(trial, runner.data)
-    return find_decision(trial, plan, key_stages(plan.stages, runner.data), runner.folder) is None
+    return bool(trial.candidates) and find_decision(trial, keyed.plan, keyed.planned, runner.folder) is None
 
 
-def _foresee(forecaster: Forecaster, choices: Sequence[Choice], runner: Runner, until: str | None) -> RunPlan | None:
+def _foresee(forecaster: Forecaster, choices: Sequence[Choice], runner: Runner, keyed: _KeyedPlan) -> RunPlan | None:
     """What the run will do and take, printed before it begins; None where nothing is to be made or nobody wants it."""
-    planned = key_stages(make_plan(forecaster.recipe, runner.data).stages, runner.data)
-    wanted = [name for name, each in planned.items() if each.stage in stages_until([each.stage], until)]
+    planned, wanted = keyed.planned, keyed.wanted
     pending = runner.pending(planned, wanted)
     if not pending or not runner.compute.forecast:
         return None
@@ -156,36 +175,29 @@ def _foresee(forecaster: Forecaster, choices: Sequence[Choice], runner: Runner, 
     return foreseen
 
 
-def _expect(recipe: Recipe, runner: Runner, until: str | None) -> None:
-    """Tell the journal which stages are to be made, and what was planned for them."""
+def _expect(runner: Runner, keyed: _KeyedPlan) -> None:
+    """Report to the journal which stages are to be made, and how long they were planned to take."""
     if not runner.journal:
         return
-    planned = key_stages(make_plan(recipe, runner.data).stages, runner.data)
     minutes = read_planned(runner.folder)
-    found = {
-        name: minutes.get((name, each.key))
-        for name, each in planned.items()
-        if each.stage in stages_until([each.stage], until) and not runner.folder.find(name, each.key)
-    }
+    keys = {name: keyed.planned[name].key for name in keyed.wanted}
+    found = {name: minutes.get((name, key)) for name, key in keys.items() if not runner.folder.find(name, key)}
     runner.journal.expect({name: None if each is None else 60 * each for name, each in found.items()})
 
 
-def _choose_training(trial: Recipe, runner: Runner, until: str | None) -> tuple[Recipe, list[str]]:
+def _choose_training(trial: Recipe, runner: Runner, keyed: _KeyedPlan, until: str | None) -> tuple[Recipe, list[str]]:
     """The recipe with the training that was chosen from its candidates, and the names of the stages that were made for
-    it. Nothing is chosen where the run stops before there are masks."""
+    it; `trial` itself where there are no candidates, or where the run stops before there are masks."""
     names = trial.candidates
-    if not names:
+    if not names or until in ("train", "maps"):
         return trial, []
-    if until in ("train", "maps"):
-        return trial, []
-    plan = make_plan(trial, runner.data)
-    planned = key_stages(plan.stages, runner.data)
+    plan, planned = keyed.plan, keyed.planned
     wanted = {name: stages_for(plan, planned, name) for name in names}
     union = [name for name in planned if any(name in each for each in wanted.values())]
     runner.rehearse(planned, runner.pending(planned, union))
     if runner.is_main:
         runner.data.digests.save()
-        _write_settings(runner.folder, trial, plan, planned)
+        _write_settings(runner.folder, trial, keyed)
     made: list[str] = []
     tried = try_candidates(
         names,
@@ -202,9 +214,10 @@ def _choose_training(trial: Recipe, runner: Runner, until: str | None) -> tuple[
     return trial.model_copy(update={"training": chosen.name, "candidates": left}), made
 
 
-def _write_settings(folder: RunFolder, recipe: Recipe, plan: Plan, planned: Mapping[str, Planned]) -> None:
+def _write_settings(folder: RunFolder, recipe: Recipe, keyed: _KeyedPlan) -> None:
     """``run.json``: the settings in force, and all that readers of the run need to know of it without the pipeline."""
-    stages = {name: {"key": each.key, "label": dict(each.stage.label)} for name, each in planned.items()}
+    plan = keyed.plan
+    stages = {name: {"key": each.key, "label": dict(each.stage.label)} for name, each in keyed.planned.items()}
     content = {
         "format": FORMAT,
         "recipe": recipe.as_dict(),

@@ -31,13 +31,13 @@ GREY = 0.5
 """Mean and deviation of each band of images in trials, where they change nothing."""
 
 
-def model_amounts(given: Any, images: int, answers: int, held_out: int) -> list[Amount]:
+def model_amounts(given: Any, images: int, predicted: int, held_out: int) -> list[Amount]:
     """The work of `recam.pipeline.stages.segment.train_segmenter`.
 
     Args:
         given: `recam.pipeline.stages.segment.SegmentGiven`.
         images: with masks to learn from.
-        answers: of them that are predicted at the end.
+        predicted: of them that are predicted at the end.
         held_out: that are predicted after epochs, where the settings validate.
     """
     settings = given.settings
@@ -56,13 +56,13 @@ def model_amounts(given: Any, images: int, answers: int, held_out: int) -> list[
     schedule = Schedule(settings.epochs, settings.batch, steps=settings.steps)
     fitted = fit_amounts(images, schedule, begin, ("segment", settings, given.max_side))
     once = InferenceSettings(flip=False, max_side=given.max_side)
-    predicted = [predict_amount(settings, once, answers)]
+    more = [predict_amount(settings, once, predicted)]
     if settings.class_balance:
-        predicted.append(Amount("mask counted", images, _try_counts))
+        more.append(Amount("mask counted", images, _try_counts))
     if settings.validate_epochs:
         judged = math.ceil(plan_batches(images, schedule).epochs / settings.validate_epochs)
-        predicted.append(predict_amount(settings, once, judged * held_out))
-    return [*fitted, *predicted]
+        more.append(predict_amount(settings, once, judged * held_out))
+    return [*fitted, *more]
 
 
 def untrained_segmenter(bench: Bench, settings: SegmentSettings) -> TrainedSegmenter:

@@ -197,9 +197,9 @@ def take_best(given: ChosenGiven, work: Work) -> dict[str, Any]:
     results = {name: work.inputs[name].record["results"] for name in given.stages}
     agreements = {results[name]["maps"]: value for name, value in found.items()}
     if work.accelerator.is_main_process:
-        told = ", ".join(f"{name} {value:.3f}" for name, value in agreements.items())
+        values = ", ".join(f"{name} {value:.3f}" for name, value in agreements.items())
         log_line(
-            f"{work.folder.name}: agreement with the images: {told}; those of {results[best.name]['maps']} are kept."
+            f"{work.folder.name}: agreement with the images: {values}; those of {results[best.name]['maps']} are kept."
         )
     return {**results[best.name], "agreements": agreements}
 

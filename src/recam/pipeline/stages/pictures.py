@@ -178,7 +178,7 @@ def _extremes(work: Work, stage: str, samples: Sequence[Sample]) -> Iterator[tup
 
 
 def _least_agreeing(work: Work) -> Iterator[tuple[str, str, Sample, None]]:
-    """The same of images whose masks agree least with what the others tell, where there is no truth to go by."""
+    """The same of images whose masks agree least with what the other images predict, where there is no truth."""
     if QUALITY in work.inputs:
         known = {sample.id: sample for sample in work.data.train}
         for name in work.inputs[QUALITY].record["results"]["worst"][:LEAST]:

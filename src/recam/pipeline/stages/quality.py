@@ -1,4 +1,4 @@
-"""How good pseudo masks are, as far as image labels and images tell: no mask is read for it.
+"""How good pseudo masks are, as far as image labels and images show: no mask is read for it.
 
 For settings, trainings and chains on one data set, higher is better; between data sets it compares nothing.
 """
