@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 import recam
 from forked import THREADS
 from order_hooks import *  # noqa: F403 (pytest finds hooks by name)
+from recam import cli
 from skip_hooks import *  # noqa: F403
 from tiny_recipe import TINY, keep_scenes
 
@@ -82,3 +84,17 @@ def rerun() -> Callable[..., object]:
         return recam.run(recipe="tiny", output=folder, settings=settings, until=until)
 
     return again
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """``command("check", "scenes:")`` → (exit code, standard output, standard error), as the console script does."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call

@@ -25,20 +25,6 @@ SETTINGS = [word for item in TINY.items() if item[0] != "compute.report" for wor
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """``command("check", "scenes:")`` → (exit code, standard output, standard error), as the console script does."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return call
-
-
-@pytest.fixture
 def photos(tmp_path):
     """Three photos, one of them broken, one named in the table but not there."""
     for index, name in enumerate(("a", "b")):

@@ -152,7 +152,8 @@ def run_pytest(words):
 def test_contract_batteries_run_over_it(package):
     """By entry points alone."""
     named = " or ".join(name for points in POINTS.values() for name in points)
-    words = ["-q", "-p", "no:cacheprovider", "-rA", str(ROOT / "tests/test_contracts.py"), "-k", named]
+    batteries = [str(ROOT / "tests" / name) for name in ("test_contracts.py", "test_data_contracts.py")]
+    words = ["-q", "-p", "no:cacheprovider", "-rA", *batteries, "-k", named]
     told = printed(Forked(run_pytest, words, environment=installed(package)).wait())
     for name in ("twosize", "topscore", "colourwalk", "plain", "runs-csv"):
         assert re.search(rf"PASSED .*\[.*\b{name}\b.*\]", told), f"no test ran over {name}"

@@ -48,6 +48,7 @@ def test_damaged_input_ends_in_our_error_or_in_a_right_answer(tmp_path: Path) ->
 
 def run_cases(work: Path, seed: int, times: float, only: list[str]) -> dict[str, object]:
     """Every reader with its damaged files, in this process. A failure of Python itself is left to the caller to see."""
+    import mutated_exported_readers  # noqa: F401 (enters readers)
     import mutated_run_readers  # noqa: F401 (enters readers)
     from mutate import mutate_bytes
     from mutated_readers import READERS

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from recam import progress
-from recam.progress import Progress, Whole, listener, log_line, log_values, minutes_text, track
+from recam.progress import Overall, Progress, listener, log_line, log_values, minutes_text, track
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def test_a_bar_that_waits_is_not_shown_for_what_is_over_at_once(told, monkeypatc
     assert "3/3" in out.getvalue()
 
 
-class Heard:
-    """A listener that keeps what it hears, and says that the work is the second of four parts."""
+class Recorder:
+    """A listener that keeps what it receives, of work that is the second of four stages."""
 
     def __init__(self):
         self.texts, self.notes, self.values = [], [], []
 
-    def told(self, text):
+    def message(self, text):
         self.texts.append(text)
 
     def advanced(self, shown, note):
@@ -63,46 +63,46 @@ class Heard:
     def measured(self, what, step, values):
         self.values.append((what, step, dict(values)))
 
-    def whole(self, shown):
-        return Whole(2, 4, 900.0)
+    def overall(self, shown):
+        return Overall(2, 4, 900.0)
 
 
 @pytest.fixture
-def heard():
-    found = Heard()
+def received():
+    found = Recorder()
     token = listener.set(found)
     yield found
     listener.reset(token)
 
 
-def test_a_listener_hears_what_is_shown(told, heard):
+def test_a_listener_receives_what_is_shown(told, received):
     out, clock = told
     with Progress("seeds", total=120) as shown:
         clock[0] = 20.0
         shown.advance(20, note="loss 0.31")
     log_line("look here")
     log_values("seeds", 3, {"loss": 0.31})
-    assert heard.notes == [(20, "loss 0.31")]
-    assert heard.texts == ["look here"]
-    assert heard.values == [("seeds", 3, {"loss": 0.31})]
+    assert received.notes == [(20, "loss 0.31")]
+    assert received.texts == ["look here"]
+    assert received.values == [("seeds", 3, {"loss": 0.31})]
     assert out.getvalue() == (
         "seeds: 20/120 images, 1.0 images/s, 1.7 min left, loss 0.31; stage 2 of 4, 15 min left in all\nlook here\n"
     )
 
 
-def test_quiet_work_is_not_heard(told, heard):
+def test_quiet_work_is_not_received(told, received):
     with Progress("seeds", total=3, quiet=True) as shown:
         shown.advance(3)
-    assert heard.notes == []
+    assert received.notes == []
 
 
-def test_a_terminal_has_a_bar_for_all_of_the_work(told, heard, monkeypatch):
+def test_a_terminal_has_a_bar_for_all_of_the_work(told, received, monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=out, width=200, force_terminal=True))
     with Progress("seeds", total=4) as shown:
         told[1][0] = 2.0
         shown.advance(4)
-    assert "1/4" in out.getvalue()  # one part is done
+    assert "1/4" in out.getvalue()  # one stage is done
     assert "15 min left in all" in out.getvalue()
 
 

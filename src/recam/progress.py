@@ -1,5 +1,5 @@
-"""Progress of long work: how far, how fast, how long still. A bar on a terminal, a line now and then in a log; and
-whoever else listens, such as the journal of a run."""
+"""Progress of long work: how far, how fast, how long still. A bar on a terminal, a line now and then in a log, and
+events for a listener, such as the journal of a run."""
 
 from __future__ import annotations
 
@@ -22,41 +22,43 @@ console = Console(stderr=True)
 
 
 @dataclass(frozen=True)
-class Whole:
-    """How far the work is of which the present one is a part.
+class Overall:
+    """Progress of the run that the present work is a stage of.
 
     Attributes:
-        part: number of the present part, from 1.
-        parts: of how many.
+        stage: number of the present stage, from 1.
+        stages: of how many.
         left: seconds until all is done; None: not known.
     """
 
-    part: int
-    parts: int
+    stage: int
+    stages: int
     left: float | None
 
     def __str__(self) -> str:
-        return f"stage {self.part} of {self.parts}" + (f", {minutes_text(self.left)} left in all" if self.left else "")
+        return f"stage {self.stage} of {self.stages}" + (
+            f", {minutes_text(self.left)} left in all" if self.left else ""
+        )
 
 
 class Listener(Protocol):
-    """Hears what long work tells, beside whoever sees the terminal."""
+    """Receives what long work reports, beside the terminal."""
 
-    def told(self, text: str) -> None:
-        """A message for people."""
+    def message(self, text: str) -> None:
+        """A message for people, of one line or several."""
 
     def advanced(self, progress: Progress, note: str) -> None:
-        """Work has advanced."""
+        """Work has advanced; `note` is what is shown beside, e.g. a loss."""
 
     def measured(self, what: str, step: int, values: Mapping[str, float]) -> None:
         """Losses or scores of a training by name, after so many steps."""
 
-    def whole(self, progress: Progress) -> Whole | None:
-        """How far all of the work is; None: nobody knows."""
+    def overall(self, progress: Progress) -> Overall | None:
+        """Progress of the run, of which `progress` is the present work; None: not known."""
 
 
 listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
-"""Who listens in this thread."""
+"""The one of this thread; None: there is none."""
 
 
 class Progress:
@@ -109,22 +111,22 @@ class Progress:
         self.done += count
         if self.quiet:
             return
-        heard = listener.get()
-        if heard:
-            heard.advanced(self, note)
+        if receiver := listener.get():
+            receiver.advanced(self, note)
         if not self._bar and time.monotonic() - self._start >= self.after:
             self._start_bar()
         if self._bar:
             left = "" if self.left is None else minutes_text(self.left)
             speed = f"{self.speed:.1f} {self.unit}/s"
             self._bar.update(self._task, completed=self.done, speed=speed, left=left, note=note)
-            self._update_whole()
+            self._update_overall()
         elif time.monotonic() - self._last_line >= LOG_EVERY:
             self._last_line = time.monotonic()
-            whole = heard.whole(self) if heard else None
-            console.print(
-                f"{self}{f', {note}' * bool(note)}{f'; {whole}' * bool(whole)}", highlight=False, soft_wrap=True
-            )
+            shown = [
+                f"{self}, {note}" if note else str(self),
+                *([str(found)] if (found := self._find_overall()) else []),
+            ]
+            console.print("; ".join(shown), highlight=False, soft_wrap=True)
 
     def __str__(self) -> str:
         left = "" if self.left is None else f", {minutes_text(self.left)} left"
@@ -137,17 +139,19 @@ class Progress:
         self._bar = RichProgress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *texts, console=console
         )
-        self._whole = self._bar.add_task("run", visible=False, speed="stages", left="", note="")
+        self._overall = self._bar.add_task("run", visible=False, speed="stages", left="", note="")
         self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, speed="", left="", note="")
-        self._update_whole()
+        self._update_overall()
         self._bar.start()
 
-    def _update_whole(self) -> None:
-        heard = listener.get()
-        whole = heard.whole(self) if heard else None
-        if self._bar and whole:
-            left = "" if whole.left is None else f"{minutes_text(whole.left)} left in all"
-            self._bar.update(self._whole, total=whole.parts, completed=whole.part - 1, left=left, visible=True)
+    def _update_overall(self) -> None:
+        if self._bar and (overall := self._find_overall()):
+            left = "" if overall.left is None else f"{minutes_text(overall.left)} left in all"
+            self._bar.update(self._overall, total=overall.stages, completed=overall.stage - 1, left=left, visible=True)
+
+    def _find_overall(self) -> Overall | None:
+        receiver = listener.get()
+        return receiver.overall(self) if receiver else None
 
 
 def track(
@@ -177,20 +181,20 @@ def counter(what: str, unit: str = "images") -> Callable[[int, int], None]:
 def log_line(text: str) -> None:
     """A message for people, as it is, on standard error."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    if heard := listener.get():
-        heard.told(text)
+    if receiver := listener.get():
+        receiver.message(text)
 
 
 def log_values(what: str, step: int, values: Mapping[str, float]) -> None:
-    """Losses or scores of a training, for whoever listens.
+    """Losses or scores of a training, for the listener.
 
     Args:
         what: the training.
         step: after so many steps.
         values: by name.
     """
-    if heard := listener.get():
-        heard.measured(what, step, values)
+    if receiver := listener.get():
+        receiver.measured(what, step, values)
 
 
 def minutes_text(seconds: float) -> str:

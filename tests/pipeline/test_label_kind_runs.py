@@ -1,32 +1,16 @@
 """Labels of the kinds that people have, from the command line to masks, at the smallest size."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from recam import cli
 from recam.data.images import read_mask, write_mask, write_png
 from recam.review.layers import ReviewedRun
 from recam.runfolder.store import read_json
 
 SIZE = 48
 COLOURS = {"sand": (200, 170, 120), "water": (40, 80, 160), "forest": (30, 110, 40)}
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """``command("check", "scenes:")`` → (exit code, standard output, standard error), as the console script does."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["recam", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 def draw(names, seed):

@@ -1,4 +1,4 @@
-"""What a run tells while it works, and how far it is as others see it."""
+"""What a run reports while it works, and its status as other processes read it."""
 
 import json
 import multiprocessing
@@ -64,9 +64,9 @@ def test_a_run_that_is_worked_on(run, clock):
         ("maps/cam", "works", None, 1.0),
         ("masks", "open", None, 1.5),
     ]
-    told = str(found)
-    assert "1 of 3 stages are finished" in told
-    assert "about 3.7 min left in all" in told
+    text = str(found)
+    assert "1 of 3 stages are finished" in text
+    assert "about 3.7 min left in all" in text
 
 
 def test_a_run_that_nobody_works_on(run):
@@ -117,7 +117,7 @@ def test_messages_and_losses_are_kept(run, clock):
 def test_a_copy_of_the_process_writes_nothing(run):
     with keep_journal(run.root) as kept:
         kept.begin("masks", False)
-        child = multiprocessing.get_context("fork").Process(target=kept.told, args=("from a worker",))
+        child = multiprocessing.get_context("fork").Process(target=kept.message, args=("from a worker",))
         child.start()
         child.join()
     assert "from a worker" not in (run.root / "run.log").read_text()
@@ -143,7 +143,7 @@ def test_what_cannot_be_written_stops_nothing(run, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"process": 1, "time": "x", "stage": ""}'])
-def test_damaged_progress_tells_nothing(run, content):
+def test_damaged_progress_is_none(run, content):
     with run.lock():
         (run.root / "progress.json").write_text(content)
         found = read_status(run.root)
@@ -154,7 +154,7 @@ def test_without_a_plan_the_time_left_is_not_known(run, clock):
     with keep_journal(run.root) as kept:
         kept.expect({"masks": None})
         kept.begin("masks", False)
-        assert str(kept.whole(None)) == "stage 1 of 1"
+        assert str(kept.overall(None)) == "stage 1 of 1"
 
 
 def test_no_run(tmp_path):

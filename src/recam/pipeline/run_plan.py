@@ -11,6 +11,7 @@ from recam.engine.forecast import Forecast
 from recam.engine.machine import Machine
 from recam.errors import printable
 from recam.pipeline.chosen_settings import Choice
+from recam.progress import minutes_text
 from recam.recipe.recipe import Recipe, recipe_type
 from recam.recipe.toml import setting_text, write_toml
 
@@ -163,7 +164,7 @@ class RunPlan:
         on_gpu = f", {gpu:.1f} GiB of the GPU's" if gpu else ""
         without = f" without {', '.join(self.unknown)}, whose work is not known" if self.unknown else ""
         return (
-            f"about {_duration(self.seconds)}{without}, {memory:.1f} GiB of memory{on_gpu},"
+            f"about {minutes_text(self.seconds)}{without}, {memory:.1f} GiB of memory{on_gpu},"
             f" {self.disk / 1e6:.0f} MB of disk"
         )
 
@@ -199,11 +200,7 @@ def _setting(choice: Choice) -> str:
 
 
 def _minutes(stage: StagePlan) -> str:
-    return _duration(stage.forecast.seconds) if stage.forecast else ""
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 2 * 3600 else f"{seconds / 60:.1f} min"
+    return minutes_text(stage.forecast.seconds) if stage.forecast else ""
 
 
 def _row(stage: StagePlan) -> str:

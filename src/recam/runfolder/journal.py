@@ -1,5 +1,5 @@
-"""What a run tells while it works, kept in its folder: messages in ``run.log``, losses and scores in
-``metrics.jsonl``, how far it is in ``progress.json``, which `recam.runfolder.status` reads from elsewhere."""
+"""What a run reports while it works, kept in its folder: messages in ``run.log``, losses and scores in
+``metrics.jsonl``, progress in ``progress.json``, which `recam.runfolder.status` reads from any process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recam.errors import StoreError
-from recam.progress import Progress, Whole, listener
+from recam.progress import Overall, Progress, listener
 from recam.runfolder.store import read_json, write_json
 
 LOG, METRICS, PROGRESS = "run.log", "metrics.jsonl", "progress.json"
 EVERY = 5.0
 """Seconds between two writings of ``progress.json``."""
-FASTEST, SLOWEST = 0.2, 5.0
-"""A machine is taken to be so many times as slow as planned, at least and at most."""
+SLOWDOWN = (0.2, 5.0)
+"""Bounds of real time over planned time, when the time left is estimated from plans."""
 
 
-class Work(BaseModel):
-    """The work at hand, as `recam.progress.Progress` counts it."""
+class CurrentWork(BaseModel):
+    """The present work, as `recam.progress.Progress` counts it."""
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
     what: str
     done: int
     total: int
@@ -37,39 +37,30 @@ class Work(BaseModel):
     note: str
 
 
-class Part(BaseModel):
-    """How far all of the run is: `recam.progress.Whole`."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-    part: int
-    parts: int
-    left: float | None
-
-
-class Told(BaseModel):
-    """What ``progress.json`` holds.
+class ProgressRecord(BaseModel):
+    """Content of ``progress.json``.
 
     Attributes:
-        process: number of the process that works.
+        process: ID of the process.
         time: when it was written, seconds since 1970.
-        stage: the stage at hand; empty: between two.
-        work: how far that is; None: not known.
-        whole: how far the run is; None: not known.
+        stage: the present one; empty: between two.
+        work: progress of that; None: not known.
+        overall: progress of the run; None: not known.
     """
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
     process: int
     time: float
     stage: str
-    work: Work | None = None
-    whole: Part | None = None
+    work: CurrentWork | None = None
+    overall: Overall | None = None
 
 
 @dataclass
 class Journal:
-    """Hears a run, see `recam.progress.Listener`; in the process that made it, not in copies of it. Nothing is written
-    before a stage begins, so that a run that has nothing to do leaves its folder as it was. What cannot be written is
-    left out: nothing hangs on it.
+    """The `recam.progress.Listener` of a run, in the process that made it and not in forks of it. Nothing is written
+    before a stage begins, so that a run with nothing to do leaves its folder as it was. What cannot be written is left
+    out: no result depends on it.
 
     Attributes:
         root: the run folder.
@@ -84,8 +75,8 @@ class Journal:
     _began: float = 0.0
     _begun: bool = False
     _written: float = float("-inf")
-    _kept: list[str] = field(default_factory=list)
-    """Messages before the first stage."""
+    _waiting: list[str] = field(default_factory=list)
+    """Messages of before the first stage."""
 
     def expect(self, planned: Mapping[str, float | None]) -> None:
         """The run is to make these stages, in order; what it has made already stays."""
@@ -95,34 +86,34 @@ class Journal:
         """A stage begins."""
         self._stage, self._began = stage, time.monotonic()
         self._begun = True
-        self.told(f"{stage}{' resumes' * resumes}")
+        self.message(f"{stage}{' resumes' * resumes}")
         self._write()
 
     def end(self, stage: str, seconds: float) -> None:
         """A stage has been made, in so many seconds."""
         self._done[stage], self._stage = seconds, ""
-        self.told(f"{stage} is finished after {seconds / 60:.2f} min")
+        self.message(f"{stage} is finished after {seconds / 60:.2f} min")
 
-    def told(self, text: str) -> None:
-        self._kept.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} " + text.replace("\n", "\n    "))
+    def message(self, text: str) -> None:
+        self._waiting.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} " + text.replace("\n", "\n    "))
         if self._begun:
-            self._append(LOG, "\n".join(self._kept))
-            self._kept.clear()
+            self._append(LOG, "\n".join(self._waiting))
+            self._waiting.clear()
 
     def advanced(self, progress: Progress, note: str) -> None:
         if time.monotonic() - self._written >= EVERY:
             own = {name: getattr(progress, name) for name in ("what", "done", "total", "unit", "speed", "left")}
-            self._write(Work(**own, note=note), progress)
+            self._write(CurrentWork(**own, note=note), progress)
 
     def measured(self, what: str, step: int, values: Mapping[str, float]) -> None:
         now = {"time": round(time.time(), 3), "stage": what, "step": step}
         self._append(METRICS, json.dumps({**now, **values}))
 
-    def whole(self, progress: Progress | None) -> Whole | None:
+    def overall(self, progress: Progress | None) -> Overall | None:
         if not (self.planned and self._stage):
             return None
-        parts = dict.fromkeys((*self.planned, *self._done, self._stage))
-        return Whole(len(self._done) + 1, len(parts), self._left(progress))
+        stages = dict.fromkeys((*self.planned, *self._done, self._stage))
+        return Overall(len(self._done) + 1, len(stages), self._left(progress))
 
     def _left(self, progress: Progress | None) -> float | None:
         """Seconds until the run is done: plans of what is to be made, times how much slower than planned the stages
@@ -132,19 +123,20 @@ class Journal:
         present = self.planned.get(self._stage)
         if not known and present is None:
             return None
-        slower = self._slower()
+        slowdown = self._slowdown()
         spent = time.monotonic() - self._began
-        rest = max(0.0, slower * (present or 0.0) - spent)
+        rest = max(0.0, slowdown * (present or 0.0) - spent)
         if progress and progress.what == self._stage and progress.left is not None:
             rest = progress.left
-        return rest + slower * sum(known)
+        return rest + slowdown * sum(known)
 
-    def _slower(self) -> float:
+    def _slowdown(self) -> float:
         pairs = [(seconds, planned) for name, seconds in self._done.items() if (planned := self.planned.get(name))]
         if not pairs:
             return 1.0
         took, planned = sum(each for each, _ in pairs), sum(each for _, each in pairs)
-        return min(max(took / planned, FASTEST), SLOWEST)
+        least, most = SLOWDOWN
+        return min(max(took / planned, least), most)
 
     def _append(self, name: str, line: str) -> None:
         if os.getpid() != self._own:
@@ -152,15 +144,14 @@ class Journal:
         with suppress(OSError), (self.root / name).open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{line}\n")
 
-    def _write(self, work: Work | None = None, progress: Progress | None = None) -> None:
+    def _write(self, work: CurrentWork | None = None, progress: Progress | None = None) -> None:
         self._written = time.monotonic()
         if os.getpid() != self._own:
             return
-        whole = self.whole(progress)
-        part = Part(part=whole.part, parts=whole.parts, left=whole.left) if whole else None
-        told = Told(process=self._own, time=time.time(), stage=self._stage, work=work, whole=part)
+        overall = self.overall(progress)
+        record = ProgressRecord(process=self._own, time=time.time(), stage=self._stage, work=work, overall=overall)
         with suppress(StoreError, OSError):
-            write_json(self.root / PROGRESS, told.model_dump())
+            write_json(self.root / PROGRESS, record.model_dump())
 
     def close(self) -> None:
         """The run is over, for now."""
@@ -171,24 +162,24 @@ class Journal:
 
 @contextmanager
 def keep_journal(root: Path) -> Iterator[Journal]:
-    """A journal that hears all that this thread does within the block, and says how it ended."""
+    """The journal of all that this thread does within the block, and of how it ended."""
     journal = Journal(root)
-    journal.told(f"process {os.getpid()} begins")
+    journal.message(f"process {os.getpid()} begins")
     token = listener.set(journal)
     try:
         yield journal
-        journal.told("done")
+        journal.message("done")
     except BaseException as error:
-        journal.told(f"ended by {type(error).__name__}: {error}" if str(error) else f"ended by {type(error).__name__}")
+        journal.message(f"ended by {type(error).__name__}" + (f": {error}" if str(error) else ""))
         raise
     finally:
         listener.reset(token)
         journal.close()
 
 
-def read_told(root: Path) -> Told | None:
-    """What a run's ``progress.json`` says; None where there is none, or a damaged one, on which nothing hangs."""
+def read_progress(root: Path) -> ProgressRecord | None:
+    """A run's ``progress.json``; None where there is none, or a damaged one, since no result depends on it."""
     try:
-        return Told.model_validate(read_json(root / PROGRESS))
+        return ProgressRecord.model_validate(read_json(root / PROGRESS))
     except (StoreError, ValidationError):
         return None

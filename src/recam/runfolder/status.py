@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from recam.errors import StoreError, printable
 from recam.progress import minutes_text
-from recam.runfolder.journal import Told, read_told
+from recam.runfolder.journal import ProgressRecord, read_progress
 from recam.runfolder.lock import LOCK
 from recam.runfolder.store import RunFolder, open_run
 from recam.runfolder.summary import read_planned
@@ -44,7 +44,7 @@ class RunStatus:
         state: ``works``: a process works on it; ``stopped``: none does, and the same command goes on; ``finished``.
         process: what works on it, e.g. ``process 4711``; empty: nothing.
         now: what it does at present, in words.
-        age: seconds since it was heard of; None: never.
+        age: seconds since `progress.json` was written; None: there is none.
         left: seconds until all is done, as estimated; None: not known.
         stages: in order, as the settings in force name them.
     """
@@ -64,13 +64,13 @@ class RunStatus:
     def __str__(self) -> str:
         done = sum(stage.state == "finished" for stage in self.stages)
         head = f"{self.root}: {done} of {len(self.stages)} stages are finished"
-        heard = f" ({self.age:.0f} s ago)" if self.age is not None and self.age > 60 else ""
-        told = {
-            "works": f"{self.process} works on it{f': {self.now}' * bool(self.now)}{heard}",
+        age = f" ({self.age:.0f} s ago)" if self.age is not None and self.age > 60 else ""
+        state = {
+            "works": f"{self.process} works on it{f': {self.now}' * bool(self.now)}{age}",
             "stopped": "nothing works on it: the same command goes on where it ended",
             "finished": "nothing is left to do",
         }[self.state]
-        lines = [head, told]
+        lines = [head, state]
         if self.left is not None:
             lines.append(f"about {minutes_text(self.left)} left in all")
         wide = max((20, *(len(stage.name) + 2 for stage in self.stages)))
@@ -92,17 +92,17 @@ def read_status(path: str | Path) -> RunStatus:
     """
     folder = open_run(path)
     process = _worker(folder.root)
-    told = read_told(folder.root) if process else None
+    found = read_progress(folder.root) if process else None
     planned = read_planned(folder)
     stages = tuple(
-        _stage(folder, name, key, told.stage if told else "", planned.get((name, key)))
+        _stage(folder, name, key, found.stage if found else "", planned.get((name, key)))
         for name, key in folder.keys.items()
     )
     is_finished = all(stage.state == "finished" for stage in stages)
     state: State = "works" if process else "finished" if is_finished else "stopped"
-    age = max(0.0, time.time() - told.time) if told else None
-    left = told.whole.left if told and told.whole else None
-    return RunStatus(folder.root, state, process, _describe(told) if told else "", age, left, stages)
+    age = max(0.0, time.time() - found.time) if found else None
+    left = found.overall.left if found and found.overall else None
+    return RunStatus(folder.root, state, process, _describe(found) if found else "", age, left, stages)
 
 
 def _stage(folder: RunFolder, name: str, key: str, present: str, expected: float | None) -> StageStatus:
@@ -117,15 +117,15 @@ def _stage(folder: RunFolder, name: str, key: str, present: str, expected: float
     return StageStatus(name, state, spent, expected)
 
 
-def _describe(told: Told) -> str:
+def _describe(found: ProgressRecord) -> str:
     """What it works on, in words."""
-    if not told.stage:
+    if not found.stage:
         return ""
-    stage = f"stage {told.whole.part} of {told.whole.parts}, {told.stage}" if told.whole else told.stage
-    if not (work := told.work):
+    stage = f"stage {found.overall.stage} of {found.overall.stages}, {found.stage}" if found.overall else found.stage
+    if not (work := found.work):
         return stage
     left = f", {minutes_text(work.left)} left" if work.left is not None else ""
-    what = f"{work.what}, " if work.what != told.stage else ""
+    what = f"{work.what}, " if work.what != found.stage else ""
     note = f", {work.note}" if work.note else ""
     return f"{stage}: {what}{work.done}/{work.total} {work.unit}, {work.speed:.1f} {work.unit}/s{left}{note}"
 
