@@ -116,7 +116,7 @@ def test_python_compiles_and_its_names_exist(page):
                 assert not missing, f"{page}: {node.module} has no {missing}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/methods.md", "docs/refine.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/methods.md", "docs/refine.md", "docs/field.md"])
 def test_python_on_plain_tensors_runs(page):
     found = [code for code in blocks(page, "python") if "runs/" not in code]
     assert found
