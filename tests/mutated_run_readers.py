@@ -232,7 +232,7 @@ def trained_networks(folder: Path) -> Made:
 
     backbone = BackboneSettings(name="test_resnet", weights="none", freeze_until=0, output_stride=32)
     segment = SegmenterSettings(encoder="tu-test_resnet", model="deeplabv3plus", decoder_channels=8)
-    save_classifier(folder / "a.safetensors", Classifier(backbone.make(), 2, ("fc2",)), backbone, CLASSES)
+    save_classifier(folder / "a.safetensors", Classifier(backbone.make(), 2, {"fc2": {}}), backbone, CLASSES)
     triple = (0.5, 0.5, 0.5)
     save_segmenter(folder / "b.safetensors", segment.make(2, "none"), segment, CLASSES, triple, triple)
     turn = iter(range(10**9))

@@ -21,7 +21,7 @@ WEIGHTINGS = ("w", "w_prime", "add", "mul")
 @pytest.fixture(scope="module")
 def classifier():
     torch.manual_seed(0)
-    return Classifier(Backbone("resnet18", "none"), 5, ("fc2",)).eval()
+    return Classifier(Backbone("resnet18", "none"), 5, {"fc2": {}}).eval()
 
 
 @pytest.fixture(scope="module")

@@ -316,7 +316,7 @@ def test_making_one_draws_the_same_weights_from_the_same_seed():
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
 def test_classifier(name):
     torch.manual_seed(0)
-    classifier = Classifier(make(name), 4, ("fc2",)).eval()
+    classifier = Classifier(make(name), 4, {"fc2": {}}).eval()
     images = torch.randn(2, 3, 64, 64)
     logits = classifier(images)
     assert logits.shape == (2, 4)

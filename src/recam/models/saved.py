@@ -50,6 +50,11 @@ class _ClassifierFacts(_Facts):
     backbone: BackboneSettings
     classes: Classes
     heads: tuple[str, ...]
+    head_options: dict[str, dict[str, Any]] = {}
+
+    @property
+    def all_heads(self) -> dict[str, dict[str, Any]]:
+        return {name: self.head_options.get(name, {}) for name in self.heads}
 
 
 class _IrNetFacts(_Facts):
@@ -99,6 +104,7 @@ def save_classifier(
         "backbone": as_json(settings),
         "classes": list(classes),
         "heads": list(classifier.heads),
+        "head_options": {name: options for name, options in classifier.head_options.items() if options},
         "mean": backbone.mean,
         "std": backbone.std,
         **reading.described(),
@@ -121,7 +127,7 @@ def load_classifier(path: Path, freeze_until: int | str | None = None) -> Classi
         facts = _ClassifierFacts.model_validate(meta)
         frozen = facts.backbone.freeze_until if freeze_until is None else freeze_until
         backbone = replace(facts.backbone, weights="none", freeze_until=frozen).make(facts.reading.channels)
-        classifier = Classifier(backbone, len(facts.classes), facts.heads).to(memory_format=torch.channels_last)
+        classifier = Classifier(backbone, len(facts.classes), facts.all_heads).to(memory_format=torch.channels_last)
     return fill_classifier(classifier, path).eval()
 
 

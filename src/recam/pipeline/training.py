@@ -49,6 +49,8 @@ class Training:
         starts_from: name of that training; empty: none.
         colour: its colour in figures, see `recam.report.figures.SERIES`; empty: the next that is free.
         heads: heads of the network besides FC1, see `recam.models.classifier.Classifier`.
+        hands_on_heads: trainings that start from it keep its heads, as `extra_losses` needs them.
+        reads_images: its losses need the images themselves, so that it takes no cached features.
         weightings: ways to weigh its maps (eq. 9); the first where a recipe names one that it does not have.
         uses_saliency: batches hold ``saliency``; the run then needs maps of it, and results state so.
         only_scored: it is there to be compared, and of no use where nothing is scored.
@@ -66,6 +68,8 @@ class Training:
     starts_from: ClassVar[str] = ""
     colour: ClassVar[str] = ""
     heads: ClassVar[tuple[str, ...]] = ()
+    hands_on_heads: ClassVar[bool] = True
+    reads_images: ClassVar[bool] = False
     weightings: ClassVar[tuple[Weighting, ...]] = ("w",)
     uses_saliency: ClassVar[bool] = False
     only_scored: ClassVar[bool] = False
@@ -114,9 +118,20 @@ class Training:
         return Classifier(backbone, n_classes, self.all_heads)
 
     @property
-    def all_heads(self) -> tuple[str, ...]:
-        """Its heads and those of the training that it starts from."""
-        return tuple(dict.fromkeys((*(self.base.all_heads if self.base else ()), *self.heads)))
+    def head_options(self) -> dict[str, dict[str, Any]]:
+        """Options of its heads, JSON-ready, of those that have any."""
+        return {}
+
+    @property
+    def all_heads(self) -> dict[str, dict[str, Any]]:
+        """Its heads and those that it takes over from the training it starts from, with their options."""
+        return self._heads_before | {name: self.head_options.get(name, {}) for name in self.heads}
+
+    @property
+    def _heads_before(self) -> dict[str, dict[str, Any]]:
+        if self.base is None:
+            return {}
+        return self.base.all_heads if self.base.hands_on_heads else self.base._heads_before
 
     def groups(self, network: Classifier) -> list[dict[str, Any]]:
         """Parameter groups with their learning rates: `lr` for the backbone, `head_lr` for the rest."""

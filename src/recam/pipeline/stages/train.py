@@ -96,9 +96,10 @@ def plan_training(
 ) -> list[Stage]:
     """The training's stage, and before it what it needs: cached features, and the training that it starts from."""
     own, backbone = recipe.section(TrainSettings), recipe.section(BackboneSettings)
-    views = ViewsGiven(recipe.seed, own.crop, own.long_side, own.cache_features)
+    cached = 0 if training.reads_images else own.cache_features
+    views = ViewsGiven(recipe.seed, own.crop, own.long_side, cached)
     stages, needs = [], []
-    if own.cache_features and training.train is None:
+    if cached and training.train is None:
         given = FeaturesGiven(views, backbone, weights)
         features = Stage(FEATURES, "train", cache(own.cache_gb), given, roles=("train",))
         stages.append(replace(features, label={"title": "cached features"}, amounts=feature_amounts))
@@ -107,7 +108,7 @@ def plan_training(
         stages += plan_training(recipe, training.base, weights, saliency)
         needs.append(stage_of(training.base))
     if training.is_on_saliency and saliency:  # None where planning has found problems with it, and reports them
-        needs += [saliency.stage, VIEWS] if own.cache_features else [saliency.stage]
+        needs += [saliency.stage, VIEWS] if cached else [saliency.stage]
     trained = TrainGiven(
         training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
         saliency if training.is_on_saliency else None,
