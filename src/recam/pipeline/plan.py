@@ -132,7 +132,9 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages += [_with_rehearsal(each, data, training) for each in plan_training(recipe, training, weights, learned)]
         final = training.name == recipe.training
         maker = make_maker(recipe, recipe.maker) if recipe.maker and final else None
-        stage, sets = plan_maps(recipe, training, maker, max_side, masks.fixed, bool(data.score))
+        made, sets = plan_maps(recipe, training, maker, max_side, masks.fixed, bool(data.score))
+        *prepared, stage = made
+        stages += prepared
         if training.name in recipe.candidates:
             first = _first_step(recipe, Place(recipe, sets[0], max_side, weights))
             trial, folder = trial_maps(stage, sets, images_judged(first))

@@ -182,9 +182,10 @@ class Trial:
         recipe, threshold, made = self._run.recipe, self._run.recipe.section(MaskSettings).fixed, []
         for training, stage in self._trained:
             maker = make_maker(recipe, recipe.maker) if recipe.maker and training.name == recipe.training else None
-            planned, (maps, *_) = plan_maps(recipe, training, maker, self._max_side, threshold, True)
+            (*prepared, planned), (maps, *_) = plan_maps(recipe, training, maker, self._max_side, threshold, True)
             given = replace(planned.given, weightings=(maps.folder.inner,))
-            made.append((maps, load_maps(given, stage.weights, CPU)))
+            inputs = {each.name: self._run.folder.stage(each.name) for each in prepared}
+            made.append((maps, load_maps(given, stage.weights, CPU, inputs=inputs)))
         return made
 
     @torch.inference_mode()

@@ -3,7 +3,7 @@ maker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from recam.data.ignored import find_no_data
-from recam.data.roles import DataSettings, RunData
+from recam.data.roles import DataSettings, Role, RunData
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
@@ -22,7 +22,7 @@ from recam.methods.recam import WEIGHTINGS, Weighting
 from recam.models.classifier import Classifier
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_classifier
-from recam.pipeline.maker import MapMaker, Views
+from recam.pipeline.maker import MakerContext, MakerPlace, MapMaker, Views
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.pixels import count_judged, judged_samples
 from recam.pipeline.stages.train import stage_of
@@ -31,6 +31,7 @@ from recam.pipeline.training import Training
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import MAPS
 from recam.runfolder.maps import save_seed
+from recam.runfolder.store import StageFolder
 from recam.settings import Scales, Settings, section
 from recam.types import Image, Sample, SeedMaps
 
@@ -91,8 +92,9 @@ def plan_maps(
     max_side: int | None,
     threshold: float | None,
     scored: bool,
-) -> tuple[Stage, list[MapSet]]:
-    """The stage of a training's maps, and the sets that it makes; the first is the one for pseudo masks."""
+) -> tuple[list[Stage], list[MapSet]]:
+    """The stage of a training's maps, behind those that a maker prepares, and the sets that it makes; the first is the
+    one for pseudo masks."""
     own = recipe.section(MapSettings)
     chosen = training.choose_weighting(own.weighting)
     others = [] if maker else [each for each in own.compare if each in training.weightings and each != chosen]
@@ -117,10 +119,13 @@ def plan_maps(
         "sets": [each.label() for each in sets],
     }
     version = maker.version if maker else 1
-    needs = (stage_of(training),)
-    return Stage(
-        f"maps/{stem}", "maps", make_maps, given, needs, ("seeded",), version, label=label, amounts=map_amounts
-    ), sets
+    prepared = maker.preparations(MakerPlace(training, read, stem, recipe.seed)) if maker else ()
+    needs = (stage_of(training), *(each.name for each in prepared))
+    roles: tuple[Role, ...] = ("seeded", "train") if maker and maker.reads_training_images else ("seeded",)
+    return [
+        *prepared,
+        Stage(f"maps/{stem}", "maps", make_maps, given, needs, roles, version, label=label, amounts=map_amounts),
+    ], sets
 
 
 def _set(
@@ -145,7 +150,8 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
     def finished(sample: Sample) -> bool:
         return all(place(weighting, sample).is_file() for weighting in given.weightings)
 
-    maps_of = load_maps(given, work.inputs[stage_of(given.training)].weights, work.accelerator.device)
+    weights = work.inputs[stage_of(given.training)].weights
+    maps_of = load_maps(given, weights, work.accelerator.device, work.data.train, work.inputs)
     samples = judged_samples(work.data.train, given.judged) if given.judged else work.data.seeded
     for sample in work.share(samples, finished):
         # A map maker climbs by gradients of full precision.
@@ -166,7 +172,7 @@ def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:
 
     def set_up(bench: Bench) -> Turn:
         network = untrained_classifier(bench, given.training, 0 if given.maker else None)
-        maps_of = maps_with(replace(given, maker=lighter), network, bench.device)
+        maps_of = maps_with(replace(given, maker=lighter), network, bench.device, bench.samples, None)
 
         def turn(sample: Sample) -> float:
             with nullcontext() if given.maker else bench.accelerator.autocast():
@@ -191,20 +197,42 @@ def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:
     return [Amount("maps of an image", count, set_up, (*alike, given.max_side))]
 
 
-def load_maps(given: MapsGiven, weights: Path, device: torch.device) -> AllMapsOf:
-    """What makes the maps of an image (H, W, 3) uint8 for the classes wanted, by weighting, with a trained network."""
+def load_maps(
+    given: MapsGiven,
+    weights: Path,
+    device: torch.device,
+    samples: Sequence[Sample] = (),
+    inputs: Mapping[str, StageFolder] | None = None,
+) -> AllMapsOf:
+    """What makes the maps of an image (H, W, 3) uint8 for the classes wanted, by weighting, with a trained network.
+
+    Args:
+        samples: training images, for makers that read them.
+        inputs: folders of the stages that the maker prepared, by name.
+    """
     # To a maker, frozen units would build no graph to the image.
-    return maps_with(given, load_classifier(weights, 0 if given.maker else None), device)
+    return maps_with(given, load_classifier(weights, 0 if given.maker else None), device, samples, inputs or {})
 
 
-def maps_with(given: MapsGiven, trained: Classifier, device: torch.device) -> AllMapsOf:
-    """`load_maps` with a network that is here, which is changed."""
-    # What must not learn for a maker are the parameters.
-    network = fold_batchnorm(trained.requires_grad_(False) if given.maker else trained).to(device)
-    if given.maker:
-        chosen = given.weightings[0]
-        maps_of = given.maker.make(given.training, network, Views(given.scales, given.flip, given.max_side, chosen))
-        return lambda image, classes: {chosen: maps_of(image, classes)}
-    return lambda image, classes: make_class_maps(
-        network, image, classes, given.weightings, given.scales, given.flip, given.max_side, given.training.maps
-    )
+def maps_with(
+    given: MapsGiven,
+    trained: Classifier,
+    device: torch.device,
+    samples: Sequence[Sample] = (),
+    inputs: Mapping[str, StageFolder] | None = None,
+) -> AllMapsOf:
+    """`load_maps` with a network that is here, which is changed; without inputs, a maker that prepares some is tried
+    without them."""
+    maker = given.maker
+    if maker is None:
+        network = fold_batchnorm(trained).to(device)
+        return lambda image, classes: make_class_maps(
+            network, image, classes, given.weightings, given.scales, given.flip, given.max_side, given.training.maps
+        )
+    chosen = given.weightings[0]
+    # What must not learn for a maker are the parameters, unless it trains them.
+    network = (trained if maker.trains_network else fold_batchnorm(trained.requires_grad_(False))).to(device)
+    views = Views(given.scales, given.flip, given.max_side, chosen)
+    context = MakerContext(given.training, network, views, samples, inputs or {})
+    maps_of = maker.untrained(context) if inputs is None else maker.make_with(context)
+    return lambda image, classes: {chosen: maps_of(image, classes)}
