@@ -21,7 +21,7 @@ from recam.engine.work import Work
 from recam.models.backbones import BackboneSettings
 from recam.models.saved import load_classifier, save_classifier
 from recam.models.segmenters import make_segmenter, segmenters
-from recam.pipeline.maker import Views, make_maker, makers
+from recam.pipeline.maker import MakerContext, MakerPlace, Views, make_maker, makers
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.refiner import Place, RefineContext, refiner_steps
 from recam.pipeline.training import make_training, trainings
@@ -73,6 +73,9 @@ SMALL = {
     "irn.epochs": 1,
     "compute.workers": 0,
     "advcam.steps": 2,
+    "score_cam.top_channels": 4,
+    "lpcam.clusters": 3,
+    "lpcam.features": 50,
     "pamr.iterations": 2,
     "pamr.dilations": [1, 2],
 }
@@ -197,22 +200,46 @@ def photo(size=(40, 56)):
     return np.random.default_rng(4).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("n", [2, 1, 0])
-@pytest.mark.parametrize("maker", sorted(makers))
-def test_map_maker(maker, n, recipe):
-    made = make_maker(recipe, maker)
-    assert made.title
-    assert makers[maker].Settings in (Settings, *sections.values())
-    json.dumps(as_json(made, for_key=True), allow_nan=False)
-    training = make_training(recipe, recipe.training)
+@pytest.fixture(scope="module", params=sorted(makers))
+def maker(request, recipe, tmp_path_factory):
+    """A map maker and what makes its maps, its preparations made with a fresh network of the recipe's training."""
+    made, training = make_maker(recipe, request.param), make_training(recipe, recipe.training)
+    root = tmp_path_factory.mktemp("maker")
+    data = RunData(open_catalog("scenes:", **SMALL["data.options"]), recipe.section(DataSettings), quiet=True)
     torch.manual_seed(0)
-    own = replace(recipe.section(BackboneSettings), freeze_until=0)
-    network = training.network(own.make(), N_CLASSES).requires_grad_(False).eval()
+    own, classes = replace(recipe.section(BackboneSettings), freeze_until=0), data.catalog.classes.names
+    network = training.network(own.make(), len(classes)).eval()
+    folders = {f"train/{training.name}": StageFolder("train", root / "train", "key")}
+    save_classifier(root / "train" / WEIGHTS, network, own, classes)
     views = made.views(Views((1.0,), False, None, training.weightings[0]))
-    maps_of = made.make(training, network, views)
-    check_maps(maps_of(photo(), [2, 0][:n]), seed(n))
-    again = maps_of(photo(), [2, 0][:n])
-    np.testing.assert_array_equal(again.maps, maps_of(photo(), [2, 0][:n]).maps)
+    for stage in made.preparations(MakerPlace(training, views, f"{training.name}+{made.name}", 0)):
+        prepare(stage, folders, root, data, recipe)
+    if not made.trains_network:
+        network.requires_grad_(False)
+    return made, made.make_with(MakerContext(training, network, views, data.train, folders))
+
+
+def prepare(stage, folders, root, data, recipe):
+    """Make a stage that a method wants before it, of folders that are there."""
+    folder = folders[stage.name] = StageFolder(stage.name, root / stage.name, "key")
+    folder.path.mkdir(parents=True)
+    needed = {name: folders[name] for name in stage.needs}
+    compute = recipe.section(ComputeSettings)
+    work = Work(data, folder, needed, make_accelerator(compute), compute)
+    json.dumps(stage.make(stage.given, work), allow_nan=False)
+    json.dumps(as_json(stage.given, for_key=True), allow_nan=False)
+    assert stage.label.get("title")
+
+
+@pytest.mark.parametrize("n", [2, 1, 0])
+def test_map_maker(maker, n):
+    made, maps_of = maker
+    assert made.title
+    assert makers[made.name].Settings in (Settings, *sections.values())
+    json.dumps(as_json(made, for_key=True), allow_nan=False)
+    first = maps_of(photo(), [2, 0][:n])
+    check_maps(first, seed(n))
+    np.testing.assert_array_equal(first.maps, maps_of(photo(), [2, 0][:n]).maps, err_msg="the second time differs")
 
 
 @pytest.fixture(scope="module", params=sorted(refiner_steps))
@@ -242,13 +269,7 @@ def refine(step, recipe, tmp_path_factory):
     network = make_training(recipe, origin).network(own.make(), len(classes))
     save_classifier(root / f"train/{origin}" / WEIGHTS, network, own, classes)
     for stage in made.preparations(place):
-        folder = folders[stage.name] = StageFolder(stage.name, root / stage.name, "key")
-        folder.path.mkdir(parents=True)
-        needed = {name: folders[name] for name in stage.needs}
-        compute = recipe.section(ComputeSettings)
-        json.dumps(
-            stage.make(stage.given, Work(data, folder, needed, make_accelerator(compute), compute)), allow_nan=False
-        )
+        prepare(stage, folders, root, data, recipe)
     sample = data.train[0]
     write_grey(root / f"{sample.id}.png", np.linspace(0, 1, 40 * 56, dtype=np.float32).reshape(40, 56))
     saliency = SaliencyFolder(root) if made.uses_saliency else None
