@@ -1,6 +1,9 @@
 """A finished run as a function: sizes, flips, scales, sources, and folders of images that are never damaged."""
 
+import base64
+import io
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -16,6 +19,7 @@ from recam.inference.settings import InferenceSettings
 from recam.inference.tta import most_probable, predict_mask, predict_probabilities
 from recam.models.saved import TrainedSegmenter
 from recam.models.segmenters import make_segmenter
+from recam.visualize import overlay_mask
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +202,39 @@ def test_pixels_without_data_become_ignore(segmenter):
     assert (mask[:10] == 255).all()
     assert (mask[10:] != 255).all()
     assert predict_mask(segmenter, image, InferenceSettings(no_data=9)).max() < 255
+
+
+def test_a_prediction_shows_saves_and_prints_itself(tiny_run, tmp_path):
+    image = picture()
+    prediction = Predictor(tiny_run)(image)
+    mask = np.zeros((50, 70), np.uint8)
+    mask[10:20, 10:45] = 2
+    prediction = replace(prediction, mask=mask)
+    assert prediction.shares == {"horse": 350 / 3500}
+    assert str(prediction) == "mask of 70×50 pixels: horse 10.0 %"
+    assert repr(prediction) == "<Prediction: mask of 70×50 pixels: horse 10.0 %>"
+    laid = np.asarray(prediction.overlay())
+    assert np.array_equal(laid, overlay_mask(image, mask))
+    assert not np.array_equal(laid, np.asarray(prediction.overlay(opacity=0)))
+    assert prediction.save(tmp_path / "out" / "7.png", overlay=True) == tmp_path / "out" / "7.png"
+    assert np.array_equal(read_mask(tmp_path / "out" / "7.png"), mask)
+    assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "out" / "7_overlay.png")), laid)
+    with pytest.raises(DataError, match=r"7\.jpg: masks are PNG files\. Name it 7\.png"):
+        prediction.save(tmp_path / "7.jpg")
+    with pytest.raises(DataError, match="no image to lay its mask over"):
+        replace(prediction, image=None).save(tmp_path / "8.png", overlay=True)
+    assert not (tmp_path / "8.png").exists()
+
+
+def test_a_notebook_shows_overlay_and_classes(tiny_run):
+    prediction = Predictor(tiny_run)(picture(900, 1200))
+    prediction = replace(prediction, classes=("a<b", *prediction.classes[1:]), mask=np.ones((900, 1200), np.uint8))
+    html = prediction._repr_html_()
+    place, rest = html.split("base64,")[1].split('"', 1)
+    shown = PIL.Image.open(io.BytesIO(base64.b64decode(place)))
+    assert shown.size == (640, 480)
+    assert rest.startswith(' width="640" height="480" alt="mask of 1200×900 pixels: a&lt;b 100.0 %">')
+    assert f"<td>a&lt;b</td><td>100.0 %</td><td>{prediction.probabilities[0]:.2f}</td>" in rest
+    empty = replace(prediction, mask=np.zeros((900, 1200), np.uint8), image=None)
+    assert empty._repr_html_().endswith("<p>no class found</p>")
+    assert str(empty) == "mask of 1200×900 pixels: no class found"

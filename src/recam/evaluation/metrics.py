@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recam.errors import DataError
 from recam.evaluation.ious import check_mask_values, class_ious, mean_over_present
+from recam.frames import as_frame
 from recam.labels import BACKGROUND, IGNORE, PIXEL_BLOCK, ClassSet, mask_value
 from recam.types import Mask
 
@@ -187,6 +188,12 @@ class Scores:
         return "\n".join(
             f"{name:<{width}}  {'–' if math.isnan(value) else f'{100 * value:.2f}':>6}" for name, value in rows
         )
+
+    def to_frame(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each class: its name and its IoU in [0, 1], NaN for one that never
+        occurs. Raises `DependencyError` where pandas is not installed."""
+        rows = [{"class": name, "iou": iou} for name, iou in zip(self.names, self.iou, strict=True)]
+        return as_frame(rows, ("class", "iou"))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: IoU by class name, NaN as None."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from recam.data.arrays import ImageLike, as_image, as_images
+from recam.data.images import write_mask, write_png
 from recam.data.large_photos import enlarge, working_copy
+from recam.data.mask_folder import OVERLAY
 from recam.data.reading import PLAIN, Reading
+from recam.errors import DataError
+from recam.inference.notebook import as_html
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
 from recam.labels import mask_values, output_values
 from recam.preprocess import Planes
 from recam.types import Image, Mask
+from recam.visualize import overlay_mask
 
 PRESENT = 0.5
 """Probability from which the classifier's own prediction counts a class as present."""
@@ -29,9 +36,9 @@ def find_present(probabilities: Sequence[float], background: bool) -> list[int]:
     return found if found or background else [int(np.argmax(probabilities))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
-    """Mask and class probabilities of one image.
+    """Mask and class probabilities of one image; prints itself, and shows itself in a notebook.
 
     Attributes:
         mask: (H, W) uint8, 0 background, 1…K classes, 255 where the image holds no data.
@@ -40,6 +47,12 @@ class Prediction:
             segmentation model, the classifier's sigmoid where there is none.
         planes: (n, H, W) uint8, the probability of each class at each pixel, 255 for 1; None where these were not kept.
         plane_values: (n,) the mask value of each plane, background first where there is one.
+        image: (H, W, n) uint8, what was predicted, as it was read; None where it was not kept.
+
+    Example:
+        >>> prediction = Predictor("runs/photos")("photo.jpg")
+        >>> prediction.overlay().show()
+        >>> prediction.save("out/photo.png", overlay=True)
     """
 
     mask: Mask
@@ -47,12 +60,72 @@ class Prediction:
     probabilities: tuple[float, ...]
     planes: NDArray[np.uint8] | None = None
     plane_values: NDArray[np.uint8] | None = None
+    image: Image | None = None
 
     @property
     def found(self) -> tuple[str, ...]:
         """Names of the classes in the mask."""
-        present = set(np.flatnonzero(np.bincount(self.mask.ravel(), minlength=256)).tolist())
-        return tuple(name for value, name in enumerate(self.classes, start=1) if value in present)
+        return tuple(self.shares)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the pixels, in (0, 1], of each class in the mask, by name."""
+        counts = np.bincount(self.mask.ravel(), minlength=256)
+        names = enumerate(self.classes, start=1)
+        return {name: int(counts[value]) / self.mask.size for value, name in names if counts[value]}
+
+    def overlay(self, opacity: float = 0.55) -> PIL.Image.Image:
+        """The mask laid over the image, as `recam.visualize.overlay_mask` does it.
+
+        Args:
+            opacity: of the colour inside a region, 0 (contour only) to 1 (solid).
+
+        Raises:
+            DataError: the image was not kept.
+        """
+        if self.image is None:
+            raise DataError(
+                "this prediction has no image to lay its mask over. Use recam.visualize.overlay_mask(image, mask)."
+            )
+        return PIL.Image.fromarray(overlay_mask(self.image, self.mask, opacity))
+
+    def save(self, path: str | Path, overlay: bool = False) -> Path:
+        """Write the mask as a PNG with the VOC palette.
+
+        Args:
+            path: of the PNG; folders are made.
+            overlay: also write ``NAME_overlay.png`` beside it, as `recam predict` does.
+
+        Returns:
+            The path.
+
+        Raises:
+            DataError: another ending than ``.png``, which would change the values; no image for the overlay.
+            StoreError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise DataError(f"{path}: masks are PNG files. Name it {path.with_suffix('.png').name}.")
+        if overlay:  # first: where the mask is, the other is
+            write_png(path.with_name(f"{path.stem}{OVERLAY}.png"), np.asarray(self.overlay()))
+        write_mask(path, self.mask)
+        return path
+
+    def __str__(self) -> str:
+        height, width = self.mask.shape
+        shown = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self.shares.items())
+        return f"mask of {width}×{height} pixels: {shown or 'no class found'}"
+
+    def __repr__(self) -> str:
+        return f"<Prediction: {self}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the overlay, and the classes found."""
+        values = {name: value for value, name in enumerate(self.classes, start=1)}
+        found = {
+            values[name]: (name, share, self.probabilities[values[name] - 1]) for name, share in self.shares.items()
+        }
+        return as_html(self.mask, self.image, found, str(self))
 
 
 class Model:
@@ -108,7 +181,7 @@ class Model:
             size = (image.shape[0], image.shape[1])
             planes = None if made.planes is None else enlarge(made.planes, size)
             made = replace(made, mask=enlarge(made.mask, size), planes=planes)
-        return replace(made, mask=self.settings.ignore(image, made.mask))
+        return replace(made, mask=self.settings.ignore(image, made.mask), image=image)
 
     def _predict(self, image: Image) -> Prediction:
         """The prediction of an image that fits into memory."""

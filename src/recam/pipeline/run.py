@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from recam.engine.machine import read_machine
 from recam.engine.runner import Runner
 from recam.engine.stage import Planned, key_stages
 from recam.engine.work import refuse_unguarded
+from recam.events import Event
 from recam.files import write_bytes
 from recam.pipeline.choice import (
     choose,
@@ -64,6 +65,7 @@ def run(
     settings: Mapping[str, Any] | Sequence[str] = (),
     until: str | None = None,
     verify: bool = False,
+    progress: Callable[[Event], object] | None = None,
 ) -> RunSummary:
     """Photos with image labels in; class maps, pseudo masks, a segmentation model and scores out.
 
@@ -76,6 +78,8 @@ def run(
         until: stop after this group of stages, e.g. ``"maps"``.
         verify: read all files of finished stages and compare them with their hashes; else their sizes and times are
             trusted.
+        progress: called with each `Event`: progress, losses and scores, messages. What it raises ends the run, which
+            can be resumed.
 
     Returns:
         Scores and costs of all finished stages; also written to ``summary.json`` and ``summary.txt``.
@@ -93,7 +97,7 @@ def run(
     run_folder.set(folder.root)
     with (
         folder.lock() if accelerator.is_main_process else nullcontext(),
-        keep_journal(folder.root) if accelerator.is_main_process else nullcontext() as journal,
+        keep_journal(folder.root, progress) if accelerator.is_main_process else nullcontext() as journal,
     ):
         run_data, checked = open_data(recipe, folder, accelerator, verify)
         run_data = leave_out_unlabelled(run_data)

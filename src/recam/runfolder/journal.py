@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recam.errors import StoreError
+from recam.events import Caller, Event, Several
 from recam.progress import Overall, Progress, listener
 from recam.runfolder.store import read_json, write_json
 
@@ -161,11 +162,16 @@ class Journal:
 
 
 @contextmanager
-def keep_journal(root: Path) -> Iterator[Journal]:
-    """The journal of all that this thread does within the block, and of how it ended."""
+def keep_journal(root: Path, call: Callable[[Event], object] | None = None) -> Iterator[Journal]:
+    """The journal of all that this thread does within the block, and of how it ended.
+
+    Args:
+        root: the run folder.
+        call: receives each event too; what it raises ends the block.
+    """
     journal = Journal(root)
     journal.message(f"process {os.getpid()} begins")
-    token = listener.set(journal)
+    token = listener.set(Several([journal, Caller(call, journal.overall)]) if call else journal)
     try:
         yield journal
         journal.message("done")

@@ -7,12 +7,13 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from recam.errors import RecamError, StoreError, first_line
 from recam.files import checked_path
+from recam.frames import as_frame
 from recam.runfolder.manifest import RECORD, is_leftover
 from recam.runfolder.store import CHECK, REPORT, STAGES, RunFolder, read_run
 from recam.runfolder.summary import summarise
@@ -80,6 +81,11 @@ class RunList:
         lines += [f"{each.path.name}: {each.problem}" for each in self.runs if each.problem]
         lines += ["maps, masks, model: mIoU in % of class maps at the best threshold, pseudo masks, segmentation model"]
         return "\n".join([*lines, f"{len(self.runs)} runs, {size_text(self.bytes)}"])
+
+    def to_frame(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each run, columns as the attributes of `RunEntry`. Raises
+        `DependencyError` where pandas is not installed."""
+        return as_frame([asdict(each) for each in self.runs], [each.name for each in fields(RunEntry)])
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: mIoU in [0, 1], sizes in bytes."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from recam.errors import StoreError
+from recam.frames import as_frame
 from recam.runfolder.costs import Records, baseline_stage, cost_in_units, upstream_minutes
 from recam.runfolder.kinds import MAP_SCORES, QUALITY, THRESHOLD
 from recam.runfolder.records import read_records
+from recam.runfolder.score_rows import CLASS_COLUMNS, COLUMNS, class_rows, score_rows
 from recam.runfolder.store import PLAN, REPORT, RunFolder, read_json
 from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
 
@@ -71,6 +73,20 @@ class RunSummary:
             "stages": {name: self._cost(name, record) for name, record in self.records.items()},
             "planned": self._compare_plan(),
         }
+
+    def to_frame(self, per_class: bool = False) -> Any:
+        """Scores as a ``pandas.DataFrame``: a row for each set of class maps, at the threshold that scores best, and
+        each set of masks; scores in [0, 1], NaN where there is none.
+
+        Args:
+            per_class: a row for each class of each set of masks instead, with its IoU.
+
+        Raises:
+            DependencyError: pandas is not installed.
+        """
+        if per_class:
+            return as_frame(list(class_rows(self.records)), CLASS_COLUMNS)
+        return as_frame(list(score_rows(self.records)), COLUMNS)
 
     def __str__(self) -> str:
         head = f"run {self.root}{'' if self.made else ': nothing to do, every stage is up to date'}"
