@@ -29,7 +29,7 @@ from recam.recipe.recipe import load_recipe
 from recam.runfolder.maps import save_seed
 from recam.runfolder.store import WEIGHTS, StageFolder
 from recam.settings import Settings, as_json, sections
-from recam.types import SeedMaps
+from recam.types import Sample, SeedMaps
 
 SIZE = (24, 32)
 
@@ -110,6 +110,9 @@ def make_batch(training):
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0, 0, 0]])
     saliency = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(2))
     batch = {"images": images(batch=3), "labels": labels}
+    samples = [Sample(str(number), tuple(row.nonzero().flatten().tolist()), None) for number, row in enumerate(labels)]
+    for name, extra in training.extras({}, N_CLASSES).items():
+        batch[name] = torch.stack([extra.read(sample) for sample in samples])
     return batch | ({"saliency": saliency} if training.is_on_saliency else {})
 
 

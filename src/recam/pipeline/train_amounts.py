@@ -77,7 +77,8 @@ def classifier_amounts(given: Any, images: int, judged: int) -> list[Amount]:
         optimizer = training.optimizer(network, given.momentum, given.weight_decay)
         augment = given.views.augment(network.backbone)
         read = AllSalient(bench.root) if training.is_on_saliency else None
-        dataset: Dataset[Batch] = LabelledImages(bench.samples, augment, bench.n_classes, given.views.seed, read)
+        extras, seed = training.extras({}, bench.n_classes), given.views.seed
+        dataset: Dataset[Batch] = LabelledImages(bench.samples, augment, bench.n_classes, seed, read, extras)
         if given.views.views:
             with torch.no_grad():
                 items = [dataset[0, index] for index in range(len(bench.samples))]

@@ -10,11 +10,14 @@ A training of one's own is a file with one class; its stages ``train/NAME``, ``m
             features = network.encode(batch)
             ...
             return {"loss": …}
+
+One that learns from more than images and labels names stages that make it (`Training.preparations`) and what batches
+hold of it (`Training.extras`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recam.engine.amount import Amount
+from recam.engine.stage import Stage
 from recam.inference.class_maps import weight_of, weighted_maps
 from recam.methods.recam import Weighting
 from recam.models.backbones import Backbone
@@ -31,7 +35,7 @@ from recam.recipe.recipe import Recipe
 from recam.registry import Registry
 from recam.runfolder.store import StageFolder
 from recam.settings import Settings
-from recam.training.loader import Batch
+from recam.training.loader import Batch, Extra
 from recam.training.optim import make_sgd, split_parameters
 
 
@@ -47,6 +51,8 @@ class Training:
         base: the training whose weights it starts from; None: the backbone's.
         title: its name in tables and pictures.
         starts_from: name of that training; empty: none.
+        takes_weights: it takes over the weights of that training; False: it learns from something made with them, and
+            its own are the backbone's.
         colour: its colour in figures, see `recam.report.figures.SERIES`; empty: the next that is free.
         heads: heads of the network besides FC1, see `recam.models.classifier.Classifier`.
         hands_on_heads: trainings that start from it keep its heads, as `extra_losses` needs them.
@@ -66,6 +72,7 @@ class Training:
 
     title: ClassVar[str] = ""
     starts_from: ClassVar[str] = ""
+    takes_weights: ClassVar[bool] = True
     colour: ClassVar[str] = ""
     heads: ClassVar[tuple[str, ...]] = ()
     hands_on_heads: ClassVar[bool] = True
@@ -107,6 +114,36 @@ class Training:
     def start(cls, recipe: Recipe) -> str:
         """Name of the training that it starts from; empty: none."""
         return cls.starts_from
+
+    @classmethod
+    def make(cls, recipe: Recipe, name: str) -> Training:
+        """The training with the recipe's settings, and those that it starts from."""
+        start = cls.start(recipe)
+        return cls(name, cls.read(recipe), make_training(recipe, start) if start else None)
+
+    @property
+    def stage_title(self) -> str:
+        """Its title among the stages of a run, where several of them may be made."""
+        return self.title
+
+    def preparations(self, recipe: Recipe, weights: str | None) -> tuple[Stage, ...]:
+        """Stages behind the training that it starts from and before itself; their folders are among the inputs of
+        `extras`.
+
+        Args:
+            weights: what the backbone's file of weights holds, as a hash; None for published ones.
+        """
+        return ()
+
+    def extras(self, inputs: Mapping[str, StageFolder], n_classes: int) -> dict[str, Extra]:
+        """What its batches hold of each sample beside image and labels, by name.
+
+        Args:
+            inputs: folders of the stages that it needs; none where a plan tries its steps, before anything is made:
+                then something of the same shape.
+            n_classes: K.
+        """
+        return {}
 
     @property
     def is_on_saliency(self) -> bool:
@@ -191,7 +228,4 @@ trainings: Registry[type[Training]] = Registry("training", "recam.trainings", ("
 def make_training(recipe: Recipe, name: str) -> Training:
     """A training with the recipe's settings, and those that it starts from. Raises `RecipeError` for an unknown
     name."""
-    kind = trainings[name]
-    settings = kind.read(recipe)
-    start = kind.start(recipe)
-    return kind(name, settings, make_training(recipe, start) if start else None)
+    return trainings[name].make(recipe, name)

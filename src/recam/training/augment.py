@@ -110,12 +110,15 @@ class Augment:
         canvas[:, outside[0], outside[1]] = normalise_image(cropped, self.mean, self.std)
         if mask is None:
             return canvas, None
-        resized_mask = np.asarray(PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST))
-        if flipped:
-            resized_mask = resized_mask[:, ::-1]
-        target = torch.full((self.crop, self.crop), IGNORE, dtype=torch.int64)
-        target[outside[0], outside[1]] = torch.from_numpy(resized_mask[inside].astype(np.int64))
-        return canvas, target
+        return canvas, self._move_mask(mask, size, flipped, inside, outside)
+
+    def move_mask(self, mask: Mask, rng: np.random.Generator) -> Tensor:
+        """What becomes of a mask (H, W) of the image's size, or of any numbers of its pixels; as `move_grey`.
+
+        Returns:
+            (crop, crop) int64, 255 where the picture did not reach.
+        """
+        return self._move_mask(mask, *self._draw_view((mask.shape[0], mask.shape[1]), rng))
 
     def move_grey(self, grey: Grey, rng: np.random.Generator) -> Tensor:
         """What becomes of values (H, W) in [0, 1] that lie on an image, such as its saliency.
@@ -133,6 +136,21 @@ class Augment:
         canvas = torch.zeros(self.crop, self.crop)
         canvas[outside[0], outside[1]] = torch.from_numpy(np.ascontiguousarray(resized[inside]))
         return canvas
+
+    def _move_mask(
+        self,
+        mask: Mask,
+        size: tuple[int, int],
+        flipped: bool,
+        inside: tuple[slice, ...],
+        outside: tuple[slice, ...],
+    ) -> Tensor:
+        resized = np.asarray(PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST))
+        if flipped:
+            resized = resized[:, ::-1]
+        target = torch.full((self.crop, self.crop), IGNORE, dtype=torch.int64)
+        target[outside[0], outside[1]] = torch.from_numpy(resized[inside].astype(np.int64))
+        return target
 
     def _draw_view(
         self, size: tuple[int, int], rng: np.random.Generator

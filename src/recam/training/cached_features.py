@@ -8,8 +8,8 @@ every fourth row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from recam.errors import StoreError
 from recam.files import ARRAY_ERRORS, atomic_write
 from recam.labels import multi_hot
-from recam.training.loader import Batch, Position
+from recam.training.loader import Batch, Extra, Position
 from recam.types import Sample
 
 SALIENCY_STRIDE = 4
@@ -58,6 +58,7 @@ class CachedFeatures(Dataset[Batch]):
     Attributes:
         first_view: view of image 0 in epoch 0, so that a later training does not begin with the same ones.
         saliency: folder with the saliency of the views; None: none is wanted.
+        extras: what else of each sample, by name; nothing that lies on the image, of which only features are left.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class CachedFeatures(Dataset[Batch]):
     n_classes: int
     first_view: int = 0
     saliency: Path | None = None
+    extras: Mapping[str, Extra] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,7 +79,7 @@ class CachedFeatures(Dataset[Batch]):
         batch = {"features": features, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
         if self.saliency:
             batch["saliency"] = _read_view(feature_path(self.saliency, sample.id), turn)[None].float() / 255
-        return batch
+        return batch | {name: extra.read(sample) for name, extra in self.extras.items()}
 
 
 def _read_view(path: Path, turn: int) -> Tensor:

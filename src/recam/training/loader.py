@@ -7,10 +7,10 @@ time, so a resumed run needs no state of loaders. Every rank takes its share of 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,20 @@ from recam.types import Grey, Mask, Sample
 Batch = dict[str, Tensor]
 Position = tuple[int, int]
 """(epoch, index of the sample)."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Something that a training wants of each sample beside image and labels.
+
+    Attributes:
+        read: a sample's; picklable, as worker processes read.
+        lies_on: ``nothing``: a tensor that is taken as it is; ``image``: numbers (H, W) of its pixels, uint8 below 255,
+            which are augmented as the image is: (crop, crop) int64, 255 where that does not reach.
+    """
+
+    read: Callable[[Sample], Any]
+    lies_on: Literal["nothing", "image"] = "nothing"
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class LabelledImages(Dataset[Batch]):
 
     Attributes:
         read_saliency: the (H, W) saliency map of a sample; None: none is wanted.
+        extras: what else of each sample, by name.
     """
 
     samples: Sequence[Sample]
@@ -93,6 +108,7 @@ class LabelledImages(Dataset[Batch]):
     n_classes: int
     seed: int
     read_saliency: Callable[[Sample], Grey] | None = None
+    extras: Mapping[str, Extra] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -106,6 +122,10 @@ class LabelledImages(Dataset[Batch]):
         batch = {"images": view, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
         if self.read_saliency:
             batch["saliency"] = self.augment.move_grey(self.read_saliency(sample), np.random.default_rng(drawn))[None]
+        for name, extra in self.extras.items():
+            value = extra.read(sample)
+            moved = extra.lies_on == "image"
+            batch[name] = self.augment.move_mask(value, np.random.default_rng(drawn)) if moved else value
         return batch
 
 

@@ -107,6 +107,9 @@ def plan_training(
     if training.base:
         stages += plan_training(recipe, training.base, weights, saliency)
         needs.append(stage_of(training.base))
+    prepared = training.preparations(recipe, weights)
+    stages += prepared
+    needs += [each.name for each in prepared]
     if training.is_on_saliency and saliency:  # None where planning has found problems with it, and reports them
         needs += [saliency.stage, VIEWS] if cached else [saliency.stage]
     trained = TrainGiven(
@@ -116,7 +119,7 @@ def plan_training(
         0.0 if training.train else own.held_out,
     )  # fmt: skip
     label = {
-        "title": training.title,
+        "title": training.stage_title,
         "colour": training.colour,
         "kind": CLASSIFIER,
         "training": training.name,
@@ -188,7 +191,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     """Train from the backbone's weights, or from those of the training that it starts from."""
     torch.manual_seed(given.views.seed)
     training, classes = given.training, work.data.catalog.classes.names
-    start = work.inputs[stage_of(training.base)] if training.base else None
+    start = work.inputs[stage_of(training.base)] if training.base and training.takes_weights else None
     backbone = replace(given.backbone, weights="none") if start else given.backbone
     network = training.network(backbone.make(work.data.channels), len(classes)).to(memory_format=torch.channels_last)
     if start:
@@ -228,7 +231,11 @@ def train_amounts(given: TrainGiven, data: RunData) -> list[Amount]:
     kept, held = hold_out(data.train, given.held_out, given.views.seed)
     training = given.training
     epochs = plan_batches(len(kept), Schedule(training.epochs, given.batch, steps=training.steps)).epochs
-    judged = len(held) * (epochs + 1 + (training.base is not None)) if held else min(len(kept), JUDGED)
+    judged = (
+        len(held) * (epochs + 1 + (training.base is not None and training.takes_weights))
+        if held
+        else min(len(kept), JUDGED)
+    )
     return classifier_amounts(given, len(kept), judged)
 
 
@@ -313,9 +320,11 @@ def fit_stage(
 def _dataset(given: TrainGiven, work: Work, backbone: Backbone, samples: list[Sample]) -> Dataset[Batch]:
     n_classes, first_view = len(work.data.catalog.classes), given.training.first_view
     on_saliency = given.saliency is not None
+    extras = given.training.extras(work.inputs, n_classes)
     if FEATURES in work.inputs:
         views = work.inputs[VIEWS].path if on_saliency else None
-        return CachedFeatures(work.inputs[FEATURES].path, samples, n_classes, first_view, views)
+        return CachedFeatures(work.inputs[FEATURES].path, samples, n_classes, first_view, views, extras)
     # Other draws of augmentation than those of the trainings before.
     read = given.saliency.reader(work) if given.saliency else None
-    return LabelledImages(samples, given.views.augment(backbone), n_classes, given.views.seed + first_view, read)
+    augment, seed = given.views.augment(backbone), given.views.seed + first_view
+    return LabelledImages(samples, augment, n_classes, seed, read, extras)
