@@ -76,6 +76,9 @@ SMALL = {
     "score_cam.top_channels": 4,
     "lpcam.clusters": 3,
     "lpcam.features": 50,
+    "rib.steps": 2,
+    "rib.others": 2,
+    "rib.crop": 64,
     "pamr.iterations": 2,
     "pamr.dilations": [1, 2],
 }

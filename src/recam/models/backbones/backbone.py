@@ -94,7 +94,13 @@ class Backbone(nn.Module):
         self.channels: int = features.shape[1]
         self._unit_names, self._stage_ends = self.family.units(self.net)
         self.is_chain = self._runs_as_chain(probe, features)
-        self._frozen = self._count_frozen(freeze_until)
+        self.freeze(freeze_until)
+
+    def freeze(self, until: int | str) -> None:
+        """Let all units train but the frozen ones, see `freeze_until` above. Raises `RecipeError` as the constructor
+        does."""
+        self._frozen = self._count_frozen(until)
+        self.net.requires_grad_(True)
         self._freeze()
 
     @property
