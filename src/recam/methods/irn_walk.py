@@ -1,11 +1,12 @@
-"""IRN's random walk (ReCAM, eq. 11): class maps walk along the affinities of pixels, and become labels.
+"""The random walk of IRN (ReCAM, eq. 11), and of whatever else knows affinities of near pixels: class maps walk along
+them, and become labels.
 
 Letters: n class maps of one image, h×w the map at a quarter of the image's size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from recam.errors import DataError
 from recam.methods.arguments import check_finite
 from recam.methods.cam import STRIDE, upsample
-from recam.methods.irn_paths import affinities
+from recam.methods.irn_paths import Offset, affinities
 from recam.methods.thresholds import apply_threshold
 from recam.types import Mask
 
@@ -52,26 +53,47 @@ def random_walk(cams: Tensor, edges: Tensor, radius: float = 5, beta: float = 10
         raise DataError("random walk: edges must be in [0, 1] and not NaN; if these are logits, pass their sigmoid.")
     check_finite(cams, "random walk: class maps", "the network that made them diverged")
     edge = edge.float()
-    bands, share = _transition_bands(edge, radius, beta)
-    walked = (cams.float() * (1 - edge)).flatten(1)  # (n, h·w)
+    pairs = {offset: affinity[0] for offset, affinity in affinities(edge[None], radius).items()}
+    return walk_along(cams.float() * (1 - edge), pairs, beta, steps)
+
+
+@torch.no_grad()
+def walk_along(maps: Tensor, pairs: Mapping[Offset, Tensor], beta: float, steps: int) -> Tensor:
+    """Maps · T^steps, T the affinities to the power of beta, self-loops of 1, columns summing to 1.
+
+    Args:
+        maps: (n, h, w) float32; n may be 0.
+        pairs: for each offset (y, x) from a pixel to one that follows it in reading order the affinities (h − y, w −
+            |x|) in [0, 1] of all such pairs, by the upper left corner of the pair's bounding box; 0 where a pair does
+            not count. An offset that is missing has none.
+        beta: their exponent.
+        steps: length of the walk, ≥ 0.
+
+    Returns:
+        (n, h, w), a new tensor.
+    """
+    bands, share = _transition_bands(maps, pairs, beta)
+    walked = maps.flatten(1).clone()  # (n, h·w)
     # One vector at a time stays in a CPU's cache; a GPU is fastest with all at once.
     for vectors in torch.split(walked, 1 if walked.device.type == "cpu" else max(len(walked), 1)):
         _walk(vectors, bands, share, steps)
-    return walked.view(cams.shape)
+    return walked.view(maps.shape)
 
 
-def _transition_bands(edge: Tensor, radius: float, beta: float) -> tuple[list[tuple[int, Tensor]], Tensor]:
+def _transition_bands(
+    maps: Tensor, pairs: Mapping[Offset, Tensor], beta: float
+) -> tuple[list[tuple[int, Tensor]], Tensor]:
     """T as the bands of a symmetric matrix over the h·w pixels in reading order, and 1 / its column sums.
 
     A band (k, weights) joins pixel i with pixel i + k by weights[i]. It holds 0 where the pair would leave the map at
     the side.
     """
-    height, width = edge.shape
+    height, width = maps.shape[1:]
     bands = []
-    sums = edge.new_ones(height * width)  # the self-loops
-    for (y, x), affinity in affinities(edge[None], radius).items():
-        weights = edge.new_zeros(height, width)
-        weights[: height - y, max(-x, 0) : width - max(x, 0)] = affinity[0] ** beta
+    sums = maps.new_ones(height * width)  # the self-loops
+    for (y, x), affinity in pairs.items():
+        weights = maps.new_zeros(height, width)
+        weights[: height - y, max(-x, 0) : width - max(x, 0)] = affinity**beta
         shift = y * width + x  # > 0: an offset whose |x| ≥ w is not there
         band = weights.flatten()[:-shift]
         sums[:-shift] += band
