@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from recam.data.check import check
     from recam.data.download import download
     from recam.evaluation.folders import evaluate
+    from recam.export.adapters.detections import to_detections
+    from recam.export.adapters.hugging_face import to_hugging_face
+    from recam.export.adapters.torch_dataset import MaskDataset
     from recam.export.masks import export_masks
     from recam.export.model import export_model
     from recam.inference.files import predict
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = version("recam")
 __all__ = [
     "ExportedPredictor",
+    "MaskDataset",
     "Predictor",
     "check",
     "clean_runs",
@@ -53,12 +57,15 @@ __all__ = [
     "run",
     "run_study",
     "serve_review",
+    "to_detections",
+    "to_hugging_face",
     "write_report",
 ]
 
 # Loaded at first use: `import recam` stays instant, and `recam check` needs no network library.
 _HOMES = {
     "ExportedPredictor": "recam.inference.onnx_predictor",
+    "MaskDataset": "recam.export.adapters.torch_dataset",
     "Predictor": "recam.inference.predictor",
     "check": "recam.data.check",
     "clean_runs": "recam.runfolder.runs",
@@ -77,6 +84,8 @@ _HOMES = {
     "read_status": "recam.runfolder.status",
     "run_study": "recam.studies.run",
     "serve_review": "recam.review.server",
+    "to_detections": "recam.export.adapters.detections",
+    "to_hugging_face": "recam.export.adapters.hugging_face",
     "write_report": "recam.report.page",
 }
 

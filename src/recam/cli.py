@@ -220,7 +220,9 @@ def export_model(
 def export_masks(
     source: Annotated[Path, typer.Argument(help="A run folder, or a folder of masks.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
-    to: Annotated[str, typer.Option(help="voc, coco, cvat, label-studio, or the format of another package.")],
+    to: Annotated[
+        str, typer.Option(help="voc, coco, yolo, cvat, label-studio, fiftyone, or the format of another package.")
+    ],
     images: Annotated[Path | None, typer.Option(help="Folder of the photos; default for a run: its own.")] = None,
     classes: Annotated[
         Path | None,
@@ -229,7 +231,9 @@ def export_masks(
     part: Annotated[
         str, typer.Option(help="Which masks of a run: masks (pseudo masks) or predictions (of held-out images).")
     ] = "masks",
-    shapes: Annotated[str, typer.Option(help="rle or polygons.")] = "rle",
+    shapes: Annotated[
+        str | None, typer.Option(help="rle or polygons; default: rle, and polygons where the format has no other.")
+    ] = None,
     simplify: Annotated[
         float,
         typer.Option(metavar="PIXELS", help="Simplify polygons: outlines move by at most so many pixels; 0: exact."),
@@ -239,7 +243,7 @@ def export_masks(
     image_prefix: Annotated[str, typer.Option(help="Prefix of the photos' addresses in Label Studio.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write masks as a VOC folder, as COCO JSON, or for import into CVAT or Label Studio."""
+    """Write masks as a VOC folder, COCO JSON, YOLO's labels, or for import into CVAT, Label Studio or FiftyOne."""
     import recam
 
     kind = cast(Any, shapes)

@@ -229,6 +229,65 @@ def test_voc_is_read_back(folder):
         assert picture.getpalette()[:9] == voc_palette()[:3].ravel().tolist()
 
 
+def test_yolo_is_read_back_by_its_documented_layout(folder):
+    """A line per polygon: class from 0, corners in shares of the sides; labels beside photos, by the same name."""
+    place = written(folder, "yolo", copy_images=True, ignore_as="unsure")
+    assert (place / "data.yaml").read_text().splitlines()[1:] == [
+        "train: images", "val: images", "names:", '  0: "cat & mouse"', '  1: "dog \\"Rex\\""', '  2: "unsure"',
+    ]  # fmt: skip
+    for name, mask in folder[1].items():
+        painted = np.zeros_like(mask)
+        for line in (place / "labels" / f"{name}.txt").read_text().splitlines():
+            number, *shares = line.split()
+            loop = np.reshape([float(share) for share in shares], (-1, 2)) * mask.shape[::-1]
+            inside = filled([loop.round(3)], mask.shape) > 0
+            assert not painted[inside].any()
+            painted[inside] = {"0": 1, "1": 2, "2": 255}[number]
+        assert np.array_equal(painted, mask)
+        assert read_image(next((place / "images").glob(f"{name}.*"))).shape[:2] == mask.shape
+
+
+def test_yolo_is_read_by_supervision(tmp_path):
+    supervision = pytest.importorskip("supervision", reason="an extra is not installed: recam[tools]")
+    mask = np.zeros((40, 60), np.uint8)
+    mask[5:25, 10:40], mask[30:38, 2:50] = 1, 2
+    write_mask(tmp_path / "masks" / "a.png", mask)
+    write_png(_made(tmp_path / "photos" / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    known = {"images": tmp_path / "photos", "classes": CLASSES, "copy_images": True}
+    out = tmp_path / "yolo"
+    recam.export_masks(tmp_path / "masks", out, "yolo", **known)
+    read = supervision.DetectionDataset.from_yolo(
+        str(out / "images"), str(out / "labels"), str(out / "data.yaml"), force_masks=True
+    )
+    assert read.classes == CLASSES
+    ((_, _, found),) = read
+    assert found.class_id.tolist() == [0, 1]
+    np.testing.assert_allclose(found.xyxy, [[10, 5, 40, 25], [2, 30, 50, 38]], atol=1e-3)
+    for value, inside in zip((1, 2), found.mask, strict=True):  # it counts the pixels at right and bottom corners too
+        assert inside[mask == value].all()
+        assert (inside & (mask == value)).sum() / inside.sum() > 0.85
+
+
+def test_folders_that_yolo_has_a_meaning_for(folder):
+    root, _ = folder
+    PIL.Image.new("RGB", (6, 4)).save(_made(root / "photos" / "images" / "d.png"))
+    write_mask(root / "masks" / "images" / "d.png", np.ones((4, 6), np.uint8))
+    with pytest.raises(DataError, match=r"images/d\.png: lies in a folder 'images', which readers of YOLO"):
+        written(folder, "yolo")
+    with pytest.raises(RecipeError, match="shapes = 'rle': yolo has polygons only"):
+        written(folder, "yolo", shapes="rle")
+
+
+def test_fiftyone_is_read_back_by_its_documented_layout(folder):
+    place = written(folder, "fiftyone", copy_images=True)
+    assert json.loads((place / "mask_targets.json").read_text()) == {"1": CLASSES[0], "2": CLASSES[1]}
+    for name, mask in folder[1].items():
+        with PIL.Image.open(place / "labels" / f"{name}.png") as picture:
+            assert picture.mode == "L"  # of a palette FiftyOne's reader would give colours
+            assert np.array_equal(np.asarray(picture), mask)
+        assert read_image(next((place / "data").glob(f"{name}.*"))).shape[:2] == mask.shape
+
+
 def test_masks_and_predictions_of_a_run(tiny_run, tmp_path):
     report = recam.export_masks(tiny_run, tmp_path / "coco", "coco", copy_images=True)
     assert (report.masks, report.images) == (12, 12)

@@ -150,13 +150,14 @@ def image_size(source: Source) -> tuple[int, int]:
     return height, width
 
 
-def write_mask(path: Path | str, mask: Mask) -> None:
-    """Write the (H, W) `mask` as a PNG with the VOC palette, whole or not at all. Raises `StoreError` for a full
-    disk."""
+def write_mask(path: Path | str, mask: Mask, palette: bool = True) -> None:
+    """Write the (H, W) `mask` as a PNG with the VOC palette, or as grey values for readers that would give the colours
+    of a palette; whole or not at all. Raises `StoreError` for a full disk."""
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 (H, W), got {mask.dtype} {mask.shape}")
     picture = PIL.Image.fromarray(mask)
-    picture.putpalette(voc_palette().tobytes())
+    if palette:
+        picture.putpalette(voc_palette().tobytes())
     _write(path, picture)
 
 

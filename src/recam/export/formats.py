@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TextIO
 
 from recam.errors import Problem
 from recam.export.checks import clashing_files
-from recam.export.mask_set import MaskItem, MaskSet
+from recam.export.mask_set import MaskItem, MaskSet, Shapes
 from recam.files import atomic_write
 from recam.labels import voc_palette
 from recam.registry import Registry
@@ -29,8 +29,8 @@ class MaskFormat:
 
     needs_photos: ClassVar[bool] = True
     """Whether a mask without its photo is a problem: where sizes or names are those of photos."""
-    has_shapes: ClassVar[bool] = True
-    """Whether it writes shapes, which are run lengths or polygons, and not masks."""
+    shapes: ClassVar[tuple[Shapes, ...]] = ("rle", "polygons")
+    """The kinds of shapes that it can hold, the usual one first; none: it holds masks."""
     has_image_prefix: ClassVar[bool] = False
     """Whether it reads `MaskSet.image_prefix`."""
     masks_folder: ClassVar[str] = ""
@@ -56,7 +56,14 @@ class MaskFormat:
 formats: Registry[type[MaskFormat]] = Registry(
     "format of masks",
     "recam.formats",
-    ("recam.export.coco", "recam.export.cvat", "recam.export.label_studio", "recam.export.voc"),
+    (
+        "recam.export.coco",
+        "recam.export.cvat",
+        "recam.export.fiftyone",
+        "recam.export.label_studio",
+        "recam.export.voc",
+        "recam.export.yolo",
+    ),
 )
 
 

@@ -6,22 +6,20 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from recam.data.images import ImageFile, write_png
-from recam.data.mask_folder import find_masks
 from recam.errors import Problem, RecipeError, data_error, near_matches
-from recam.export.checks import name_problems, place_problems, read_all, shortened
+from recam.export.checks import name_problems, place_problems
 from recam.export.formats import MaskFormat, formats
-from recam.export.mask_set import MaskItem, MaskSet, Shapes
-from recam.export.sources import PARTS, Photos, find_classes, find_photos, find_run, name_key, photos_of_run
+from recam.export.gathering import LISTED, gather
+from recam.export.mask_set import MaskSet, Shapes
+from recam.export.sources import PARTS
 from recam.export.staging import staged
-from recam.files import atomic_write, checked_path, require_folder
+from recam.files import atomic_write, require_folder
 
 _SHAPES = ("rle", "polygons")
-_LISTED = 50
-"""Problems in one message."""
 
 
 @dataclass(frozen=True)
@@ -70,28 +68,29 @@ def export_masks(
     images: str | Path | None = None,
     classes: Sequence[str] | str | Path | None = None,
     part: str = "masks",
-    shapes: Shapes = "rle",
+    shapes: Shapes | None = None,
     simplify: float = 0.0,
     copy_images: bool = False,
     ignore_as: str | None = None,
     image_prefix: str = "",
 ) -> MaskExport:
-    """Write masks as a VOC folder, COCO JSON, or for import into CVAT or Label Studio.
+    """Write masks as a VOC folder, COCO JSON, YOLO's labels, or for import into CVAT, Label Studio or FiftyOne.
 
     Args:
         source: a run folder, or a folder of masks, e.g. what `recam.predict` wrote.
         output: folder to write to, outside the masks and photos that are read; its files are there all at once, or none
             is.
-        to: ``voc``, ``coco``, ``cvat``, ``label-studio``, or a registered format of another package.
+        to: ``voc``, ``coco``, ``yolo``, ``cvat``, ``label-studio``, ``fiftyone``, or a registered format of another
+            package.
         images: folder of the photos, whose names from there on are those of the masks; a run knows its own.
         classes: names of mask values 1…K, or the file that lists them; a run and a folder of `recam.predict` know their
             own.
         part: of a run, ``masks`` (pseudo masks) or ``predictions`` (of the held-out images).
-        shapes: ``rle`` or ``polygons``, where the format has both (VOC has neither).
+        shapes: ``rle`` or ``polygons``, where the format has both (VOC has neither); None: what it usually has.
         simplify: leave out corners of polygons where their outlines move by no more than so many pixels; borders
             between classes stay shared, and regions too small for it exact. 0: polygons fill just the pixels of the
             masks.
-        copy_images: put the photos beside: ``JPEGImages/`` for VOC, else ``images/``.
+        copy_images: put the photos beside: ``JPEGImages/`` for VOC, ``data/`` for FiftyOne, else ``images/``.
         ignore_as: make 255 a class of this name; None: 255 stays in VOC's masks, and belongs to no shape elsewhere.
         image_prefix: what Label Studio's addresses of photos begin with.
 
@@ -104,77 +103,46 @@ def export_masks(
         StoreError: a run without such masks, or an output that cannot be written.
     """
     form = formats[to]()
-    for value, known, what in ((part, PARTS, "part"), (shapes, _SHAPES, "kind of shapes")):
+    for value, known, what in ((part, PARTS, "part"), (shapes or _SHAPES[0], _SHAPES, "kind of shapes")):
         if value not in known:
             raise RecipeError(f"unknown {what} {value!r}.{near_matches(value, known)}")
     _refuse_unread(to, form, shapes, simplify, ignore_as, image_prefix)
-    root, target = checked_path(source), Path(output)
+    target = Path(output)
     require_folder(target)
-    is_run = (root / "run.json").is_file()
-    folder, classes_of = find_run(root, part) if is_run else (root, find_classes(root, classes))
-    found, twice = find_masks(folder)
-    problems = [Problem("same-name", str(folder), f"{pair} are masks of one name. Keep one of each.") for pair in twice]
-    photos = find_photos(Path(images), found.values()) if images else photos_of_run(root) if is_run else Photos()
-    items, unmatched = _match(found, photos, required=form.needs_photos or copy_images or bool(photos.by_key))
-    problems += unmatched
-    items, values, unread = read_all(items, classes_of)
-    masks = MaskSet(items, classes_of, ignore_as, shapes, simplify, image_prefix, values)
+    found = gather(source, images, classes, part, required=form.needs_photos or copy_images)
+    items, classes_of, problems = found.items, found.classes, list(found.problems)
+    masks = MaskSet(
+        items, classes_of, ignore_as, shapes or next(iter(form.shapes), "rle"), simplify, image_prefix, found.values
+    )
     if ignore_as in classes_of:
         problems.append(Problem("class-name", f"ignore_as {ignore_as!r}", "is a class already. Give 255 another name."))
-    problems += [*unread, *name_problems(items, masks.named.values()), *form.name_problems(masks, copy_images)]
+    problems += [*name_problems(items, masks.named.values()), *form.name_problems(masks, copy_images)]
     within = [each for each in (form.masks_folder, form.photos_folder if copy_images else "") if each]
-    problems += place_problems(items, target, within, folder, Path(images) if images else None)
+    problems += place_problems(items, target, within, found.folder, Path(images) if images else None)
     if problems:
-        raise data_error(problems, _LISTED, "fix these and run the same command again")
+        raise data_error(problems, LISTED, "fix these and run the same command again")
     with staged(target) as stage:
         shape_count = form.write(masks, stage)
         copied = _copy_images(masks, stage, form) if copy_images else 0
     return MaskExport(target, to, len(items), shape_count, copied)
 
 
-def _match(found: dict[str, Path], photos: Photos, required: bool) -> tuple[list[MaskItem], list[Problem]]:
-    """Masks with their photos in the order of these; where names cannot be distinguished, or a required photo is not
-    there, problems."""
-    items, missing, first, problems = [], [], dict[str, str](), []
-    for name, path in found.items():
-        key = name_key(name)
-        if key in first:
-            message = f"has the same name as {first[key]!r} but for how accents are written. Keep one of them."
-            problems.append(Problem("same-name", str(path), message))
-            continue
-        first[key] = name
-        photo = photos.by_key.get(key)
-        if photo is None:
-            missing.append(name)
-            items.append(MaskItem(name, path, f"{name}.jpg", None))
-            continue
-        if key in photos.twice:
-            several = " and ".join([photo.name, *photos.twice[key]])
-            message = (
-                f"is the mask of several photos {photos.where} ({several}). Keep one of them, or rename the others."
-            )
-            problems.append(Problem("several-photos", str(path), message))
-        items.append(MaskItem(str(PurePosixPath(photo.name).with_suffix("")), path, photo.name, photo.image))
-    if missing and required:
-        message = f"{len(missing)} of {len(found)} masks have no photo {photos.where} ({shortened(sorted(missing))})."
-        problems.append(Problem("missing-photo", "photos", f"{message} Name the folder of the photos with --images."))
-    return sorted(items, key=lambda item: item.image_name), problems
-
-
 def _refuse_unread(
-    to: str, form: MaskFormat, shapes: Shapes, simplify: float, ignore_as: str | None, image_prefix: str
+    to: str, form: MaskFormat, shapes: Shapes | None, simplify: float, ignore_as: str | None, image_prefix: str
 ) -> None:
     """Raises `RecipeError` with all options that would do nothing, or make no sense."""
     problems = []
     if not 0 <= simplify < math.inf:
         problems.append(f"simplify = {simplify}: give the pixels that an outline may move by, 0 or more.")
-    if not form.has_shapes and shapes == "polygons":
-        problems.append(f"shapes = 'polygons': {to} has masks only. Leave it out, or write another format.")
-    if simplify > 0 and not form.has_shapes:
+    if not form.shapes and shapes:
+        problems.append(f"shapes = {shapes!r}: {to} has masks only. Leave it out, or write another format.")
+    elif shapes and shapes not in form.shapes:
+        problems.append(f"shapes = {shapes!r}: {to} has {' and '.join(form.shapes)} only. Leave it out.")
+    if simplify > 0 and not form.shapes:
         problems.append(
             f"simplify = {simplify} makes polygons simpler, and {to} has none: leave it out, or write another format."
         )
-    elif simplify > 0 and shapes != "polygons":
+    elif simplify > 0 and (shapes or form.shapes[0]) != "polygons":
         problems.append(f"simplify = {simplify} makes polygons simpler: add --shapes polygons, or leave it out.")
     if ignore_as is not None and not ignore_as.strip():
         problems.append("ignore_as is empty: name the class that 255 becomes, or leave it out.")

@@ -30,7 +30,7 @@ class Voc(MaskFormat):
     """``SegmentationClass/``, ``ImageSets/Segmentation/train.txt``, ``labelmap.txt`` and ``classes.txt``."""
 
     needs_photos = False
-    has_shapes = False
+    shapes = ()
     masks_folder, photos_folder = "SegmentationClass", "JPEGImages"
 
     def write(self, masks: MaskSet, folder: Path) -> int:

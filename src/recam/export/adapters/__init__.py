@@ -1,0 +1,1 @@
+"""Masks and predictions as objects of other Python packages; a small file each."""
