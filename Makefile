@@ -30,7 +30,7 @@ $(VENV)/.installed-for-demo: $(VENV)/.installed
 
 # With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools]'
+	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels]'
 	@touch $@
 
 # What people import exports with; in an environment of its own, as Datumaro needs a Pillow below 13.

@@ -90,7 +90,8 @@ def fit(
     Args:
         what: name shown beside the progress.
         objective: batch → losses by name; ``"loss"`` is what is minimised. A module, so that several processes share
-            its gradients.
+            its gradients. A batch also holds ``progress``, the part of all steps that is behind it, for losses that
+            change with it.
         dataset: answers (epoch, index) positions.
         optimizer: over the objective's parameters.
         set_step: called with (step, steps in all) before each step; sets the learning rates.
@@ -129,6 +130,7 @@ def fit(
             for step, batch in enumerate(loaded, start=start):
                 set_step(step, total)
                 torch.manual_seed(step_seed(seed, step, accelerator.process_index))
+                batch["progress"] = torch.tensor(step / total)
                 losses = take_step(model, prepared, batch, accelerator)
                 done = step + 1
                 for name, value in losses.items():
