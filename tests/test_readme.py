@@ -95,7 +95,7 @@ def test_settings_named_in_passing_exist(page):
         fields = [field.name for field in dataclasses.fields(sections[section])]
         module = "recam" if section == "recam" else f"recam.methods.{section}"
         is_code = find_spec(module) and hasattr(importlib.import_module(module), name)
-        if name not in (*fields, "json") and not is_code and not find_spec(f"recam.{name}"):
+        if name not in (*fields, "json", "yaml") and not is_code and not find_spec(f"recam.{name}"):
             unknown.append(f"{section}.{name}")
     assert not unknown, f"{page} names settings that do not exist: {unknown}"
 

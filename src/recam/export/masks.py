@@ -111,9 +111,8 @@ def export_masks(
     require_folder(target)
     found = gather(source, images, classes, part, required=form.needs_photos or copy_images)
     items, classes_of, problems = found.items, found.classes, list(found.problems)
-    masks = MaskSet(
-        items, classes_of, ignore_as, shapes or next(iter(form.shapes), "rle"), simplify, image_prefix, found.values
-    )
+    kind: Shapes = shapes or (form.shapes[0] if form.shapes else "rle")
+    masks = MaskSet(items, classes_of, ignore_as, kind, simplify, image_prefix, found.values)
     if ignore_as in classes_of:
         problems.append(Problem("class-name", f"ignore_as {ignore_as!r}", "is a class already. Give 255 another name."))
     problems += [*name_problems(items, masks.named.values()), *form.name_problems(masks, copy_images)]
