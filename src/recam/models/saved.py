@@ -17,6 +17,7 @@ from torch import nn
 from recam.data.reading import COLOURS, PLAIN, Reading
 from recam.errors import RecamError, StoreError
 from recam.labels import MAX_CLASSES, output_values
+from recam.models.affinitynet import AffinityNet
 from recam.models.backbones import BackboneSettings
 from recam.models.classifier import Classifier
 from recam.models.irnet import IrNet
@@ -60,6 +61,10 @@ class _ClassifierFacts(_Facts):
 class _IrNetFacts(_Facts):
     backbone: BackboneSettings
     displacement: StrictBool
+
+
+class _AffinityNetFacts(_Facts):
+    backbone: BackboneSettings
 
 
 class _SegmenterFacts(_Facts):
@@ -187,6 +192,24 @@ def load_irnet(path: Path) -> IrNet:
         facts = _IrNetFacts.model_validate(meta)
         network = make_irnet(replace(facts.backbone, weights="none"), facts.displacement, facts.reading.channels)
         network.load_state_dict(tensors)
+    network.backbone.mean, network.backbone.std = facts.mean, facts.std
+    return network.eval()
+
+
+def save_affinitynet(path: Path, network: AffinityNet, settings: BackboneSettings, reading: Reading = PLAIN) -> None:
+    """Write PSA's network; `load_affinitynet` gives it back."""
+    backbone = network.backbone
+    meta = {"kind": "affinitynet", "backbone": as_json(settings), "mean": backbone.mean, "std": backbone.std}
+    save_tensors(path, network.state_dict(), {**meta, **reading.described()})
+
+
+def load_affinitynet(path: Path) -> AffinityNet:
+    """PSA's network in evaluation mode. Raises `StoreError` as `load_classifier` does."""
+    tensors, meta = _load(path, "affinitynet")
+    with _fitting(path):
+        facts = _AffinityNetFacts.model_validate(meta)
+        network = AffinityNet(replace(facts.backbone, weights="none").make(facts.reading.channels))
+        network.to(memory_format=torch.channels_last).load_state_dict(tensors)
     network.backbone.mean, network.backbone.std = facts.mean, facts.std
     return network.eval()
 
