@@ -54,7 +54,7 @@ BASE = {
     "types",
     "visualize",
 }
-TOP = {"", "__main__", "cli"}
+TOP = {"", "__main__", "cli", "cli_options"}
 """The package itself, and its command."""
 
 

@@ -17,6 +17,7 @@ from recam.files import TEMPORARY_ENDING
 from recam.labels import voc_palette
 from recam.models import weights
 from recam.pipeline.plan import GROUPS
+from recam.recipe.recipe import load_recipe
 from recam.recipe.toml import setting_text
 from recam.runfolder.store import RunFolder
 from tiny_recipe import TINY
@@ -387,3 +388,13 @@ def test_runs_are_listed_and_cleaned(command, copy_of_tiny_run, tmp_path):
         code, _, err = command("clean", tmp_path)
         assert (code, "is working in" in err) == (2, True)
     assert command("runs", tmp_path / "none")[0] == 2
+
+
+def test_the_demo_is_a_run_on_scenes(command, monkeypatch):
+    asked = []
+    monkeypatch.setattr("recam.pipeline.demo.run", lambda *words: asked.append(words) or "done")
+    assert command("demo", "-o", "x", "--set", "seed=1")[:2] == (0, "done\n")
+    ((data, recipe, output, settings),) = asked
+    assert (data, recipe, str(output)) == ("scenes:", "auto", "x")
+    load_recipe(recipe, settings)
+    assert settings[1:] == ["seed=1"]

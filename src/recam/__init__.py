@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recam.inference.files import predict
     from recam.inference.onnx_predictor import ExportedPredictor
     from recam.inference.predictor import Predictor
+    from recam.pipeline.demo import run_demo
     from recam.pipeline.planning import plan
     from recam.pipeline.run import run
     from recam.recipe.recipe import load_recipe
@@ -55,6 +56,7 @@ __all__ = [
     "predict",
     "read_status",
     "run",
+    "run_demo",
     "run_study",
     "serve_review",
     "to_detections",
@@ -81,6 +83,7 @@ _HOMES = {
     "plan": "recam.pipeline.planning",
     "predict": "recam.inference.files",
     "run": "recam.pipeline.run",
+    "run_demo": "recam.pipeline.demo",
     "read_status": "recam.runfolder.status",
     "run_study": "recam.studies.run",
     "serve_review": "recam.review.server",

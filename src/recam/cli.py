@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
+from recam.cli_options import AsJson, Classes, DataSet, RecipeName, RunPath, Setting, Until, Workspace, show
 from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds, with_classes
 from recam.outcome import run_command
 from recam.progress import counter
@@ -21,38 +21,8 @@ app = typer.Typer(
     help="From image labels to segmentation masks.",
 )
 
-Classes = Annotated[
-    str | None,
-    typer.Option(
-        help='Keep these classes only: a,b,c, or a JSON list ["a, b", "c"]; the others are ignored in masks, and no'
-        " labels."
-    ),
-]
 export = typer.Typer(no_args_is_help=True, help="Networks and masks for other programs.")
 app.add_typer(export, name="export")
-Workspace = Annotated[Path, typer.Argument(help="A run folder, or the folder that runs lie in.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-RecipeName = Annotated[
-    str,
-    typer.Option(autocompletion=recipe_names, help="Name of a recipe (`recam recipes` lists them), or a TOML file."),
-]
-RunPath = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", help="Run folder, new or of an earlier run; default: runs/ and the data's name."),
-]
-Setting = Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=VALUE; may be repeated.")]
-Until = Annotated[
-    str | None, typer.Option(help="Stop after these stages: train, maps, refine, masks, segment or pictures.")
-]
-DataSet = Annotated[
-    str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")
-]
-
-
-def _show(result: Any, as_json: bool = False) -> None:
-    if os.environ.get("RANK", "0") != "0":  # of several processes that torchrun started, one speaks
-        return
-    print(json.dumps(result.as_dict(), indent=2) if as_json else result)
 
 
 def _print_version(wanted: bool) -> None:
@@ -88,7 +58,21 @@ def run(
     """Train a classifier, make class maps and pseudo masks, train a segmentation model; skips finished stages."""
     import recam
 
-    _show(recam.run(data, recipe, output, with_classes(setting, classes), until, verify), as_json)
+    show(recam.run(data, recipe, output, with_classes(setting, classes), until, verify), as_json)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder, new or of an earlier run.")] = Path(
+        "runs/demo"
+    ),
+    setting: Setting = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try all of it on the built-in scenes, without data of your own: under an hour on two cores."""
+    import recam
+
+    show(recam.run_demo(output, setting or []), as_json)
 
 
 @app.command()
@@ -109,7 +93,7 @@ def plan(
     import recam
 
     planned = recam.plan(data, recipe, output, with_classes(setting, classes), until, write)
-    _show(planned, as_json)
+    show(planned, as_json)
     raise typer.Exit(0 if planned.ok else 1)
 
 
@@ -133,7 +117,7 @@ def check(
 
     options = data_options(parse_setting(text) for text in option or [])
     report = recam.check(data, classes=parse_names(classes), progress=counter("check"), **options)
-    _show(report, as_json)
+    show(report, as_json)
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -151,7 +135,7 @@ def report(
     """Write an HTML report of a run, or a comparison of several; figures as SVG, PNG and CSV beside it."""
     import recam
 
-    _show(recam.write_report(runs, output), as_json)
+    show(recam.write_report(runs, output), as_json)
 
 
 @app.command()
@@ -200,7 +184,7 @@ def predict(
         overwrite=overwrite,
         onnx=onnx or None,
     )
-    _show(report, as_json)
+    show(report, as_json)
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -213,7 +197,7 @@ def export_model(
     """Export classifier and segmentation model to ONNX, checked against PyTorch, each with a model card."""
     import recam
 
-    _show(recam.export_model(run, output), as_json)
+    show(recam.export_model(run, output), as_json)
 
 
 @export.command("masks")
@@ -249,7 +233,7 @@ def export_masks(
     kind = cast(Any, shapes)
     options: dict[str, Any] = {"images": images, "classes": classes, "part": part, "copy_images": copy_images}
     options |= {"ignore_as": ignore_as, "simplify": simplify}
-    _show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **options), as_json)
+    show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **options), as_json)
 
 
 @app.command()
@@ -273,7 +257,7 @@ def evaluate(
     import recam
 
     options = {"partial": partial, "per_image": per_image, "background": background}
-    _show(recam.evaluate(masks, truth, classes, progress=counter("evaluate"), **cast(Any, options)), as_json)
+    show(recam.evaluate(masks, truth, classes, progress=counter("evaluate"), **cast(Any, options)), as_json)
 
 
 @app.command()
@@ -289,7 +273,7 @@ def download(
     def update(what: str, done: int, total: int) -> None:
         counters.setdefault(what, counter(what, "bytes"))(done, total)
 
-    _show(recam.download(name, folder, progress=update))
+    show(recam.download(name, folder, progress=update))
 
 
 @app.command()
@@ -313,7 +297,7 @@ def review(
     import recam
 
     if export:
-        _show(recam.export_review(run, export, "link" if link else "copy", everything, data), as_json)
+        show(recam.export_review(run, export, "link" if link else "copy", everything, data), as_json)
     else:
         recam.serve_review(run, port, data)
 
@@ -323,7 +307,7 @@ def runs(folder: Workspace = Path("runs"), as_json: AsJson = False) -> None:
     """List runs: data, class maps, mIoU, minutes, size on disk."""
     import recam
 
-    _show(recam.list_runs(folder), as_json)
+    show(recam.list_runs(folder), as_json)
 
 
 @app.command()
@@ -334,7 +318,7 @@ def status(
     """Show how far a run is: its stages, what it works on now, and the time left."""
     import recam
 
-    _show(recam.read_status(run), as_json)
+    show(recam.read_status(run), as_json)
 
 
 @app.command()
@@ -346,7 +330,7 @@ def clean(
     """Remove stages of earlier settings, and what killed processes left half written."""
     import recam
 
-    _show(recam.clean_runs(folder, dry_run), as_json)
+    show(recam.clean_runs(folder, dry_run), as_json)
 
 
 @app.command()
@@ -370,9 +354,9 @@ def study(
     import recam
 
     if name is None:
-        _show(recam.list_studies(), as_json)
+        show(recam.list_studies(), as_json)
     else:
-        _show(recam.run_study(name, data, output, parse_seeds(seeds), setting or [], recipe), as_json)
+        show(recam.run_study(name, data, output, parse_seeds(seeds), setting or [], recipe), as_json)
 
 
 @app.command()
