@@ -28,7 +28,7 @@ from recam.engine.bench import Bench
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.forecast import Trials
 from recam.engine.machine import Machine, read_machine
-from recam.engine.memory import resident_memory
+from recam.engine.memory import loaded_set_aside, resident_memory
 from recam.engine.stage import Planned, Stage, key_stages
 from recam.errors import RecamError, RecipeError, StoreError
 from recam.files import checked_path, write_bytes
@@ -149,7 +149,7 @@ class Forecaster:
         """
         start = time.monotonic()
         first = [replace(each, forecast=None) for each in before]
-        with self._bench() as bench:
+        with loaded_set_aside(), self._bench() as bench:
             trials, held = Trials(bench), resident_memory()
             if any(each.state != DONE for each in first):
                 checks = trials.forecast([check_amount(self.data)], held)
