@@ -8,13 +8,21 @@ from recam.events import Caller, Event, Several
 from recam.progress import Overall, Progress, listener, log_line, log_values
 
 
+class Knowing(Caller):
+    """Knows the stage."""
+
+    def __init__(self):
+        super().__init__(lambda event: None)
+
+    def overall(self, progress):
+        return Overall(2, 4, 90)
+
+
 @pytest.fixture
 def heard():
-    """Events of this thread's work, of which nothing knows the stage."""
+    """Events of this thread's work."""
     events = []
-    token = listener.set(
-        Several([Caller(events.append), Caller(lambda event: None, lambda progress: Overall(2, 4, 90))])
-    )
+    token = listener.set(Several([Caller(events.append), Knowing()]))
     yield events
     listener.reset(token)
 
@@ -32,8 +40,8 @@ def test_events_of_all_kinds_print_themselves(heard, monkeypatch):
         "progress", "maps/cam", 2, 8, "images",
     )  # fmt: skip
     assert (progress.speed, progress.left) == (0.2, 30.0)
-    assert (progress.overall, values.step, dict(values.values)) == (None, 5, {"loss": 0.25, "epoch": 1})
-    assert str(progress) == "maps/cam: 2/8 images, 0.5 min left, loss 0.3"
+    assert (progress.overall, values.step, dict(values.values)) == (Overall(2, 4, 90), 5, {"loss": 0.25, "epoch": 1})
+    assert str(progress) == "maps/cam: 2/8 images, 0.5 min left, loss 0.3; stage 2 of 4, 1.5 min left in all"
     assert str(values) == "train/cam, step 5: loss 0.25, epoch 1"
     assert str(message) == "look here"
 

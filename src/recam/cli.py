@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from recam.cli_options import AsJson, Classes, DataSet, RecipeName, RunPath, Setting, Until, Workspace, show
-from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds, with_classes
+from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds, with_options
 from recam.outcome import run_command
 from recam.progress import counter
 from recam.recipe.toml import read_tree, recipe_names
@@ -53,12 +53,16 @@ def run(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare files of finished stages with their hashes, not just their sizes.")
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard, wandb (offline), wandb-online or mlflow: also log there; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier, make class maps and pseudo masks, train a segmentation model; skips finished stages."""
     import recam
 
-    show(recam.run(data, recipe, output, with_classes(setting, classes), until, verify), as_json)
+    show(recam.run(data, recipe, output, with_options(setting, classes, log), until, verify), as_json)
 
 
 @app.command()
@@ -92,7 +96,7 @@ def plan(
     begin."""
     import recam
 
-    planned = recam.plan(data, recipe, output, with_classes(setting, classes), until, write)
+    planned = recam.plan(data, recipe, output, with_options(setting, classes), until, write)
     show(planned, as_json)
     raise typer.Exit(0 if planned.ok else 1)
 

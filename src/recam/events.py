@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from recam.progress import Listener, Overall, Progress, minutes_text
+from recam.progress import Listener, Overall, Progress, listener, minutes_text
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,9 @@ class Event:
 
 @dataclass(frozen=True)
 class Caller(Listener):
-    """A `Listener` that calls a function with each `Event`.
-
-    Attributes:
-        call: what it raises ends the work, which can be resumed.
-        overall_of: finds the progress of the run.
-    """
+    """A `Listener` that calls a function with each `Event`; what that raises ends the work, which can be resumed."""
 
     call: Callable[[Event], object]
-    overall_of: Callable[[Progress], Overall | None] = lambda progress: None
 
     def message(self, text: str) -> None:
         self.call(Event("message", text=text))
@@ -68,14 +62,15 @@ class Caller(Listener):
     def advanced(self, progress: Progress, note: str) -> None:
         counted = {"done": progress.done, "total": progress.total, "unit": progress.unit}
         pace = {"speed": progress.speed, "left": progress.left}
-        overall = self.overall_of(progress)
+        receiver = listener.get()
+        overall = receiver.overall(progress) if receiver else None
         self.call(Event("progress", progress.what, **counted, **pace, note=note, overall=overall))  # type: ignore[arg-type]
 
     def measured(self, what: str, step: int, values: Mapping[str, float]) -> None:
         self.call(Event("values", what, step=step, values=dict(values)))
 
     def overall(self, progress: Progress) -> Overall | None:
-        return self.overall_of(progress)
+        """Not known here: another listener does."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,9 @@ def parse_seeds(text: str) -> int | list[int]:
     return numbers if "," in text else numbers[0]
 
 
-def with_classes(settings: Sequence[str] | None, classes: str | None) -> list[str]:
-    """Settings of ``--set``, and after them those of ``--classes``."""
-    return [*(settings or []), *([f"data.classes={json.dumps(parse_names(classes))}"] if classes else [])]
+def with_options(
+    settings: Sequence[str] | None, classes: str | None = None, log: Sequence[str] | None = None
+) -> list[str]:
+    """Settings of ``--set``, and after them those of ``--classes`` and ``--log``."""
+    named = [f"data.classes={json.dumps(parse_names(classes))}"] if classes else []
+    return [*(settings or []), *named, *([f"compute.log={json.dumps(list(log))}"] if log else [])]

@@ -31,6 +31,9 @@ class ComputeSettings(Settings):
     """Write the report into the run folder when a run ends."""
     forecast: bool = True
     """Before a run begins, try pieces of its work for some seconds, and print how long it will take."""
+    log: tuple[Literal["tensorboard", "wandb", "wandb-online", "mlflow"], ...] = ()
+    """Also write losses and scores for these, into ``trackers/`` of the run folder; ``wandb-online`` alone sends
+    them."""
     save_minutes: Positive = 5.0
     """A training is saved at the latest after so many minutes, and each epoch."""
 

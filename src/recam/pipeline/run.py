@@ -19,8 +19,9 @@ from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.machine import read_machine
 from recam.engine.runner import Runner
 from recam.engine.stage import Planned, key_stages
+from recam.engine.trackers import open_trackers
 from recam.engine.work import refuse_unguarded
-from recam.events import Event
+from recam.events import Caller, Event
 from recam.files import write_bytes
 from recam.pipeline.choice import (
     choose,
@@ -45,6 +46,7 @@ from recam.pipeline.run_plan import RunPlan, write_recipe
 from recam.pipeline.stages.predict import inference_settings, map_inference_settings
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
+from recam.recipe.toml import flatten
 from recam.recipes import NAME
 from recam.runfolder.integrity import discard_unfinished
 from recam.runfolder.journal import keep_journal
@@ -95,9 +97,12 @@ def run(
     accelerator = make_accelerator(compute)
     folder = RunFolder(output or default_output(recipe))
     run_folder.set(folder.root)
+    callers = [Caller(progress)] if progress else []
+    named = compute.log if accelerator.is_main_process else ()
     with (
         folder.lock() if accelerator.is_main_process else nullcontext(),
-        keep_journal(folder.root, progress) if accelerator.is_main_process else nullcontext() as journal,
+        open_trackers(named, folder.root, flatten(recipe.as_dict())) as trackers,
+        keep_journal(folder.root, *callers, *trackers) if accelerator.is_main_process else nullcontext() as journal,
     ):
         run_data, checked = open_data(recipe, folder, accelerator, verify)
         run_data = leave_out_unlabelled(run_data)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recam.errors import StoreError
-from recam.events import Caller, Event, Several
-from recam.progress import Overall, Progress, listener
+from recam.events import Several
+from recam.progress import Listener, Overall, Progress, listener
 from recam.runfolder.store import read_json, write_json
 
 LOG, METRICS, PROGRESS = "run.log", "metrics.jsonl", "progress.json"
@@ -162,16 +162,16 @@ class Journal:
 
 
 @contextmanager
-def keep_journal(root: Path, call: Callable[[Event], object] | None = None) -> Iterator[Journal]:
+def keep_journal(root: Path, *others: Listener) -> Iterator[Journal]:
     """The journal of all that this thread does within the block, and of how it ended.
 
     Args:
         root: the run folder.
-        call: receives each event too; what it raises ends the block.
+        others: receive the same; what they raise ends the block.
     """
     journal = Journal(root)
     journal.message(f"process {os.getpid()} begins")
-    token = listener.set(Several([journal, Caller(call, journal.overall)]) if call else journal)
+    token = listener.set(Several([journal, *others]) if others else journal)
     try:
         yield journal
         journal.message("done")
