@@ -2,16 +2,13 @@
 and class maps walk along what it says.
 
 1. Labels: class maps beside a background (1 − max)^α, cleaned by a CRF, for a low and a high α, averaged over 8×8
-blocks.
-   A block has the class that the low α gives, background where the high α gives it, and 255 where only the low one
-   does.
+   blocks. A block has the class that the low α gives, background where the high α gives it, and 255 where only the
+   low one does.
 2. Affinity of pixels i and j of the features f: a_ij = exp(−mean over channels |f_i − f_j|).
 3. Loss over pairs within a radius: −log a for pairs of one class and of background, −log(1 − a) for pairs of two
-labels;
-   means of the three kinds, ¼ + ¼ + ½.
-4. Walk: maps and background, averaged over 8×8 blocks, times T^steps, T the affinities to the power of β, self-loops of
-1,
-   columns summing to 1. A pixel has the class of the largest.
+   labels; means of the three kinds, ¼ + ¼ + ½.
+4. Walk: maps and background, averaged over 8×8 blocks, times T^steps, T the affinities to the power of β, self-loops
+   of 1, columns summing to 1. A pixel has the class of the largest.
 
 Followed: the authors' code (jiwoon-ahn/psa, 9493e59), of whose two networks that on VGG-16
 (`recam.models.affinitynet`); the paper's weights of the loss are four times as large.

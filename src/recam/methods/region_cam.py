@@ -11,8 +11,7 @@ Ours, for want of its rule, is how SIP spreads. From the last stage to the first
 size, and the stage's own SIM, each divided by its maximum, are added and walk `steps` steps along affinities of
 neighbouring features, a_ij = max(0, cos(f_i, f_j)), to the power of `beta`, within `radius`; the walk is IRN's. So maps
 end at edges that some stage sees, and what a coarse stage knows reaches all of its object. After global average pooling
-the
-gradient on the last stage is the same everywhere: its SIM says nothing about place and is left out where there are
+the gradient on the last stage is the same everywhere: its SIM says nothing about place and is left out where there are
 others.
 
 Published with the baseline classifier: 60.1 mIoU of seeds on VOC's train (CAM 46.5). Nothing here was checked against

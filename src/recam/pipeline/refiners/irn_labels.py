@@ -67,8 +67,7 @@ def label_amounts(given: LabelsGiven, data: RunData) -> list[Amount]:
 def _label_maker(
     by: str, confident: tuple[float | None, float], maps: Path, folder: StageFolder
 ) -> Callable[[Sample], None]:
-    label = LabelMaker(maps, folder, *confident)
-    return label.by_crf if by == "crf" else label.by_pamr
+    return LabelMaker(maps, folder, *confident).cleaned(by)
 
 
 def confident_around(threshold: float) -> tuple[float, float]:
@@ -91,12 +90,16 @@ def _odds(share: float) -> float:
 
 @dataclass(frozen=True)
 class LabelMaker:
-    """Reads an image's maps and writes its confident labels; picklable, for processes."""
+    """Reads an image's maps and writes its confident labels, or what becomes of them; picklable, for processes."""
 
     maps: Path
     folder: StageFolder
     background: float | None
     foreground: float
+
+    def cleaned(self, by: str) -> Callable[[Sample], None]:
+        """The maker for a way to clean labels, ``crf`` or ``pamr``."""
+        return self.by_crf if by == "crf" else self.by_pamr
 
     def by_crf(self, sample: Sample) -> None:
         """As published; see `recam.methods.crf.confident_labels`."""
@@ -124,4 +127,8 @@ class LabelMaker:
     def _write(self, sample: Sample, seed: SeedMaps, labels: Mask) -> None:
         if seed.ignore is not None:
             labels[seed.ignore] = IGNORE
-        write_mask(mask_path(self.folder, sample.id), labels)
+        write_mask(mask_path(self.folder, sample.id), self.finish(labels))
+
+    def finish(self, labels: Mask) -> Mask:
+        """What is written of confident labels (H, W)."""
+        return labels
