@@ -5,7 +5,9 @@ A saliency map measures how much a pixel stands out, of whatever class. It is su
 results made with it must be labelled so.
 
 Followed: the published settings. Departures: where several maps exceed β the largest wins, not the class that comes
-first; a salient pixel where all maps are below α is ignored, where the published code calls it background.
+first; a salient pixel where all maps are below α is ignored, where the published code calls it background. The setting
+``published_rule`` decides both as published. The code's path by a CRF and saliency together, which its README calls, is
+broken and left out.
 
 Letters: n maps of one image, H×W image.
 """
@@ -37,6 +39,9 @@ class EdamSettings(Settings):
     """α: a salient pixel where no map reaches it is ignored."""
     confident_above: Share = 0.99999
     """β: a pixel with a map above it has that class, whatever its saliency."""
+    published_rule: bool = False
+    """Of several maps above β the class that comes first, and background where a salient pixel has no map above α, as
+    in the published code."""
 
     def __post_init__(self) -> None:
         shares = {
@@ -82,8 +87,13 @@ def edam_mask(
     largest, salient = cams.max(0), saliency > settings.saliency_threshold  # (H, W)
     # A map of 0 claims nothing, even where α = 0 ignores nothing.
     claimed = (largest > settings.confident_above) | (salient & (largest >= settings.ignore_below) & (largest > 0))
-    winner = np.where(claimed, cams.argmax(0) + 1, 0)  # (H, W): 0 is background, i the i-th map
+    chosen = cams.argmax(0)
+    if settings.published_rule:
+        chosen = np.where(largest > settings.confident_above, (cams > settings.confident_above).argmax(0), chosen)
+    winner = np.where(claimed, chosen + 1, 0)  # (H, W): 0 is background, i the i-th map
     mask: Mask = mask_values(class_indices)[winner]
+    if settings.published_rule:
+        return mask
     mask[salient & ~claimed & (largest < settings.ignore_below)] = IGNORE
     return mask
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from recam.errors import RecipeError
@@ -32,14 +32,14 @@ def make_adamw(param_groups: Iterable[dict[str, Any]], *, weight_decay: float = 
 
 def split_parameters(
     whole: nn.Module,
-    part: nn.Module,
+    part: nn.Module | Iterable[Tensor],
     part_lr: float,
     rest_lr: float,
     *,
     rest_bias_factor: float = 1.0,
     decay_biases: bool = True,
 ) -> list[dict[str, Any]]:
-    """Parameter groups: those of `part` (an encoder) and the others, trainable ones only.
+    """Parameter groups: those of `part` (an encoder, or some layers) and the others, trainable ones only.
 
     Args:
         part_lr, rest_lr: learning rates of `part` and of the rest.
@@ -50,7 +50,7 @@ def split_parameters(
     Raises:
         RecipeError: nothing is left to train.
     """
-    inside = {id(parameter) for parameter in part.parameters()}
+    inside = {id(parameter) for parameter in (part.parameters() if isinstance(part, nn.Module) else part)}
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     trainable = [(name, parameter) for name, parameter in whole.named_parameters() if parameter.requires_grad]
     for name, parameter in sorted(

@@ -37,6 +37,7 @@ from recam.runfolder.store import StageFolder
 from recam.settings import Count, Positive, section
 from recam.training.augment import normalise_image
 from recam.training.loader import Batch, Extra
+from recam.training.optim import split_parameters
 from recam.types import Image, Mask, Sample
 
 STAGE, REGIONS = "superpixels", "regions"
@@ -87,10 +88,7 @@ class Icd(Training):
 
     def groups(self, network: Classifier) -> list[dict[str, Any]]:
         fast = [network.fc1.weight, network.heads["icd"].get_submodule("logits").get_parameter("weight")]
-        slow = [
-            each for each in network.parameters() if each.requires_grad and not any(each is other for other in fast)
-        ]
-        return [{"params": slow, "lr": self.settings.lr}, {"params": fast, "lr": self.settings.head_lr}]
+        return split_parameters(network, fast, self.settings.head_lr, self.settings.lr)
 
     def preparations(self, recipe: Recipe, weights: str | None) -> tuple[Stage, ...]:
         own, max_side = self.settings, recipe.section(DataSettings).max_side
