@@ -17,7 +17,7 @@ from recam.runfolder.summary import RunSummary
 from recam.studies import run as module
 from recam.studies.result import StudyResult, spread
 from recam.studies.run import list_studies, run_study
-from recam.studies.study import MAPS, MINUTES, Column, Study, studies, total_minutes
+from recam.studies.study import MAPS, MINUTES, MODEL, Column, Study, studies, total_minutes
 from tiny_recipe import TINY
 
 ROWS = {"CAM": {"training": "cam"}, "w′": {"maps.weighting": "w_prime"}, "w": {"maps.weighting": "w"}}
@@ -73,8 +73,8 @@ def test_every_study_names_settings_that_exist(name):
     assert study.rows
     assert all(column.unit in ("", *study.rows) for column in study.columns)
     assert set(study.published) <= set(study.rows)
-    for row, own in study.rows.items():
-        load_recipe(study.recipe, own)
+    for row in study.rows:
+        load_recipe(study.recipe, study.settings_of(row, study.recipe, {}))
         assert set(study.published.get(row, {})) <= {column.title for column in study.columns}
 
 
@@ -84,6 +84,13 @@ def test_every_study_names_settings_that_exist(name):
         ("weights", "w ⊗ w′", MAPS.title, 54.8),
         ("refinement", "ReCAM + IRN", MAPS.title, 70.9),
         ("refinement", "CAM + AdvCAM", "time, in units of CAM's", 316.3),
+        ("losses", "SCE", MAPS.title, 44.6),
+        ("segmentation", "ReCAM + IRN, DeepLabV2", MODEL.title, 68.7),
+        ("segmentation", "CAM + AdvCAM + IRN, UperNet", MODEL.title, 70.2),
+        ("segmentation", "ReCAM + AdvCAM, DeepLabV3+", MODEL.title, 58.3),
+        ("errors", "ReCAM", "FN", 6.7),
+        ("errors", "ReCAM", "FN, 0.05 higher", 8.4),
+        ("lambda", "λ = 1", MAPS.title, 54.8),
     ],
 )
 def test_published_numbers_of_the_paper(name, row, title, number):
@@ -94,7 +101,7 @@ def test_without_a_name_all_studies_are_listed():
     ran = CliRunner().invoke(app, ["study"])
     assert ran.exit_code == 0
     assert str(list_studies()) in ran.output
-    assert "weights     Table 1, lower half: weights of the class maps (5 rows, recipe recam-cpu)" in ran.output
+    assert "Table 1, lower half: weights of the class maps (5 rows, recipe recam-cpu)" in ran.output
     listed = json.loads(CliRunner().invoke(app, ["study", "--json"]).output)
     assert sorted(listed) == sorted(studies)
     assert listed["refinement"]["rows"][0] == "CAM"
@@ -156,7 +163,7 @@ def test_page_table_and_figure_of_a_result(tmp_path):
 def test_a_number_that_is_missing_is_a_dash_and_draws_no_point(tmp_path):
     found = result(tmp_path, (10.0, None))
     assert "| =a | – |  |" in found.markdown
-    assert found.figure().table[1][1:] == (None, None, None)
+    assert found.figures[0].table[1][1:] == (None, None, None)
 
 
 @pytest.mark.slow

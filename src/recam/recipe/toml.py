@@ -43,6 +43,13 @@ def read_tree(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     return lay_over(merged, tree)
 
 
+def own_settings(name: str) -> dict[str, Any]:
+    """What a recipe sets itself, by dotted name: without those that it extends, and without its description. Raises as
+    `read_tree` does."""
+    own = _parse(name)
+    return {setting: value for setting, value in flatten(own).items() if setting not in ("extends", "about")}
+
+
 def _parse(name: str) -> dict[str, Any]:
     if name in recipe_names():
         text = (resources.files("recam.recipes") / f"{name}.toml").read_text(encoding="utf-8")

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recam.cells import as_text, table_text
 from recam.files import write_bytes
 from recam.recipe.toml import setting_text
-from recam.report.figures import WIDTH, Figure, draw, legend_below, light
+from recam.report.figures import Figure
 from recam.runfolder.store import write_json
+from recam.runfolder.summary import RunSummary
+from recam.studies.figures import dots
 from recam.studies.study import Column, Study
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-PAGE, TABLE, NUMBERS, FIGURE = "study.md", "study.csv", "study.json", "figure"
-"""Files of a study; the figure has three endings."""
+PAGE, TABLE, NUMBERS = "study.md", "study.csv", "study.json"
+"""Files of a study, beside its figures."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class StudyResult:
         minutes: compute time of all finished runs; a stage that several of them share counts once.
         output: folder of page, table, JSON and figure.
         runs: how many of its runs are finished.
+        summaries: of these, by row and seed.
+        failures: why a run has no result, by row and seed; see `Study.may_diverge`.
     """
 
     name: str
@@ -48,6 +50,8 @@ class StudyResult:
     minutes: float
     output: Path
     runs: int
+    summaries: Mapping[tuple[str, int], RunSummary] = field(default_factory=dict)
+    failures: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.markdown}\nwritten to {self.output}"
@@ -82,7 +86,10 @@ class StudyResult:
         if not self.is_complete:
             lines += [f"- not finished: {self.runs} of {len(self.study.rows) * len(self.seeds)} runs"]
         lines += ["", *self._table(), ""]
-        lines += [f"![{self.study.title}]({FIGURE}.svg)", ""] if self.is_complete else []
+        for figure in self.figures if self.is_complete else ():
+            lines += [f"![{figure.title}]({figure.name}.svg)", "", *([figure.note, ""] if figure.note else [])]
+        lines += [f"- {row}, seed {seed}: {why}" for (row, seed), why in self.failures.items()]
+        lines += [""] if self.failures else []
         lines += ["Settings of each row, laid over the recipe:", ""]
         for row, own in self.study.rows.items():
             settings = ", ".join(f"`{setting_text(name, value)}`" for name, value in own.items())
@@ -100,43 +107,20 @@ class StudyResult:
         return table_text(lines)
 
     def save(self) -> None:
-        """Write page, table and JSON, and the figure where all runs are finished."""
+        """Write page, table and JSON, and the figures where all runs are finished."""
         write_bytes(self.output / PAGE, self.markdown.encode())
         write_bytes(self.output / TABLE, self.csv.encode())
         write_json(self.output / NUMBERS, self.as_dict())
-        if self.is_complete:
-            self.figure().save(self.output)
+        for figure in self.figures if self.is_complete else ():
+            figure.save(self.output)
 
-    def figure(self) -> Figure:
-        """Mean and standard deviation of each row, a panel per column, published numbers beside."""
-        rows, columns = list(self.study.rows), self.study.columns
-        head = (
-            "row",
-            *(f"{column.title}, {what}" for column in columns for what in ("mean", "deviation", "published")),
-        )
-        table = [head, *((row, *(cell for column in columns for cell in self._point(row, column))) for row in rows)]
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """Those of the study; where it names none, its columns row by row."""
+        drawn = [draw(self) for draw in self.study.figures or (dots,)]
+        return [figure for figure in drawn if figure]
 
-        def paint(*panels: Axes) -> None:
-            for axes, column in zip(panels, columns, strict=True):
-                for place, row in enumerate(rows):
-                    middle, deviation, published = self._point(row, column)
-                    if middle is not None:
-                        label = "ours, mean ± standard deviation" if axes is panels[0] and not place else None
-                        axes.errorbar(middle, place, xerr=deviation, fmt="o", color=light("orange"), label=label)
-                    if published is not None:
-                        first = axes is panels[0] and row == next(iter(self.study.published))
-                        label = "published" if first else None
-                        axes.plot(published, place, "D", color=light("slate"), fillstyle="none", label=label)
-                axes.set_xlabel(column.title)
-            panels[0].set_yticks(range(len(rows)), rows)
-            panels[0].set_ylim(len(rows) - 0.5, -0.5)
-            legend_below(panels[0])
-
-        height = 1.4 + 0.3 * len(rows)
-        width = WIDTH * (1 if len(columns) == 1 else 1.6)
-        return draw(FIGURE, self.study.title, "", table, paint, height, width, len(columns))
-
-    def _point(self, row: str, column: Column) -> tuple[float | None, float | None, float | None]:
+    def point(self, row: str, column: Column) -> tuple[float | None, float | None, float | None]:
         """Mean, standard deviation and published number."""
         known = _known(self.values[row, column.title])
         published = self.study.published.get(row, {}).get(column.title)

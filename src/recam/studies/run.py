@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from recam.runfolder.store import read_run
 from recam.runfolder.summary import RunSummary
 from recam.studies.result import StudyResult
 from recam.studies.study import Column, Study, studies
+from recam.training.loop import TrainingError
 
 
 @dataclass(frozen=True)
@@ -78,47 +79,62 @@ def run_study(
         RecipeError: an unknown study, with near matches; all mistakes in the settings of any row, before any run.
         RecamError: as `recam.run` does, for the first row that cannot be run.
     """
-    study, place = studies[name](), Path(output)
+    place = Path(output)
     laid = dict(settings if isinstance(settings, Mapping) else map(parse_setting, settings))
     chosen = tuple(range(seeds) if isinstance(seeds, int) else dict.fromkeys(seeds))
-    start = recipe or study.recipe
-    _check(name, study, start, chosen, laid)
+    plain = studies[name]()
+    start = recipe or plain.recipe
+    study = _check(name, plain, start, chosen, laid)
     require_folder(place)
     command = _command(name, data, output, chosen, laid, recipe)
     summaries: dict[tuple[str, int], RunSummary] = {}
+    failures: dict[tuple[str, int], str] = {}
     for number, (row, own) in enumerate(study.rows.items(), start=1):
         for seed in chosen:
             log_line(f"{name}: row {number} of {len(study.rows)}, {row}, seed {seed}")
             folder = place / "runs" / f"{name}-{number:02d}-seed-{seed}"
-            summaries[row, seed] = run(data, start, folder, {**own, **laid, "seed": seed}, study.until)
+            try:
+                summaries[row, seed] = run(data, start, folder, {**laid, **own, "seed": seed}, study.until)
+            except TrainingError as error:
+                if not study.may_diverge:
+                    raise
+                failures[row, seed] = str(error)
+                log_line(str(error))
             values = {
                 (row, column.title): tuple(_value(summaries, column, row, seed) for seed in chosen)
                 for row in study.rows
                 for column in study.columns
             }
             facts, minutes = _facts(start, folder), _minutes(summaries.values())
-            result = StudyResult(name, study, chosen, command, values, facts, minutes, place / name, len(summaries))
+            done = len(summaries) + len(failures)
+            result = StudyResult(
+                name, study, chosen, command, values, facts, minutes, place / name, done, summaries, failures
+            )
             if PartialState().is_main_process:
                 result.save()
     return result
 
 
-def _check(name: str, study: Study, recipe: str, seeds: tuple[int, ...], settings: Mapping[str, Any]) -> None:
-    """Raises `RecipeError` with what is wrong with any row."""
+def _check(name: str, study: Study, recipe: str, seeds: tuple[int, ...], settings: Mapping[str, Any]) -> Study:
+    """The study with its rows as they will be run. Raises `RecipeError` with what is wrong with any of them."""
     if not seeds or not study.rows:
         raise RecipeError(f"the study {name!r} needs at least one {'seed' if study.rows else 'row'}.")
     check_group(study.until)
-    taken = {setting for own in study.rows.values() for setting in own} | {"seed"}
+    taken = {setting for own in study.rows.values() for setting in own if setting not in study.free} | {"seed"}
     problems = [f"{setting} is set by the study itself, row by row" for setting in settings if setting in taken]
     if problems:
         raise RecipeError(f"the study {name!r}: {'; '.join(problems)}. Leave it out, or take `recam run`.")
+    rows = {}
     for row, own in study.rows.items():
         try:
-            load_recipe(recipe, {**own, **settings, "seed": seeds[0]})
+            made = study.settings_of(row, recipe, settings)
+            load_recipe(recipe, {**made, "seed": seeds[0]})
+            rows[row] = {setting: made[setting] for setting in own}
         except RecipeError as error:
             problems.append(f"row {row}: {error}")
     if problems:
         raise RecipeError("\n".join(problems))
+    return replace(study, rows=rows)
 
 
 def _value(summaries: Mapping[tuple[str, int], RunSummary], column: Column, row: str, seed: int) -> float | None:

@@ -11,14 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from recam.errors import RecipeError
+from recam.recipe.recipe import load_recipe
 from recam.registry import Registry
 from recam.runfolder import kinds
 from recam.runfolder.costs import cumulative_minutes
 from recam.runfolder.summary import RunSummary
 
+if TYPE_CHECKING:
+    from recam.report.figures import Figure
+    from recam.studies.result import StudyResult
+
 Measure = Callable[[RunSummary], float | None]
+Drawing = Callable[["StudyResult"], "Figure | None"]
+"""A figure of all finished runs; None where there is nothing to show."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """In the place of a row's setting: so many times what the recipe has there, whichever it is."""
+
+    factor: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,10 @@ class Study:
         until: stop each run after this group of stages; None: at its end.
         published: numbers of the paper by row and column title, shown beside ours.
         published_on: what the paper's numbers were measured on, e.g. ``VOC 2012 train, ResNet-50``.
+        figures: drawn of all runs once they are finished, see `recam.studies.figures`; none: each column's mean and
+            deviation, row by row.
+        free: settings of some rows that a command may name as well, for the rows that do not have them.
+        may_diverge: a training whose loss is no number any more is a result: the row has none, and the study goes on.
     """
 
     title: str
@@ -59,15 +78,47 @@ class Study:
     until: str | None = None
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     published_on: str = ""
+    figures: Sequence[Drawing] = ()
+    free: Sequence[str] = ()
+    may_diverge: bool = False
+
+    def settings_of(self, row: str, recipe: str, laid: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a row over a recipe, with those of the command, which hold for every row.
+
+        Raises:
+            RecipeError: a setting that the recipe does not have, or no such recipe.
+        """
+        own = self.rows[row]
+        settings = {**own, **{name: value for name, value in laid.items() if name not in own}}
+        if any(isinstance(value, Times) for value in own.values()):
+            rest = {name: value for name, value in settings.items() if not isinstance(value, Times)}
+            base = load_recipe(recipe, rest).as_dict()
+            settings |= {name: _times(base, name, value) for name, value in own.items() if isinstance(value, Times)}
+        return settings
+
+
+def _times(recipe: Mapping[str, Any], name: str, times: Times) -> float:
+    section, _, setting = name.partition(".")
+    try:
+        return float(f"{times.factor * float(recipe[section][setting]):.12g}")  # 0.018, not 0.018000000000000002
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecipeError(f"{name}: the recipe has no number there that could be multiplied.") from error
 
 
 studies: Registry[Callable[[], Study]] = Registry("study", "recam.studies", ("recam.studies",))
 
 
+def final_maps(summary: RunSummary) -> str:
+    """Name of the scored class maps that the pseudo masks come from, of a study that ends before, the last; empty
+    without any."""
+    found = summary.as_dict()
+    return str(found["masks"]["maps"] or next(reversed(found["maps"]), ""))
+
+
 def maps_miou(summary: RunSummary) -> float | None:
     """mIoU (%) of the class maps that the pseudo masks come from, at the oracle threshold."""
-    found = summary.as_dict()
-    maps = found["maps"].get(found["masks"]["maps"] or next(reversed(found["maps"]), ""))
+    found = summary.as_dict()["maps"]
+    maps = found.get(final_maps(summary))
     return 100 * maps["miou"] if maps and maps.get("miou") is not None else None
 
 
