@@ -2,7 +2,8 @@
 saliency maps, is `recam.methods.edam`.
 
 A layer gives each class a mask; the features under a class's mask, of two images, attend to each other in a block of
-the class's own, and are classified. So a mask must hold what images of the class have in common. The masks are the maps.
+the class's own, and are classified. So a mask must hold what images of the class have in common. The masks are the
+maps.
 
 Followed: the published code (allenwu97/EDAM). Every class's block reads every pair, also where neither image has the
 class; the mask is the absolute value of a layer normalised over classes, whose sign is not tied to presence (the
