@@ -30,9 +30,12 @@ from recam.settings import CountOrNone, Settings, Share, section
 from recam.types import Mask, Sample
 
 KEPT = 0.9
-"""A round is kept that agrees with the images by at least this part of what masks before it did. Masks by a model are
-smoother than a CRF's, which follow the very colours that agreement is measured by: on photos they agree a little less
-and are better; where the model has come undone, they agree by half or less (docs/log.md)."""
+"""A round is kept that agrees with the images by at least this part of what masks before it did, and shows at least
+this part of the labels that they show. Masks by a model are smoother than a CRF's, which follow the very colours that
+agreement is measured by: on photos they agree a little less and are better; where the model has come undone, they agree
+by half or less. A model that forgets rare classes is seen by what its masks no longer show (docs/log.md)."""
+CHOICE_VERSION = 2
+"""2 since a round must show the labels."""
 
 
 @section("masks")
@@ -52,7 +55,7 @@ class MaskSettings(Settings):
     its own class."""
     rounds: CountOrNone | Literal["auto"] = 0
     """How often a `round` follows the refiners. ``auto``: once, and its masks are kept unless they agree clearly
-    less with the images."""
+    less with the images, or show clearly fewer of their labels."""
     round: tuple[str, ...] = ()
     """Refiners of a round, e.g. ``["self_training", "crf"]``: a segmentation model learns from the masks, and its
     own masks of the same images, restricted to their labels and refined, take their place."""
@@ -81,7 +84,7 @@ class MasksGiven:
 @dataclass(frozen=True)
 class ChosenGiven:
     """Stages with masks of the same images, before and after a round: the latter are taken, unless they agree with the
-    images by less than `KEPT` of what the former do."""
+    images, or show labels, by less than `KEPT` of what the former do."""
 
     stages: tuple[str, str]
     kept: float
@@ -110,7 +113,8 @@ def plan_masks(recipe: Recipe, maps: MapSet, before: MapSet | None = None) -> li
     several = [masks_stage(recipe, each, masks_of(each), "masks") for each in (before, maps)]
     names = several[0].name, several[1].name
     needs = (*names, PIXELS_STAGE)
-    best = Stage(MASKS, "masks", take_best, ChosenGiven(names, KEPT), needs, ("seeded", "train"), label=label)
+    given = ChosenGiven(names, KEPT)
+    best = Stage(MASKS, "masks", take_best, given, needs, ("seeded", "train"), CHOICE_VERSION, label=label)
     return [*several, replace(best, amounts=best_amounts)]
 
 
@@ -188,20 +192,24 @@ def _look_at(work: Work) -> tuple[int, dict[str, dict[str, float]]]:
 
 def take_best(given: ChosenGiven, work: Work) -> dict[str, Any]:
     """Masks of all images by the round, or by what came before it where the round has come undone."""
-    found = {name: judge_masks(work, work.inputs[name]).agreement for name in given.stages}
     before, after = given.stages
-    best = work.inputs[after if found[after] >= given.kept * found[before] else before]
+    found = {name: judge_masks(work, work.inputs[name]) for name in given.stages}
+    agrees = found[after].agreement >= given.kept * found[before].agreement
+    shows = found[after].shown >= given.kept * found[before].shown
+    best = work.inputs[after if agrees and shows else before]
     for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
         write_mask(mask_path(work.folder, sample.id), read_mask(mask_path(best, sample.id)))
     work.accelerator.wait_for_everyone()
     results = {name: work.inputs[name].record["results"] for name in given.stages}
-    agreements = {results[name]["maps"]: value for name, value in found.items()}
+    agreements = {results[name]["maps"]: judged.agreement for name, judged in found.items()}
+    shown = {results[name]["maps"]: judged.shown for name, judged in found.items()}
     if work.accelerator.is_main_process:
-        values = ", ".join(f"{name} {value:.3f}" for name, value in agreements.items())
+        values = ", ".join(f"{name} {value:.3f} ({shown[name]:.0%})" for name, value in agreements.items())
         log_line(
-            f"{work.folder.name}: agreement with the images: {values}; those of {results[best.name]['maps']} are kept."
+            f"{work.folder.name}: agreement with the images, and labels shown: {values}; those of"
+            f" {results[best.name]['maps']} are kept."
         )
-    return {**results[best.name], "agreements": agreements}
+    return {**results[best.name], "agreements": agreements, "labels_shown": shown}
 
 
 @dataclass(frozen=True)

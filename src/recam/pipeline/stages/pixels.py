@@ -208,11 +208,13 @@ class Judged:
 
     Attributes:
         agreement: φ of masks and held-out predictions, or the correlation of all classes where there is no background,
-            times the part of the labels that masks show; in [−1, 1].
+            times `shown`; in [−1, 1].
+        shown: the part of the labels that masks show, in [0, 1], see `recam.methods.agreement.measure_coverage`.
         images: by id, the IoU of both in the image, in [0, 1].
     """
 
     agreement: float
+    shown: float
     images: Mapping[str, float]
 
 
@@ -233,10 +235,11 @@ def judge_masks(work: Work, folder: StageFolder) -> Judged:
     pixels, flat, background = judged.as_pixels(), found.reshape(-1), work.data.catalog.classes.background
     scores = judge_images(pixels, flat, background)
     names = (sample.id for sample in judged.samples)
-    agreement = measure_agreement(pixels, flat[None], background) * measure_coverage(shown, judged.labels)  # (1,)
+    (coverage,) = measure_coverage(shown, judged.labels)
+    (agreement,) = measure_agreement(pixels, flat[None], background) * coverage
     # A mask without any of the labels is the worst, however much the rest of it looks like background.
     scores[~(shown[0] & judged.labels).any(1)] = 0.0
-    return Judged(float(agreement[0]), dict(zip(names, scores.tolist(), strict=True)))
+    return Judged(float(agreement), float(coverage), dict(zip(names, scores.tolist(), strict=True)))
 
 
 def read_at(plane: NDArray[Any], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[Any]:
