@@ -162,6 +162,19 @@ def test_the_model_is_not_trained_twice_on_the_same_masks(chosen):
     assert (weights[0] == weights[1]) == kept
 
 
+def test_a_round_has_a_balance_of_its_own():
+    """Its model is balanced, the final one is not: so neither is taken for the other."""
+    for balance, spared in ((None, True), (0.0, True), (0.5, False)):
+        own = {"candidates": [], "training": "probe", "segment.class_balance": 0.0}
+        own |= {} if balance is None else {"self_training.class_balance": balance}
+        recipe = load_recipe("tiny", AUTO | own)
+        settings = recipe.section(DataSettings)
+        stages = {stage.name: stage.given for stage in make_plan(recipe, RunData(settings.open(), settings)).stages}
+        assert stages["rounds/probe+pamr/model"].settings.class_balance == (balance or 0.0)
+        assert stages["segment/pseudo"].settings.class_balance == 0.0
+        assert (stages["segment/pseudo"].earlier is not None) == spared
+
+
 def test_a_prediction_of_new_images_comes_from_the_chosen_run(chosen):
     root, _ = chosen
     image = recam.open_catalog("scenes:", **TINY["data.options"]).samples("val")[0].image.read()
@@ -203,7 +216,8 @@ def test_quality_is_told_of_the_run_and_of_each_image_the_worst_first(chosen):
     images = read_json(root / "quality/images.json")
     assert list(images.values()) == sorted(images.values())
     assert set(results["worst"]) <= set(images)
-    assert results["agreement"] == max(read_json(root / "masks/stage.json")["results"]["agreements"].values())
+    kept = read_json(root / "masks/stage.json")["results"]
+    assert results["agreement"] == kept["agreements"][kept["maps"]]
     assert results["quality"] == pytest.approx(results["learned"] * results["agreement"])
     assert (
         f"{results['quality']:.3f} ({results['learned']:.3f} of the labels learned"

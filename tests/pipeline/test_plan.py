@@ -70,6 +70,7 @@ OTHER = {
     "irn.confident_cam": (0.06, 0.3),
     "region_cam.radius": 3.0,
     "compute.log": ("tensorboard",),
+    "self_training.class_balance": 0.3,
     "psa.crop": 256,
     "psa.freeze_until": 2,
     "edam_training.attention_heads": 4,

@@ -176,7 +176,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     judged = not maps.background and masks.fixed is None and not (masks.oracle and maps.scores)
     stages += [plan_pixels(recipe, weights)] if before or judged else []
     stages += plan_masks(recipe, maps, before)
-    earlier = (_model_on(masks_of(before), stages), masks_of(before)) if before else ("", "")
+    model = _model_on(masks_of(before), stages) if before else None
     if any(stage.name == PIXELS_STAGE for stage in stages):
         stages.append(plan_quality(classifier))
     if data.score:
@@ -184,10 +184,10 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         scored = Stage("scores/masks", "masks", score_masks, None, ("masks",), ("score",), SCORES, label=scores_label)
         stages.append(replace(scored, amounts=lambda given, data: [score_amounts(len(data.score))]))
     unlabelled = ""
-    if all(earlier) and data.unlabelled:
-        stages.append(plan_unlabelled(earlier[0], inference_settings(recipe), recipe.section(SegmentSettings)))
+    if model and data.unlabelled:
+        stages.append(plan_unlabelled(model.name, inference_settings(recipe), recipe.section(SegmentSettings)))
         unlabelled = stages[-1].name
-    stages += plan_segmentation(recipe, data, classifier, earlier if all(earlier) else None, unlabelled)
+    stages += plan_segmentation(recipe, data, classifier, model, unlabelled)
     stages = [_with_check(stage, recipe) for stage in stages]
     stages.append(plan_pictures(shown, inference_settings(recipe), stages))
     return Plan(unique(stages), maps, seeds, classifier, thresholds)
@@ -208,10 +208,10 @@ def _first_step(recipe: Recipe, place: Place) -> RefinerStep | None:
     return refiner_steps[recipe.refine[0]].plan(recipe.refine[0], place) if recipe.refine else None
 
 
-def _model_on(masks: str, stages: Sequence[Stage]) -> str:
-    """The stage of a segmentation model that learns from these masks; empty: none does."""
+def _model_on(masks: str, stages: Sequence[Stage]) -> Stage | None:
+    """The stage of a segmentation model that learns from these masks; None: none does."""
     models = (each for each in stages if isinstance(each.given, SegmentGiven) and each.given.masks == masks)
-    return next((each.name for each in models), "")
+    return next(models, None)
 
 
 def _unknown_names(recipe: Recipe) -> list[str]:

@@ -30,7 +30,18 @@ from recam.pipeline.stages.predict import inference_settings
 from recam.pipeline.stages.segment import model_stage
 from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings
 from recam.runfolder.kinds import REFINER_NETWORK
+from recam.settings import Settings, Share, section
 from recam.types import Image, Maps, Sample, SeedMaps
+
+
+@section("self_training")
+@dataclass(frozen=True)
+class SelfTrainingSettings(Settings):
+    """Self-training, a refiner."""
+
+    class_balance: Share | None = None
+    """`segment.class_balance` of the round's model; None: as it is there. What it calls a class too often, labels of
+    the image forbid; a model for new images has none, and should not be balanced as much."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class ModelMaps:
 class SelfTrainingStep(RefinerStep):
     """A segmentation model of the recipe's section ``segment``, trained on the masks of the maps that it replaces."""
 
-    title = "self-training"
+    title, Settings = "self-training", SelfTrainingSettings
 
     @classmethod
     def plan(cls, name: str, place: Place) -> SelfTrainingStep:
@@ -77,6 +88,10 @@ class SelfTrainingStep(RefinerStep):
         }
         classifier = f"train/{before.origin}"
         model = model_stage(recipe, place.segmenter, self.settings.model, masks.name, classifier, "refine", label)
+        balance = recipe.section(SelfTrainingSettings).class_balance
+        if balance is not None:
+            settings = replace(model.given.settings, class_balance=balance)
+            model = replace(model, given=replace(model.given, settings=settings))
         return masks, model
 
 

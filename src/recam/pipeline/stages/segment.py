@@ -76,13 +76,14 @@ class SegmentGiven:
 
 
 def plan_segmentation(
-    recipe: Recipe, data: RunData, classifier: str, earlier: tuple[str, str] | None = None, unlabelled: str = ""
+    recipe: Recipe, data: RunData, classifier: str, earlier: Stage | None = None, unlabelled: str = ""
 ) -> list[Stage]:
     """The models of the recipe, and the scores of each on held-out images.
 
     Args:
         classifier: the stage that trained the classifier of the class maps; empty: none.
-        earlier, unlabelled: see `SegmentGiven`.
+        earlier: trains a model on earlier masks, which is taken where these were kept and the settings are the same.
+        unlabelled: see `SegmentGiven`.
     """
     own = recipe.section(SegmentSettings)
     start = _start_of(own, classifier)
@@ -107,10 +108,8 @@ def plan_segmentation(
         if truth:
             given, needs = replace(stage.given, truth=True), tuple(need for need in stage.needs if need != "masks")
             stage = replace(stage, given=given, needs=needs, supervision=(TRUTH,))
-        elif earlier:
-            given = replace(stage.given, earlier=earlier, unlabelled=unlabelled)
-            more, roles = ((unlabelled,), (*stage.roles, "unlabelled")) if unlabelled else ((), stage.roles)
-            stage = replace(stage, given=given, needs=(*stage.needs, *earlier, *more), roles=roles)
+        else:
+            stage = _with_rounds(stage, earlier, unlabelled)
         stages.append(stage)
         if data.val:
             predict = PredictGiven(name, inference_settings(recipe))
@@ -119,6 +118,17 @@ def plan_segmentation(
             predicted = Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES)
             stages.append(replace(predicted, label=shown, amounts=predict_amounts(stage.given.settings)))
     return stages
+
+
+def _with_rounds(stage: Stage, earlier: Stage | None, unlabelled: str) -> Stage:
+    """The stage of a model that may be spared by an earlier one, and may learn from images without labels as well."""
+    given, needs, roles = stage.given, stage.needs, stage.roles
+    if earlier and earlier.given.settings == given.settings:
+        spared = earlier.name, earlier.given.masks
+        given, needs = replace(given, earlier=spared), (*needs, *spared)
+    if unlabelled:
+        given, needs, roles = replace(given, unlabelled=unlabelled), (*needs, unlabelled), (*roles, "unlabelled")
+    return replace(stage, given=given, needs=needs, roles=roles)
 
 
 def model_stage(
