@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 STAGES = (
-    "backbone.weights=none", "segment.weights=none", "data.options={size=512, train=48, val=12}",
+    "backbone.weights=none", "segment.weights=none", "data.options={size=512, train=160, val=40}",
     "data.on_problems=skip", "cam.epochs=2", "recam.epochs=1", 'refine=["irn"]', "irn.labels_by=pamr", "irn.epochs=1",
     "irn.batch=16", "segment.epochs=1", "compute.report=false", "predict.scales=[1.0]",
 )  # fmt: skip
-"""The published recipe on 60 drawn scenes of 512 pixels, with fewer passes, so that it ends in minutes."""
+"""The published recipe on 200 drawn scenes of 512 pixels, with fewer passes, so that it ends in minutes."""
 
 TINY = (
     "data.options={size=64, train=12, val=4}", "data.on_problems=skip", 'refine=["irn"]', "irn.labels_by=pamr",
@@ -68,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true", help="recipe tiny on the CPU instead")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="of conformance, sizes, stages, demo")
     args = parser.parse_args()
     found: dict[str, Any] = {
         **({"device": "CPU", "bf16": False} if args.tiny else describe_gpu()),
@@ -80,11 +81,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "conformance": conformance,
-            "stages": lambda: stages(Path(folder, "stages"), busy, "recam", *STAGES),
-            "demo": lambda: stages(Path(folder, "demo"), busy, "demo", "compute.report=false"),
+            "sizes": sizes,
+            "stages": lambda: stages(Path(folder, "stages"), busy, "run", "--data", "scenes:", *sets("recam", STAGES)),
+            "demo": lambda: stages(Path(folder, "demo"), busy, "demo"),
         }
         if args.tiny:
-            steps = {"stages": lambda: stages(Path(folder, "stages"), busy, "tiny", *TINY)}
+            steps = {
+                "stages": lambda: stages(Path(folder, "stages"), busy, "run", "--data", "scenes:", *sets("tiny", TINY))
+            }
+        if args.only:
+            if unknown := [name for name in args.only if name not in steps]:
+                parser.error(f"no step {', '.join(unknown)}; there are {', '.join(steps)}")
+            steps = {name: step for name, step in steps.items() if name in args.only}
         for name, step in steps.items():
             start = time.monotonic()
             found[name] = step()
@@ -124,10 +132,26 @@ def conformance() -> dict[str, Any]:
     }
 
 
-def stages(folder: Path, busy: Busy, recipe: str, *settings: str) -> dict[str, Any]:
+def sizes() -> dict[str, Any]:
+    """Images of sizes of their own against images of one size, by benchmarks/many_sizes.py."""
+    found: dict[str, Any] = {"returncode": 0, "backbones": []}
+    for name in ("resnet50", "tf_efficientnet_lite0"):
+        command = [sys.executable, "benchmarks/many_sizes.py", "--backbone", name]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            return {"returncode": done.returncode, "message": (done.stdout + done.stderr)[-2000:]}
+        found["backbones"].append(json.loads(done.stdout))
+    return found
+
+
+def sets(recipe: str, settings: tuple[str, ...]) -> list[str]:
+    """Words of a command line: a recipe and what is laid over it."""
+    return ["--recipe", recipe, *(word for setting in settings for word in ("--set", setting))]
+
+
+def stages(folder: Path, busy: Busy, *words: str) -> dict[str, Any]:
     """A run in a process of its own: per stage images/s, GPU memory, and how busy the GPU was."""
-    words = [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, "-m", "recam", "run", "--data", "scenes:", "--recipe", recipe, *words, "-o", str(folder)]
+    command = [sys.executable, "-m", "recam", *words, "-o", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return {"returncode": done.returncode, "message": (done.stdout + done.stderr)[-2000:]}
@@ -155,6 +179,9 @@ def table(found: dict[str, Any]) -> str:
     lines = [f"{found['device']}, {found['cpus']} CPU cores, PyTorch {found['torch']}, bf16: {found['bf16']}.", ""]
     if "conformance" in found:
         lines += [f"Conformance cases on the GPU: {found['conformance']['message']}", ""]
+    for each in found.get("sizes", {}).get("backbones", ()):
+        speeds = [f"{case} {value:.1f}" for case, value in each.items() if isinstance(value, float)]
+        lines += [f"{each['backbone']}, images/s: {'; '.join(speeds)}.", ""]
     for name in (name for name in ("stages", "demo") if name in found):
         each = found[name]
         lines += [f"`{each.get('command', name)}` ({each['minutes']:.1f} min)", ""]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # recam on a machine with a CUDA GPU, within ten minutes:
-#   conformance cases on the GPU, every stage at ResNet-50 and 512 px in bf16, and the demo.
+#   conformance cases on the GPU, images of many sizes, every stage at ResNet-50 and 512 px in bf16, and the demo;
+#   `--only stages demo` for some of these.
 #
 #     RECAM_GOLDEN=FOLDER OUT=FOLDER bash benchmarks/gpu.sh
 #     OUT=FOLDER bash benchmarks/gpu.sh --tiny         on a CPU, in a minute: shows that the steps work
