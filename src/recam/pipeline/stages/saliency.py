@@ -25,14 +25,16 @@ from recam.engine.work import Work
 from recam.errors import DataError, RecamError, data_error
 from recam.inference.saliency_model import SaliencyModel, SaliencySettings
 from recam.progress import track
-from recam.runfolder.supervision import SALIENCY
+from recam.runfolder.supervision import DUTS, SALIENCY
 from recam.training.augment import Augment
 from recam.training.cached_features import feature_path, save_view_saliency, view_generator
 from recam.types import Sample
 
 MAPS, TRAINING_MAPS, VIEWS = "saliency/maps", "saliency/training", "saliency/views"
 """Of a folder trainings use the maps of training images alone: a refiner that is added later trains nothing again."""
-NO_SOURCE = "Set saliency.source to a folder of maps or to an .onnx network."
+NO_SOURCE = (
+    "Set saliency.source to a folder of maps, to an .onnx network, or to 'u2netp' (pip install 'recam[saliency]')."
+)
 UNUSED = (
     "saliency.source is set and nothing uses it. Add a refiner or a training that takes saliency, or leave the source"
     " out."
@@ -75,7 +77,7 @@ class ViewSaliencyGiven:
 def saliency_given(settings: SaliencySettings, data: RunData, role: Role) -> SaliencyGiven:
     """What the maps of a role's samples depend on."""
     if settings.is_network:
-        return SaliencyGiven(settings, data.digests(Path(settings.source)), "seeded")
+        return SaliencyGiven(settings, data.digests(settings.network_file), "seeded")
     return SaliencyGiven(None, data.fingerprint(role, MapFiles(Path(settings.source), ".png")), role)
 
 
@@ -92,7 +94,7 @@ def plan_saliency(settings: SaliencySettings, given: SaliencyGiven, views: Any, 
             given,
             (),
             (given.role,),
-            supervision=(SALIENCY,),
+            supervision=(SALIENCY, DUTS) if settings.is_u2netp else (SALIENCY,),
             label={"title": "saliency maps"},
             amounts=saliency_amounts,
         )
