@@ -123,13 +123,18 @@ def read_quarters(sample):
     return half * 2 + half[:, None]
 
 
+def read_half(sample):
+    """Planes of a sample as a batch of images (64, 64) has them."""
+    return torch.zeros(N_CLASSES, 16, 16).index_fill(0, torch.tensor(sample.labels, dtype=torch.long), 0.5)
+
+
 def make_batch(training):
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0, 0, 0]])
     saliency = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(2))
     batch = {"images": images(batch=3), "labels": labels}
     samples = [Sample(str(number), tuple(row.nonzero().flatten().tolist()), None) for number, row in enumerate(labels)]
     for name, extra in training.extras({}, N_CLASSES).items():
-        read = read_quarters if extra.lies_on == "image" else extra.read
+        read = {"image": read_quarters, "planes": read_half}.get(extra.lies_on, extra.read)
         batch[name] = torch.stack([read(sample) for sample in samples])
     return batch | ({"saliency": saliency} if training.is_on_saliency else {})
 

@@ -14,7 +14,7 @@ from recam.pipeline.maker import makers
 from recam.pipeline.plan import make_plan
 from recam.pipeline.refiner import refiner_steps
 from recam.pipeline.refiners import crf, irn
-from recam.pipeline.training import trainings
+from recam.pipeline.training import make_training, trainings
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import recipe_names
 from recam.settings import CHANGES_NOTHING, Settings, as_json, sections
@@ -211,6 +211,13 @@ def idle_sections(recipe):
     return {section for section, _ in methods} - {section for section, is_used in methods if is_used}
 
 
+def takes_saliency(recipe):
+    learned = (make_training(recipe, each) for each in (*recipe.compare, recipe.training))
+    return any(each.is_on_saliency for each in learned) or any(
+        refiner_steps[each].uses_saliency for each in recipe.refine
+    )
+
+
 IDLE = "all settings of methods that the recipe does not use"
 NOT_IN_FORCE = {
     "masks.threshold",  # the oracle's threshold is in force
@@ -247,7 +254,7 @@ def each_change(recipe, idle=frozenset()):
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_stage_is_made_again_where_what_it_is_given_changes_and_never_else(name, maps):
     recipe = load_recipe(name, PLACE)
-    if recipe.recam.starts_from == "eps" or "edam" in recipe.refine:
+    if takes_saliency(recipe):
         recipe = load_recipe(recipe, {"saliency.source": str(maps)})
     without_effect = set()
     idle = idle_sections(recipe)

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from recam.tensors import load_tensors
-from recam.training.loop import Schedule, TrainingError, fit, step_seed
+from recam.training.loop import AfterEpoch, Schedule, TrainingError, fit, step_seed
 from recam.training.model_selection import Validation
 from recam.training.optim import make_sgd, poly_decay
 
@@ -48,7 +48,7 @@ class Objective(nn.Module):
         return {"loss": 2 * error, "error": error}
 
 
-def train(path, objective=None, dataset=Points(), schedule=SCHEDULE, validation=None, rate=0.05):
+def train(path, objective=None, dataset=Points(), schedule=SCHEDULE, validation=None, rate=0.05, after_epoch=None):
     objective = objective or Objective()
     optimizer = make_sgd([{"params": objective.parameters(), "lr": rate}], momentum=0.9)
     rates = []
@@ -57,8 +57,9 @@ def train(path, objective=None, dataset=Points(), schedule=SCHEDULE, validation=
         optimizer.param_groups[0]["lr"] = rate * poly_decay(step, total)
         rates.append((step, total))
 
+    accelerator = Accelerator(cpu=True)
     trained = fit(
-        "points", objective, dataset, optimizer, set_step, schedule, 5, path, Accelerator(cpu=True), validation
+        "points", objective, dataset, optimizer, set_step, schedule, 5, path, accelerator, validation, after_epoch
     )
     return objective, trained, rates
 
@@ -237,3 +238,20 @@ def test_steps_instead_of_epochs(tmp_path, interrupted):
     # The same first steps as a longer training has.
     longer, _, _ = gently(tmp_path / "longer.safetensors", schedule=replace(schedule, steps=7))
     assert not same_weights(objective, longer)
+
+
+def test_what_comes_after_an_epoch_comes_before_its_checkpoint_and_again_where_it_was_interrupted(tmp_path):
+    done, path = [], tmp_path / "t.safetensors"
+
+    def do(objective, epoch):
+        done.append((epoch, objective.training, path.is_file() and load_tensors(path)[1]["step"]))
+        if len(done) == 2:
+            raise KeyboardInterrupt
+
+    often = AfterEpoch("a look", do)
+    with pytest.raises(KeyboardInterrupt):
+        train(path, after_epoch=often)
+    objective, *_ = train(path, after_epoch=often)
+    # Checkpoints of steps 3, 7 and 11 are there, not of those that end an epoch.
+    assert done == [(1, False, 3), (2, False, 7), (2, False, 7), (3, False, 11)]
+    assert same_weights(objective, train(tmp_path / "plain.safetensors")[0])

@@ -82,9 +82,13 @@ class Work:
                 " compute.workers to fewer; to resume, run the same command."
             ) from error
 
+    def own(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """This process's part of the samples."""
+        return samples[self.accelerator.process_index :: self.accelerator.num_processes]
+
     def share(self, samples: Sequence[Sample], finished: Callable[[Sample], bool]) -> Iterator[Sample]:
         """This process's part of the samples not finished yet, with progress."""
-        own = samples[self.accelerator.process_index :: self.accelerator.num_processes]
+        own = self.own(samples)
         todo = [sample for sample in own if not finished(sample)]
         with Progress(
             self.folder.name, len(own), len(own) - len(todo), quiet=not self.accelerator.is_main_process

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from recam.errors import DataError, RecipeError
 from recam.labels import BACKGROUND, IGNORE, check_class_indices, mask_values
 from recam.methods.cam import read_full
-from recam.methods.refine import one_plane_a_class
+from recam.methods.refine import maps_of_mask
 from recam.settings import Settings, Share, check_shares, section
 from recam.types import Image, Maps, Mask, SeedMaps, check_maps
 
@@ -114,11 +114,7 @@ class EdamRefiner:
     def __call__(self, image: Image, seed: SeedMaps) -> SeedMaps:
         # Planes instead of classes: mask value i is the i-th map.
         mask = edam_mask(read_full(seed), range(len(seed.maps)), self.saliency_of(image), self.settings)
-        ignore = mask == IGNORE
-        if seed.ignore is not None:
-            ignore |= seed.ignore
-        maps = one_plane_a_class(mask, len(seed.maps)) if len(seed.maps) else np.zeros((0, *seed.size), np.float32)
-        return SeedMaps(maps, seed.class_indices, seed.size, ignore if ignore.any() else None)
+        return maps_of_mask(mask, seed)
 
 
 def check_saliency(saliency: NDArray[np.floating], size: tuple[int, ...], what: str = "the saliency map") -> None:

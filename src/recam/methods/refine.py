@@ -18,7 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from recam.errors import RecipeError
-from recam.types import Image, Maps, SeedMaps
+from recam.labels import IGNORE
+from recam.types import Image, Maps, Mask, SeedMaps
 
 EVEN = 0.5
 """The threshold of maps from `without_background`: above it a class outweighs the background."""
@@ -83,6 +84,16 @@ def one_plane_a_class(labels: np.ndarray, class_count: int, first: int = 1) -> M
     """Labels (H, W), `first` + i the i-th class, the background below → (n, H, W) of 0 and 1."""
     planes: Maps = np.stack([labels == i + first for i in range(class_count)]).astype(np.float32)  # (n, H, W)
     return planes
+
+
+def maps_of_mask(mask: Mask, seed: SeedMaps) -> SeedMaps:
+    """A mask (H, W) of an image whose value i is the i-th of its maps, from 1, as full-size maps of 0 and 1; what it or
+    the seed ignores is ignored."""
+    ignore = mask == IGNORE
+    if seed.ignore is not None:
+        ignore |= seed.ignore
+    maps = one_plane_a_class(mask, len(seed.maps)) if len(seed.maps) else np.zeros((0, *seed.size), np.float32)
+    return SeedMaps(maps, seed.class_indices, seed.size, ignore if ignore.any() else None)
 
 
 def join(refiners: Iterable[Refiner]) -> Chain:

@@ -24,8 +24,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recam.data.roles import RunData
 from recam.engine.amount import Amount
 from recam.engine.stage import Stage
+from recam.engine.work import Work
 from recam.inference.class_maps import weight_of, weighted_maps
 from recam.methods.recam import Weighting
 from recam.models.backbones import Backbone
@@ -59,6 +61,7 @@ class Training:
         reads_images: its losses need the images themselves, so that it takes no cached features.
         weightings: ways to weigh its maps (eq. 9); the first where a recipe names one that it does not have.
         uses_saliency: batches hold ``saliency``; the run then needs maps of it, and results state so.
+        after_each: what it does after each epoch, in words, see `after_epoch`; empty: nothing.
         only_scored: it is there to be compared, and of no use where nothing is scored.
         train: makes its stage, for a training that has no steps: as `recam.engine.stage.Stage.make`, of
             `recam.pipeline.stages.train.TrainGiven`; None: the common loop, by `losses`.
@@ -79,6 +82,7 @@ class Training:
     reads_images: ClassVar[bool] = False
     weightings: ClassVar[tuple[Weighting, ...]] = ("w",)
     uses_saliency: ClassVar[bool] = False
+    after_each: ClassVar[str] = ""
     only_scored: ClassVar[bool] = False
     train: ClassVar[Callable[..., dict[str, Any]] | None] = None
     amounts: ClassVar[Callable[..., list[Amount]] | None] = None
@@ -185,6 +189,22 @@ class Training:
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
         """Batch (``images`` or ``features``, ``labels`` (B, K)) → losses by name; ``loss`` is what is minimised."""
         raise NotImplementedError
+
+    def after_epoch(self, network: Classifier, epoch: int, max_side: int | None, work: Work) -> None:
+        """Called after each epoch where `after_each` says that something is done then; by all processes, each of which
+        takes its share of the images (`Work.own`). A training that is ended in it resumes before it, so images that are
+        done must be known, as by a file of this epoch.
+
+        Args:
+            network: in evaluation mode, on the device; no gradients are kept.
+            epoch: from 1; the last is `epochs`.
+            max_side: images that are read whole are reduced to this longer side (pixels); None: none is.
+            work: its folder is that of the training.
+        """
+
+    def epoch_amounts(self, max_side: int | None, data: RunData) -> list[Amount]:
+        """How much work `after_epoch` is, in all epochs together."""
+        return []
 
     def extra_losses(self, network: Classifier, features: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Losses, already weighted, that trainings which start from this one add to theirs; features are (B, D, h,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
@@ -27,6 +28,8 @@ from recam.types import Grey, Mask, Sample
 Batch = dict[str, Tensor]
 Position = tuple[int, int]
 """(epoch, index of the sample)."""
+PLANE_STRIDE = 4
+"""Of planes that lie on an image a batch has every so many pixels."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,42 @@ class Extra:
     Attributes:
         read: a sample's; picklable, as worker processes read.
         lies_on: ``nothing``: a tensor that is taken as it is; ``image``: numbers (H, W) of its pixels, uint8 below 255,
-            which are augmented as the image is: (crop, crop) int64, 255 where that does not reach.
+            which are augmented as the image is: (crop, crop) int64, 255 where that does not reach; ``planes``: `Planes`
+            of its pixels, augmented in the same way, of which a batch has every fourth: (count, ⌈crop/4⌉, ⌈crop/4⌉)
+            float32, 0 where the image does not reach.
     """
 
     read: Callable[[Sample], Any]
-    lies_on: Literal["nothing", "image"] = "nothing"
+    lies_on: Literal["nothing", "image", "planes"] = "nothing"
+
+    def move(self, sample: Sample, augment: Augment, drawn: list[int]) -> Any:
+        """What a batch holds of a sample whose view is drawn from these numbers."""
+        value = self.read(sample)
+        if self.lies_on == "image":
+            return augment.move_mask(value, np.random.default_rng(drawn))
+        if self.lies_on == "planes":
+            side = -(-augment.crop // PLANE_STRIDE)
+            moved = torch.zeros(value.count, side, side)
+            for index, plane in zip(value.indices, value.planes, strict=True):
+                whole = augment.move_grey(plane, np.random.default_rng(drawn))  # (crop, crop)
+                moved[index] = whole[::PLANE_STRIDE, ::PLANE_STRIDE]
+            return moved
+        return value
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Values of an image's pixels for few of many classes.
+
+    Attributes:
+        planes: (n, H, W) float32 in [0, 1].
+        indices: (n,) whose they are; the others are 0.
+        count: how many there are.
+    """
+
+    planes: NDArray[np.float32]
+    indices: Sequence[int]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -122,11 +156,7 @@ class LabelledImages(Dataset[Batch]):
         batch = {"images": view, "labels": torch.from_numpy(multi_hot(sample.labels, self.n_classes))}
         if self.read_saliency:
             batch["saliency"] = self.augment.move_grey(self.read_saliency(sample), np.random.default_rng(drawn))[None]
-        for name, extra in self.extras.items():
-            value = extra.read(sample)
-            moved = extra.lies_on == "image"
-            batch[name] = self.augment.move_mask(value, np.random.default_rng(drawn)) if moved else value
-        return batch
+        return batch | {name: extra.move(sample, self.augment, drawn) for name, extra in self.extras.items()}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from recam.errors import RecamError
 from recam.progress import Progress, log_values
 from recam.training.checkpoint import load_checkpoint, save_checkpoint
 from recam.training.loader import Batch, EpochBatches, make_loader, read_batches, workers_watched
-from recam.training.model_selection import Validation, copy_state, judge, make_average
+from recam.training.model_selection import Validation, copy_state, for_evaluation, judge, make_average
 
 
 class TrainingError(RecamError):
@@ -73,6 +73,20 @@ class Trained:
     stopped: bool = False
 
 
+@dataclass(frozen=True)
+class AfterEpoch:
+    """Something to be done after each epoch, before its checkpoint is saved: a training that is ended in it does it
+    again when it resumes.
+
+    Attributes:
+        name: what it is, shown beside the progress.
+        do: (objective in evaluation mode, epoch from 1) → None; called by all processes.
+    """
+
+    name: str
+    do: Callable[[nn.Module, int], None]
+
+
 def fit(
     what: str,
     objective: nn.Module,
@@ -84,6 +98,7 @@ def fit(
     checkpoint: Path,
     accelerator: Accelerator,
     validation: Validation | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Trained:
     """Train `objective` in place, from the checkpoint where there is one.
 
@@ -98,6 +113,7 @@ def fit(
         seed: decides order and, with the data set, augmentation.
         checkpoint: safetensors file of the state; written each epoch and every `schedule.save_minutes`.
         validation: judges the weights (their average, where that is kept) after epochs, and may end the training.
+        after_epoch: what else is done then, with the weights themselves.
 
     Raises:
         TrainingError: the loss is no longer finite; the last checkpoint stays.
@@ -152,6 +168,11 @@ def fit(
                     if validation and (trained.history[-1]["epoch"] % validation.every == 0 or done == total):
                         progress.advance(0, note=f"{validation.name} is computed")
                         _validate(validation, average.module if average else objective, trained, accelerator)
+                        model.train()
+                    if after_epoch:
+                        progress.advance(0, note=after_epoch.name)
+                        after_epoch.do(for_evaluation(objective), int(trained.history[-1]["epoch"]))
+                        accelerator.wait_for_everyone()  # the checkpoint says that all have done it
                         model.train()
                     if accelerator.is_main_process:
                         log_values(what, done, trained.history[-1])

@@ -67,11 +67,16 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 @torch.no_grad()
 def judge(validation: Validation, model: nn.Module, accelerator: Accelerator) -> float:
-    """The score of `model`, left in evaluation mode. Statistics of the main process count, as they do in what is
+    """The score of `model`, left in evaluation mode."""
+    return validation.score(for_evaluation(model))
+
+
+def for_evaluation(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, on all processes alike: statistics of the main process count, as they do in what is
     saved."""
     for buffer in model.buffers():
         broadcast(buffer)
-    return validation.score(model.eval())
+    return model.eval()
 
 
 def copy_state(model: nn.Module) -> dict[str, Tensor]:

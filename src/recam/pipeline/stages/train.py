@@ -33,7 +33,7 @@ from recam.runfolder.supervision import LABELS, SALIENCY
 from recam.training.augment import Augment
 from recam.training.cached_features import CachedFeatures, feature_path, save_features, view_generator
 from recam.training.loader import Batch, LabelledImages
-from recam.training.loop import Schedule, Trained, fit, plan_batches
+from recam.training.loop import AfterEpoch, Schedule, Trained, fit, plan_batches
 from recam.training.model_selection import Validation
 from recam.training.optim import poly_rates
 from recam.training.settings import TrainSettings
@@ -115,7 +115,7 @@ def plan_training(
     trained = TrainGiven(
         training, views, backbone, weights, own.batch, own.momentum, own.weight_decay, own.power,
         saliency if training.is_on_saliency else None,
-        recipe.section(DataSettings).max_side if training.train else None,
+        recipe.section(DataSettings).max_side if training.train or training.after_each else None,
         0.0 if training.train else own.held_out,
     )  # fmt: skip
     label = {
@@ -214,6 +214,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
         given.views.seed,
         judge.validation() if judge else None,
         training.warmup,
+        _after_epoch(given, work),
     )
     results: dict[str, Any] = {"history": trained.history, "images": len(kept)}
     if judge and start and before is not None:
@@ -236,7 +237,7 @@ def train_amounts(given: TrainGiven, data: RunData) -> list[Amount]:
         if held
         else min(len(kept), JUDGED)
     )
-    return classifier_amounts(given, len(kept), judged)
+    return [*classifier_amounts(given, len(kept), judged), *training.epoch_amounts(given.max_side, data)]
 
 
 @dataclass(frozen=True)
@@ -308,13 +309,29 @@ def fit_stage(
     seed: int,
     validation: Validation | None = None,
     warmup: int = 0,
+    after_epoch: AfterEpoch | None = None,
 ) -> Trained:
     """`recam.training.loop.fit` with polynomial decay, behind a linear rise over `warmup` steps, resuming from the
     stage's checkpoint."""
     set_step = poly_rates(optimizer, power, warmup)
     checkpoint = work.folder.path / CHECKPOINT
     name = work.folder.name
-    return fit(name, objective, dataset, optimizer, set_step, schedule, seed, checkpoint, work.accelerator, validation)
+    return fit(
+        name, objective, dataset, optimizer, set_step, schedule, seed, checkpoint, work.accelerator, validation,
+        after_epoch,
+    )  # fmt: skip
+
+
+def _after_epoch(given: TrainGiven, work: Work) -> AfterEpoch | None:
+    training = given.training
+    if not training.after_each:
+        return None
+
+    @torch.inference_mode()
+    def do(objective: nn.Module, epoch: int) -> None:
+        training.after_epoch(objective.get_submodule("network"), epoch, given.max_side, work)  # type: ignore[arg-type]
+
+    return AfterEpoch(training.after_each, do)
 
 
 def _dataset(given: TrainGiven, work: Work, backbone: Backbone, samples: list[Sample]) -> Dataset[Batch]:
