@@ -71,6 +71,18 @@ def test_a_slow_first_turn_stands_for_all(trials, clock):
     assert len(done) == 1
 
 
+def test_on_a_gpu_a_slow_first_turn_loads_kernels_and_stands_for_none(trials, clock):
+    trials.bench.accelerator.device.type = "cuda"
+    trials.bench.sync = trials.bench.forget_gpu_peak = lambda: None
+    trials.bench.gpu_peak = lambda: 0.0
+    work, _ = amount(clock, 10, [9.0, 0.5])
+    assert trials.forecast([work], 0).seconds == pytest.approx(5)
+    trials.budget = 0.0
+    work, done = amount(clock, 10, [9.0, 0.25, 7.0], what="after the time for trials")
+    assert trials.forecast([work], 0).seconds == pytest.approx(2.5)
+    assert len(done) == 2
+
+
 def test_part_of_a_turn_counts_as_that(trials, clock):
     work, _ = amount(clock, 3, [2.0], part=0.25)
     assert trials.forecast([work], 0).seconds == pytest.approx(3 * 2.0 / 0.25)

@@ -9,7 +9,7 @@ import recam
 from recam.models.backbones import BackboneSettings
 from recam.models.classifier import Classifier
 from recam.models.saved import save_classifier
-from recam.pipeline.stages.train import HELD_OUT, _keep_learned
+from recam.pipeline.stages.train import HELD_OUT, LabelJudge, _keep_learned
 from recam.runfolder.store import WEIGHTS, StageFolder, read_json
 from recam.training.loop import Trained
 from tiny_recipe import TINY
@@ -60,3 +60,25 @@ def test_held_out_images_are_judged_each_epoch_and_never_learned_from(tmp_path):
     assert results["labels"]["of"] == "held-out images"
     assert results["images"] + results["labels"]["images"] == 12
     assert read_json(tmp_path / "run/train/recam/stage.json")["results"]["kept"] in ("last", "best", "start")
+
+
+def test_weights_that_were_judged_on_another_device_can_be_trained(monkeypatch):
+    """A GPU's tensors are new ones; here each move makes new ones."""
+
+    def moves(network, *where):
+        for weight in network.parameters():
+            weight.data = weight.data.clone()
+        return network
+
+    item = {"images": torch.rand(3, 32, 32), "labels": torch.tensor([1.0, 0.0])}
+    dataset = type("Two", (list,), {"__getitem__": lambda self, position: item})([0, 1])
+    classes = SimpleNamespace(names=("cat", "dog"))
+    work = SimpleNamespace(
+        accelerator=SimpleNamespace(device=torch.device("cpu")),
+        data=SimpleNamespace(catalog=SimpleNamespace(classes=classes)),
+    )
+    judged = network(1.0)
+    monkeypatch.setattr(Classifier, "to", moves)
+    assert LabelJudge(dataset, work).score(judged).images == 2
+    judged.train().encode({"images": item["images"][None]}).sum().backward()
+    assert not any(weight.is_inference() for weight in judged.parameters())

@@ -20,8 +20,8 @@ from recam.types import Sample
 BUDGET = 12.0
 """Seconds that all trials together may take; after them each amount still left is tried by a single turn."""
 EACH, SLOW = 0.7, 1.5
-"""Seconds for which turns are tried after the first, which is slower than others; a first one that took `SLOW` stands
-for all."""
+"""Seconds for which turns are tried after the first, which is slower than others; on a CPU a first one that took `SLOW`
+stands for all. On a GPU it never does: kernels are loaded in it, which takes seconds where a turn takes milliseconds."""
 MOST = 8
 """Turns that are tried after the first, at most."""
 WORKER = 60 * 2**20
@@ -153,8 +153,11 @@ class Trials:
             samples = cycle(self.bench.samples)
             first, part = self._time(turn, next(samples))
             written = self.bench.written() / part
-            in_time = self.budget > begin + first
-            seconds = self._repeat(turn, samples) if first <= SLOW and in_time else first / part
+            in_time, on_gpu = self.budget > begin + first, self.bench.device.type != "cpu"
+            if in_time and (first <= SLOW or on_gpu):
+                seconds = self._repeat(turn, samples)
+            else:
+                seconds = self._repeat(turn, samples, 1) if on_gpu else first / part
             if self.bench.largest and in_time:
                 turn(self.bench.largest)
                 self.bench.sync()
@@ -164,10 +167,10 @@ class Trials:
             return f"{type(error).__name__}: {first_line(error)}"
         return TurnCost(begin, seconds, max(0, peak_memory() - before) / part, self.bench.gpu_peak(), written)
 
-    def _repeat(self, turn: Turn, samples: Iterator[Sample]) -> float:
+    def _repeat(self, turn: Turn, samples: Iterator[Sample], most: int = MOST) -> float:
         """Seconds of a turn, the mean of some: images of other sizes take other times."""
         spent, done, count = 0.0, 0.0, 0
-        while not count or (spent < EACH and count < MOST):
+        while not count or (spent < EACH and count < most):
             seconds, part = self._time(turn, next(samples))
             spent, done, count = spent + seconds, done + part, count + 1
         return spent / done

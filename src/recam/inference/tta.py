@@ -15,7 +15,6 @@ from recam.data.large_photos import enlarge, working_copy
 from recam.inference.settings import InferenceSettings
 from recam.inference.windows import make_mask
 from recam.labels import mask_value
-from recam.models.many_sizes import planned_if_common
 from recam.models.saved import TrainedSegmenter
 from recam.preprocess import Planes
 from recam.training.augment import normalise_image, resize_image, scaled_size
@@ -48,9 +47,7 @@ def predict_probabilities(
     for scale in scales:
         view = normalise_image(resize_image(image, scaled_size(size, scale, max_side)), segmenter.mean, segmenter.std)
         views = torch.stack([view, view.flip(-1)]) if flip else view[None]  # (2, 3, h, w)
-        views = views.to(device, memory_format=torch.channels_last)
-        with planned_if_common(views):
-            logits = segmenter.network(views)  # (2, K+1, h, w)
+        logits = segmenter.network(views.to(device, memory_format=torch.channels_last))  # (2, K+1, h, w)
         probabilities = logits.float().softmax(1)
         mean = (probabilities[0] + probabilities[1].flip(-1)) / 2 if flip else probabilities[0]  # (K+1, h, w)
         total += F.interpolate(mean[None], size, mode="bilinear", align_corners=False)[0]

@@ -17,7 +17,6 @@ from recam.data.reading import COLOURS
 from recam.errors import RecipeError, near_matches
 from recam.models.backbones.family import HEAD_NAMES, family_of, is_within
 from recam.models.bands import adapt_bands, adapt_normalisation
-from recam.models.many_sizes import planned_if_common
 from recam.models.probe import REFUSALS, freeze_statistics
 from recam.models.weights import load_pretrained
 from recam.settings import Settings, section
@@ -124,8 +123,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D, h, w) of normalised images (B, 3, H, W). No graph is built through frozen units."""
-        with planned_if_common(images):
-            return self.top(self.trunk(images)) if self.is_chain else self._run(images)
+        return self.top(self.trunk(images)) if self.is_chain else self._run(images)
 
     def trunk(self, images: Tensor) -> Tensor:
         """Output of the frozen units for images (B, 3, H, W), without a graph; as the network lays it out, usually
@@ -156,12 +154,11 @@ class Backbone(nn.Module):
                 " and four stages, e.g. resnet50 or tf_efficientnet_lite0."
             )
         found, output = [], self.family.pad(self.net, images)
-        with planned_if_common(images):
-            for number, unit in enumerate(self.units, start=1):
-                with torch.set_grad_enabled(torch.is_grad_enabled() and number > self._frozen):
-                    output = unit(output)
-                if number in self._stage_ends:
-                    found.append(self.family.as_map(self.net, output))
+        for number, unit in enumerate(self.units, start=1):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number > self._frozen):
+                output = unit(output)
+            if number in self._stage_ends:
+                found.append(self.family.as_map(self.net, output))
         return found
 
     def train(self, mode: bool = True) -> Backbone:

@@ -249,11 +249,15 @@ class LabelJudge:
     work: Work
     most: int | None = None
 
-    @torch.inference_mode()
     def score(self, network: Classifier) -> LabelScores:
         """The network is left in evaluation mode, on the device."""
+        # Moved before inference mode begins: weights that are moved within it can no longer be trained.
+        network.to(self.work.accelerator.device).eval()
+        return self._score(network)
+
+    @torch.inference_mode()
+    def _score(self, network: Classifier) -> LabelScores:
         n, device = len(self.dataset), self.work.accelerator.device  # type: ignore[arg-type]
-        network.to(device).eval()
         logits, labels = [], []
         for index in spread_evenly(n, self.most or n):
             one = self.dataset[0, index]
