@@ -21,7 +21,7 @@ BUDGET = 12.0
 """Seconds that all trials together may take; after them each amount still left is tried by a single turn."""
 EACH, SLOW = 0.7, 1.5
 """Seconds for which turns are tried after the first, which is slower than others; on a CPU a first one that took `SLOW`
-stands for all. On a GPU it never does: kernels are loaded in it, which takes seconds where a turn takes milliseconds."""
+stands for all. On a GPU it never does: kernels are loaded in it, which takes seconds, a turn milliseconds."""
 MOST = 8
 """Turns that are tried after the first, at most."""
 WORKER = 60 * 2**20
