@@ -11,6 +11,8 @@ import pytest
 import recam
 from recam.pipeline.maker import makers
 from recam.pipeline.refiner import refiner_steps
+from recam.pipeline.segment_loss import segment_losses
+from recam.pipeline.stages.segment_settings import SegmentSettings
 from recam.pipeline.training import trainings
 
 ROOT = Path(recam.__file__).parent
@@ -140,8 +142,16 @@ def test_exported_networks_predict_and_runs_are_read_without_pytorch():
     assert ended.returncode == 0, ended.stderr
 
 
-METHODS = {*trainings, *makers, *refiner_steps}
-NAMING = ("methods.", "pipeline.trainings.", "pipeline.makers.", "pipeline.refiners.", "studies.", "recipes")
+METHODS = {*trainings, *makers, *refiner_steps, *segment_losses} - {SegmentSettings().loss}
+NAMING = (
+    "methods.",
+    "pipeline.trainings.",
+    "pipeline.makers.",
+    "pipeline.refiners.",
+    "pipeline.losses.",
+    "studies.",
+    "recipes",
+)
 
 
 def literals(module: str) -> list[tuple[int, str]]:

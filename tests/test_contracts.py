@@ -1,7 +1,7 @@
 """Every registered training, map maker, refiner and segmenter through one battery, on the day it is entered.
 
 The batteries over data sets and mask formats are in test_data_contracts.py, that over families of backbones in
-models/test_backbones.py.
+models/test_backbones.py, that over losses of the segmentation model in test_loss_contracts.py.
 """
 
 import json
@@ -68,6 +68,7 @@ SMALL = {
     "backbone.freeze_until": 0,
     "backbone.output_stride": 16,
     "irn.labels_by": "pamr",
+    "dsrg.refined_by": "pamr",
     "psa.labels_by": "pamr",
     "bes.labels_by": "pamr",
     "bes.crop": 64,
@@ -268,6 +269,16 @@ def test_map_maker(maker, n):
     np.testing.assert_array_equal(first.maps, maps_of(photo(), [2, 0][:n]).maps, err_msg="the second time differs")
 
 
+def seed_folders(root, data, before):
+    """A folder of random maps of each training image, where a set of maps lies."""
+    folders = {before.folder.stage: StageFolder(before.folder.stage, root / before.folder.stage, "key")}
+    for number, sample in enumerate(data.train):
+        maps = np.random.default_rng(number).random((len(sample.labels), 16, 16), dtype=np.float32)
+        seeds = SeedMaps(maps, np.array(sample.labels, np.int64), (64, 64))
+        save_seed(root / before.folder.stage / before.folder.inner / f"{sample.id}.npz", seeds, 8)
+    return folders
+
+
 @pytest.fixture(scope="module", params=sorted(refiner_steps))
 def step(request, recipe):
     """A refiner at its place behind CAM's maps, and the place."""
@@ -284,12 +295,9 @@ def refine(step, recipe, tmp_path_factory):
     made, place = step
     root = tmp_path_factory.mktemp("prepared")
     data = RunData(open_catalog("scenes:", **SMALL["data.options"]), recipe.section(DataSettings), quiet=True)
-    before, origin = place.before.folder, place.before.origin
-    folders = {name: StageFolder(name, root / name, "key") for name in (before.stage, f"train/{origin}")}
-    for number, sample in enumerate(data.train):
-        maps = np.random.default_rng(number).random((len(sample.labels), 16, 16), dtype=np.float32)
-        seeds = SeedMaps(maps, np.array(sample.labels, np.int64), (64, 64))
-        save_seed(root / before.stage / before.inner / f"{sample.id}.npz", seeds, 8)
+    origin = place.before.origin
+    folders = seed_folders(root, data, place.before)
+    folders[f"train/{origin}"] = StageFolder(f"train/{origin}", root / f"train/{origin}", "key")
     torch.manual_seed(0)
     own, classes = recipe.section(BackboneSettings), data.catalog.classes.names
     network = make_training(recipe, origin).network(own.make(), len(classes))

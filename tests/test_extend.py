@@ -22,6 +22,7 @@ from recam.models.backbones import backbones
 from recam.models.segmenters import segmenters
 from recam.pipeline.maker import makers
 from recam.pipeline.refiner import refiner_steps
+from recam.pipeline.segment_loss import segment_losses
 from recam.pipeline.training import trainings
 from recam.recipe.toml import setting_text
 from recam.registry import Registry
@@ -36,7 +37,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 FILES = {text.partition("\n")[0].removeprefix("# "): text for language, text in BLOCKS if language == "python"}
 POINTS = tomllib.loads(next(text for language, text in BLOCKS if language == "toml"))["project"]["entry-points"]
 REGISTRIES: tuple[Registry, ...] = (
-    trainings, makers, refiner_steps, catalogs, segmenters, backbones, formats, studies
+    trainings, makers, refiner_steps, segment_losses, catalogs, segmenters, backbones, formats, studies
 )  # fmt: skip
 
 SETTINGS = {name: value for name, value in TINY.items() if not name.startswith("data.")} | {
@@ -49,6 +50,8 @@ SETTINGS = {name: value for name, value in TINY.items() if not name.startswith("
     "topscore.channels": 4,
     "segment.model": "plain",
     "segment.options": {"width": 8},
+    "segment.loss": "focal",
+    "focal.gamma": 1.5,
     "backbone.name": "small",
 }
 
@@ -152,10 +155,12 @@ def run_pytest(words):
 def test_contract_batteries_run_over_it(package):
     """By entry points alone."""
     named = " or ".join(name for points in POINTS.values() for name in points)
-    batteries = [str(ROOT / "tests" / name) for name in ("test_contracts.py", "test_data_contracts.py")]
+    batteries = [
+        str(ROOT / "tests" / name) for name in ("test_contracts.py", "test_loss_contracts.py", "test_data_contracts.py")
+    ]
     words = ["-q", "-p", "no:cacheprovider", "-rA", *batteries, "-k", named]
     told = printed(Forked(run_pytest, words, environment=installed(package)).wait())
-    for name in ("twosize", "topscore", "colourwalk", "plain", "runs-csv"):
+    for name in ("twosize", "topscore", "colourwalk", "plain", "focal", "runs-csv"):
         assert re.search(rf"PASSED .*\[.*\b{name}\b.*\]", told), f"no test ran over {name}"
 
 

@@ -56,8 +56,9 @@ sections: Registry[type[Settings]] = Registry(
         "recam.pipeline.trainings",
         "recam.pipeline.makers",
         "recam.pipeline.refiners",
+        "recam.pipeline.losses",
     ),
-    beside=("recam.trainings", "recam.makers", "recam.refiners"),
+    beside=("recam.trainings", "recam.makers", "recam.refiners", "recam.segment_losses"),
 )
 """Sections of a recipe by name, filled by the rooms that they belong to."""
 

@@ -10,10 +10,12 @@ import recam
 from recam.data.roles import DataSettings, RunData
 from recam.engine.stage import key_stages
 from recam.errors import RecipeError
+from recam.pipeline.losses import dsrg
 from recam.pipeline.maker import makers
 from recam.pipeline.plan import make_plan
 from recam.pipeline.refiner import refiner_steps
 from recam.pipeline.refiners import crf, irn
+from recam.pipeline.segment_loss import segment_losses
 from recam.pipeline.training import make_training, trainings
 from recam.recipe.recipe import Recipe, load_recipe
 from recam.recipe.toml import recipe_names
@@ -57,6 +59,7 @@ OTHER = {
     "predict.no_data": (1, 2, 3),
     "maps.compare": ("w", "add"),
     "segment.model": "upernet",
+    "segment.loss": "dsrg",
     "segment.options": {"freeze_batchnorm": False},
     "segment.keep": "best",
     "masks.class_thresholds": {"cow": 0.3},
@@ -67,6 +70,7 @@ OTHER = {
     "pamr.dilations": (1, 2),
     "irn.confident": (0.12, 0.4),
     "bes.confident": (0.12, 0.4),
+    "dsrg.confident": (0.12, 0.4),
     "irn.confident_cam": (0.06, 0.3),
     "region_cam.radius": 3.0,
     "compute.log": ("tensorboard",),
@@ -99,7 +103,7 @@ def maps(tmp_path_factory):
 def _nothing_is_built(monkeypatch):
     """Planning tries whether a network fits; what it plans does not depend on that."""
     monkeypatch.setattr(irn, "make_irnet", lambda *arguments: None)
-    for module in (irn, crf):
+    for module in (irn, crf, dsrg):
         monkeypatch.setattr(module, "require_densecrf", lambda: None)
 
 
@@ -186,6 +190,9 @@ REFUSED = {
     # Where the recipe trains an upper bound beside.
     "segment.enabled",
     "segment.labels",
+    # Where a loss balances classes itself.
+    "segment.class_balance",
+    "segment.loss",
     # Where there are saliency maps of the training images alone.
     "data.train",
     "data.score",
@@ -200,7 +207,12 @@ REFUSED = {
 def idle_sections(recipe):
     """Sections of methods that the recipe does not use."""
     trained = {name for stage in plan(recipe) if stage.startswith("train/") for name in stage.split("/")[1:]}
-    used = ((trainings, trained), (makers, {recipe.maker}), (refiner_steps, {*recipe.refine, *recipe.masks.round}))
+    used = (
+        (trainings, trained),
+        (makers, {recipe.maker}),
+        (refiner_steps, {*recipe.refine, *recipe.masks.round}),
+        (segment_losses, {recipe.segment.loss}),
+    )
     named = {kind: section for section, kind in sections.items()}
     methods = [
         (named[registry[name].Settings], name in names)
@@ -293,6 +305,7 @@ TABLES = {
             "candidates": "train/probe trials/recam",
             "segment.*": "segment/pseudo segment/truth",
             "segment.upper_bound": "",
+            "segment.loss": "dsrg/recam+irn+crf+pamr/seeds segment/truth",
             "predict.*": "predictions/pseudo predictions/truth",
             "irn.*": "irn/recam/network",
             "irn.confident irn.labels_by": "irn/recam/labels",
@@ -326,6 +339,7 @@ TABLES = {
             "segment.enabled": "pictures",
             "segment.labels": "pictures segment/truth",
             "segment.upper_bound": "segment/truth",
+            "segment.loss": "dsrg/recam+edam/seeds",
             "predict.*": "predictions/pseudo",
             "edam.*": "refined/recam+edam",
         },
@@ -357,6 +371,7 @@ TABLES = {
             "segment.enabled": "pictures",
             "segment.labels": "pictures segment/truth",
             "segment.upper_bound": "segment/truth",
+            "segment.loss": "dsrg/recam+advcam+irn/seeds",
             "predict.*": "predictions/pseudo",
             "irn.*": "irn/recam+advcam/network",
             "irn.confident irn.labels_by": "irn/recam+advcam/labels",

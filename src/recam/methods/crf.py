@@ -125,7 +125,7 @@ def crf_labels(
     flat, pixels = labels.ravel(), np.arange(labels.size)
     unary[flat[known.ravel()], pixels[known.ravel()]] = -np.log(settings.gt_prob)
     unary[:, ~known.ravel()] = np.log(n_labels)
-    refined: NDArray[np.uint8] = _infer(image, unary, settings).argmax(0).astype(np.uint8)  # (H, W)
+    refined: NDArray[np.uint8] = infer(image, unary, settings).argmax(0).astype(np.uint8)  # (H, W)
     return refined
 
 
@@ -155,7 +155,7 @@ def crf_probabilities(image: Image, probabilities: Maps, settings: CrfSettings |
     if len(probabilities) == 1:
         return np.ones_like(probabilities, np.float32)
     unary = -np.log(np.clip(probabilities, SMALLEST_PROBABILITY, 1).astype(np.float32, copy=False))  # (L, H, W)
-    return _infer(image, unary.reshape(len(unary), -1), settings or CrfSettings())
+    return infer(image, unary.reshape(len(unary), -1), settings or CrfSettings())
 
 
 def confident_labels(
@@ -275,8 +275,9 @@ class CrfRefiner:
         return SeedMaps(maps, seed.class_indices, seed.size, seed.ignore)
 
 
-def _infer(image: Image, unary: NDArray[np.float32], settings: CrfSettings) -> Maps:
-    """Mean-field inference: energies (L, H·W) → probabilities (L, H, W)."""
+def infer(image: Image, unary: NDArray[np.float32], settings: CrfSettings) -> Maps:
+    """Mean-field inference: energies (L, H·W) → probabilities (L, H, W) of an image (H, W, 3). Raises
+    `DependencyError` without pydensecrf2."""
     densecrf = require_densecrf()
     height, width = image.shape[:2]
     field = densecrf.DenseCRF2D(width, height, len(unary))

@@ -17,6 +17,7 @@ from recam.models.backbones import BackboneSettings
 from recam.pipeline.maker import make_maker, makers
 from recam.pipeline.map_set import MapSet
 from recam.pipeline.refiner import Place, RefinerStep, refiner_steps, whole_chain
+from recam.pipeline.segment_loss import segment_losses
 from recam.pipeline.stages.external_maps import check_external, plan_external
 from recam.pipeline.stages.largest import plan_largest
 from recam.pipeline.stages.maps import MapSettings, plan_maps, trial_maps
@@ -101,6 +102,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         for name in masks.class_thresholds
         if name not in (*data.catalog.classes.names, *data.left_out)
     ]
+    problems += _loss_problems(recipe, data.catalog.classes.background)
     if recipe.section(SegmentSettings).validate_epochs and not data.val:
         problems.append(
             "segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0."
@@ -187,7 +189,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     if model and data.unlabelled:
         stages.append(plan_unlabelled(model.name, inference_settings(recipe), recipe.section(SegmentSettings)))
         unlabelled = stages[-1].name
-    stages += plan_segmentation(recipe, data, classifier, model, unlabelled)
+    stages += plan_segmentation(recipe, data, classifier, maps, model, unlabelled)
     stages = [_with_check(stage, recipe) for stage in stages]
     stages.append(plan_pictures(shown, inference_settings(recipe), stages))
     return Plan(unique(stages), maps, seeds, classifier, thresholds)
@@ -219,6 +221,7 @@ def _unknown_names(recipe: Recipe) -> list[str]:
     problems = []
     named: list[tuple[Registry[Any], str]] = [(trainings, name) for name in (recipe.training, *recipe.compare)]
     named += [(makers, recipe.maker)] if recipe.maker else []
+    named += [(segment_losses, recipe.section(SegmentSettings).loss)]
     for registry, name in (*named, *((refiner_steps, name) for name in whole_chain(recipe))):
         try:
             registry[name]
@@ -241,6 +244,23 @@ def _chain_problems(recipe: Recipe) -> list[str]:
             f"maker = {recipe.maker!r} makes maps with a trained classifier, and with maps.source none is trained."
         )
     return list(dict.fromkeys(problems))
+
+
+def _loss_problems(recipe: Recipe, background: bool) -> list[str]:
+    """What stands in the way of the segmentation model's loss."""
+    own, masks = recipe.section(SegmentSettings), recipe.section(MaskSettings)
+    loss = segment_losses[own.loss].plan(recipe, own.loss)
+    what = f"segment.loss = {own.loss!r}"
+    problems = [f"{what}: {problem}" for problem in loss.problems(recipe)]
+    if own.class_balance and not loss.weighs_classes:
+        problems.append(f"{what} weighs its pixels itself: set segment.class_balance to 0.")
+    if loss.needs_background and not background:
+        problems.append(f"{what} parts classes from a background, and data.background = 'none': take another one.")
+    if loss.from_maps and masks.rounds == "auto":
+        problems.append(
+            f"{what} learns from the last maps, and masks.rounds = 'auto' may keep the masks before: set it to 0 or 1."
+        )
+    return problems
 
 
 def _background_problems(recipe: Recipe, data: RunData, chosen: Sequence[Training], masks: MaskSettings) -> list[str]:

@@ -19,12 +19,12 @@ from recam.models.folding import fold_batchnorm
 from recam.models.saved import TrainedSegmenter
 from recam.models.segmenters import SegmenterSettings
 from recam.pipeline.fit_amounts import Fitted, fit_amounts
+from recam.pipeline.segment_loss import LossContext
 from recam.pipeline.stages.score import score_amounts
 from recam.pipeline.stages.segment_settings import SegmentSettings, make_optimizer
 from recam.training.augment import Augment
 from recam.training.loader import MaskedImages
 from recam.training.loop import Schedule, plan_batches
-from recam.training.segmentation_loss import SegmentationObjective
 from recam.types import Sample
 
 GREY = 0.5
@@ -48,13 +48,12 @@ def model_amounts(given: Any, images: int, predicted: int, held_out: int) -> lis
             settings.crop, grey, grey, scale=settings.scale, max_side=given.max_side, frame=settings.frame,
             jitter=settings.jitter,
         )  # fmt: skip
-        dataset = MaskedImages(bench.samples, bench.mask, augment, given.seed)
-        return Fitted(
-            SegmentationObjective(network, None, bench.background), dataset, make_optimizer(network, settings)
-        )
+        dataset = MaskedImages(bench.samples, bench.mask, augment, given.seed, given.loss.extras(bench.n_classes))
+        objective = given.loss.objective(network, LossContext(grey, grey, bench.background))
+        return Fitted(objective, dataset, make_optimizer(network, settings))
 
     schedule = Schedule(settings.epochs, settings.batch, steps=settings.steps)
-    fitted = fit_amounts(images, schedule, begin, ("segment", settings, given.max_side))
+    fitted = fit_amounts(images, schedule, begin, ("segment", settings, given.loss, given.max_side))
     once = InferenceSettings(flip=False, max_side=given.max_side)
     more = [predict_amount(settings, once, predicted)]
     if settings.class_balance:

@@ -165,12 +165,14 @@ class MaskedImages(Dataset[Batch]):
 
     Attributes:
         read_mask: the (H, W) uint8 mask of a sample: a pseudo mask from the run folder, or the truth.
+        extras: what else of each sample, by name.
     """
 
     samples: Sequence[Sample]
     read_mask: Callable[[Sample], Mask]
     augment: Augment
     seed: int
+    extras: Mapping[str, Extra] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -178,11 +180,12 @@ class MaskedImages(Dataset[Batch]):
     def __getitem__(self, position: Position) -> Batch:
         epoch, index = position
         sample = self.samples[index]
-        rng = np.random.default_rng([self.seed, epoch, index])
+        drawn = [self.seed, epoch, index]
         image, size = read_reduced(sample.image, self.augment.largest_side)
-        view, mask = self.augment(image, rng, self.read_mask(sample), size)
+        view, mask = self.augment(image, np.random.default_rng(drawn), self.read_mask(sample), size)
         assert mask is not None
-        return {"images": view, "masks": mask}
+        extras = {name: extra.move(sample, self.augment, drawn) for name, extra in self.extras.items()}
+        return {"images": view, "masks": mask} | extras
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,7 @@ class SegmentationObjective(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        images, masks = batch["images"], batch["masks"]
-        if not self.background:
-            masks = torch.where((masks == IGNORE) | (masks == BACKGROUND), IGNORE, masks - mask_value(0))
+        images, masks = batch["images"], as_targets(batch["masks"], self.background)
         if len(images) == 1:  # BatchNorm of a pooled branch cannot learn from one image alone
             images, masks = images.expand(2, -1, -1, -1), torch.cat([masks, torch.full_like(masks, IGNORE)])
         pairs = getattr(self.segmenter, "training_pairs", None)
@@ -40,6 +38,14 @@ class SegmentationObjective(nn.Module):
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         total = F.cross_entropy(logits.float(), masks, self.class_weights, ignore_index=IGNORE, reduction="sum")
         return total / (masks != IGNORE).sum().clamp_min(1)
+
+
+def as_targets(masks: Tensor, background: bool) -> Tensor:
+    """Masks as outputs of the network, 255 ignored: as they are, or, where its first output is mask value 1, shifted,
+    pixels of value 0 ignored."""
+    if background:
+        return masks
+    return torch.where((masks == IGNORE) | (masks == BACKGROUND), IGNORE, masks - mask_value(0))
 
 
 def balance_classes(pixels: Tensor, power: float) -> Tensor:

@@ -98,8 +98,17 @@ class LabelMaker:
     foreground: float
 
     def cleaned(self, by: str) -> Callable[[Sample], None]:
-        """The maker for a way to clean labels, ``crf`` or ``pamr``."""
-        return self.by_crf if by == "crf" else self.by_pamr
+        """The maker for a way to clean labels, ``crf``, ``pamr`` or ``none``."""
+        return {"crf": self.by_crf, "pamr": self.by_pamr, "none": self.by_thresholds}[by]
+
+    def by_thresholds(self, sample: Sample) -> None:
+        """As they are."""
+        seed = read_seed(self.maps / f"{sample.id}.npz")
+        maps, height = read_full(seed), self.foreground
+        confident = apply_threshold(maps, seed.class_indices, height)  # (H, W)
+        possible = confident if self.background is None else apply_threshold(maps, seed.class_indices, self.background)
+        confident[(confident == BACKGROUND) & ((possible != BACKGROUND) | (self.background is None))] = IGNORE
+        self._write(sample, seed, confident)
 
     def by_crf(self, sample: Sample) -> None:
         """As published; see `recam.methods.crf.confident_labels`."""

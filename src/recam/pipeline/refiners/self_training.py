@@ -27,7 +27,7 @@ from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_st
 from recam.pipeline.segment_amounts import untrained_segmenter
 from recam.pipeline.stages.masks import masks_of, masks_stage
 from recam.pipeline.stages.predict import inference_settings
-from recam.pipeline.stages.segment import model_stage
+from recam.pipeline.stages.segment import model_stages
 from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings
 from recam.runfolder.kinds import REFINER_NETWORK
 from recam.settings import Settings, Share, section
@@ -87,12 +87,14 @@ class SelfTrainingStep(RefinerStep):
             "kind": REFINER_NETWORK,
         }
         classifier = f"train/{before.origin}"
-        model = model_stage(recipe, place.segmenter, self.settings.model, masks.name, classifier, "refine", label)
+        *seeds, model = model_stages(
+            recipe, place.segmenter, self.settings.model, masks.name, before, classifier, "refine", label
+        )
         balance = recipe.section(SelfTrainingSettings).class_balance
         if balance is not None:
             settings = replace(model.given.settings, class_balance=balance)
             model = replace(model, given=replace(model.given, settings=settings))
-        return masks, model
+        return masks, *seeds, model
 
 
 @dataclass(frozen=True)

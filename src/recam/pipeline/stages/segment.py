@@ -23,7 +23,9 @@ from recam.labels import mask_value, mask_values, output_values
 from recam.models.backbones import BackboneSettings
 from recam.models.encoders import encoder_normalisation
 from recam.models.saved import TrainedSegmenter, load_classifier, load_segmenter, save_segmenter
+from recam.pipeline.map_set import MapSet
 from recam.pipeline.segment_amounts import model_amounts, predict_amounts
+from recam.pipeline.segment_loss import LossContext, SegmentLoss, segment_losses
 from recam.pipeline.stages.masks import PseudoMasks
 from recam.pipeline.stages.predict import PredictGiven, inference_settings, predict_val
 from recam.pipeline.stages.score import VERSION as SCORES
@@ -39,7 +41,7 @@ from recam.training.augment import Augment
 from recam.training.loader import MaskedImages
 from recam.training.loop import Schedule
 from recam.training.model_selection import Validation
-from recam.training.segmentation_loss import SegmentationObjective, balance_classes
+from recam.training.segmentation_loss import balance_classes
 from recam.types import Mask, Sample
 
 VERSION = 2
@@ -62,9 +64,12 @@ class SegmentGiven:
         masks: the stage whose masks it learns from, unless from true ones.
         earlier: a model on earlier masks, and the stage of these; where they are the ones that were kept, it is taken.
         unlabelled: the stage with masks of images without labels, which are learned from as well; empty: none.
+        loss: how it learns from them.
+        loss_version: of the loss's code.
     """
 
     settings: SegmentSettings
+    loss: SegmentLoss
     truth: bool
     content: str | None
     classifier: str
@@ -73,15 +78,17 @@ class SegmentGiven:
     masks: str = "masks"
     earlier: tuple[str, str] | None = None
     unlabelled: str = ""
+    loss_version: int = 1
 
 
 def plan_segmentation(
-    recipe: Recipe, data: RunData, classifier: str, earlier: Stage | None = None, unlabelled: str = ""
+    recipe: Recipe, data: RunData, classifier: str, maps: MapSet, earlier: Stage | None = None, unlabelled: str = ""
 ) -> list[Stage]:
     """The models of the recipe, and the scores of each on held-out images.
 
     Args:
         classifier: the stage that trained the classifier of the class maps; empty: none.
+        maps: those that the pseudo masks are made of.
         earlier: trains a model on earlier masks, which is taken where these were kept and the settings are the same.
         unlabelled: see `SegmentGiven`.
     """
@@ -104,13 +111,17 @@ def plan_segmentation(
             "network": {"model": own.model, "encoder": own.encoder, "output_stride": own.output_stride},
             "pretrained": recipe.section(BackboneSettings).weights if start else own.weights,
         }
-        stage = model_stage(recipe, data.content(own.weights), name, "masks", classifier, "segment", label)
+        content = data.content(own.weights)
+        *prepared, stage = model_stages(recipe, content, name, "masks", maps, classifier, "segment", label)
         if truth:
-            given, needs = replace(stage.given, truth=True), tuple(need for need in stage.needs if need != "masks")
+            if stage.given.loss.from_maps:
+                stage, prepared = replace(stage, needs=stage.needs[len(prepared) :]), []
+            needs = tuple(need for need in stage.needs if need != "masks")
+            given = replace(stage.given, truth=True, masks="masks")
             stage = replace(stage, given=given, needs=needs, supervision=(TRUTH,))
         else:
             stage = _with_rounds(stage, earlier, unlabelled)
-        stages.append(stage)
+        stages += [*prepared, stage]
         if data.val:
             predict = PredictGiven(name, inference_settings(recipe))
             title = "model trained on true masks" if truth else "segmentation model"
@@ -131,22 +142,36 @@ def _with_rounds(stage: Stage, earlier: Stage | None, unlabelled: str) -> Stage:
     return replace(stage, given=given, needs=needs, roles=roles)
 
 
-def model_stage(
-    recipe: Recipe, content: str | None, name: str, masks: str, classifier: str, group: str, label: dict[str, Any]
-) -> Stage:
-    """A stage of that name that trains the recipe's segmentation model on the masks of the stage `masks`.
+def model_stages(
+    recipe: Recipe,
+    content: str | None,
+    name: str,
+    masks: str,
+    maps: MapSet,
+    classifier: str,
+    group: str,
+    label: dict[str, Any],
+) -> list[Stage]:
+    """What the loss wants before, and a stage of that name that trains the recipe's segmentation model on the masks of
+    the stage `masks`, or on what the loss makes of the maps.
 
     Args:
         content: hash of `segment.weights` where they are a file.
+        maps: those that the masks are made of.
         classifier: the stage that trained the classifier of the class maps; empty: none.
     """
     own, max_side = recipe.section(SegmentSettings), recipe.section(DataSettings).max_side
     start = _start_of(own, classifier)
     settings = replace(own, enabled=True, upper_bound=False, labels="pseudo")
-    given = SegmentGiven(settings, False, content, start, recipe.seed, max_side, masks)
-    needs = (masks, *([start] if start else []))
+    loss = segment_losses[own.loss].plan(recipe, own.loss)
+    prepared = loss.preparations(recipe, maps, group)
+    if loss.from_maps:
+        masks = prepared[-1].name
+    given = SegmentGiven(settings, loss, False, content, start, recipe.seed, max_side, masks, loss_version=loss.version)
+    needs = tuple(dict.fromkeys((masks, *(each.name for each in prepared), *([start] if start else []))))
     roles: tuple[Role, ...] = ("train", "val") if own.validate_epochs else ("train",)
-    return Stage(name, group, train_segmenter, given, needs, roles, VERSION, label=label, amounts=segment_amounts)
+    stage = Stage(name, group, train_segmenter, given, needs, roles, VERSION, label=label, amounts=segment_amounts)
+    return [*prepared, stage]
 
 
 def _start_of(own: SegmentSettings, classifier: str) -> str:
@@ -188,9 +213,9 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         frame=settings.frame,
         jitter=settings.jitter,
     )
-    dataset = MaskedImages(samples, read, augment, given.seed)
+    dataset = MaskedImages(samples, read, augment, given.seed, given.loss.extras(len(classes)))
     weighted = weigh_classes(work, samples, read, settings.class_balance)
-    objective = SegmentationObjective(network, weighted, background)
+    objective = given.loss.objective(network, LossContext(mean, std, background, weighted))
     compute = work.compute
     schedule = Schedule(
         settings.epochs,

@@ -36,6 +36,9 @@ class SegmentSettings(SegmenterSettings):
     """Keep the encoder's weights and train the decoder alone: a third of the time on a CPU."""
     labels: Literal["pseudo", "truth"] = "pseudo"
     """What it is trained on; ``truth`` is the upper bound."""
+    loss: str = "cross_entropy"
+    """How it learns from them: pixel-wise ``cross_entropy``; ``dsrg``, seeds that grow while it learns; or one of your
+    own."""
     upper_bound: bool = False
     """Also train a second model on the true masks and score it."""
     epochs: Count = 30
