@@ -125,7 +125,8 @@ def write_run(root: Path) -> None:
 def run_folders(folder: Path) -> Made:
     from recam.inference.run_models import find_models
     from recam.report.reading import read_runs
-    from recam.report.words import headline, score_table
+    from recam.report.tables import data_table, score_table, truth_table
+    from recam.report.words import headline
     from recam.runfolder.records import read_problems
     from recam.runfolder.status import read_status
     from recam.runfolder.store import RunFolder
@@ -151,7 +152,8 @@ def run_folders(folder: Path) -> Made:
         def report() -> None:
             views = read_runs([folder / "run"])
             str(headline(views))
-            score_table(views[0])
+            for table in (score_table, truth_table, data_table):
+                table(views[0])
             for outcome in views[0].outcomes:
                 assert outcome.miou is None or 0 <= outcome.miou <= 1
                 if views[0].classes:

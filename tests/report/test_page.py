@@ -3,8 +3,11 @@ else."""
 
 import csv
 import json
+import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from unittest.mock import patch
 
 import pytest
 
@@ -15,9 +18,10 @@ from recam.recipe.toml import write_toml
 from recam.report import page
 from recam.report.charts import losses
 from recam.report.page import write_report
-from recam.report.reading import read_runs
+from recam.report.reading import Outcome, read_runs
 from recam.report.series import colour_of, fill_colours
-from recam.report.words import class_table, headline, training_table
+from recam.report.tables import class_table, data_table, training_table, truth_table
+from recam.report.words import headline
 from recam.runfolder.store import read_json
 
 FIGURES = {"scores", "thresholds", "classes", "errors", "labels", "loss-classifier", "loss-segmentation", "costs"}
@@ -200,6 +204,37 @@ def test_what_labels_and_images_tell(copy_of_tiny_run):
     vars(view)["has_background"] = False  # known from when it was first asked for
     (cells,) = (cells for title, _, cells in training_table(view) if title == "ReCAM")
     assert [each.text for each in cells[2:]] == ["0.30", "–"]
+
+
+def test_each_class_in_digits(tiny_run):
+    """Of masks and model: IoU, F1 = 2 IoU / (1 + IoU), the means, the boundary IoU of the record."""
+    (view,) = read_runs([tiny_run])
+    found = truth_table(view)
+    assert found.titles == ("Pseudo masks", "Segmentation model")
+    record = read_json(tiny_run / "scores/masks/stage.json")["results"]["scores"]
+    rows = {name: [each.text for each in cells] for name, cells in found.rows}
+    assert list(rows) == [*record["iou"], "mean", "boundary IoU"]
+    iou = record["iou"]["background"]
+    assert rows["background"][:2] == [f"{100 * iou:.1f}", f"{200 * iou / (1 + iou):.1f}"]
+    assert rows["mean"][:2] == [f"{100 * record['miou']:.1f}", f"{100 * record['f1']:.1f}"]
+    assert rows["boundary IoU"][:2] == [f"{100 * record['boundary_iou']:.1f}", ""]
+    scores = view.headline.scores(view.classes)
+    absent = replace(scores, iou=(math.nan, *scores.iou[1:]))
+    with patch.object(Outcome, "scores", lambda self, classes, group=None: absent):
+        assert [each.text for each in truth_table(view).rows[0][1]] == ["–"] * 4
+
+
+def test_what_the_data_set_holds(tiny_run, copy_of_tiny_run, report):
+    (view,) = read_runs([tiny_run])
+    facts, checked = dict(data_table(view)), read_json(tiny_run / "check/check.json")
+    assert facts["images"] == f"{checked['images']}, {checked['unlabelled']} of them without a label"
+    assert facts["trained on"].startswith(
+        f"{checked['roles']['train']}: {checked['splits']['train']['images']} images, "
+    )
+    assert all(f"{name} {count}" in facts["classes"] for name, count in checked["images_per_class"].items())
+    assert "Data set</h2>" in report.path.read_text()
+    (copy_of_tiny_run / "check/check.json").write_text('{"images": 3}')
+    assert data_table(*read_runs([copy_of_tiny_run])) == []
 
 
 def test_results_of_earlier_settings_are_not_shown(copy_of_tiny_run):

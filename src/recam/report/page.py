@@ -23,19 +23,20 @@ from recam.report.charts import costs, losses, score_ladder, threshold_curves
 from recam.report.class_charts import class_scores, confusions, error_shares, label_groups
 from recam.report.figures import PALETTE, Figure
 from recam.report.reading import ReportedRun, read_runs
-from recam.report.words import (
-    Headline,
+from recam.report.tables import (
     class_table,
     comparison_table,
+    data_table,
     differing_settings,
-    headline,
     score_table,
     training_table,
+    truth_table,
 )
+from recam.report.words import Headline, headline
 from recam.runfolder.manifest import RECORD
 from recam.runfolder.store import PLAN, StageFolder, make_key, read_json
 
-VERSION = 5
+VERSION = 6
 """Raised when the same run gives another report."""
 STAGE = "report"
 NAME = "report.html"
@@ -156,6 +157,8 @@ def render(runs: Sequence[ReportedRun], first: Headline, figures: Sequence[Figur
         "scores": score_table(runs[0]) if single else comparison_table(runs),
         "trainings": training_table(runs[0]) if single else [],
         "classes": class_table(runs[0]) if single else [],
+        "truth": truth_table(runs[0]) if single else None,
+        "data": data_table(runs[0]) if single else [],
         "made": [(run, _when(run), _machine(run)) for run in runs],
         "differences": [] if single else differing_settings(runs),
         "recipe": write_toml(runs[0].settings["recipe"]),

@@ -18,7 +18,7 @@ from recam.labels import ClassSet
 from recam.runfolder.costs import baseline_stage, cost_in_units, upstream_minutes
 from recam.runfolder.kinds import CLASSIFIER, MAP_SCORES, MASK_SCORES, MASKS, PICTURES, PREDICTIONS, QUALITY
 from recam.runfolder.records import read_records
-from recam.runfolder.store import RunFolder, has_background, open_run, read_run
+from recam.runfolder.store import CHECK, RunFolder, has_background, open_run, read_json, read_run
 from recam.runfolder.summary import recipe_score
 from recam.runfolder.supervision import MARK, TRUTH, describe_supervision, used_saliency
 
@@ -128,6 +128,13 @@ class ReportedRun:
     def of_kind(self, *kinds: str) -> list[str]:
         """Finished stages of these kinds, in order."""
         return [name for name in self.records if self.label(name).get("kind") in kinds]
+
+    @cached_property
+    def checked(self) -> dict[str, Any]:
+        """What `recam check` found of the data set; empty where the run has not come to that."""
+        path = self.folder.root / CHECK / "check.json"
+        found: dict[str, Any] = read_json(path) if path.is_file() else {}
+        return found
 
     @cached_property
     def masks(self) -> dict[str, Any]:

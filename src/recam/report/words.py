@@ -1,13 +1,12 @@
-"""Results in words: the sentence that a report begins with, tables of scores, settings that differ."""
+"""Results in words: the sentences that a report begins with."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from recam.recipe.toml import flatten
 from recam.report.reading import Outcome, ReportedRun
+from recam.report.tables import percent
 from recam.runfolder.kinds import CLASSIFIER, MAPS, MASK_SCORES, PREDICTIONS, REFINED_MAPS
 from recam.runfolder.supervision import MARK
 
@@ -32,21 +31,6 @@ class Headline:
 
     def __str__(self) -> str:
         return " ".join((f"{self.number}{self.unit}", self.sentence, *self.more)).strip()
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A score in a table.
-
-    Attributes:
-        text: the score, or a dash.
-        note: small beside it, e.g. its threshold or a difference.
-        better: of a difference, whether it is one for the better; None for a note that is no difference.
-    """
-
-    text: str
-    note: str = ""
-    better: bool | None = None
 
 
 def headline(runs: Sequence[ReportedRun]) -> Headline:
@@ -115,37 +99,6 @@ def _quality(run: ReportedRun) -> list[str]:
     return sentences
 
 
-def training_table(run: ReportedRun) -> list[tuple[str, bool, list[Cell]]]:
-    """(title, whether the masks are made with it, cells for mAP, chance, agreement, threshold) of each classifier whose
-    image labels are judged."""
-    taken = str(run.settings["recipe"].get("training", ""))
-    rows = []
-    for stage, labels in run.label_scores.items():
-        training = str(run.label(stage).get("training", ""))
-        found = run.judged(training)
-        judged = [f"{found[name]:.2f}" if name in found else "–" for name in ("agreement", "threshold")]
-        cells = [Cell(percent(labels["map"]), str(labels["of"])), Cell(percent(labels["chance"])), *map(Cell, judged)]
-        rows.append((run.title(stage), training == taken, cells))
-    return rows
-
-
-def class_table(run: ReportedRun) -> list[tuple[str, list[Cell]]]:
-    """(class, cells for average precision and F1 of its label, images, masks that show it, their mean area) of each
-    class, by the classifier that masks are made with; empty where nothing of that is known."""
-    taken = str(run.settings["recipe"].get("training", ""))
-    labels = next(
-        (each for stage, each in run.label_scores.items() if run.label(stage).get("training") == taken), {}
-    ).get("classes", {})
-    shown = run.masks.get("classes", {})
-    rows = []
-    for name in run.classes.names if run.classes and (labels or shown) else ():
-        own, mask = labels.get(name, {}), shown.get(name)
-        scores = [Cell(percent(own.get(score))) for score in ("ap", "f1")]
-        counts = [Cell(str(mask["labelled"])), Cell(str(mask["shown"])), Cell(percent(mask["area"]))] if mask else []
-        rows.append((name, [*scores, *(counts or [Cell("–")] * 3)]))
-    return rows
-
-
 def _of_several(runs: Sequence[ReportedRun]) -> Headline:
     found = [(run, run.headline.miou, run.headline) for run in runs if run.headline and run.headline.miou is not None]
     if not found:
@@ -160,57 +113,6 @@ def _of_several(runs: Sequence[ReportedRun]) -> Headline:
     )
     more += () if alike else ("The runs have different classes or different scored images: compare with care.",)
     return Headline(percent(miou), " % mIoU", f"{what}{': ' if others else ''}{', '.join(others)}.", more)
-
-
-def score_table(run: ReportedRun) -> list[tuple[str, list[Cell]]]:
-    """(heading, cells for oracle, Otsu, recipe) of each set of class maps; masks and models have one score, at no
-    threshold, and so has everything where there is no background."""
-
-    def cell(score: dict[str, float] | None) -> Cell:
-        return Cell("none") if not score else Cell(percent(score["miou"]), f"at {score['threshold']:.2f}")
-
-    if not run.has_background:
-        return [(found.heading, [Cell(percent(found.miou), f"{found.images} images")]) for found in run.outcomes]
-    return [
-        (found.heading, [cell(found.judged[kind]) for kind in ("oracle", "otsu", "recipe")])
-        if found.judged
-        else (found.heading, [Cell(percent(found.miou), f"{found.images} images")])
-        for found in run.outcomes
-    ]
-
-
-def comparison_table(runs: Sequence[ReportedRun]) -> list[tuple[str, list[Cell]]]:
-    """(heading, one cell per run) of everything that was scored, with the difference to the first run."""
-    headings = {found.key: found.heading for run in runs for found in run.outcomes}
-    rows = []
-    for key, heading in headings.items():
-        scores = [found.miou if (found := run.find(key)) else None for run in runs]
-        cells = []
-        for place, score in enumerate(scores):
-            first = scores[0]
-            if place and score is not None and first is not None:
-                cells.append(Cell(percent(score), f"{100 * (score - first):+.1f}".replace("-", "−"), score >= first))
-            else:
-                cells.append(Cell(percent(score)))
-        rows.append((heading, cells))
-    return rows
-
-
-def differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
-    """(name, one value per run) of the settings and versions that are not the same in all runs."""
-    flat = [
-        flatten(run.settings.get("recipe", {})) | flatten({"version": run.settings.get("packages", {})}) for run in runs
-    ]
-    names = dict.fromkeys(name for each in flat for name in each)
-    values = {
-        name: [json.dumps(each[name], ensure_ascii=False) if name in each else "–" for each in flat] for name in names
-    }
-    return [(name, shown) for name, shown in values.items() if len(set(shown)) > 1]
-
-
-def percent(score: float | None) -> str:
-    """``0.5123`` → ``51.2``."""
-    return "–" if score is None else f"{100 * score:.1f}"
 
 
 def _made_from(run: ReportedRun) -> str:
