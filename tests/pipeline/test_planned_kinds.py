@@ -11,7 +11,7 @@ from recam.engine import forecast
 from recam.engine.bench import Bench
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.pipeline.map_set import ThresholdSource
-from recam.pipeline.plan import make_plan
+from recam.pipeline.plan import make_plan, stages_until
 from recam.recipe.recipe import load_recipe
 from tiny_recipe import SMALL_IRN, TINY
 
@@ -114,6 +114,15 @@ def test_irn_has_no_confident_background_where_there_is_none(given, foreground):
     assert not any(name.startswith("thresholds/") for name in stages)
     with_background = stages_of(NONE | settings | {"data.background": "rest"})["irn/recam/labels"].given
     assert with_background.confident == (None if given == "auto" else given)
+
+
+def test_until_takes_what_is_needed_of_later_groups():
+    """A training in rounds learns from maps and masks of the rounds before."""
+    own = load_recipe("tiny", TINY | {"training": "conta"})
+    data = RunData(own.section(DataSettings).open(), own.section(DataSettings), quiet=True)
+    names = {stage.name for stage in stages_until(make_plan(own, data).stages, "train")}
+    assert {"maps/cam", "conta/conta/masks", "conta/conta/model", "train/conta"} <= names
+    assert not names & {"maps/conta", "masks", "segment/pseudo", "scores/cam"}
 
 
 def test_quality_is_judged_where_no_threshold_is_found():

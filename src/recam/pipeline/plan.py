@@ -202,8 +202,12 @@ def check_group(until: str | None) -> None:
 
 
 def stages_until(stages: Sequence[Stage], until: str | None) -> list[Stage]:
-    """All stages, or those up to the end of a group."""
-    return [stage for stage in stages if until is None or GROUPS.index(stage.group) <= GROUPS.index(until)]
+    """All stages, or those up to the end of a group, and whatever of later groups these need."""
+    kept = {stage.name for stage in stages if until is None or GROUPS.index(stage.group) <= GROUPS.index(until)}
+    for stage in reversed(stages):
+        if stage.name in kept:
+            kept.update(stage.needs)
+    return [stage for stage in stages if stage.name in kept]
 
 
 def _first_step(recipe: Recipe, place: Place) -> RefinerStep | None:

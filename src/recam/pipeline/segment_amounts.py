@@ -64,7 +64,7 @@ def model_amounts(given: Any, images: int, predicted: int, held_out: int) -> lis
     return [*fitted, *more]
 
 
-def untrained_segmenter(bench: Bench, settings: SegmentSettings) -> TrainedSegmenter:
+def untrained_segmenter(bench: Bench, settings: SegmenterSettings) -> TrainedSegmenter:
     """A model of these settings before any step, on the device of the bench, ready to predict."""
     network, grey = _untrained(bench, settings).eval(), (GREY,) * bench.channels
     names = bench.data.catalog.classes.names
@@ -91,7 +91,7 @@ def predict_amounts(settings: SegmentSettings) -> Amounts:
     return amounts
 
 
-def predict_amount(settings: SegmentSettings, inference: InferenceSettings, images: int) -> Amount:
+def predict_amount(settings: SegmenterSettings, inference: InferenceSettings, images: int) -> Amount:
     """The masks of so many images by a model of these settings."""
 
     def set_up(bench: Bench) -> Turn:

@@ -186,6 +186,9 @@ class Training:
         """Fill the network with the weights of the training that it starts from."""
         fill_classifier(network, start.weights)
 
+    def fill(self, network: Classifier, inputs: Mapping[str, StageFolder]) -> None:
+        """Put into the network what its preparations have made for it, by name of their stages."""
+
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
         """Batch (``images`` or ``features``, ``labels`` (B, K)) → losses by name; ``loss`` is what is minimised."""
         raise NotImplementedError

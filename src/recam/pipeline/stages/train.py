@@ -197,6 +197,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     if start:
         training.begin(network, start)
         network.eval()
+    training.fill(network, work.inputs)
     kept, held = hold_out(work.data.train, given.held_out, given.views.seed)
     optimizer = training.optimizer(network, given.momentum, given.weight_decay)
     schedule = Schedule(
