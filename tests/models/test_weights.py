@@ -148,6 +148,9 @@ def test_bundled_fits_the_network():
 
 def test_normalisation():
     assert normalisation("resnet18", "imagenet") == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert normalisation("vit_base_patch16_clip_224", "clip")[0][0] == 0.48145466  # OpenAI's own
+    assert normalisation("vit_base_patch16_224", "dino") == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert normalisation("vit_base_patch16_224", "imagenet21k") == ((0.5,) * 3, (0.5,) * 3)
     assert normalisation(BUNDLED, "bundled") == ((0.5,) * 3, (0.5,) * 3)
     with pytest.raises(WeightsError, match=r"unknown backbone 'resnet19'\. Did you mean .*'resnet1"):
         normalisation("resnet19", "none")

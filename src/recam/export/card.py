@@ -63,7 +63,7 @@ def describe_model(models: RunModels, kind: str, reading: Reading = PLAIN) -> di
         "command": shlex.join(["recam", "run", "--data", location, "--recipe", "recipe.toml", "-o", "run"]),
         "recipe": write_recipe(settings),
         "settings": settings,
-        "licence": list(_licences(location.partition(":")[0], weights)),
+        "licence": list(_licences(location.partition(":")[0], weights, str(record["label"].get("licence", "")))),
     }
 
 
@@ -232,7 +232,7 @@ def _differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
     return own
 
 
-def _licences(data: str, weights: str) -> Iterator[str]:
+def _licences(data: str, weights: str, terms: str) -> Iterator[str]:
     yield "recam is MIT-licensed. That covers the code, not what a network learned from."
     yield _DATA_LICENCES.get(
         data, "The training photos are the run's owner's own: whoever shares the network answers for them."
@@ -242,6 +242,8 @@ def _licences(data: str, weights: str) -> Iterator[str]:
             f"Training started from pretrained weights ({weights}); those from ImageNet carry its terms, which are for"
             " research."
         )
+    if terms:
+        yield f"Licence of those weights, by timm's record: {terms}."
 
 
 def _text(value: object) -> str:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from recam.data.reading import COLOURS, Reading
 from recam.errors import DependencyError, ExportError, first_line
 from recam.export.card import describe_model, render_card
-from recam.export.tracing import make_traceable, rolling_freely
+from recam.export.tracing import make_traceable, tracing_freely
 from recam.files import atomic_write, require_folder, write_bytes
 from recam.inference.class_maps import weight_of
 from recam.inference.onnx_session import open_session
@@ -184,7 +184,7 @@ def _trace(network: nn.Module, outputs: Mapping[str, dict[int, str]], path: Path
     batch, height, width = TRACED
     free = {"images": {0: "batch", 2: "height", 3: "width"}, **outputs}
     example = torch.zeros(batch, bands, height, width)
-    with warnings.catch_warnings(), rolling_freely():
+    with warnings.catch_warnings(), tracing_freely():
         # It warns of each size that it reads, and of being the older exporter; `compare` judges what came out.
         warnings.simplefilter("ignore")
         try:

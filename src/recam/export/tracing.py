@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -53,15 +55,42 @@ def _shares(maps: Tensor, axis: int, bins: int) -> Tensor:
 
 
 @contextmanager
-def rolling_freely() -> Iterator[None]:
-    """Within, `torch.roll` is right for maps shorter than its shift, too (Swin on small images), where the exporter's
-    is wrong."""
-    own = torch.roll
+def tracing_freely() -> Iterator[None]:
+    """Within, functions are as the exporter can follow them: `torch.roll`, right for maps shorter than its shift, too
+    (Swin on small images), where the exporter's is wrong; bicubic resizing with antialiasing (positions of ViT), which
+    it does not know."""
+    roll, interpolate = torch.roll, F.interpolate
     torch.roll = _roll  # type: ignore[assignment]
+
+    def resize(maps: Tensor, size: Any = None, **options: Any) -> Tensor:
+        if options.get("mode") == "bicubic" and options.get("antialias") and not options.get("align_corners"):
+            return resize_bicubic(maps, size)
+        found: Tensor = interpolate(maps, size, **options)
+        return found
+
+    F.interpolate = resize  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.roll = own
+        torch.roll, F.interpolate = roll, interpolate
+
+
+def resize_bicubic(maps: Tensor, size: Sequence[Any]) -> Tensor:
+    """`F.interpolate(maps, size, mode="bicubic", antialias=True)` by two matrices: (B, C, h, w) → (B, C, *size)."""
+    rows, columns = (_cubic_shares(maps, axis, length) for axis, length in ((-2, size[0]), (-1, size[1])))
+    return rows @ maps @ columns.T  # (n, h) · (B, C, h, w) · (w, m)
+
+
+def _cubic_shares(maps: Tensor, axis: int, wanted: Any) -> Tensor:
+    """(wanted, length of the axis): weights of Keys' cubic, a = −0.5, as wide as the axis is reduced."""
+    length = maps.shape[axis]  # while tracing tensors, as `wanted`: both stay free
+    scale = torch.as_tensor(length, dtype=maps.dtype) / torch.as_tensor(wanted, dtype=maps.dtype)
+    centre = (torch.arange(wanted, device=maps.device)[:, None] + 0.5) * scale
+    distance = (torch.arange(length, device=maps.device)[None] + 0.5 - centre).abs() / scale.clamp_min(1)
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(far))).to(maps.dtype)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _roll(maps: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Tensor:

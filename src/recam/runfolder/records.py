@@ -140,6 +140,7 @@ class _Label(_Part):
     base: str | None = None
     network: dict[str, str | int | None] = {}
     pretrained: str = ""
+    licence: str = ""
     sets: list[_MapSet] = []
     made_from: str = Field("", alias="from")
 

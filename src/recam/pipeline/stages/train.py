@@ -20,6 +20,7 @@ from recam.evaluation.label_scores import LabelScores, score_labels
 from recam.methods.cam import classify
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.models.classifier import Classifier
+from recam.models.pretrained import published
 from recam.models.saved import fill_classifier, save_classifier
 from recam.pipeline.stages.saliency import VIEWS, SaliencyGiven
 from recam.pipeline.train_amounts import classifier_amounts, feature_amounts
@@ -126,6 +127,7 @@ def plan_training(
         "base": training.base and training.base.name,
         "network": {"name": backbone.name, "output_stride": backbone.output_stride},
         "pretrained": backbone.weights,
+        "licence": tagged.licence if (tagged := published(backbone.name, backbone.weights)) else "",
     }
     supervision = (LABELS, SALIENCY) if training.is_on_saliency else (LABELS,)
     stages.append(
