@@ -112,7 +112,7 @@ _catalogs = {}
 
 def plan(recipe):
     own = recipe.section(DataSettings)
-    about = (own.location, own.classes, repr(own.options), own.background, own.no_data)
+    about = (own.location, own.classes, repr(own.options), own.background, own.no_data, own.one_label)
     if about not in _catalogs:
         catalog = own.open()
         _catalogs[about] = {name: list(catalog.samples(name)) for name in catalog.splits}, catalog, {}
@@ -287,7 +287,7 @@ TABLES = {
             "training": "irn/control/labels segment/truth",
             "maker": "maps/recam+advcam",
             "refine": "refined/recam+pamr",
-            "data.classes data.options data.train data.background data.no_data": "features",
+            "data.classes data.options data.train data.background data.no_data data.one_label": "features",
             "data.score": "maps/cam maps/control maps/recam",
             "data.val": "predictions/pseudo predictions/truth",
             "data.max_side": "maps/cam maps/control maps/recam segment/truth",
@@ -299,6 +299,7 @@ TABLES = {
             "recam.epochs recam.steps recam.lr": "train/control train/recam",
             "maps.*": "maps/cam maps/control maps/recam",
             "maps.weighting maps.compare": "maps/recam",
+            "maps.held_out": "held_out/recam",
             "masks.oracle": "pixels",
             "masks.class_thresholds": "masks",
             "masks.rounds": "refined/recam+irn+crf+pamr+pamr",
@@ -322,7 +323,7 @@ TABLES = {
             "compare": "train/cam train/control",
             "maker": "maps/recam+advcam",
             "refine": "refined/recam+pamr",
-            "data.classes data.options data.no_data": "features saliency/maps saliency/training",
+            "data.classes data.options data.no_data data.one_label": "features saliency/maps saliency/training",
             "data.val": "predictions/pseudo",
             "data.max_side": "maps/eps maps/recam",
             "backbone.*": "features",
@@ -332,6 +333,7 @@ TABLES = {
             "recam.*": "train/recam",
             "maps.*": "maps/eps maps/recam",
             "maps.weighting maps.compare": "maps/recam",
+            "maps.held_out": "held_out/recam",
             "masks.oracle masks.class_thresholds": "masks",
             "masks.rounds": "refined/recam+edam+pamr",
             "candidates": "train/probe trials/recam",
@@ -351,7 +353,7 @@ TABLES = {
             "training": "train/control",
             "compare": "maps/cam train/control",
             "refine": "refined/recam+advcam+pamr",
-            "data.classes data.options data.train data.background data.no_data": "train/cam",
+            "data.classes data.options data.train data.background data.no_data data.one_label": "train/cam",
             "data.score": "maps/recam+advcam",
             "data.val": "predictions/pseudo",
             "data.max_side": "maps/recam+advcam",
@@ -363,6 +365,7 @@ TABLES = {
             "maps.weighting": "maps/recam+advcam",
             "maps.*": "maps/recam+advcam",
             "maps.flip": "",
+            "maps.held_out": "held_out/recam+advcam",
             "advcam.*": "maps/recam+advcam",
             "masks.oracle masks.class_thresholds irn.background_threshold": "masks",
             "masks.rounds": "refined/recam+advcam+irn+pamr",

@@ -57,6 +57,8 @@ class DataSettings(Settings):
     """Split (usually a part of `train`) whose true masks score maps and pseudo masks; None: the data set's own."""
     val: str | None = None
     """Held-out split on which segmentation models are scored; None: the data set's own."""
+    one_label: bool = False
+    """Only images that show exactly one of the classes, in every split; those left out are read by nothing."""
     labels_from: str | None = field(default=None, metadata=OPTION)
     """Labels from file names, by a pattern with a field ``{label}``, e.g. ``{label}_{id}``, or by a regular expression
     with a group ``(?P<label>…)``; None: from the table, or from sub-folders."""
@@ -174,7 +176,8 @@ class RunData:
             raise DataError(f"{self.settings.location}: {no_training_split(self.catalog.splits)}.")
         samples = self._samples("train")
         if not samples:
-            raise DataError(f"the split {self.split('train')!r} holds no usable image; `recam check` reports why.")
+            one = " with exactly one label (data.one_label)" if self.settings.one_label else ""
+            raise DataError(f"the split {self.split('train')!r} holds no usable image{one}; `recam check` reports why.")
         return samples
 
     @cached_property
@@ -228,4 +231,5 @@ class RunData:
     def _samples(self, role: Role) -> list[Sample]:
         split = self.split(role)
         samples = self.catalog.samples(split) if split else ()
-        return [sample for sample in samples if sample.id not in self.excluded]
+        kept = [sample for sample in samples if sample.id not in self.excluded]
+        return [sample for sample in kept if len(sample.labels) == 1] if self.settings.one_label else kept

@@ -19,6 +19,7 @@ from recam.pipeline.map_set import MapSet
 from recam.pipeline.refiner import Place, RefinerStep, refiner_steps, whole_chain
 from recam.pipeline.segment_loss import segment_losses
 from recam.pipeline.stages.external_maps import check_external, plan_external
+from recam.pipeline.stages.held_out import plan_held_out
 from recam.pipeline.stages.largest import plan_largest
 from recam.pipeline.stages.maps import MapSettings, plan_maps, trial_maps
 from recam.pipeline.stages.masks import MaskSettings, masks_of, plan_masks
@@ -107,6 +108,9 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         problems.append(
             "segment.validate_epochs needs true masks of a held-out split. Name one as data.val, or set it to 0."
         )
+    if own.held_out and (own.source or not data.val):
+        lacks = "a training, and external maps have none" if own.source else "true masks of a held-out split, data.val"
+        problems.append(f"maps.held_out needs {lacks}. Set it to false.")
     learned = refined = None
     stages: list[Stage] = []
     if not problems and any(each.is_on_saliency for each in trainings):
@@ -152,6 +156,8 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages.append(stage)
         if data.score:
             stages.append(plan_scores(stage, sets))
+        if own.held_out and final:
+            stages.append(plan_held_out(stage))
         if not training.only_scored:
             shown.append(sets[0])
         if final:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recam.errors import Problem, StoreError
-from recam.runfolder.kinds import MAP_SCORES, MAPS, MASK_SCORES, MASKS, PICTURES, PREDICTIONS, REFINED_MAPS
+from recam.runfolder.kinds import HELD_OUT, MAP_SCORES, MAPS, MASK_SCORES, MASKS, PICTURES, PREDICTIONS, REFINED_MAPS
 from recam.runfolder.manifest import RECORD
 from recam.runfolder.store import RunFolder, read_json, read_run
 
@@ -96,8 +96,16 @@ class _Labels(_Part):
     images: Count
 
 
+class _Named(_Part):
+    images: Count
+    accuracy: Share | None
+    taken_for: list[list[Share]]
+
+
 class _Results(_Part):
     labels: _Labels | None = None
+    named: dict[str, _Named] = {}
+    held_out: _Judged | None = None
     classes: dict[str, _MaskedClass] = {}
     agreement: Agreement = 0
     quality: Agreement = 0
@@ -204,6 +212,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     MAPS: ("images",),
     REFINED_MAPS: ("images",),
     PICTURES: ("shown",),
+    HELD_OUT: ("named", "held_out"),
 }
 """What readers take from the results of a finished stage, by its kind."""
 

@@ -59,6 +59,9 @@ class MapSettings(Settings):
     """Further weightings to make and score in the same pass."""
     bits: Literal[8, 16] = 8
     """Bits per stored value."""
+    held_out: bool = False
+    """Also score the maps of the held-out split, which are not kept, and how often the classifier names the class of
+    images with one label, on training and held-out images."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,13 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
 
 def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:
     """Images with a label are read by the network."""
-    lighter, part = given.maker.lighter() if given.maker else (None, 1.0)
     images = sum(bool(sample.labels) for sample in data.seeded)
+    return [map_amount(given, count_judged(data, given.judged) if given.judged else images)]
+
+
+def map_amount(given: MapsGiven, images: int) -> Amount:
+    """Maps of so many images."""
+    lighter, part = given.maker.lighter() if given.maker else (None, 1.0)
 
     def set_up(bench: Bench) -> Turn:
         network = untrained_classifier(bench, given.training, 0 if given.maker else None)
@@ -183,7 +191,6 @@ def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:
 
         return turn
 
-    count = count_judged(data, given.judged) if given.judged else images
     kind = type(given.training)
     alike = (
         kind.maps.__qualname__,
@@ -194,7 +201,7 @@ def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:
         given.flip,
         given.bits,
     )
-    return [Amount("maps of an image", count, set_up, (*alike, given.max_side))]
+    return Amount("maps of an image", images, set_up, (*alike, given.max_side))
 
 
 def load_maps(
