@@ -60,8 +60,10 @@ def test_weights_are_judged_in_evaluation_mode_without_a_graph():
         seen.append((model.training, torch.is_grad_enabled()))
         return 0.5
 
-    assert judge(Validation(score), nn.Dropout().train(), Accelerator(cpu=True)) == 0.5
+    assert judge(Validation(score), nn.Dropout().train(), Accelerator(cpu=True)) == {"score": 0.5}
     assert seen == [(False, False)]
+    both = Validation(lambda model: {"score": 0.5, "beside": 2.0})
+    assert judge(both, nn.Identity(), Accelerator(cpu=True)) == {"score": 0.5, "beside": 2.0}
 
 
 def test_a_copied_state_does_not_change():

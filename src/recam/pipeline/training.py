@@ -214,6 +214,11 @@ class Training:
         w)."""
         return self.base.extra_losses(network, features, batch) if self.base else {}
 
+    def recorded(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Numbers that go into the history after each epoch, by name: of the logits (N, K) of held-out images with
+        their labels (N, K)."""
+        return {}
+
     def maps(
         self, network: Classifier, images: Tensor, classes: Sequence[int], weightings: Sequence[Weighting]
     ) -> dict[Weighting, Tensor]:

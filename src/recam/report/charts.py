@@ -29,8 +29,14 @@ _LOSSES = {
     SEGMENTER: ("segmentation", "Loss of the segmentation model"),
 }
 """Name and title of the figure of losses, by kind of stage."""
-_NO_LOSSES = ("epoch", "images_per_second", "val_miou")
+_NO_LOSSES = ("epoch", "images_per_second", "val_miou", "held_out_map")
 """What the history of a training holds besides losses."""
+_NO_LOSS = "gradient_"
+"""What its other numbers begin with that are none."""
+
+
+def _is_loss(part: str) -> bool:
+    return part not in _NO_LOSSES and not part.startswith(_NO_LOSS)
 
 
 def score_ladder(runs: Runs) -> Figure | None:
@@ -170,7 +176,7 @@ def _losses(runs: Runs, name: str, title: str, lines: list[tuple[ReportedRun, st
         epochs, start = run.histories[stage], run.first_epoch(stage)
         colour = light(colours[stage]) if single else run_colour(runs, run)
         heading = run.title(stage) if single else f"{run.name}: {run.title(stage)}"
-        parts = [part for part in epochs[0] if part not in _NO_LOSSES] if single else ["loss"]
+        parts = list(filter(_is_loss, epochs[0])) if single else ["loss"]
         dashes = cycle(_DASHES) if single else iter([_DASHES[stages.index(stage) % len(_DASHES)]])
         for part in sorted(parts, key=lambda each: each != "loss"):
             if all(epoch.get(part) is not None for epoch in epochs):

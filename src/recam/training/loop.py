@@ -207,7 +207,7 @@ def step_seed(seed: int, step: int, process: int) -> int:
 
 def _validate(validation: Validation, model: nn.Module, trained: Trained, accelerator: Accelerator) -> None:
     """Judge the weights, enter the score into the last epoch's record, and keep them where they are the best so far."""
-    trained.history[-1][validation.name] = judge(validation, model, accelerator)
+    trained.history[-1] |= judge(validation, model, accelerator)
     if validation.best(trained.history) is trained.history[-1]:
         trained.best = copy_state(model)
     trained.stopped = validation.is_over(trained.history)

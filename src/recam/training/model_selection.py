@@ -6,7 +6,7 @@ had never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,13 +23,14 @@ class Validation:
     """How weights are judged while training.
 
     Attributes:
-        score: objective in evaluation mode → a number, the higher the better; called by all processes, the same in all.
+        score: objective in evaluation mode → a number, the higher the better, or several by name, the score under
+            `name`; called by all processes, the same in all.
         name: what the score is called in the history.
         every: epochs between two validations; the last epoch is always judged.
         patience: stop after so many validations without a new best; 0: never.
     """
 
-    score: Callable[[nn.Module], float]
+    score: Callable[[nn.Module], float | Mapping[str, float]]
     name: str = "score"
     every: int = 1
     patience: int = 0
@@ -66,9 +67,10 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 
 @torch.no_grad()
-def judge(validation: Validation, model: nn.Module, accelerator: Accelerator) -> float:
-    """The score of `model`, left in evaluation mode."""
-    return validation.score(for_evaluation(model))
+def judge(validation: Validation, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+    """The score of `model`, and what comes with it, by name; the model is left in evaluation mode."""
+    found = validation.score(for_evaluation(model))
+    return dict(found) if isinstance(found, Mapping) else {validation.name: found}
 
 
 def for_evaluation(model: nn.Module) -> nn.Module:

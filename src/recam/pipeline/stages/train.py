@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from recam.data.held_out import hold_out
@@ -215,7 +215,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
         given.power,
         schedule,
         given.views.seed,
-        judge.validation() if judge else None,
+        judge.validation(training) if judge else None,
         training.warmup,
         _after_epoch(given, work),
     )
@@ -254,12 +254,25 @@ class LabelJudge:
 
     def score(self, network: Classifier) -> LabelScores:
         """The network is left in evaluation mode, on the device."""
+        return self._scored(*self._read(network))
+
+    def validation(self, training: Training) -> Validation:
+        """mAP after each epoch, and what the training records; the weights of the best are kept beside the last."""
+
+        def score(objective: nn.Module) -> dict[str, float]:
+            logits, labels = self._read(objective.get_submodule("network"))  # type: ignore[arg-type]
+            return {HELD_OUT: self._scored(logits, labels).mean_ap, **training.recorded(logits, labels)}
+
+        return Validation(score, HELD_OUT)
+
+    def _read(self, network: Classifier) -> tuple[Tensor, Tensor]:
+        """Logits and labels, both (N, K)."""
         # Moved before inference mode begins: weights that are moved within it can no longer be trained.
         network.to(self.work.accelerator.device).eval()
-        return self._score(network)
+        return self._read_with(network)
 
     @torch.inference_mode()
-    def _score(self, network: Classifier) -> LabelScores:
+    def _read_with(self, network: Classifier) -> tuple[Tensor, Tensor]:
         n, device = len(self.dataset), self.work.accelerator.device  # type: ignore[arg-type]
         logits, labels = [], []
         for index in spread_evenly(n, self.most or n):
@@ -267,12 +280,10 @@ class LabelJudge:
             batch = {name: value[None].to(device) for name, value in one.items()}
             logits.append(classify(network.encode(batch), network.weight_1, network.bias)[0].float().cpu())
             labels.append(one["labels"])
-        classes = self.work.data.catalog.classes.names
-        return score_labels(torch.stack(logits).numpy(), torch.stack(labels).numpy(), classes)
+        return torch.stack(logits), torch.stack(labels)
 
-    def validation(self) -> Validation:
-        """mAP after each epoch; the weights of the best are kept beside the last."""
-        return Validation(lambda objective: self.score(objective.get_submodule("network")).mean_ap, HELD_OUT)  # type: ignore[arg-type]
+    def _scored(self, logits: Tensor, labels: Tensor) -> LabelScores:
+        return score_labels(logits.numpy(), labels.numpy(), self.work.data.catalog.classes.names)
 
 
 def _keep_learned(judge: LabelJudge, network: Classifier, start: StageFolder, before: float, trained: Trained) -> str:
