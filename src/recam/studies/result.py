@@ -17,7 +17,7 @@ from recam.report.figures import Figure
 from recam.runfolder.store import write_json
 from recam.runfolder.summary import RunSummary
 from recam.studies.figures import dots
-from recam.studies.study import Column, Study
+from recam.studies.study import Column, Study, shown_settings
 
 PAGE, TABLE, NUMBERS = "study.md", "study.csv", "study.json"
 """Files of a study, beside its figures."""
@@ -65,7 +65,7 @@ class StudyResult:
         """JSON-ready."""
         rows = {
             row: {
-                "settings": dict(own),
+                "settings": shown_settings(own),
                 "values": {column.title: list(self.values[row, column.title]) for column in self.study.columns},
                 "published": dict(self.study.published.get(row, {})),
             }
@@ -92,7 +92,7 @@ class StudyResult:
         lines += [""] if self.failures else []
         lines += ["Settings of each row, laid over the recipe:", ""]
         for row, own in self.study.rows.items():
-            settings = ", ".join(f"`{setting_text(name, value)}`" for name, value in own.items())
+            settings = ", ".join(f"`{setting_text(name, value)}`" for name, value in shown_settings(own).items())
             lines.append(f"- {row}: {settings or 'none'}")
         return "\n".join([*lines, ""])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from recam.recipe.toml import parse_setting, setting_text
 from recam.runfolder.store import read_run
 from recam.runfolder.summary import RunSummary
 from recam.studies.result import StudyResult
-from recam.studies.study import Column, Study, studies
+from recam.studies.study import Column, FromRow, Study, studies, value_of
 from recam.training.loop import TrainingError
 
 
@@ -84,17 +84,20 @@ def run_study(
     chosen = tuple(range(seeds) if isinstance(seeds, int) else dict.fromkeys(seeds))
     plain = studies[name]()
     start = recipe or plain.recipe
-    study = _check(name, plain, start, chosen, laid)
+    study, left_out = _check(name, plain, start, chosen, laid)
+    taken = {setting for own in study.rows.values() for setting in own}
     require_folder(place)
     command = _command(name, data, output, chosen, laid, recipe)
     summaries: dict[tuple[str, int], RunSummary] = {}
     failures: dict[tuple[str, int], str] = {}
-    for number, (row, own) in enumerate(study.rows.items(), start=1):
+    for number, row in enumerate(study.rows, start=1):
+        study = _find_settings(study, row, summaries, chosen[0])
+        own = study.settings_of(row, start, laid)
         for seed in chosen:
             log_line(f"{name}: row {number} of {len(study.rows)}, {row}, seed {seed}")
             folder = place / "runs" / f"{name}-{number:02d}-seed-{seed}"
             try:
-                summaries[row, seed] = run(data, start, folder, {**laid, **own, "seed": seed}, study.until)
+                summaries[row, seed] = run(data, start, folder, {**own, "seed": seed}, study.until)
             except TrainingError as error:
                 if not study.may_diverge:
                     raise
@@ -105,7 +108,7 @@ def run_study(
                 for row in study.rows
                 for column in study.columns
             }
-            facts, minutes = _facts(start, folder), _minutes(summaries.values())
+            facts, minutes = {**_facts(start, folder, taken), **left_out}, _minutes(summaries.values())
             done = len(summaries) + len(failures)
             result = StudyResult(
                 name, study, chosen, command, values, facts, minutes, place / name, done, summaries, failures
@@ -115,8 +118,11 @@ def run_study(
     return result
 
 
-def _check(name: str, study: Study, recipe: str, seeds: tuple[int, ...], settings: Mapping[str, Any]) -> Study:
-    """The study with its rows as they will be run. Raises `RecipeError` with what is wrong with any of them."""
+def _check(
+    name: str, study: Study, recipe: str, seeds: tuple[int, ...], settings: Mapping[str, Any]
+) -> tuple[Study, dict[str, str]]:
+    """The study with its rows as they will be run, and what the page states of those that are left out. Raises
+    `RecipeError` with what is wrong with any of them."""
     if not seeds or not study.rows:
         raise RecipeError(f"the study {name!r} needs at least one {'seed' if study.rows else 'row'}.")
     check_group(study.until)
@@ -124,17 +130,34 @@ def _check(name: str, study: Study, recipe: str, seeds: tuple[int, ...], setting
     problems = [f"{setting} is set by the study itself, row by row" for setting in settings if setting in taken]
     if problems:
         raise RecipeError(f"the study {name!r}: {'; '.join(problems)}. Leave it out, or take `recam run`.")
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
+    without: dict[str, list[str]] = {}
     for row, own in study.rows.items():
         try:
             made = study.settings_of(row, recipe, settings)
-            load_recipe(recipe, {**made, "seed": seeds[0]})
-            rows[row] = {setting: made[setting] for setting in own}
+            loaded = load_recipe(recipe, {**made, "seed": seeds[0]})
+            missing = [each for each in study.needs if each not in own and not value_of(loaded.as_dict(), each)]
+            for setting in missing:
+                without.setdefault(setting, []).append(row)
+            if not missing:
+                rows[row] = {setting: made.get(setting, own[setting]) for setting in own}
         except RecipeError as error:
             problems.append(f"row {row}: {error}")
+    reasons = [f"{', '.join(names)}, without {study.needs[each]}: set {each}" for each, names in without.items()]
+    if not (rows or problems):
+        problems.append(f"the study {name!r} has no row left: {'; '.join(reasons)}.")
     if problems:
         raise RecipeError("\n".join(problems))
-    return replace(study, rows=rows)
+    return replace(study, rows=rows), {"left out": "; ".join(reasons)} if reasons else {}
+
+
+def _find_settings(study: Study, row: str, summaries: Mapping[tuple[str, int], RunSummary], seed: int) -> Study:
+    """The study with what rows before show in the place of this row's settings that depend on them."""
+    own = {
+        name: value.find(summaries[value.row, seed]) if isinstance(value, FromRow) else value
+        for name, value in study.rows[row].items()
+    }
+    return replace(study, rows={**study.rows, row: own})
 
 
 def _value(summaries: Mapping[tuple[str, int], RunSummary], column: Column, row: str, seed: int) -> float | None:
@@ -146,11 +169,12 @@ def _value(summaries: Mapping[tuple[str, int], RunSummary], column: Column, row:
     return numbers[0] / numbers[1] if numbers[1] else None
 
 
-def _facts(recipe: str, run: Path) -> dict[str, str]:
-    """What the page states of the runs: data, recipe, machine."""
+def _facts(recipe: str, run: Path, own: Collection[str]) -> dict[str, str]:
+    """What the page states of the runs: data, recipe, machine; without settings of rows' own."""
     written = read_run(run)
     data = written["recipe"]["data"]
-    kept = [setting_text(name, data[name]) for name in ("options", "classes", "train", "score", "val") if data[name]]
+    names = [name for name in ("options", "classes", "train", "score", "val") if f"data.{name}" not in own]
+    kept = [setting_text(name, data[name]) for name in names if data[name]]
     packages = ", ".join(f"{name} {written['packages'][name]}" for name in ("recam", "torch"))
     return {
         "data": ", ".join([str(data["location"]), *kept]),

@@ -37,6 +37,25 @@ class Times:
 
 
 @dataclass(frozen=True)
+class FromRow:
+    """In the place of a row's setting: what the runs of a row before it show, unless the command names the setting.
+
+    Attributes:
+        row: that is read, with the first of the seeds.
+        find: its run → the setting's value.
+        words: what that is, for the page of a study that has not come so far.
+    """
+
+    row: str
+    find: Callable[[RunSummary], Any]
+    words: str
+
+
+class Unnamed:
+    """In the place of a row's setting: the recipe's own, also where the command names one for other rows."""
+
+
+@dataclass(frozen=True)
 class Column:
     """A number that each run gives.
 
@@ -69,6 +88,8 @@ class Study:
             deviation, row by row.
         free: settings of some rows that a command may name as well, for the rows that do not have them.
         may_diverge: a training whose loss is no number any more is a result: the row has none, and the study goes on.
+        needs: settings by name, in words: a row that does not set one itself is left out, and the page states so, where
+            neither recipe nor command has a value for it.
     """
 
     title: str
@@ -81,15 +102,22 @@ class Study:
     figures: Sequence[Drawing] = ()
     free: Sequence[str] = ()
     may_diverge: bool = False
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     def settings_of(self, row: str, recipe: str, laid: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of a row over a recipe, with those of the command, which hold for every row.
 
         Raises:
             RecipeError: a setting that the recipe does not have, or no such recipe.
+
+        Returns:
+            by name, without those that another row must be run for first.
         """
         own = self.rows[row]
-        settings = {**own, **{name: value for name, value in laid.items() if name not in own}}
+        settings = dict(own) | {
+            name: value for name, value in laid.items() if name not in own or isinstance(own[name], FromRow)
+        }
+        settings = {name: value for name, value in settings.items() if not isinstance(value, FromRow | Unnamed)}
         if any(isinstance(value, Times) for value in own.values()):
             rest = {name: value for name, value in settings.items() if not isinstance(value, Times)}
             base = load_recipe(recipe, rest).as_dict()
@@ -97,10 +125,21 @@ class Study:
         return settings
 
 
-def _times(recipe: Mapping[str, Any], name: str, times: Times) -> float:
+def shown_settings(own: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's settings, JSON-ready."""
+    found = {name: value for name, value in own.items() if not isinstance(value, Unnamed)}
+    return {name: value.words if isinstance(value, FromRow) else value for name, value in found.items()}
+
+
+def value_of(recipe: Mapping[str, Any], name: str) -> Any:
+    """The value of a setting, ``section.field`` or one outside sections. Raises `KeyError` where there is none."""
     section, _, setting = name.partition(".")
+    return recipe[section][setting] if setting else recipe[section]
+
+
+def _times(recipe: Mapping[str, Any], name: str, times: Times) -> float:
     try:
-        return float(f"{times.factor * float(recipe[section][setting]):.12g}")  # 0.018, not 0.018000000000000002
+        return float(f"{times.factor * float(value_of(recipe, name)):.12g}")  # 0.018, not 0.018000000000000002
     except (KeyError, TypeError, ValueError) as error:
         raise RecipeError(f"{name}: the recipe has no number there that could be multiplied.") from error
 
