@@ -86,6 +86,7 @@ class RefinerStep:
         uses_saliency: it needs the saliency map of each image; the run then needs a source of them, and results state
             so.
         instead: the refiner that takes its place where a package is missing; empty: none does.
+        keeps_ignored: False: it decides anew on pixels that were left out before; those without data it leaves out too.
         version: raised when the code changes what comes out.
     """
 
@@ -93,6 +94,7 @@ class RefinerStep:
     settings: Any
 
     title: ClassVar[str] = ""
+    keeps_ignored: ClassVar[bool] = True
     instead: ClassVar[str] = ""
     uses_threshold: ClassVar[bool] = False
     in_processes: ClassVar[bool] = False

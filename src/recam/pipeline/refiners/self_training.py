@@ -29,6 +29,7 @@ from recam.pipeline.stages.masks import masks_of, masks_stage
 from recam.pipeline.stages.predict import inference_settings
 from recam.pipeline.stages.segment import model_stages
 from recam.pipeline.stages.segment_settings import CLASSIFIER, SegmentSettings
+from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import REFINER_NETWORK
 from recam.settings import Settings, Share, section
 from recam.types import Image, Maps, Sample, SeedMaps
@@ -74,6 +75,10 @@ class SelfTrainingStep(RefinerStep):
         refiner = ModelRefiner(predictor_of(segmenter, self.settings.inference), segmenter.background)
         return lambda sample: refiner
 
+    def class_balance(self, recipe: Recipe) -> float | None:
+        """That of the model; None: the recipe's."""
+        return recipe.section(SelfTrainingSettings).class_balance
+
     def problems(self, place: Place) -> list[str]:
         if place.recipe.section(SegmentSettings).weights == CLASSIFIER and place.before.origin == "external":
             return ["segment.weights = 'classifier' takes the run's own, and with maps.source none is trained."]
@@ -90,7 +95,7 @@ class SelfTrainingStep(RefinerStep):
         *seeds, model = model_stages(
             recipe, place.segmenter, self.settings.model, masks.name, before, classifier, "refine", label
         )
-        balance = recipe.section(SelfTrainingSettings).class_balance
+        balance = self.class_balance(recipe)
         if balance is not None:
             settings = replace(model.given.settings, class_balance=balance)
             model = replace(model, given=replace(model.given, settings=settings))

@@ -81,6 +81,14 @@ class OaaClassifier(Training):
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
         return {"loss": bce_loss(classify(network.encode(batch), network.weight_1), batch["labels"])}
 
+    def scores(self, network: Classifier, features: Tensor) -> Tensor:
+        """Raw maps (B, K, h, w) of features (B, D, h, w)."""
+        return class_maps(features, network.weight_1)
+
+    def accepts(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of which classes maps are kept: (B, K), (B, K) → (B, K) bool."""
+        return predicted(logits, labels)
+
     def after_epoch(self, network: Classifier, epoch: int, max_side: int | None, work: Work) -> None:
         if epoch <= self.settings.skip_epochs:
             return
@@ -117,9 +125,9 @@ class OaaClassifier(Training):
         if not sample.labels:
             return torch.zeros(0, 1, 1, dtype=torch.uint8)
         (view,) = view_pairs(network, image, (1.0,), False, max_side)  # (1, 3, H, W)
-        maps = class_maps(network.backbone(view), network.weight_1).float().cpu()  # (1, K, h, w)
+        maps = self.scores(network, network.backbone(view)).float().cpu()  # (1, K, h, w)
         labels, classes = torch.from_numpy(multi_hot(sample.labels, network.n_classes))[None], list(sample.labels)
-        accepted, maps = predicted(maps.mean((2, 3)), labels)[0, classes], maps[0, classes]
+        accepted, maps = self.accepts(maps.mean((2, 3)), labels)[0, classes], maps[0, classes]
         stored, known = torch.zeros_like(maps, dtype=torch.uint8), torch.zeros(len(classes), dtype=torch.bool)
         if meta.get("epoch") == epoch - 1:  # any other is of a training that has begun anew since
             stored, known = before["maps"], before["known"]
@@ -148,11 +156,15 @@ class Oaa(Training):
     reads_images = True  # accumulated maps lie on the image
 
     def extras(self, inputs: Mapping[str, StageFolder], n_classes: int) -> dict[str, Extra]:
-        folder = inputs.get(f"train/{CLASSIFIER}")
+        folder = inputs.get(f"train/{self.starts_from}")
         return {ACCUMULATED: Extra(AccumulatedMaps(folder.path / SEEDS if folder else None, n_classes), "planes")}
 
+    def scores(self, network: Classifier, features: Tensor) -> Tensor:
+        """Raw maps (B, K, h, w) of features (B, D, h, w)."""
+        return class_maps(features, network.weight_1)
+
     def losses(self, network: Classifier, batch: Batch) -> dict[str, Tensor]:
-        scores = class_maps(network.encode(batch), network.weight_1).float()  # (B, K, h, w)
+        scores = self.scores(network, network.encode(batch)).float()  # (B, K, h, w)
         targets = F.interpolate(batch[ACCUMULATED], scores.shape[2:], mode="area")  # (B, K, h, w)
         return {"loss": integral_loss(scores, targets, self.settings.least)}
 
