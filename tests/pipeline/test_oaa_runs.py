@@ -9,8 +9,8 @@ from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.work import Work
 from recam.errors import RecipeError
 from recam.models.backbones import BackboneSettings
+from recam.pipeline.stored_maps import StoredMaps
 from recam.pipeline.training import make_training
-from recam.pipeline.trainings.oaa import AccumulatedMaps
 from recam.recipe.recipe import load_recipe
 from recam.runfolder.maps import read_seed
 from recam.runfolder.store import StageFolder, read_json
@@ -62,7 +62,7 @@ def test_maps_accumulate_by_epoch_and_once_each(started):
     sample = samples(work)[0]
     assert tensors["maps"].amax((1, 2)).tolist() == [255] * len(tensors["maps"])
     seeds = work.folder.path / "seeds"
-    seed, planes = read_seed(seeds / f"{sample.id}.npz"), AccumulatedMaps(seeds, 10)(sample)
+    seed, planes = read_seed(seeds / f"{sample.id}.npz"), StoredMaps(seeds, 10)(sample)
     assert tuple(seed.class_indices) == sample.labels
     assert planes.planes.shape == (len(sample.labels), 64, 64)
     assert 0.5 < planes.planes.max() <= seed.maps.max() <= 1

@@ -92,7 +92,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     steps: list[RefinerStep] = []
     users = [f"the training {each.name!r}" for each in trainings if each.is_on_saliency]
     users += [f"the refiner {name!r}" for name in dict.fromkeys(recipe.refine) if refiner_steps[name].uses_saliency]
-    saliency, role = recipe.section(SaliencySettings), _saliency_role(recipe)
+    saliency, role = recipe.section(SaliencySettings), _saliency_role(recipe, trainings)
     problems += saliency_problems(saliency, users, data, role)
     problems += [problem for each in trainings for problem in each.problems(len(data.catalog.classes))]
     if trainings and len(data.catalog.classes) == 1 and (why := in_every_image(data.train, data.catalog.classes.names)):
@@ -120,9 +120,9 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         )
         learned = saliency_given(saliency, data, "train")
         stages += plan_saliency(saliency, learned, views, True)
-    if not problems and any(refiner_steps[name].uses_saliency for name in recipe.refine):
-        refined = saliency_given(saliency, data, "seeded")
-        stages += plan_saliency(saliency, refined, None, False)
+    if not problems and role == "seeded":
+        refined = saliency_given(saliency, data, role)
+        stages += plan_saliency(saliency, refined, None, any(each.maps_on_saliency for each in trainings))
     shown: list[MapSet] = []
     classifier = ""
     thresholds: dict[str, str] = {}
@@ -138,7 +138,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         stages += [_with_rehearsal(each, data, training) for each in plan_training(recipe, training, weights, learned)]
         final = training.name == recipe.training
         maker = make_maker(recipe, recipe.maker) if recipe.maker and final else None
-        made, sets = plan_maps(recipe, training, maker, max_side, masks.fixed, bool(data.score))
+        made, sets = plan_maps(recipe, training, maker, max_side, masks.fixed, bool(data.score), refined)
         *prepared, stage = made
         stages += prepared
         if training.name in recipe.candidates:
@@ -297,10 +297,11 @@ def _refused(problems: Sequence[str]) -> RecipeError:
     return RecipeError("the recipe cannot be followed:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-def _saliency_role(recipe: Recipe) -> Role:
-    """Whose maps are used: trainings read those of training images, refiners those of all images that maps are made
-    for."""
-    return "seeded" if any(refiner_steps[name].uses_saliency for name in recipe.refine) else "train"
+def _saliency_role(recipe: Recipe, chosen: Sequence[Training]) -> Role:
+    """Whose maps are used: trainings read those of training images, refiners and some trainings' class maps those of
+    all images that maps are made for."""
+    in_refiners = any(refiner_steps[name].uses_saliency for name in recipe.refine)
+    return "seeded" if in_refiners or any(each.maps_on_saliency for each in chosen) else "train"
 
 
 def _with_rehearsal(stage: Stage, data: RunData, training: Training) -> Stage:

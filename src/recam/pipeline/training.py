@@ -28,7 +28,7 @@ from recam.data.roles import RunData
 from recam.engine.amount import Amount
 from recam.engine.stage import Stage
 from recam.engine.work import Work
-from recam.inference.class_maps import weight_of, weighted_maps
+from recam.inference.class_maps import MapsOf, weight_of, weighted_maps
 from recam.methods.recam import Weighting
 from recam.models.backbones import Backbone
 from recam.models.classifier import Classifier
@@ -39,6 +39,7 @@ from recam.runfolder.store import StageFolder
 from recam.settings import Settings
 from recam.training.loader import Batch, Extra
 from recam.training.optim import make_sgd, split_parameters
+from recam.types import Grey
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Training:
         weightings: ways to weigh its maps (eq. 9); the first where a recipe names one that it does not have.
         uses_saliency: batches hold ``saliency``; the run then needs maps of it, and results state so.
         after_each: what it does after each epoch, in words, see `after_epoch`; empty: nothing.
+        maps_on_saliency: its maps of an image also take the saliency map of that, see `maps_with`.
         only_scored: it is there to be compared, and of no use where nothing is scored.
         train: makes its stage, for a training that has no steps: as `recam.engine.stage.Stage.make`, of
             `recam.pipeline.stages.train.TrainGiven`; None: the common loop, by `losses`.
@@ -82,6 +84,7 @@ class Training:
     reads_images: ClassVar[bool] = False
     weightings: ClassVar[tuple[Weighting, ...]] = ("w",)
     uses_saliency: ClassVar[bool] = False
+    maps_on_saliency: ClassVar[bool] = False
     after_each: ClassVar[str] = ""
     only_scored: ClassVar[bool] = False
     train: ClassVar[Callable[..., dict[str, Any]] | None] = None
@@ -225,6 +228,10 @@ class Training:
         """Raw class maps (V, n, h, w) of normalised views (V, 3, H, W) of one image, for each weighting, from the same
         features."""
         return weighted_maps(network, images, classes, weightings)
+
+    def maps_with(self, saliency: Grey | None) -> MapsOf:
+        """`maps` of an image with this saliency map (H, W); None where there is none, as of a photo that is tried."""
+        return self.maps
 
     def weight(self, network: Classifier, weighting: Weighting) -> Tensor:
         """Weights (K, D) that the maps are made with (eq. 9)."""

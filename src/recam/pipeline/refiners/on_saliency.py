@@ -1,4 +1,4 @@
-"""Refiners that decide each pixel by the maps and a saliency map together: EDAM's rule and OAA's."""
+"""Refiners that decide each pixel by the maps and a saliency map together: the rules of EDAM, OAA and SGAN."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from recam.data.saliency import SaliencyFolder
 from recam.methods.edam import EdamRefiner, EdamSettings
 from recam.methods.oaa import OaaMaskSettings, OaaRefiner
 from recam.methods.refine import Refiner
+from recam.methods.sgan import SganMaskSettings, SganRefiner
 from recam.pipeline.refiner import RefineContext, RefinerStep, refiner_steps
 from recam.types import Sample
 
@@ -54,3 +55,11 @@ class OaaStep(OnSaliency):
     """`recam.methods.oaa.OaaRefiner`."""
 
     title, Settings, kind = "OAA", OaaMaskSettings, OaaRefiner
+
+
+@refiner_steps.register("sgan")
+@dataclass(frozen=True)
+class SganStep(OnSaliency):
+    """`recam.methods.sgan.SganRefiner`."""
+
+    title, Settings, kind = "SGAN", SganMaskSettings, SganRefiner

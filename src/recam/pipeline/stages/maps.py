@@ -3,16 +3,17 @@ maker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
 from recam.data.ignored import find_no_data
 from recam.data.roles import DataSettings, Role, RunData
+from recam.data.saliency import AllSalient
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
@@ -25,6 +26,7 @@ from recam.models.saved import load_classifier
 from recam.pipeline.maker import MakerContext, MakerPlace, MapMaker, Views
 from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.stages.pixels import count_judged, judged_samples
+from recam.pipeline.stages.saliency import SaliencyGiven
 from recam.pipeline.stages.train import stage_of
 from recam.pipeline.train_amounts import untrained_classifier
 from recam.pipeline.training import Training
@@ -33,11 +35,19 @@ from recam.runfolder.kinds import MAPS
 from recam.runfolder.maps import save_seed
 from recam.runfolder.store import StageFolder
 from recam.settings import Scales, Settings, section
-from recam.types import Image, Sample, SeedMaps
+from recam.types import Grey, Image, Sample, SeedMaps
 
-AllMapsOf = Callable[[Image, Sequence[int]], dict[Weighting, SeedMaps]]
 SYMBOLS = {"w": "w", "w_prime": "w′", "add": "w ⊕ w′", "mul": "w ⊗ w′"}
 """Weightings of eq. 9 as papers write them."""
+
+
+class AllMapsOf(Protocol):
+    """Maps by weighting of an image (H, W, 3) for the classes wanted; `saliency` (H, W) is for trainings whose maps
+    take it."""
+
+    def __call__(
+        self, image: Image, classes: Sequence[int], saliency: Grey | None = None
+    ) -> dict[Weighting, SeedMaps]: ...
 
 
 @section("maps")
@@ -79,6 +89,13 @@ class MapsGiven:
     """Of so many images that judge, see `recam.pipeline.stages.pixels`; None: of all."""
 
 
+@dataclass(frozen=True)
+class MapsOnSaliencyGiven(MapsGiven):
+    """The same of a training whose maps take the saliency map of each image."""
+
+    saliency: SaliencyGiven | None = None
+
+
 def trial_maps(stage: Stage, sets: Sequence[MapSet], judged: int) -> tuple[Stage, MapFolder]:
     """The same maps for images that judge alone, and where those for pseudo masks lie."""
     given = replace(stage.given, judged=judged, weightings=stage.given.weightings[:1])
@@ -95,9 +112,14 @@ def plan_maps(
     max_side: int | None,
     threshold: float | None,
     scored: bool,
+    saliency: SaliencyGiven | None = None,
 ) -> tuple[list[Stage], list[MapSet]]:
     """The stage of a training's maps, behind those that a maker prepares, and the sets that it makes; the first is the
-    one for pseudo masks."""
+    one for pseudo masks.
+
+    Args:
+        saliency: of all images that maps are made of, for a training whose maps take it.
+    """
     own = recipe.section(MapSettings)
     chosen = training.choose_weighting(own.weighting)
     others = [] if maker else [each for each in own.compare if each in training.weightings and each != chosen]
@@ -105,6 +127,8 @@ def plan_maps(
     views = Views(own.scales, own.flip, max_side, chosen)
     read = maker.views(views) if maker else views
     given = MapsGiven(training, maker, weightings, read.scales, read.flip, own.bits, read.max_side)
+    if saliency and training.maps_on_saliency and not maker:
+        given = MapsOnSaliencyGiven(**vars(given), saliency=saliency)
     stem = f"{training.name}+{maker.name}" if maker else training.name
     background = recipe.section(DataSettings).has_background
     own_threshold = threshold if background else None
@@ -124,6 +148,7 @@ def plan_maps(
     version = maker.version if maker else 1
     prepared = maker.preparations(MakerPlace(training, read, stem, recipe.seed)) if maker else ()
     needs = (stage_of(training), *(each.name for each in prepared))
+    needs += (saliency.stage,) if isinstance(given, MapsOnSaliencyGiven) and saliency else ()
     roles: tuple[Role, ...] = ("seeded", "train") if maker and maker.reads_training_images else ("seeded",)
     return [
         *prepared,
@@ -155,12 +180,13 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
 
     weights = work.inputs[stage_of(given.training)].weights
     maps_of = load_maps(given, weights, work.accelerator.device, work.data.train, work.inputs)
+    read = given.saliency.reader(work) if isinstance(given, MapsOnSaliencyGiven) and given.saliency else None
     samples = judged_samples(work.data.train, given.judged) if given.judged else work.data.seeded
     for sample in work.share(samples, finished):
         # A map maker climbs by gradients of full precision.
         image = sample.image.read()
         with nullcontext() if given.maker else work.accelerator.autocast():
-            made = maps_of(image, sample.labels)
+            made = maps_of(image, sample.labels, read(sample) if read else None)
         ignored = find_no_data(image, sample.no_data)
         for weighting, seed in made.items():
             kept = replace(seed, ignore=ignored)
@@ -182,9 +208,11 @@ def map_amount(given: MapsGiven, images: int) -> Amount:
         network = untrained_classifier(bench, given.training, 0 if given.maker else None)
         maps_of = maps_with(replace(given, maker=lighter), network, bench.device, bench.samples, None)
 
+        read = AllSalient(bench.root) if isinstance(given, MapsOnSaliencyGiven) else None
+
         def turn(sample: Sample) -> float:
             with nullcontext() if given.maker else bench.accelerator.autocast():
-                made = maps_of(sample.image.read(), sample.labels)
+                made = maps_of(sample.image.read(), sample.labels, read(sample) if read else None)
             for weighting, seed in made.items():
                 save_seed(bench.folder / "maps" / weighting / f"{sample.id}.npz", seed, given.bits, bench.background)
             return part
@@ -233,8 +261,9 @@ def maps_with(
     maker = given.maker
     if maker is None:
         network = fold_batchnorm(trained).to(device)
-        return lambda image, classes: make_class_maps(
-            network, image, classes, given.weightings, given.scales, given.flip, given.max_side, given.training.maps
+        own = given.training
+        return lambda image, classes, saliency=None: make_class_maps(
+            network, image, classes, given.weightings, given.scales, given.flip, given.max_side, own.maps_with(saliency)
         )
     chosen = given.weightings[0]
     # What must not learn for a maker are the parameters, unless it trains them.
@@ -242,4 +271,4 @@ def maps_with(
     views = Views(given.scales, given.flip, given.max_side, chosen)
     context = MakerContext(given.training, network, views, samples, inputs or {})
     maps_of = maker.untrained(context) if inputs is None else maker.make_with(context)
-    return lambda image, classes: {chosen: maps_of(image, classes)}
+    return lambda image, classes, saliency=None: {chosen: maps_of(image, classes)}

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recam.data.images import image_size
 from recam.data.roles import RunData
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
@@ -21,16 +20,17 @@ from recam.errors import RecipeError
 from recam.files import named_file
 from recam.inference.class_maps import view_pairs
 from recam.labels import multi_hot
-from recam.methods.cam import bce_loss, class_maps, classify, read_full, strided_size, upsample
+from recam.methods.cam import bce_loss, class_maps, classify, strided_size, upsample
 from recam.methods.oaa import AccumulationSettings, IntegralSettings, accumulate, integral_loss, predicted, stretch
 from recam.models.classifier import Classifier
+from recam.pipeline.stored_maps import StoredMaps
 from recam.pipeline.train_amounts import untrained_classifier
 from recam.pipeline.training import Training, trainings
-from recam.runfolder.maps import read_seed, save_seed
+from recam.runfolder.maps import save_seed
 from recam.runfolder.store import StageFolder
 from recam.settings import Count, Positive, section
 from recam.tensors import load_tensors, save_tensors
-from recam.training.loader import Batch, Extra, Planes
+from recam.training.loader import Batch, Extra
 from recam.types import Image, Sample, SeedMaps
 
 CLASSIFIER, ACCUMULATED, SEEDS = "oaa_classifier", "accumulated", "seeds"
@@ -157,7 +157,7 @@ class Oaa(Training):
 
     def extras(self, inputs: Mapping[str, StageFolder], n_classes: int) -> dict[str, Extra]:
         folder = inputs.get(f"train/{self.starts_from}")
-        return {ACCUMULATED: Extra(AccumulatedMaps(folder.path / SEEDS if folder else None, n_classes), "planes")}
+        return {ACCUMULATED: Extra(StoredMaps(folder.path / SEEDS if folder else None, n_classes), "planes")}
 
     def scores(self, network: Classifier, features: Tensor) -> Tensor:
         """Raw maps (B, K, h, w) of features (B, D, h, w)."""
@@ -167,18 +167,3 @@ class Oaa(Training):
         scores = self.scores(network, network.encode(batch)).float()  # (B, K, h, w)
         targets = F.interpolate(batch[ACCUMULATED], scores.shape[2:], mode="area")  # (B, K, h, w)
         return {"loss": integral_loss(scores, targets, self.settings.least)}
-
-
-@dataclass(frozen=True)
-class AccumulatedMaps:
-    """What has accumulated for a sample; before anything has, an even half."""
-
-    folder: Path | None
-    n_classes: int
-
-    def __call__(self, sample: Sample) -> Planes:
-        if self.folder is None:
-            even = np.full((len(sample.labels), *image_size(sample.image)), 0.5, np.float32)
-            return Planes(even, sample.labels, self.n_classes)
-        seed = read_seed(named_file(self.folder, f"{sample.id}.npz"))
-        return Planes(read_full(seed), seed.class_indices.tolist(), self.n_classes)
