@@ -198,6 +198,7 @@ REFUSED = {
     "data.score",
     # Where nothing else takes the saliency maps that are there.
     "refine",
+    "training",
     # Where a training or a refiner learns a background.
     "data.background",
 }
