@@ -56,7 +56,7 @@ BASE = {
     "types",
     "visualize",
 }
-TOP = {"", "__main__", "cli", "cli_options"}
+TOP = {"", "__main__", "cli", "cli_export", "cli_options"}
 """The package itself, and its command."""
 
 

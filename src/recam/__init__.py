@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recam.inference.files import predict
     from recam.inference.onnx_predictor import ExportedPredictor
     from recam.inference.predictor import Predictor
+    from recam.pipeline.benchmark import run_benchmark
     from recam.pipeline.demo import run_demo
     from recam.pipeline.planning import plan
     from recam.pipeline.run import run
@@ -56,6 +57,7 @@ __all__ = [
     "predict",
     "read_status",
     "run",
+    "run_benchmark",
     "run_demo",
     "run_study",
     "serve_review",
@@ -83,6 +85,7 @@ _HOMES = {
     "plan": "recam.pipeline.planning",
     "predict": "recam.inference.files",
     "run": "recam.pipeline.run",
+    "run_benchmark": "recam.pipeline.benchmark",
     "run_demo": "recam.pipeline.demo",
     "read_status": "recam.runfolder.status",
     "run_study": "recam.studies.run",

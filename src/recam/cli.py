@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from recam.cli_export import export_commands
 from recam.cli_options import AsJson, Classes, DataSet, RecipeName, RunPath, Setting, Until, Workspace, show
 from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds, with_options
 from recam.outcome import run_command
@@ -21,8 +22,7 @@ app = typer.Typer(
     help="From image labels to segmentation masks.",
 )
 
-export = typer.Typer(no_args_is_help=True, help="Networks and masks for other programs.")
-app.add_typer(export, name="export")
+app.add_typer(export_commands, name="export")
 
 
 def _print_version(wanted: bool) -> None:
@@ -99,6 +99,26 @@ def plan(
     planned = recam.plan(data, recipe, output, with_options(setting, classes), until, write)
     show(planned, as_json)
     raise typer.Exit(0 if planned.ok else 1)
+
+
+@app.command()
+def bench(
+    data: Annotated[
+        str | None, typer.Argument(help="KIND:PATH of a data set; default: built-in scenes of 500 pixels.")
+    ] = None,
+    recipe: RecipeName = "recam",
+    setting: Setting = None,
+    images: Annotated[
+        float | None, typer.Option("--plan", metavar="N", help="Also plan for so many images, e.g. 1e8.")
+    ] = None,
+    machines: Annotated[int, typer.Option(help="With --plan: machines like this one that share them.")] = 1,
+    price: Annotated[float | None, typer.Option(help="With --plan: of a machine for an hour.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what each stage costs per image on this machine: images/s, memory, disk; and what N images would take."""
+    import recam
+
+    show(recam.run_benchmark(data, recipe, setting or [], images, machines, price), as_json)
 
 
 @app.command()
@@ -190,54 +210,6 @@ def predict(
     )
     show(report, as_json)
     raise typer.Exit(1 if report.problems else 0)
-
-
-@export.command("model")
-def export_model(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the networks and their cards.")],
-    as_json: AsJson = False,
-) -> None:
-    """Export classifier and segmentation model to ONNX, checked against PyTorch, each with a model card."""
-    import recam
-
-    show(recam.export_model(run, output), as_json)
-
-
-@export.command("masks")
-def export_masks(
-    source: Annotated[Path, typer.Argument(help="A run folder, or a folder of masks.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
-    to: Annotated[
-        str, typer.Option(help="voc, coco, yolo, cvat, label-studio, fiftyone, or the format of another package.")
-    ],
-    images: Annotated[Path | None, typer.Option(help="Folder of the photos; default for a run: its own.")] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="classes.txt, one name per line; not needed for a run or predictions."),
-    ] = None,
-    part: Annotated[
-        str, typer.Option(help="Which masks of a run: masks (pseudo masks) or predictions (of held-out images).")
-    ] = "masks",
-    shapes: Annotated[
-        str | None, typer.Option(help="rle or polygons; default: rle, and polygons where the format has no other.")
-    ] = None,
-    simplify: Annotated[
-        float,
-        typer.Option(metavar="PIXELS", help="Simplify polygons: outlines move by at most so many pixels; 0: exact."),
-    ] = 0.0,
-    copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy the photos into the output folder.")] = False,
-    ignore_as: Annotated[str | None, typer.Option(help="Make ignore pixels (255) a class of this name.")] = None,
-    image_prefix: Annotated[str, typer.Option(help="Prefix of the photos' addresses in Label Studio.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Write masks as a VOC folder, COCO JSON, YOLO's labels, or for import into CVAT, Label Studio or FiftyOne."""
-    import recam
-
-    kind = cast(Any, shapes)
-    options: dict[str, Any] = {"images": images, "classes": classes, "part": part, "copy_images": copy_images}
-    options |= {"ignore_as": ignore_as, "simplify": simplify}
-    show(recam.export_masks(source, output, to, shapes=kind, image_prefix=image_prefix, **options), as_json)
 
 
 @app.command()
