@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from recam.export.model import CASES, MapsNetwork, _trace, compare
-from recam.export.tracing import make_traceable, resize_bicubic
+from recam.export.tracing import make_traceable, resize_bicubic, tracing_freely
 from recam.inference.class_maps import make_class_maps
 from recam.methods.advcam import AdvCamSettings
 from recam.models.backbones import Backbone, BackboneSettings
@@ -159,3 +159,14 @@ def test_bicubic_resizing_as_the_exporter_can_follow_it():
 def test_settings_make_them(monkeypatch):
     shrink(monkeypatch)
     assert BackboneSettings("eva02_tiny_patch14_224", "none", 14).make().channels == 32
+
+
+def test_resizing_is_passed_on_however_it_is_called():
+    maps = torch.rand(1, 2, 5, 4)
+    expected = F.interpolate(maps, None, 2, "bilinear", False)
+    positions = F.interpolate(maps, (7, 6), mode="bicubic", antialias=True)
+    with tracing_freely():
+        assert torch.equal(F.interpolate(maps, None, 2, "bilinear", False), expected)
+        assert torch.equal(F.interpolate(maps, None, 2, "bilinear", align_corners=False), expected)
+        found = F.interpolate(maps, (7, 6), None, "bicubic", antialias=True)
+    torch.testing.assert_close(found, positions, rtol=1e-5, atol=1e-5)

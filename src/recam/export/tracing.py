@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -62,13 +63,16 @@ def tracing_freely() -> Iterator[None]:
     roll, interpolate = torch.roll, F.interpolate
     torch.roll = _roll  # type: ignore[assignment]
 
-    def resize(maps: Tensor, size: Any = None, **options: Any) -> Tensor:
-        if options.get("mode") == "bicubic" and options.get("antialias") and not options.get("align_corners"):
-            return resize_bicubic(maps, size)
-        found: Tensor = interpolate(maps, size, **options)
+    given = signature(interpolate)
+
+    def resize(*values: Any, **options: Any) -> Tensor:
+        called = given.bind(*values, **options).arguments
+        if called.get("mode") == "bicubic" and called.get("antialias") and not called.get("align_corners"):
+            return resize_bicubic(called["input"], called["size"])
+        found: Tensor = interpolate(*values, **options)
         return found
 
-    F.interpolate = resize  # type: ignore[assignment]
+    F.interpolate = resize
     try:
         yield
     finally:
