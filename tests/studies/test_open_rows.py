@@ -91,7 +91,8 @@ def test_a_study_of_which_no_row_is_left_is_refused(monkeypatch, tmp_path, given
 
 
 PARTS_OF_OTHERS = {
-    "control", "probe", "tuned", "cam_gradients", "oaa_classifier", "cross_entropy", "self_training", "crf", "pamr"
+    "control", "probe", "tuned", "cam_gradients", "oaa_classifier", "nsrom_classifier", "cross_entropy",
+    "self_training", "crf", "pamr",
 }  # fmt: skip
 """Comparisons, and parts that are no published system of the field."""
 

@@ -38,6 +38,8 @@ WITHOUT: Systems = {
 WITH: Systems = {
     "OAA, saliency": ({"training": "oaa", "refine": ["oaa"]}, 65.2),
     "ICD, saliency": ({"training": "icd", "refine": ["edam"]}, 67.8),
+    "SGAN": ({"training": "sgan", "refine": ["sgan"]}, 66.2),
+    "NSROM": ({"training": "nsrom", "refine": ["nsrom", "nsrom_round"]}, 68.3),
     "EDAM": ({"training": "edam", "refine": ["edam"]}, 70.9),
     "EPS": ({"training": "eps"}, 70.9),
     "ReCAM-E": ({"training": "recam", "recam.starts_from": "eps"}, 71.6),
