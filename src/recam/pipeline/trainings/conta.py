@@ -17,6 +17,7 @@ from recam.digests import digest_file
 from recam.engine.amount import Amount
 from recam.engine.stage import Stage
 from recam.engine.work import Work, sum_over_processes
+from recam.errors import RecipeError
 from recam.inference.settings import InferenceSettings
 from recam.inference.tta import predict_mask
 from recam.methods.cam import bce_loss, class_maps
@@ -27,6 +28,8 @@ from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_segmenter
 from recam.models.segmenters import SegmenterSettings
 from recam.pipeline.segment_amounts import predict_amount
+from recam.pipeline.segment_loss import segment_losses
+from recam.pipeline.stages.external_masks import external_masks
 from recam.pipeline.stages.maps import plan_maps
 from recam.pipeline.stages.masks import MaskSettings, masks_stage
 from recam.pipeline.stages.segment import model_stages
@@ -54,6 +57,9 @@ class ContaTrainingSettings(ContaSettings):
 
     starts_from: str = "cam"
     """The training whose masks the first round begins with; its weights are not taken over."""
+    masks: str = ""
+    """Folder of masks made elsewhere, ``ID.png`` of each training image, such as those of another run, that the first
+    round's segmentation model learns from; empty: those of the maps of `starts_from`."""
     rounds: Count = 3
     """How often masks are made, a segmentation model learns from them, and a classifier is trained anew."""
     epochs: Count = 5
@@ -66,7 +72,8 @@ class ContaTrainingSettings(ContaSettings):
 
 @dataclass(frozen=True)
 class RoundSettings(ContaTrainingSettings):
-    """What a round depends on: CONTA's settings, and the segmentation network."""
+    """What a round depends on: CONTA's settings, but for where masks lie, whose content counts, and the segmentation
+    network."""
 
     segmenter: SegmenterSettings | None = None
     background: bool = True
@@ -104,8 +111,9 @@ class Conta(Training):
         made = make_training(recipe, own.starts_from)
         for number in range(1, own.rounds + 1):
             settings = RoundSettings(
-                own.side, own.width, own.starts_from, number, own.epochs, own.lr, own.head_lr, segmenter, background
-            )
+                side=own.side, width=own.width, starts_from=own.starts_from, rounds=number, epochs=own.epochs,
+                lr=own.lr, head_lr=own.head_lr, segmenter=segmenter, background=background,
+            )  # fmt: skip
             made = cls(name if number == own.rounds else f"{name}-{number}", settings, made)
         return made
 
@@ -127,8 +135,17 @@ class Conta(Training):
         assert self.base is not None
         own, masks, max_side = recipe.section(SegmentSettings), recipe.section(MaskSettings), _max_side(recipe)
         made, (maps, *_) = plan_maps(recipe, self.base, None, max_side, masks.fixed, False)
-        found = plan_threshold(recipe, maps, False, weights)
-        labels = masks_stage(recipe, maps, f"conta/{self.name}/masks", "train")
+        named, source = f"conta/{self.name}/masks", recipe.section(ContaTrainingSettings).masks
+        if source and self.settings.rounds == 1:
+            if segment_losses[own.loss].from_maps:
+                raise RecipeError(
+                    f"conta.masks are what a model learns from, and segment.loss = {own.loss!r} learns from maps:"
+                    " leave one of them out."
+                )
+            made, found, labels = [], [], external_masks(source, "conta.masks", named, "train")
+        else:
+            found = plan_threshold(recipe, maps, False, weights)
+            labels = masks_stage(recipe, maps, named, "train")
         content = digest_file(Path(own.weights)) if Path(own.weights).is_file() else None
         name, title = f"conta/{self.name}/model", {"title": f"segmentation model for {self.stage_title}"}
         label = {**title, "kind": REFINER_NETWORK}
