@@ -23,6 +23,8 @@ def test_the_highest_are_kept_and_no_more():
     assert [each.sample.id for each in kept.images] == ["b", "d"]
     assert kept.images[0].fell("missed") == pytest.approx(0.3)
     assert len(kept._kept) == 2
+    assert compared("a", 10, 5, (0.4, 0.5)).rose
+    assert not compared("a", 10, 5, (0.5, 0.5)).rose
 
 
 def test_images_without_a_score_or_without_a_change_are_none():

@@ -44,7 +44,7 @@ def own_gradients(summary: RunSummary) -> Lines:
 def both_gradients(summary: RunSummary) -> Lines:
     """The same of both losses."""
     found = {
-        f"{loss.upper()}, {words}": _history(summary, f"gradient_{loss}_{part}")
+        f"gradient of {loss.upper()}, {words}": _history(summary, f"gradient_{loss}_{part}")
         for loss in ("bce", "sce")
         for part, words in PARTS.items()
     }

@@ -17,6 +17,7 @@ from recam.studies.sheets import (
     spread_of_gains,
 )  # fmt: skip
 from recam.studies.study import MAPS, MODEL, Drawing, Study, studies
+from recam.types import Sample
 
 SHOWN = 4
 """Images of each kind."""
@@ -42,8 +43,9 @@ def _flaw(error: str) -> Drawing:
     name, title, words = FLAWS[error]
 
     def drawing(result: StudyResult) -> Figure | None:
-        kept = Highest(SHOWN, lambda each: each.fell(error), above=0)
-        return _seed_sheet(result, kept, name, f"{title} from CAM to ReCAM", error, words)
+        # Of a mask that is only smaller fewer pixels are another class as well.
+        kept = Highest(SHOWN, lambda each: each.fell(error) if each.rose else float("nan"), above=0)
+        return _seed_sheet(result, kept, name, f"{title} from CAM to ReCAM, of images whose mIoU rose", error, words)
 
     return drawing
 
@@ -88,7 +90,7 @@ def _seed_row(runs: tuple[ShownRun, ShownRun], each: Compared, error: str, words
         assert seed is not None, "what was compared has maps"
         tiles += [heat(image, seed), laid_over(image, run.seed_mask(seed))]
     shares, mious = [100 * each.share(error, run) for run in (0, 1)], [100 * each.miou[run] for run in (0, 1)]
-    caption = f"{_labels(runs[0], each)}: {words} {shares[0]:.1f} → {shares[1]:.1f} % of the pixels"
+    caption = f"{_labels(runs[0], each.sample)}: {words} {shares[0]:.1f} → {shares[1]:.1f} % of the pixels"
     caption += f", mIoU {mious[0]:.1f} → {mious[1]:.1f}"
     assert each.sample.mask is not None, "what was compared has a true mask"
     truth = laid_over(image, each.sample.mask.read())
@@ -107,7 +109,9 @@ def _gain_sheet(result: StudyResult, name: str, title: str, scores: str, masks: 
             seed = run.seed(sample) if is_seeded else None
             tiles += [laid_over(image, run.seed_mask(seed))] if seed else []
             tiles.append(laid_over(image, run.mask(masks, sample)))
-        caption = f"{what}: mIoU {100 * before[sample_id]:.1f} → {100 * after[sample_id]:.1f}"
+        caption = (
+            f"{what}, {_labels(runs[0], sample)}: mIoU {100 * before[sample_id]:.1f} → {100 * after[sample_id]:.1f}"
+        )
         assert sample.mask is not None, "what was scored has a true mask"
         numbers = (what, sample_id, 100 * before[sample_id], 100 * after[sample_id], 100 * gain)
         rows.append(Shown([image, *tiles, laid_over(image, sample.mask.read())], caption, numbers))
@@ -117,6 +121,6 @@ def _gain_sheet(result: StudyResult, name: str, title: str, scores: str, masks: 
     return sheet(name, title, f"By the gain in mIoU from CAM to ReCAM; seed {result.seeds[0]}.", columns, head, rows)
 
 
-def _labels(run: ShownRun, each: Compared) -> str:
+def _labels(run: ShownRun, sample: Sample) -> str:
     names = run.data.catalog.classes.names
-    return " + ".join(names[index] for index in each.sample.labels) or "background"
+    return " + ".join(names[index] for index in sample.labels) or "background"

@@ -108,6 +108,11 @@ class Compared:
         """By how much that part fell from the first run to the second."""
         return self.share(name, 0) - self.share(name, 1)
 
+    @property
+    def rose(self) -> bool:
+        """Whether mIoU is higher in the second run."""
+        return self.miou[1] > self.miou[0]
+
 
 def compare_seeds(runs: tuple[ShownRun, ShownRun]) -> Iterator[Compared]:
     """All scored images that both runs have maps of, one after the other; nothing of them is kept."""
