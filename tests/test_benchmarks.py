@@ -96,3 +96,9 @@ def test_gpu_through_its_script_on_a_cpu(tmp_path, monkeypatch):
     assert {"train/recam", "irn/recam/network", "predictions/pseudo"} <= set(found["stages"])
     assert found["stages"]["train/recam"]["gpu_busy_percent"] is None
     assert "| maps/recam |" in (tmp_path / "gpu.md").read_text()
+
+
+def test_actors(benchmark):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'recam[ray]'")
+    printed = json.loads(benchmark("actors", "kills", "--actors", "1", "--kills", "0", "--images", "3", "--turns", "1"))
+    assert (printed["reported once"], printed["lost"], printed["equal to one process"]) == (3, 0, True)

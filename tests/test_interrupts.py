@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from recam.engine.compute import ComputeSettings
+from recam.engine.tasks import Plain
 from recam.engine.work import Work
 from recam.interrupts import interrupts_deferred
 from recam.runfolder.store import StageFolder
@@ -97,7 +98,7 @@ def test_a_ctrl_c_while_a_pool_starts_ends_the_work(ctrl_c_at_next_fork, tmp_pat
     work = Work(None, StageFolder("masks", tmp_path, "key"), {}, accelerator, ComputeSettings(workers=2))
     ctrl_c_at_next_fork()
     with pytest.raises(KeyboardInterrupt):
-        work.each(range(4), lambda number: False, str, processes=True)
+        work.each(range(4), Plain(lambda number: False, str), processes=True)
 
 
 @FORKS

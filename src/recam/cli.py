@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from recam.cli_export import export_commands
-from recam.cli_options import AsJson, Classes, DataSet, RecipeName, RunPath, Setting, Until, Workspace, show
+from recam.cli_options import AsJson, Classes, DataSet, RecipeName, RunPath, Setting, Shard, Until, Workspace, show
 from recam.option_values import data_options, parse_names, parse_numbers, parse_seeds, with_options
 from recam.outcome import run_command
 from recam.progress import counter
@@ -57,12 +57,13 @@ def run(
         list[str] | None,
         typer.Option(help="tensorboard, wandb (offline), wandb-online or mlflow: also log there; may be repeated."),
     ] = None,
+    shard: Shard = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier, make class maps and pseudo masks, train a segmentation model; skips finished stages."""
     import recam
 
-    show(recam.run(data, recipe, output, with_options(setting, classes, log), until, verify), as_json)
+    show(recam.run(data, recipe, output, with_options(setting, classes, log), until, verify, shard=shard), as_json)
 
 
 @app.command()
@@ -190,6 +191,9 @@ def predict(
         bool, typer.Option("--onnx", help="RUN holds exported networks: predict with onnxruntime, without PyTorch.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    shard: Shard = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: actors on this machine or a cluster do it.")] = "local",
+    actors: Annotated[int, typer.Option(min=0, help="Ray's actors; 0: one per GPU, or per CPU.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Predict masks of new images; skips finished ones. Exit code 1 if any file cannot be read."""
@@ -207,6 +211,9 @@ def predict(
         probabilities=probabilities,
         overwrite=overwrite,
         onnx=onnx or None,
+        shard=shard,
+        engine=cast(Any, engine),
+        actors=actors,
     )
     show(report, as_json)
     raise typer.Exit(1 if report.problems else 0)

@@ -32,6 +32,10 @@ Setting = Annotated[list[str] | None, typer.Option("--set", help="SECTION.FIELD=
 Until = Annotated[
     str | None, typer.Option(help="Stop after these stages: train, maps, refine, masks, segment or pictures.")
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", help="Do share I of N of the images, from 1; one such command for each, anywhere."),
+]
 DataSet = Annotated[
     str, typer.Argument(help="KIND:PATH, e.g. folder:photos, voc:VOCdevkit/VOC2012, coco:coco2014, scenes:")
 ]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from recam.engine.compute import ComputeSettings
+from recam.engine.tasks import Plain
 from recam.engine.work import Work
 from recam.errors import StoreError
 from recam.runfolder.store import StageFolder
@@ -18,6 +19,10 @@ def work(tmp_path):
     return Work(None, StageFolder("refined/cam+crf", tmp_path, "key"), {}, accelerator, ComputeSettings(workers=2))
 
 
+def _never(number):
+    return False
+
+
 def _die_at_three(number):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -27,7 +32,7 @@ def test_a_worker_that_is_ended_from_outside_is_told_with_a_way_out(work):
     with pytest.raises(
         StoreError, match=r"refined/cam\+crf: one of 2 worker processes was ended .* Set compute\.workers to fewer"
     ):
-        work.each(range(8), lambda number: False, _die_at_three, processes=True)
+        work.each(range(8), Plain(_never, _die_at_three), processes=True)
 
 
 def _interrupt(number):
@@ -35,4 +40,4 @@ def _interrupt(number):
 
 
 def test_ctrl_c_is_for_the_process_that_workers_work_for(work):
-    work.each(range(4), lambda number: False, _interrupt, processes=True)
+    work.each(range(4), Plain(_never, _interrupt), processes=True)

@@ -214,3 +214,44 @@ def test_folders_that_may_not_be_read_and_what_is_no_file(photos, tiny_run, tmp_
     ]
     with pytest.raises(DataError, match=r"y: may not be read .*Give read permission"):
         recam.predict(tiny_run, photos / "y", tmp_path / "other")
+
+
+def of_folder(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def test_shares_do_each_image_once_and_the_last_writes_the_report_of_all(photos, tiny_run, tmp_path):
+    (photos / "y" / "2.png").write_bytes(b"no image")
+    whole = recam.predict(tiny_run, photos, tmp_path / "one")
+    out = tmp_path / "shares"
+    write_png(out / "x" / "2.png", picture(9))  # nothing records what made it: the first share removes it
+    write_png(out / "x" / "2_overlay.png", picture(9))
+    first = recam.predict(tiny_run, photos, out, shard="1/2")
+    assert (first.images, first.skipped) == (2, 0)
+    assert "report" not in json.loads((out / "predict.json").read_text())
+    second = recam.predict(tiny_run, photos, out, shard="2/2")
+    assert (second.images, len(second.problems)) == (1, 1)
+    report = json.loads((out / "predict.json").read_text())["report"]
+    assert report.pop("images_per_second") > 0
+    assert report == {name: value for name, value in whole.as_dict().items() if name != "images_per_second"}
+    assert of_folder(out) == of_folder(tmp_path / "one")
+    again = recam.predict(tiny_run, photos, out)  # what shares did counts for everybody
+    assert (again.images, again.skipped) == (0, 3)
+
+
+def test_a_share_overwrites_its_own_images_alone(photos, tiny_run, tmp_path):
+    recam.predict(tiny_run, photos, tmp_path / "out")
+    assert recam.predict(tiny_run, photos, tmp_path / "out", shard="2/2", overwrite=True).images == 1
+    assert recam.predict(tiny_run, photos, tmp_path / "out").skipped == 3
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "-1/2", "a/b"])
+def test_shares_that_are_none(photos, tiny_run, tmp_path, shard):
+    with pytest.raises(RecipeError, match="give I/N with I from 1 to N"):
+        recam.predict(tiny_run, photos, tmp_path / "out", shard=shard)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_that_is_none(photos, tiny_run, tmp_path):
+    with pytest.raises(RecipeError, match=r"unknown engine 'rya'\. Did you mean 'ray'"):
+        recam.predict(tiny_run, photos, tmp_path / "out", engine="rya")

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from pydantic import Field
 
-from recam.settings import Positive, Settings, section
+from recam.settings import CountOrNone, Positive, Settings, section
 
 
 @section("compute")
@@ -27,6 +27,11 @@ class ComputeSettings(Settings):
     """Mixed precision; ``auto``: bf16 on a GPU that has it, else fp16 there, none on a CPU."""
     workers: Annotated[int, Field(ge=-1)] = -1
     """Decoding processes; -1 chooses."""
+    engine: Literal["local", "ray"] = "local"
+    """Who does images one by one (maps, refiners, masks, scores, predictions): this process and its workers, or those
+    of torchrun; or ``ray``: actors on this machine, or on the cluster that RAY_ADDRESS names."""
+    actors: CountOrNone = 0
+    """Ray's actors; 0: one per GPU that it has, or per CPU where it has none and for work that takes no network."""
     report: bool = True
     """Write the report into the run folder when a run ends."""
     forecast: bool = True

@@ -34,6 +34,8 @@ class Stage:
         label: what readers of the run show of it, written into ``stage.json``: title, kind, threshold, ….
         files: absolute paths of input files that `given` was made from, beside those of its roles.
         amounts: called with `given` and the data; how much work it is, see `recam.engine.amount`. None: not known.
+        shared: its function begins with `Work.each`, and takes long for nothing else: several processes that share
+            nothing but the folder may each do a part of it.
         rehearse: raises one of our errors where it cannot work here, such as for weights out of reach; called before
             anything is made.
     """
@@ -50,6 +52,7 @@ class Stage:
     files: frozenset[str] = frozenset()
     rehearse: Callable[[RunData], object] | None = None
     amounts: Amounts | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)

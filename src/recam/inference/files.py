@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,18 +20,23 @@ from recam.data.catalog import PassedOver
 from recam.data.found_images import FoundImages, find_images
 from recam.data.images import IMAGE_ENDINGS, read_image, write_mask, write_png
 from recam.data.mask_folder import OVERLAY
+from recam.engine.cluster import ENDED, Cluster, open_cluster
+from recam.engine.shares import Share
 from recam.errors import DataError, Problem, RecamError, StoreError, data_error, printable
 from recam.files import require_folder, write_bytes
 from recam.inference.onnx_predictor import ExportedPredictor, is_exported
 from recam.inference.prediction import Model, Prediction
+from recam.inference.reports import REPORT, keep_report
 from recam.inference.settings import InferenceSettings
 from recam.methods.refinements import Refinement
 from recam.progress import Progress
+from recam.runfolder.lock import hold_lock
 from recam.runfolder.store import read_json, write_json
 from recam.visualize import overlay_mask
 
 PROBABILITIES = "_probabilities.npz"
-REPORT = "predict.json"
+LOCK = ".predict.lock"
+"""Held while one of several shares decides whether masks in the folder count, or writes the report."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,9 @@ def predict(
     probabilities: bool = False,
     overwrite: bool = False,
     onnx: bool | None = None,
+    shard: str | None = None,
+    engine: Literal["local", "ray"] = "local",
+    actors: int = 0,
 ) -> PredictReport:
     """Write ``NAME.png`` (palette mask) and ``NAME_overlay.png`` for each image; sub-folders are kept. Bad files are
     reported at the end.
@@ -105,6 +114,9 @@ def predict(
         probabilities: also write ``NAME_probabilities.npz``, see docs/predict.md.
         overwrite: predict again what is there.
         onnx: whether `run` holds exported networks; None finds out.
+        shard: ``I/N``, to do every N-th image alone, from the I-th on: N such calls, on any machines, do all. The
+            report returned is of this share; ``predict.json`` is that of all, written by whichever ends last.
+        engine, actors: see `recam.engine.compute.ComputeSettings`.
 
     Raises:
         DataError: no image at all; two images that would write the same file, masks that would be written over images,
@@ -120,43 +132,112 @@ def predict(
         raise _no_image(places, searched)
     endings = (".png", f"{OVERLAY}.png", *([PROBABILITIES] if probabilities else []))
     _refuse_collisions(found, root, endings)
-    model, settings = _open(run, scales, flip, device, window, refine, probabilities, onnx)
+    share = Share.parse(shard) if shard else None
+    opening = Opening(run, scales, flip, device, window, refine, probabilities, onnx)
+    model, settings = opening.open()
     identity: dict[str, Any] = {
         "model": dict(model.identity),
         "inference": asdict(settings),
         "classes": list(model.classes),
     }
     identity |= {} if model.background else {"background": False}
-    if overwrite or _starts_afresh(root, identity):
-        for _, target in found:  # gone first: should this call be stopped, none of them passes for one of its masks
-            (root / f"{target}.png").unlink(missing_ok=True)
-    todo = [one for one in found if not _is_done(root, one[1], endings)]
-    write_json(root / REPORT, identity)
+    own = share.of(found) if share else found
+    with _alone(root, share):
+        afresh = not (root / REPORT).is_file() or (not overwrite and _starts_afresh(root, identity))
+        if overwrite or afresh:
+            for _, target in found if afresh else own:  # first: should this call be stopped, none passes for its mask
+                (root / f"{target}.png").unlink(missing_ok=True)
+        write_json(root / REPORT, identity)
+    todo = [one for one in own if not _is_done(root, one[1], endings)]
     problems, unread = list(searched.problems), 0
     counts = dict.fromkeys(model.classes, 0)
-    with Progress("predict", len(found), len(found) - len(todo)) as progress:
-        for path, target in todo:
-            try:
-                image = read_image(path, model.reading)
-                prediction = model.predict(image)
-            except RecamError as error:
-                problems.append(Problem("unreadable-image", printable(path), printable(error)))
+    task = FilesTask(opening, root)
+    with (
+        open_cluster(engine, actors) as cluster,
+        Progress("predict", len(own), len(own) - len(todo)) as progress,
+    ):
+        for made in _on_cluster(cluster, task, todo, device) if cluster else (task.write(model, *one) for one in todo):
+            if isinstance(made, Problem):
+                problems.append(made)
                 unread += 1
             else:
-                # The mask comes last: where it is, the others are.
-                if probabilities:
-                    write_bytes(root / f"{target}{PROBABILITIES}", _pack(prediction))
-                write_png(root / f"{target}{OVERLAY}.png", overlay_mask(image, prediction.mask))
-                write_mask(root / f"{target}.png", prediction.mask)
-                for name in prediction.found:
+                for name in made:
                     counts[name] += 1
             progress.advance()
         speed = progress.speed if todo else None
     report = PredictReport(
-        root, len(todo) - unread, len(found) - len(todo), counts, speed, tuple(problems), searched.passed_over
+        root, len(todo) - unread, len(own) - len(todo), counts, speed, tuple(problems), searched.passed_over
     )
-    write_json(root / REPORT, {**identity, "report": report.as_dict()})
+    with _alone(root, share):
+        keep_report(root, identity, report.as_dict(), share)
     return report
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a model is opened; picklable. Attributes are as those of `predict`."""
+
+    run: str | Path
+    scales: Sequence[float] | None
+    flip: bool | None
+    device: str
+    window: int | None
+    refine: Refinement | None
+    probabilities: bool
+    onnx: bool | None
+
+    def open(self) -> tuple[Model, InferenceSettings]:
+        """Raises as `predict` does."""
+        own = (self.scales, self.flip, self.device, self.window, self.refine, self.probabilities)
+        if is_exported(self.run) if self.onnx is None else self.onnx:
+            exported = ExportedPredictor(self.run, *own)
+            return exported, exported.settings
+        # Here and not above: PyTorch is imported with it.
+        from recam.inference.predictor import Predictor
+
+        predictor = Predictor(self.run, *own)
+        return predictor, predictor.settings
+
+
+@dataclass(frozen=True)
+class FilesTask:
+    """Predicts a portion of files: a `recam.engine.cluster.PortionTask`."""
+
+    opening: Opening
+    root: Path
+
+    def start(self) -> Callable[[Sequence[tuple[Path, Path]]], list[tuple[str, ...] | Problem]]:
+        model, _ = self.opening.open()
+        return lambda portion: [self.write(model, *one) for one in portion]
+
+    def write(self, model: Model, path: Path, target: Path) -> tuple[str, ...] | Problem:
+        """Write what is predicted of a file; returns the classes found, or what is wrong with the file."""
+        try:
+            image = read_image(path, model.reading)
+            prediction = model.predict(image)
+        except RecamError as error:
+            return Problem("unreadable-image", printable(path), printable(error))
+        # The mask comes last: where it is, the others are.
+        if self.opening.probabilities:
+            write_bytes(self.root / f"{target}{PROBABILITIES}", _pack(prediction))
+        write_png(self.root / f"{target}{OVERLAY}.png", overlay_mask(image, prediction.mask))
+        write_mask(self.root / f"{target}.png", prediction.mask)
+        return prediction.found
+
+
+def _on_cluster(
+    cluster: Cluster, task: FilesTask, todo: Sequence[tuple[Path, Path]], device: str
+) -> Iterator[tuple[str, ...] | Problem]:
+    for portion in cluster.each(task, todo, on_gpu=device != "cpu"):
+        if portion.result is None:
+            yield Problem("ends-process", printable(todo[portion.indices[0]][0]), f"{ENDED}.")
+        else:
+            yield from portion.result
+
+
+def _alone(root: Path, share: Share | None) -> AbstractContextManager[None]:
+    """One of several shares at a time."""
+    return hold_lock(root, LOCK, waits=True) if share else nullcontext()
 
 
 def _no_image(places: Sequence[str | Path], searched: FoundImages) -> DataError:
@@ -166,26 +247,6 @@ def _no_image(places: Sequence[str | Path], searched: FoundImages) -> DataError:
     return DataError(
         f"no image in {', '.join(str(place) for place in places)}; looked for {', '.join(IMAGE_ENDINGS)}.{beside}"
     )
-
-
-def _open(
-    run: str | Path,
-    scales: Sequence[float] | None,
-    flip: bool | None,
-    device: str,
-    window: int | None,
-    refine: Refinement | None,
-    keep: bool,
-    onnx: bool | None,
-) -> tuple[Model, InferenceSettings]:
-    if is_exported(run) if onnx is None else onnx:
-        exported = ExportedPredictor(run, scales, flip, device, window, refine, keep)
-        return exported, exported.settings
-    # Here and not above: PyTorch is imported with it.
-    from recam.inference.predictor import Predictor
-
-    predictor = Predictor(run, scales, flip, device, window, refine, keep)
-    return predictor, predictor.settings
 
 
 def _refuse_collisions(found: Sequence[tuple[Path, Path]], root: Path, endings: Sequence[str]) -> None:

@@ -15,9 +15,11 @@ from typing import Any
 from recam.crash_log import run_folder
 from recam.data.image_sizes import read_sizes
 from recam.data.roles import RunData
+from recam.engine.cluster import open_cluster
 from recam.engine.compute import ComputeSettings, make_accelerator
 from recam.engine.machine import read_machine
 from recam.engine.runner import Runner
+from recam.engine.shares import TURN, OthersMissing, Share, refuse_torchrun
 from recam.engine.stage import Planned, key_stages
 from recam.engine.trackers import open_trackers
 from recam.engine.work import refuse_unguarded
@@ -50,6 +52,7 @@ from recam.recipe.toml import flatten
 from recam.recipes import NAME
 from recam.runfolder.integrity import discard_unfinished
 from recam.runfolder.journal import keep_journal
+from recam.runfolder.lock import hold_lock
 from recam.runfolder.reports import reports
 from recam.runfolder.store import CHECK, FORMAT, RunFolder, read_json, write_json
 from recam.runfolder.summary import RunSummary, read_planned, summarise
@@ -68,6 +71,7 @@ def run(
     until: str | None = None,
     verify: bool = False,
     progress: Callable[[Event], object] | None = None,
+    shard: str | None = None,
 ) -> RunSummary:
     """Photos with image labels in; class maps, pseudo masks, a segmentation model and scores out.
 
@@ -82,6 +86,9 @@ def run(
             trusted.
         progress: called with each `Event`: progress, losses and scores, messages. What it raises ends the run, which
             can be resumed.
+        shard: ``I/N``, to do every N-th image of the stages that work image by image, from the I-th on, and what else
+            no other process is at: N such calls, on machines that see the folder, do all. Each ends when what is left
+            needs the others, and the one that ends last with a stage joins it; see docs/scale.md.
 
     Returns:
         Scores and costs of all finished stages; also written to ``summary.json`` and ``summary.txt``.
@@ -91,25 +98,46 @@ def run(
             also at the end of a stage whose input files changed while it ran.
     """
     refuse_unguarded()
+    part = Share.parse(shard) if shard else None
     recipe = read_settings(data, recipe, settings)
     check_group(until)
-    compute = recipe.section(ComputeSettings)
-    accelerator = make_accelerator(compute)
     folder = RunFolder(output or default_output(recipe))
     run_folder.set(folder.root)
+    try:
+        return _run(recipe, folder, until, verify, progress, part)
+    except OthersMissing as missing:
+        log_line(f"share {part} is done. What is left, for the same commands when all shares have ended:\n{missing}")
+        done = tuple(folder.done_stages())
+        return summarise(folder, done, (), done)
+
+
+def _run(
+    recipe: Recipe,
+    folder: RunFolder,
+    until: str | None,
+    verify: bool,
+    progress: Callable[[Event], object] | None,
+    part: Share | None,
+) -> RunSummary:
+    compute = recipe.section(ComputeSettings)
+    accelerator = make_accelerator(compute)
+    refuse_torchrun(part, accelerator.num_processes)
     callers = [Caller(progress)] if progress else []
-    named = compute.log if accelerator.is_main_process else ()
+    speaks = accelerator.is_main_process and part is None  # of processes that share a run none writes its journal
+    named = compute.log if speaks else ()
     with (
-        folder.lock() if accelerator.is_main_process else nullcontext(),
+        folder.lock(shared=part is not None) if accelerator.is_main_process else nullcontext(),
         open_trackers(named, folder.root, flatten(recipe.as_dict())) as trackers,
-        keep_journal(folder.root, *callers, *trackers) if accelerator.is_main_process else nullcontext() as journal,
+        keep_journal(folder.root, *callers, *trackers) if speaks else nullcontext() as journal,
+        open_cluster(compute.engine, compute.actors, accelerator.num_processes) as cluster,
     ):
-        run_data, checked = open_data(recipe, folder, accelerator, verify)
+        with hold_lock(folder.root, TURN, waits=True) if part else nullcontext():
+            run_data, checked = open_data(recipe, folder, accelerator, verify)
         run_data = leave_out_unlabelled(run_data)
         machine, sizes = read_machine(accelerator, folder.root), read_sizes(run_data.train)
         recipe, choices = choose_settings(recipe, run_data, sizes, machine)
         recipe = as_opened(recipe, run_data)
-        runner = Runner(folder, run_data, accelerator, compute, verify, journal)
+        runner = Runner(folder, run_data, accelerator, compute, verify, journal, cluster, part)
         if accelerator.is_main_process:
             discard_unfinished(folder, run_data.digests, log_line)
         trial = first_candidate(recipe, run_data)
@@ -127,7 +155,8 @@ def run(
         if accelerator.is_main_process:
             run_data.digests.save()
             _write_settings(folder, recipe, keyed)
-            folder.link_stages({CHECK: checked, **{name: each.key for name, each in planned.items()}})
+            with hold_lock(folder.root, TURN, waits=True) if part else nullcontext():
+                folder.link_stages({CHECK: checked, **{name: each.key for name, each in planned.items()}})
             if foreseen:
                 keep_plan(folder, foreseen, find_states(planned, wanted, folder))
         _expect(runner, keyed)
@@ -171,7 +200,7 @@ def _foresee(forecaster: Forecaster, choices: Sequence[Choice], runner: Runner, 
     """What the run will do and take, printed before it begins; None where nothing is to be made or nobody wants it."""
     planned, wanted = keyed.planned, keyed.wanted
     pending = runner.pending(planned, wanted)
-    if not pending or not runner.compute.forecast:
+    if not pending or not runner.compute.forecast or runner.part:
         return None
     runner.rehearse(planned, pending)
     foreseen = None

@@ -20,12 +20,16 @@ def hold_lock(
     name: str = LOCK,
     unwritable: str = "Name another folder with -o.",
     taken: str = "another process ({other}) is working in {root}. Wait for it, or name another folder.",
+    waits: bool = False,
+    shared: bool = False,
 ) -> Iterator[None]:
     """Keep other processes from working in a folder, which is made where there is none.
 
     Args:
         name: of the file that is locked.
         unwritable, taken: what to do, and what is said, where it cannot be.
+        waits: until another process has let go, instead of raising.
+        shared: beside others that share it; one that does not is kept out.
 
     Raises:
         StoreError: another process works there, or it cannot be written.
@@ -37,7 +41,7 @@ def hold_lock(
         raise StoreError(f"{root} cannot be written ({error.strerror}). {unwritable}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if waits else fcntl.LOCK_NB))
         except OSError as error:
             file.seek(0)
             raise StoreError(taken.format(other=file.read().strip() or "unknown", root=root)) from error

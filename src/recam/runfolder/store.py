@@ -205,9 +205,10 @@ class RunFolder:
                 " gets mixed up."
             )
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Keep other processes from working in this folder; see `recam.runfolder.lock.hold_lock`."""
-        return hold_lock(self.root)
+    def lock(self, shared: bool = False) -> AbstractContextManager[None]:
+        """Keep other processes from working in this folder, but those that share it; see
+        `recam.runfolder.lock.hold_lock`."""
+        return hold_lock(self.root, shared=shared)
 
     def at(self, name: str, key: str) -> StageFolder:
         """Where a stage made from `key` lies, whether it is there or not."""

@@ -17,6 +17,7 @@ from recam.data.roles import RunData
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
+from recam.engine.tasks import Plain
 from recam.engine.work import Work
 from recam.errors import RecamError
 from recam.methods.bes import BesSettings, bes_loss, boundary_labels
@@ -32,7 +33,7 @@ from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_st
 from recam.pipeline.refiners.irn import MIDDLE, find_edges
 from recam.pipeline.refiners.irn_labels import LabelMaker, confident_around
 from recam.pipeline.stages.masks import MaskSettings, PseudoMasks
-from recam.pipeline.stages.score import mask_path
+from recam.pipeline.stages.score import HasMask
 from recam.pipeline.stages.train import fit_stage
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import REFINER_NETWORK
@@ -205,6 +206,7 @@ class BesStep(RefinerStep):
             ("train",),
             label={"title": f"BES's labels from {before.title}"},
             amounts=label_amounts,
+            shared=True,
         )
         default = BesStepSettings()
         elsewhere = (*(each.name for each in fields(BesSettings)), "confident", "labels_by", "background_threshold")
@@ -230,7 +232,7 @@ def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     level = given.threshold.find(work)[0] if given.threshold else None
     confident = given.confident or (PUBLISHED if level is None else confident_around(level))
     make = _label_maker(given, confident, work.inputs[given.maps.stage].path / given.maps.inner, work.folder)
-    work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
+    work.each(work.data.train, Plain(HasMask(work.folder), make), processes=True)
     return {"images": len(work.data.train), "confident": list(confident)}
 
 

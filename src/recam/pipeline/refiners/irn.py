@@ -204,6 +204,7 @@ class IrnStep(RefinerStep):
             ("train",),
             label={"title": title},
             amounts=label_amounts,
+            shared=True,
         )
         classifier = f"train/{before.origin}" if own.weights == "classifier" else ""
         trained = replace(

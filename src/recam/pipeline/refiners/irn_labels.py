@@ -12,6 +12,7 @@ from recam.data.images import write_mask
 from recam.data.roles import RunData
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
+from recam.engine.tasks import Plain
 from recam.engine.work import Work
 from recam.labels import BACKGROUND, IGNORE
 from recam.methods.cam import read_full
@@ -20,7 +21,7 @@ from recam.methods.pamr import PamrRefiner
 from recam.methods.refine import EVEN
 from recam.methods.thresholds import apply_threshold
 from recam.pipeline.map_set import MapFolder, ThresholdSource
-from recam.pipeline.stages.score import mask_path
+from recam.pipeline.stages.score import HasMask, mask_path
 from recam.preprocess import rgb_of
 from recam.runfolder.maps import read_seed
 from recam.runfolder.store import StageFolder
@@ -49,7 +50,7 @@ def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     level = given.threshold.find(work)[0] if given.threshold else None
     confident = given.confident or confident_around(EVEN if level is None else level)
     make = _label_maker(given.by, confident, work.inputs[given.maps.stage].path / given.maps.inner, work.folder)
-    work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), make, processes=True)
+    work.each(work.data.train, Plain(HasMask(work.folder), make), processes=True)
     return {"images": len(work.data.train), "confident": list(confident)}
 
 

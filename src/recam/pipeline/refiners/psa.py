@@ -175,6 +175,7 @@ class PsaStep(RefinerStep):
             ("train",),
             label={"title": f"PSA's labels from {before.title}"},
             amounts=label_amounts,
+            shared=True,
         )
         classifier = f"train/{before.origin}" if own.weights == "classifier" else ""
         unused = {each.name: getattr(walk, each.name) for each in fields(PsaSettings) if each.name != "radius"}

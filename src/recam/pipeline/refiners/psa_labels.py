@@ -14,6 +14,7 @@ from recam.data.images import write_mask
 from recam.data.roles import RunData
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
+from recam.engine.tasks import Plain
 from recam.engine.work import Work
 from recam.labels import IGNORE, mask_values
 from recam.methods import pamr
@@ -21,7 +22,7 @@ from recam.methods.cam import read_full
 from recam.methods.crf import crf_probabilities
 from recam.methods.psa import LABEL_CRF, add_background, affinity_labels, moving_means
 from recam.pipeline.map_set import MapFolder
-from recam.pipeline.stages.score import mask_path
+from recam.pipeline.stages.score import HasMask, mask_path
 from recam.preprocess import rgb_of
 from recam.runfolder.maps import read_seed
 from recam.runfolder.store import StageFolder
@@ -41,7 +42,7 @@ class LabelsGiven:
 def make_labels(given: LabelsGiven, work: Work) -> dict[str, Any]:
     """Labels of every training image, in processes of their own."""
     maker = LabelMaker(work.inputs[given.maps.stage].path / given.maps.inner, work.folder, given)
-    work.each(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file(), maker, processes=True)
+    work.each(work.data.train, Plain(HasMask(work.folder), maker), processes=True)
     return {"images": len(work.data.train)}
 
 

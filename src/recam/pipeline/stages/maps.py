@@ -3,17 +3,18 @@ maker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from accelerate import Accelerator
 
 from recam.data.ignored import find_no_data
 from recam.data.roles import DataSettings, Role, RunData
-from recam.data.saliency import AllSalient
+from recam.data.saliency import AllSalient, SaliencyFolder
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
@@ -152,7 +153,18 @@ def plan_maps(
     roles: tuple[Role, ...] = ("seeded", "train") if maker and maker.reads_training_images else ("seeded",)
     return [
         *prepared,
-        Stage(f"maps/{stem}", "maps", make_maps, given, needs, roles, version, label=label, amounts=map_amounts),
+        Stage(
+            f"maps/{stem}",
+            "maps",
+            make_maps,
+            given,
+            needs,
+            roles,
+            version,
+            label=label,
+            amounts=map_amounts,
+            shared=True,
+        ),
     ], sets
 
 
@@ -171,27 +183,53 @@ def _set(
 
 def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
     """Maps of all images, one file per image and weighting."""
-
-    def place(weighting: str, sample: Sample) -> Path:
-        return work.folder.path / weighting / f"{sample.id}.npz"
-
-    def finished(sample: Sample) -> bool:
-        return all(place(weighting, sample).is_file() for weighting in given.weightings)
-
     weights = work.inputs[stage_of(given.training)].weights
-    maps_of = load_maps(given, weights, work.accelerator.device, work.data.train, work.inputs)
-    read = given.saliency.reader(work) if isinstance(given, MapsOnSaliencyGiven) and given.saliency else None
+    read = tuple(work.data.train) if given.maker and given.maker.reads_training_images else ()
+    saliency = given.saliency.reader(work) if isinstance(given, MapsOnSaliencyGiven) and given.saliency else None
+    background = work.data.catalog.classes.background
     samples = judged_samples(work.data.train, given.judged) if given.judged else work.data.seeded
-    for sample in work.share(samples, finished):
-        # A map maker climbs by gradients of full precision.
-        image = sample.image.read()
-        with nullcontext() if given.maker else work.accelerator.autocast():
-            made = maps_of(image, sample.labels, read(sample) if read else None)
-        ignored = find_no_data(image, sample.no_data)
-        for weighting, seed in made.items():
-            kept = replace(seed, ignore=ignored)
-            save_seed(place(weighting, sample), kept, given.bits, work.data.catalog.classes.background)
+    work.each(samples, MapTask(given, weights, work.folder.path, background, read, dict(work.inputs), saliency))
     return {"images": len(samples), "weightings": list(given.weightings)}
+
+
+@dataclass(frozen=True)
+class MapTask:
+    """Writes the maps of an image: a `recam.engine.tasks.ImageTask`.
+
+    Attributes:
+        samples, inputs: as `load_maps` takes them.
+        saliency: reads the saliency map of a sample, where the maps take it.
+    """
+
+    given: MapsGiven
+    weights: Path
+    folder: Path
+    background: bool
+    samples: Sequence[Sample]
+    inputs: Mapping[str, StageFolder]
+    saliency: SaliencyFolder | None = None
+
+    def is_done(self, sample: Sample) -> bool:
+        return all(self._place(weighting, sample).is_file() for weighting in self.given.weightings)
+
+    def start(self, accelerator: Accelerator) -> Callable[[Sample], None]:
+        given = self.given
+        maps_of = load_maps(given, self.weights, accelerator.device, self.samples, self.inputs)
+
+        def write(sample: Sample) -> None:
+            image = sample.image.read()
+            # A map maker climbs by gradients of full precision.
+            with nullcontext() if given.maker else accelerator.autocast():
+                made = maps_of(image, sample.labels, self.saliency(sample) if self.saliency else None)
+            ignored = find_no_data(image, sample.no_data)
+            for weighting, seed in made.items():
+                kept = replace(seed, ignore=ignored)
+                save_seed(self._place(weighting, sample), kept, given.bits, self.background)
+
+        return write
+
+    def _place(self, weighting: str, sample: Sample) -> Path:
+        return self.folder / weighting / f"{sample.id}.npz"
 
 
 def map_amounts(given: MapsGiven, data: RunData) -> list[Amount]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from recam.data.images import read_mask, write_mask
 from recam.data.roles import RunData
 from recam.engine.amount import Amount, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
-from recam.engine.work import Work, sum_over_processes
+from recam.engine.tasks import Plain
+from recam.engine.work import Work
 from recam.labels import BACKGROUND, IGNORE, mask_values
 from recam.methods.cam import read_full
 from recam.methods.refine import EVEN
@@ -20,7 +25,7 @@ from recam.methods.thresholds import apply_threshold
 from recam.pipeline.map_set import MapFolder, MapSet, ThresholdSource
 from recam.pipeline.stages.pixels import STAGE as PIXELS_STAGE
 from recam.pipeline.stages.pixels import judge_amounts, judge_masks
-from recam.pipeline.stages.score import mask_path
+from recam.pipeline.stages.score import HasMask, mask_path
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
 from recam.runfolder.kinds import MASKS
@@ -97,7 +102,7 @@ def masks_stage(recipe: Recipe, maps: MapSet, name: str, group: str) -> Stage:
     given = MasksGiven(maps.name, maps.folder, source, tuple(sorted(own.class_thresholds.items())))
     needs = (maps.folder.stage, *source.needs)
     label = {"title": f"masks of {maps.title}"}
-    return Stage(name, group, make_masks, given, needs, ("seeded",), label=label, amounts=mask_amounts)
+    return Stage(name, group, make_masks, given, needs, ("seeded",), label=label, amounts=mask_amounts, shared=True)
 
 
 def plan_masks(recipe: Recipe, maps: MapSet, before: MapSet | None = None) -> list[Stage]:
@@ -130,14 +135,41 @@ def make_masks(given: MasksGiven, work: Work) -> dict[str, Any]:
     levels = None
     if threshold is not None:
         levels = [own.get(name, threshold) for name in work.data.catalog.classes.names]  # (K,)
-    for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
-        seed = given.maps.read(work, sample)
-        heights = levels and [levels[index] for index in seed.class_indices]
-        mask = apply_threshold(read_full(seed), seed.class_indices, heights, seed.ignore)
-        write_mask(mask_path(work.folder, sample.id), mask)
+    source_of = work.inputs[given.maps.stage].path / given.maps.inner
+    work.each(work.data.seeded, Plain(HasMask(work.folder), MaskWriter(source_of, work.folder, levels)))
     empty, classes = _look_at(work)
     used = {"threshold": threshold or 0.0, "threshold_from": source, **({"class_thresholds": own} if own else {})}
     return {"images": len(work.data.seeded), "maps": given.name, "empty": empty, "classes": classes, **used}
+
+
+@dataclass(frozen=True)
+class MaskWriter:
+    """Writes the mask of an image's maps; picklable.
+
+    Attributes:
+        levels: (K) height of the background plane where a class's map is the largest; None: there is none.
+    """
+
+    maps: Path
+    folder: StageFolder
+    levels: Sequence[float] | None
+
+    def __call__(self, sample: Sample) -> None:
+        seed = read_seed(self.maps / f"{sample.id}.npz")
+        heights = self.levels and [self.levels[index] for index in seed.class_indices]
+        mask = apply_threshold(read_full(seed), seed.class_indices, heights, seed.ignore)
+        write_mask(mask_path(self.folder, sample.id), mask)
+
+
+@dataclass(frozen=True)
+class MaskCopy:
+    """Writes the mask of an image that another stage made; picklable."""
+
+    source: StageFolder
+    folder: StageFolder
+
+    def __call__(self, sample: Sample) -> None:
+        write_mask(mask_path(self.folder, sample.id), read_mask(mask_path(self.source, sample.id)))
 
 
 def mask_amounts(given: MasksGiven, data: RunData) -> list[Amount]:
@@ -169,14 +201,7 @@ def _look_at(work: Work) -> tuple[int, dict[str, dict[str, float]]]:
     work.accelerator.wait_for_everyone()
     names = work.data.catalog.classes.names
     labelled = [sample for sample in work.data.seeded if sample.labels]
-    count = np.zeros(1, np.int64)
-    found = np.zeros((3, len(names)), np.int64)  # labelled, shown, parts per million
-    for sample in labelled[work.accelerator.process_index :: work.accelerator.num_processes]:
-        mask, own = read_mask(mask_path(work.folder, sample.id)), np.array(sample.labels)
-        pixels = np.bincount(mask.ravel(), minlength=256)[mask_values(own)[1:]]  # (n,)
-        count += not ((mask != BACKGROUND) & (mask != IGNORE)).any()
-        found[:, own] += np.stack([np.ones_like(pixels), pixels > 0, pixels * 1_000_000 // mask.size])
-    sum_over_processes(work, count, found)
+    count, found = work.count(labelled, ShownTask(work.folder, len(names))).counts
     empty = int(count[0])
     if empty and work.accelerator.is_main_process:
         log_line(
@@ -190,6 +215,36 @@ def _look_at(work: Work) -> tuple[int, dict[str, dict[str, float]]]:
     return empty, classes
 
 
+@dataclass(frozen=True)
+class ShownTask:
+    """Counts what masks show of their images' labels: a `recam.engine.tasks.CountTask`."""
+
+    folder: StageFolder
+    n_classes: int
+    width = 0
+
+    def start(self, accelerator: Accelerator) -> ShownCounter:
+        return ShownCounter(self.folder, (np.zeros(1, np.int64), np.zeros((3, self.n_classes), np.int64)))
+
+
+@dataclass(frozen=True)
+class ShownCounter:
+    """Attributes:
+    counts: empty masks (1); by class (3, K) images with its label, those whose mask shows it, and the sum of its
+        shares of their pixels in parts per million.
+    """
+
+    folder: StageFolder
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+    def __call__(self, sample: Sample) -> None:
+        empty, found = self.counts
+        mask, own = read_mask(mask_path(self.folder, sample.id)), np.array(sample.labels)
+        pixels = np.bincount(mask.ravel(), minlength=256)[mask_values(own)[1:]]  # (n,)
+        empty += not ((mask != BACKGROUND) & (mask != IGNORE)).any()
+        found[:, own] += np.stack([np.ones_like(pixels), pixels > 0, pixels * 1_000_000 // mask.size])
+
+
 def take_best(given: ChosenGiven, work: Work) -> dict[str, Any]:
     """Masks of all images by the round, or by what came before it where the round has come undone."""
     before, after = given.stages
@@ -197,8 +252,7 @@ def take_best(given: ChosenGiven, work: Work) -> dict[str, Any]:
     agrees = found[after].agreement >= given.kept * found[before].agreement
     shows = found[after].shown >= given.kept * found[before].shown
     best = work.inputs[after if agrees and shows else before]
-    for sample in work.share(work.data.seeded, lambda sample: mask_path(work.folder, sample.id).is_file()):
-        write_mask(mask_path(work.folder, sample.id), read_mask(mask_path(best, sample.id)))
+    work.each(work.data.seeded, Plain(HasMask(work.folder), MaskCopy(best, work.folder)))
     work.accelerator.wait_for_everyone()
     results = {name: work.inputs[name].record["results"] for name in given.stages}
     agreements = {results[name]["maps"]: judged.agreement for name, judged in found.items()}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from accelerate import Accelerator
 
 from recam.data.images import write_mask
 from recam.data.roles import DataSettings
@@ -15,6 +19,8 @@ from recam.models.saved import load_segmenter
 from recam.pipeline.stages.maps import MapSettings
 from recam.pipeline.stages.score import mask_path, score_folder
 from recam.recipe.recipe import Recipe
+from recam.runfolder.store import StageFolder
+from recam.types import Sample
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,29 @@ def map_inference_settings(recipe: Recipe) -> InferenceSettings:
 
 def predict_val(given: PredictGiven, work: Work) -> dict[str, Any]:
     """Masks of the held-out images by the segmentation model, and their scores."""
-    segmenter = load_segmenter(work.inputs[given.model].weights)
-    fold_batchnorm(segmenter.network).to(work.accelerator.device)
-    for sample in work.share(work.data.val, lambda sample: mask_path(work.folder, sample.id).is_file()):
-        with work.accelerator.autocast():
-            mask = predict_mask(segmenter, sample.image.read(), given.inference)
-        write_mask(mask_path(work.folder, sample.id), mask)
+    work.each(work.data.val, PredictTask(work.inputs[given.model].weights, given.inference, work.folder))
     work.accelerator.wait_for_everyone()
     return score_folder(work, work.folder, work.data.val)
+
+
+@dataclass(frozen=True)
+class PredictTask:
+    """Writes the mask that a segmentation model gives an image: a `recam.engine.tasks.ImageTask`."""
+
+    weights: Path
+    inference: InferenceSettings
+    folder: StageFolder
+
+    def is_done(self, sample: Sample) -> bool:
+        return mask_path(self.folder, sample.id).is_file()
+
+    def start(self, accelerator: Accelerator) -> Callable[[Sample], None]:
+        segmenter = load_segmenter(self.weights)
+        fold_batchnorm(segmenter.network).to(accelerator.device)
+
+        def write(sample: Sample) -> None:
+            with accelerator.autocast():
+                mask = predict_mask(segmenter, sample.image.read(), self.inference)
+            write_mask(mask_path(self.folder, sample.id), mask)
+
+        return write

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from recam.data.roles import RunData
+from recam.data.saliency import SaliencyFolder
 from recam.engine.amount import Amount, Spread, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
@@ -18,6 +21,7 @@ from recam.pipeline.refiner import Place, RefineContext, RefinerStep
 from recam.pipeline.stages.saliency import SaliencyGiven
 from recam.runfolder.kinds import REFINED_MAPS
 from recam.runfolder.maps import read_seed, save_seed
+from recam.runfolder.store import StageFolder
 from recam.runfolder.supervision import SALIENCY
 from recam.types import Sample
 
@@ -57,6 +61,7 @@ def plan_refiner(
         supervision,
         shown,
         amounts=refine_amounts,
+        shared=True,
     )
     return [*prepared, stage], made
 
@@ -65,11 +70,9 @@ def refine_maps(given: RefineGiven, work: Work) -> dict[str, Any]:
     """Refined maps of every image that pseudo masks are made for."""
     threshold, source = given.threshold.find(work) if given.threshold else (None, "")
     saliency = given.saliency.reader(work) if given.saliency else None
-    context = RefineContext(dict(work.inputs), work.accelerator.device, threshold, saliency)
-    before = work.inputs[given.maps.stage].path / given.maps.inner
     background = work.data.catalog.classes.background
-    files = FileRefiner(given.step.make_for_each(context), before, work.folder.path, given.bits, background)
-    work.each(work.data.seeded, lambda sample: files.target(sample).is_file(), files, given.step.in_processes)
+    task = RefineTask(given, dict(work.inputs), threshold, saliency, work.folder.path, background)
+    work.each(work.data.seeded, task, given.step.in_processes)
     used = {"threshold_before": threshold, "threshold_from": source} if threshold is not None and source else {}
     return {"images": len(work.data.seeded), **used}
 
@@ -87,6 +90,37 @@ def refine_amounts(given: RefineGiven, data: RunData) -> list[Amount]:
 
 
 @dataclass(frozen=True)
+class RefineTask:
+    """Refines the maps of an image: a `recam.engine.tasks.ImageTask`.
+
+    Attributes:
+        inputs, threshold, saliency: as `RefineContext` has them.
+    """
+
+    given: RefineGiven
+    inputs: dict[str, StageFolder]
+    threshold: float | None
+    saliency: SaliencyFolder | None
+    folder: Path
+    background: bool
+
+    def is_done(self, sample: Sample) -> bool:
+        return refined_path(self.folder, sample).is_file()
+
+    def start(self, accelerator: Accelerator) -> FileRefiner:
+        context = RefineContext(self.inputs, accelerator.device, self.threshold, self.saliency)
+        maps = self.given.maps
+        before = self.inputs[maps.stage].path / maps.inner
+        refiner_of = self.given.step.make_for_each(context)
+        return FileRefiner(refiner_of, before, self.folder, self.given.bits, self.background)
+
+
+def refined_path(folder: Path, sample: Sample) -> Path:
+    """Where the refined maps of a sample lie."""
+    return folder / f"{sample.id}.npz"
+
+
+@dataclass(frozen=True)
 class FileRefiner:
     """Refiners from file to file; picklable where they are."""
 
@@ -96,10 +130,7 @@ class FileRefiner:
     bits: int
     background: bool
 
-    def target(self, sample: Sample) -> Path:
-        """Where the refined maps of a sample lie."""
-        return self.folder / f"{sample.id}.npz"
-
     def __call__(self, sample: Sample) -> None:
         seed = read_seed(self.source / f"{sample.id}.npz")
-        save_seed(self.target(sample), self.refiner_of(sample)(sample.image.read(), seed), self.bits, self.background)
+        refined = self.refiner_of(sample)(sample.image.read(), seed)
+        save_seed(refined_path(self.folder, sample), refined, self.bits, self.background)

@@ -6,6 +6,7 @@ needs the map of a sample takes `SaliencyGiven.reader`, whichever it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from recam.data.catalog import MapFiles
 from recam.data.images import write_grey
@@ -149,15 +151,31 @@ def check_folder(source: str) -> Any:
 def make_maps(given: SaliencyGiven, work: Work) -> dict[str, Any]:
     """The network's map of every image."""
     assert given.settings is not None
-    model = SaliencyModel(given.settings, work.accelerator.device.type)
-    made = SaliencyFolder(work.folder.path)
-    for sample in work.share(work.data.seeded, lambda sample: made.path(sample).is_file()):
-        image = sample.image.read()
-        try:
-            write_grey(made.path(sample), model(image))
-        except DataError as error:
-            raise DataError(f"{sample.image.where}: {error}") from error
+    work.each(work.data.seeded, SaliencyTask(given.settings, SaliencyFolder(work.folder.path)))
     return {"images": len(work.data.seeded), "folder": None}
+
+
+@dataclass(frozen=True)
+class SaliencyTask:
+    """Writes the network's map of an image: a `recam.engine.tasks.ImageTask`."""
+
+    settings: SaliencySettings
+    made: SaliencyFolder
+
+    def is_done(self, sample: Sample) -> bool:
+        return self.made.path(sample).is_file()
+
+    def start(self, accelerator: Accelerator) -> Callable[[Sample], None]:
+        model = SaliencyModel(self.settings, accelerator.device.type)
+
+        def write(sample: Sample) -> None:
+            image = sample.image.read()
+            try:
+                write_grey(self.made.path(sample), model(image))
+            except DataError as error:
+                raise DataError(f"{sample.image.where}: {error}") from error
+
+        return write
 
 
 def saliency_amounts(given: SaliencyGiven, data: RunData) -> list[Amount]:

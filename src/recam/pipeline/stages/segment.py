@@ -127,7 +127,8 @@ def plan_segmentation(
             title = "model trained on true masks" if truth else "segmentation model"
             shown = {**label, "title": title, "kind": PREDICTIONS}
             predicted = Stage(f"predictions/{kind}", "segment", predict_val, predict, (name,), ("val",), SCORES)
-            stages.append(replace(predicted, label=shown, amounts=predict_amounts(stage.given.settings)))
+            amounts = predict_amounts(stage.given.settings)
+            stages.append(replace(predicted, label=shown, amounts=amounts, shared=True))
     return stages
 
 

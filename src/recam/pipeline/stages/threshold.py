@@ -18,6 +18,7 @@ from recam.data.roles import RunData
 from recam.engine.amount import Amount, Spread, Turn
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
+from recam.engine.tasks import Plain
 from recam.engine.work import Work, sum_over_processes
 from recam.files import atomic_write
 from recam.methods.agreement import (
@@ -199,10 +200,14 @@ class RefinedPixels:
         """The file of a sample."""
         return self.folder / "pixels" / f"{sample.id}.npz"
 
+    def is_done(self, sample: Sample) -> bool:
+        """Whether that is there."""
+        return self.target(sample).is_file()
+
     def read(self, work: Work, judged: JudgedPixels, in_processes: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Of all images that judge, (T, N, P) class of the pixels drawn, −1 for background; and (T, N, K) which classes
         are shown anywhere."""
-        work.each(judged.samples, lambda sample: self.target(sample).is_file(), self, in_processes)
+        work.each(judged.samples, Plain(self.is_done, self), in_processes)
         work.accelerator.wait_for_everyone()
         shown = np.zeros((len(self.refiners_of), *judged.labels.shape), np.bool_)
         classes = []

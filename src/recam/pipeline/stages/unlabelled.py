@@ -3,8 +3,11 @@ both. With no label to restrict it, a pixel counts where one answer is more prob
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+
+from accelerate import Accelerator
 
 from recam.data.images import write_mask
 from recam.data.large_photos import enlarge, working_copy
@@ -18,8 +21,10 @@ from recam.labels import IGNORE
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_segmenter
 from recam.pipeline.segment_amounts import predict_amount
+from recam.pipeline.stages.predict import PredictTask
 from recam.pipeline.stages.score import mask_path
 from recam.pipeline.stages.segment_settings import SegmentSettings
+from recam.types import Sample
 
 SURE = 0.5
 """A pixel whose most probable answer is not more probable than this is left out: 255."""
@@ -38,7 +43,7 @@ def plan_unlabelled(model: str, inference: InferenceSettings, settings: SegmentS
     name = f"{model.rpartition('/')[0]}/unlabelled"
     label = {"title": "masks of images without labels"}
     stage = Stage(name, "masks", predict, UnlabelledGiven(model, inference), (model,), ("unlabelled",), label=label)
-    return replace(stage, amounts=unlabelled_amounts(settings))
+    return replace(stage, amounts=unlabelled_amounts(settings), shared=True)
 
 
 def unlabelled_amounts(settings: SegmentSettings) -> Amounts:
@@ -52,16 +57,27 @@ def unlabelled_amounts(settings: SegmentSettings) -> Amounts:
 
 def predict(given: UnlabelledGiven, work: Work) -> dict[str, Any]:
     """Masks of all images without labels."""
-    segmenter, own = load_segmenter(work.inputs[given.model].weights), given.inference
-    fold_batchnorm(segmenter.network).to(work.accelerator.device)
     samples = work.data.unlabelled
-    for sample in work.share(samples, lambda sample: mask_path(work.folder, sample.id).is_file()):
-        image = sample.image.read()
-        copy = working_copy(image, own.max_side)
-        with work.accelerator.autocast():
-            probabilities = predict_probabilities(segmenter, copy, own.scales, own.flip, own.max_side)
-        mask = most_probable(probabilities, segmenter.background)
-        mask[probabilities.amax(0).numpy() <= SURE] = IGNORE
-        whole = mask if copy is image else enlarge(mask, image.shape[:2])
-        write_mask(mask_path(work.folder, sample.id), own.ignore(image, whole))
+    work.each(samples, UnlabelledTask(work.inputs[given.model].weights, given.inference, work.folder))
     return {"images": len(samples)}
+
+
+@dataclass(frozen=True)
+class UnlabelledTask(PredictTask):
+    """Writes the mask of an image without labels, with what is not sure left out."""
+
+    def start(self, accelerator: Accelerator) -> Callable[[Sample], None]:
+        segmenter, own = load_segmenter(self.weights), self.inference
+        fold_batchnorm(segmenter.network).to(accelerator.device)
+
+        def write(sample: Sample) -> None:
+            image = sample.image.read()
+            copy = working_copy(image, own.max_side)
+            with accelerator.autocast():
+                probabilities = predict_probabilities(segmenter, copy, own.scales, own.flip, own.max_side)
+            mask = most_probable(probabilities, segmenter.background)
+            mask[probabilities.amax(0).numpy() <= SURE] = IGNORE
+            whole = mask if copy is image else enlarge(mask, image.shape[:2])
+            write_mask(mask_path(self.folder, sample.id), own.ignore(image, whole))
+
+        return write
