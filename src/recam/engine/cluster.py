@@ -133,6 +133,8 @@ class Cluster:
         Args:
             on_gpu: with a GPU each, where there are some.
         """
+        if not items:
+            return
         ray = self._connect()
         hire = self._hire(ray, on_gpu)
         self._number += 1
