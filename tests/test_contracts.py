@@ -88,6 +88,9 @@ SMALL = {
     "rib.steps": 2,
     "rib.others": 2,
     "rib.crop": 64,
+    "attention.name": "test_vit",
+    "attention.weights": "none",
+    "feature_affinity.steps": 4,
     "pamr.iterations": 2,
     "pamr.dilations": [1, 2],
 }
@@ -230,7 +233,10 @@ def photo(size=(40, 56)):
 @pytest.fixture(scope="module", params=sorted(makers))
 def maker(request, recipe, tmp_path_factory):
     """A map maker and what makes its maps, its preparations made with a fresh network of the recipe's training."""
+    if request.param == "ts_cam":  # it reads attention
+        recipe = load_recipe(recipe, {"backbone.name": "test_vit"})
     made, training = make_maker(recipe, request.param), make_training(recipe, recipe.training)
+    assert made.problems(recipe) == []
     root = tmp_path_factory.mktemp("maker")
     data = RunData(open_catalog("scenes:", **SMALL["data.options"]), recipe.section(DataSettings), quiet=True)
     torch.manual_seed(0)

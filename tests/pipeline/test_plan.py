@@ -12,9 +12,10 @@ from recam.engine.stage import key_stages
 from recam.errors import RecipeError
 from recam.pipeline.losses import dsrg
 from recam.pipeline.maker import makers
+from recam.pipeline.makers import ts_cam
 from recam.pipeline.plan import make_plan
 from recam.pipeline.refiner import refiner_steps
-from recam.pipeline.refiners import crf, irn
+from recam.pipeline.refiners import crf, feature_affinity, irn
 from recam.pipeline.segment_loss import segment_losses
 from recam.pipeline.training import make_training, trainings
 from recam.recipe.recipe import Recipe, load_recipe
@@ -75,6 +76,7 @@ OTHER = {
     "region_cam.radius": 3.0,
     "compute.log": ("tensorboard",),
     "self_training.class_balance": 0.3,
+    "feature_affinity.name": "test_resnet",
     "psa.crop": 256,
     "psa.freeze_until": 2,
     "edam_training.attention_heads": 4,
@@ -103,6 +105,8 @@ def maps(tmp_path_factory):
 def _nothing_is_built(monkeypatch):
     """Planning tries whether a network fits; what it plans does not depend on that."""
     monkeypatch.setattr(irn, "make_irnet", lambda *arguments: None)
+    monkeypatch.setattr(feature_affinity, "network_problems", lambda *arguments: [])
+    monkeypatch.setattr(ts_cam, "attention_problems", lambda *arguments: [])
     for module in (irn, crf, dsrg):
         monkeypatch.setattr(module, "require_densecrf", lambda: None)
 

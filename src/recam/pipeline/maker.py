@@ -122,6 +122,10 @@ class MapMaker:
         """`make`, for a maker that reads stages of its own or other images."""
         return self.make(context.training, context.network, context.views)
 
+    def problems(self, recipe: Recipe) -> list[str]:
+        """What stands in its way, each with a way out; reported before anything is made."""
+        return []
+
     def preparations(self, place: MakerPlace) -> tuple[Stage, ...]:
         """Stages that it wants done before, over the whole data set; their folders are among the inputs of its
         context."""

@@ -97,6 +97,8 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     problems += [problem for each in trainings for problem in each.problems(len(data.catalog.classes))]
     if trainings and len(data.catalog.classes) == 1 and (why := in_every_image(data.train, data.catalog.classes.names)):
         problems.append(why)
+    if recipe.maker:
+        problems += [f"maker {recipe.maker}: {each}" for each in make_maker(recipe, recipe.maker).problems(recipe)]
     problems += _background_problems(recipe, data, trainings, masks)
     problems += [
         f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}"
