@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -16,8 +15,7 @@ from recam.runfolder.store import StageFolder
 
 @pytest.fixture
 def work(tmp_path):
-    device = SimpleNamespace(type="cpu")
-    accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True, device=device)
+    accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
     return Work(None, StageFolder("refined/cam+crf", tmp_path, "key"), {}, accelerator, ComputeSettings(workers=2))
 
 
@@ -85,22 +83,3 @@ def test_portions_take_about_as_long_as_is_wanted_and_are_few_at_the_end():
     pace.note(items=99, seconds=0.0)
     assert pace.size(left=1000) == 64
     assert Pace(hands=4).size(left=1) == 1
-
-
-@pytest.mark.parametrize(("device", "threads"), [("cuda", True), ("cuda", False), ("cpu", True)])
-def test_on_a_gpu_images_are_read_while_the_network_works_on_others(work, device, threads):
-    work.accelerator.device.type = device
-    together = device == "cuda" and threads
-    meeting, seen = threading.Barrier(4), set()
-
-    def do(number):
-        seen.add(threading.current_thread())
-        if together:
-            meeting.wait(60)  # for three others
-        _refuse_odd(number)
-
-    _DONE.clear()
-    with pytest.raises(DataError, match=r"(?s)6 images cannot be used.*1 is odd.*\n  11 is odd$"):
-        work.each(range(12), Plain(_never, do), threads=threads)
-    assert sorted(_DONE) == [0, 2, 4, 6, 8, 10]
-    assert (seen == {threading.main_thread()}) == (not together)

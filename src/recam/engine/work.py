@@ -19,7 +19,6 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from recam.ahead import map_ahead
 from recam.data.roles import RunData
 from recam.engine.cluster import ENDED, Cluster, Portion
 from recam.engine.compute import ComputeSettings, count_pool, make_accelerator
@@ -31,9 +30,6 @@ from recam.interrupts import ignore_interrupts, interrupts_deferred
 from recam.progress import Progress, track
 from recam.runfolder.store import StageFolder
 from recam.types import Sample
-
-THREADS = 4
-"""Images that a GPU's process has in hand at once: the network is one, the others are decoded, resized and written."""
 
 
 @dataclass(frozen=True)
@@ -60,35 +56,29 @@ class Work:
     cluster: Cluster | None = None
     part: Share | None = None
 
-    def each(self, samples: Sequence[Sample], task: ImageTask, processes: bool = False, threads: bool = False) -> None:
+    def each(self, samples: Sequence[Sample], task: ImageTask, processes: bool = False) -> None:
         """Do a task for all samples that it is not done for, with progress: this process its part of them, or its
         worker processes, or the actors of a cluster.
 
         Args:
             processes: it takes no network, and several images at a time where `compute.workers` allows; what it starts
                 must then be picklable.
-            threads: several may call what it starts at once, as it changes nothing but the files of its image: on a GPU
-                images are then decoded and written while the network reads others.
 
         Raises:
             DataError: images that cannot be used, all of them, after the others are done.
             OthersMissing: this process has done its part, and other parts are not there yet.
         """
         whole, samples = samples, self.part.of(samples) if self.part else samples
-        self._each(samples, task, processes, threads)
+        self._each(samples, task, processes)
         if self.part and not all(task.is_done(sample) for sample in whole):
             raise OthersMissing(f"share {self.part} is done, others are not; the one that ends last joins them")
 
-    def _each(self, samples: Sequence[Sample], task: ImageTask, processes: bool, threads: bool) -> None:
+    def _each(self, samples: Sequence[Sample], task: ImageTask, processes: bool) -> None:
         problems = Problems(self.folder.name)
         if self.cluster:
             self._each_on(self.cluster, samples, task, processes, problems)
         elif processes and (workers := count_pool(self.compute, self.accelerator.num_processes)) > 1:
             self._each_pooled(samples, task, workers, problems)
-        elif threads and self.accelerator.device.type != "cpu":
-            attempts = partial(attempt, task.start(self.accelerator))
-            todo = self.share(samples, task.is_done)
-            problems.note(found for _, found in map_ahead(attempts, todo, THREADS))
         else:
             do = task.start(self.accelerator)
             for sample in self.share(samples, task.is_done):

@@ -188,8 +188,7 @@ def make_maps(given: MapsGiven, work: Work) -> dict[str, Any]:
     saliency = given.saliency.reader(work) if isinstance(given, MapsOnSaliencyGiven) and given.saliency else None
     background = work.data.catalog.classes.background
     samples = judged_samples(work.data.train, given.judged) if given.judged else work.data.seeded
-    task = MapTask(given, weights, work.folder.path, background, read, dict(work.inputs), saliency)
-    work.each(samples, task, threads=given.maker is None)  # a maker may train the network on each image
+    work.each(samples, MapTask(given, weights, work.folder.path, background, read, dict(work.inputs), saliency))
     return {"images": len(samples), "weightings": list(given.weightings)}
 
 

@@ -47,7 +47,7 @@ def map_inference_settings(recipe: Recipe) -> InferenceSettings:
 
 def predict_val(given: PredictGiven, work: Work) -> dict[str, Any]:
     """Masks of the held-out images by the segmentation model, and their scores."""
-    work.each(work.data.val, PredictTask(work.inputs[given.model].weights, given.inference, work.folder), threads=True)
+    work.each(work.data.val, PredictTask(work.inputs[given.model].weights, given.inference, work.folder))
     work.accelerator.wait_for_everyone()
     return score_folder(work, work.folder, work.data.val)
 

@@ -72,7 +72,7 @@ def refine_maps(given: RefineGiven, work: Work) -> dict[str, Any]:
     saliency = given.saliency.reader(work) if given.saliency else None
     background = work.data.catalog.classes.background
     task = RefineTask(given, dict(work.inputs), threshold, saliency, work.folder.path, background)
-    work.each(work.data.seeded, task, given.step.in_processes, threads=True)
+    work.each(work.data.seeded, task, given.step.in_processes)
     used = {"threshold_before": threshold, "threshold_from": source} if threshold is not None and source else {}
     return {"images": len(work.data.seeded), **used}
 

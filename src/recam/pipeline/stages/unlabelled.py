@@ -58,7 +58,7 @@ def unlabelled_amounts(settings: SegmentSettings) -> Amounts:
 def predict(given: UnlabelledGiven, work: Work) -> dict[str, Any]:
     """Masks of all images without labels."""
     samples = work.data.unlabelled
-    work.each(samples, UnlabelledTask(work.inputs[given.model].weights, given.inference, work.folder), threads=True)
+    work.each(samples, UnlabelledTask(work.inputs[given.model].weights, given.inference, work.folder))
     return {"images": len(samples)}
 
 
