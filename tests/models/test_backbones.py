@@ -337,3 +337,20 @@ def test_what_a_classifier_does_not_have():
         _ = Classifier(make(), 4).weight_2
     with pytest.raises(RecipeError, match="at least one class, got 0"):
         Classifier(make(), 0)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])  # a chain of units, and none
+def test_recomputed_activations_change_no_gradient(name):
+    backbone = make(name, freeze_until=1).train()
+    gradients, runs = [], []
+    block = backbone.net.get_submodule("layer3.0" if name == "test_resnet" else "blocks.1")
+    block.register_forward_pre_hook(lambda module, inputs: runs.append(len(gradients)))
+    for enabled in (False, True):
+        backbone.recompute(enabled)
+        backbone.zero_grad()
+        backbone(images()).square().mean().backward()
+        gradients.append([p.grad.clone() for p in backbone.parameters() if p.grad is not None])
+    for kept, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(again, kept)
+    assert runs.count(0) == 1
+    assert runs.count(1) == 2, "the second time it runs again in the backward pass"

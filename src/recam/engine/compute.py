@@ -25,6 +25,9 @@ class ComputeSettings(Settings):
     """``auto`` takes a GPU where there is one."""
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """Mixed precision; ``auto``: bf16 on a GPU that has it, else fp16 there, none on a CPU."""
+    recompute: bool = False
+    """Trainings of classifiers compute activations again in the backward pass instead of keeping them: less of a GPU's
+    memory for about a third more time."""
     workers: Annotated[int, Field(ge=-1)] = -1
     """Decoding processes; -1 chooses."""
     engine: Literal["local", "ray"] = "local"

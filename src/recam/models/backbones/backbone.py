@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from recam.data.reading import COLOURS
 from recam.errors import RecipeError, near_matches
@@ -94,6 +95,7 @@ class Backbone(nn.Module):
         self.channels: int = features.shape[1]
         self._unit_names, self._stage_ends = self.family.units(self.net)
         self.is_chain = self._runs_as_chain(probe, features)
+        self._recomputes = False
         self.freeze(freeze_until)
 
     def freeze(self, until: int | str) -> None:
@@ -137,8 +139,22 @@ class Backbone(nn.Module):
     def top(self, features: Tensor) -> Tensor:
         """Features (B, D, h, w) from what `trunk` returned, through the units that train."""
         for unit in self.units[self._frozen :]:
-            features = unit(features)
+            features = self._through(unit, features)
         return self.family.as_map(self.net, features)
+
+    def recompute(self, enabled: bool = True) -> None:
+        """Keep no activations within units, or within blocks of a network that is no chain of them: the backward pass
+        computes them again (gradient checkpointing). Numbers stay the same. A network of neither kind keeps them."""
+        self._recomputes = enabled and self.is_chain
+        if not self.is_chain and hasattr(self.net, "set_grad_checkpointing"):
+            self.net.set_grad_checkpointing(enabled)
+
+    def _through(self, unit: nn.Module, features: Tensor) -> Tensor:
+        if self._recomputes and self.training and torch.is_grad_enabled():
+            again: Tensor = checkpoint(unit, features, use_reentrant=False)
+            return again
+        found: Tensor = unit(features)
+        return found
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Features after each of the five stages, or of a plain transformer at five depths, the first first: [(B, C_i,
@@ -161,7 +177,7 @@ class Backbone(nn.Module):
         found = []
         for number, unit in enumerate(self.units, start=1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number > self._frozen):
-                output = unit(output)
+                output = self._through(unit, output)
             if number in self._stage_ends:
                 found.append(self.family.as_map(self.net, output))
         return found

@@ -196,6 +196,7 @@ def train_classifier(given: TrainGiven, work: Work) -> dict[str, Any]:
     start = work.inputs[stage_of(training.base)] if training.base and training.takes_weights else None
     backbone = replace(given.backbone, weights="none") if start else given.backbone
     network = training.network(backbone.make(work.data.channels), len(classes)).to(memory_format=torch.channels_last)
+    network.backbone.recompute(work.compute.recompute)
     if start:
         training.begin(network, start)
         network.eval()
