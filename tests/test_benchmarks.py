@@ -1,5 +1,6 @@
 """Every benchmark ends at its smallest size on a CPU; what it measures there means nothing."""
 
+import argparse
 import importlib
 import json
 import multiprocessing
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from forked import CONTEXT
 from recam.recipe.recipe import load_recipe
@@ -102,3 +104,29 @@ def test_actors(benchmark):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'recam[ray]'")
     printed = json.loads(benchmark("actors", "kills", "--actors", "1", "--kills", "0", "--images", "3", "--turns", "1"))
     assert (printed["reported once"], printed["lost"], printed["equal to one process"]) == (3, 0, True)
+
+
+def test_many_sizes(benchmark):
+    found = json.loads(benchmark("many_sizes", "--backbone", "test_resnet", "--images", "2", "--side", "64"))
+    assert all(
+        found[f"{case}, {how}"] > 0 for case in ("one size", "sizes of their own") for how in ("cuDNN", "no cuDNN")
+    )
+
+
+@pytest.mark.parametrize("name", ["walk", "recam", "irn", "seeds", "advcam", "maps"])
+def test_plain_ways_give_what_the_package_gives(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    plain = importlib.import_module("plain")
+    assert name in plain.CASES
+    ways = plain.CASES[name][0]((48, 64), argparse.Namespace(backbone="test_resnet", classes=4, batch=2))
+    found = [way() for way in ways]
+    sizes = [results.pop() for results in found] if name == "maps" else None
+    for one, other in zip(*found, strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other, atol=plain.TOLERANCE.get(name, 1e-4) * float(one.abs().max()), rtol=0)
+    assert sizes is None or sizes[0] > sizes[1]
+
+
+def test_plain_from_the_command_line(benchmark):
+    (found,) = json.loads(benchmark("plain", "maps", "--size", "48x64", "--json"))
+    assert found["bytes"]["plain"] > found["bytes"]["ours"]
