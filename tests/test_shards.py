@@ -34,8 +34,12 @@ def share(trained, tiny_settings, capsys):
     """``share("1/2")`` → what that process says."""
 
     def do(part, until="masks"):
-        recam.run(recipe="tiny", output=trained, settings=tiny_settings, until=until, shard=part)
-        return capsys.readouterr().err
+        summary = recam.run(recipe="tiny", output=trained, settings=tiny_settings, until=until, shard=part)
+        said = capsys.readouterr().err
+        left = "What is left" in said
+        assert ("when all shares have ended" in str(summary)) == left
+        assert not (left and "nothing to do" in str(summary))
+        return said
 
     return do
 

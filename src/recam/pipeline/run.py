@@ -108,7 +108,7 @@ def run(
     except OthersMissing as missing:
         log_line(f"share {part} is done. What is left, for the same commands when all shares have ended:\n{missing}")
         done = tuple(folder.done_stages())
-        return summarise(folder, done, (), done)
+        return summarise(folder, done, (), done, shared=True)
 
 
 def _run(

@@ -33,6 +33,7 @@ class RunSummary:
         made, skipped: stages that this call worked on, and those it found finished.
         records: record of each finished stage by name; see `recam.runfolder.store`.
         planned: minutes that a plan gave a stage before it was made, by its name and key.
+        shared: whether this call did its share of a run that others are still at.
     """
 
     root: Path
@@ -40,6 +41,7 @@ class RunSummary:
     skipped: tuple[str, ...]
     records: dict[str, dict[str, Any]]
     planned: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    shared: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: scores (mIoU in [0, 1]) and costs by stage."""
@@ -89,7 +91,8 @@ class RunSummary:
         return as_frame(list(score_rows(self.records)), COLUMNS)
 
     def __str__(self) -> str:
-        head = f"run {self.root}{'' if self.made else ': nothing to do, every stage is up to date'}"
+        done = ": this share is done, others are not" if self.shared else ": nothing to do, every stage is up to date"
+        head = f"run {self.root}{'' if self.made else done}"
         return "\n".join([head, self.table, *(["", *self.closing] if self.closing else [])])
 
     @property
@@ -102,6 +105,8 @@ class RunSummary:
         if masks:
             new = f"; recam predict {place} PHOTOS -o OUT" if "segment/pseudo" in self.records else ""
             lines.append(f"next:    recam review {place}{new}")
+        elif self.shared:
+            lines.append("next:    the same commands, when all shares have ended")
         elif self.records:
             lines.append("next:    the same command without --until goes on")
         return lines
@@ -260,12 +265,16 @@ class RunSummary:
 
 
 def summarise(
-    folder: RunFolder, order: tuple[str, ...], made: tuple[str, ...] = (), skipped: tuple[str, ...] = ()
+    folder: RunFolder,
+    order: tuple[str, ...],
+    made: tuple[str, ...] = (),
+    skipped: tuple[str, ...] = (),
+    shared: bool = False,
 ) -> RunSummary:
-    """The summary of a run folder, its stages in the given order."""
+    """The summary of a run folder, its stages in the given order; see `RunSummary`."""
     records = read_records(folder)
     ordered = {name: records[name] for name in order if name in records}
-    return RunSummary(folder.root, made, skipped, ordered, read_planned(folder))
+    return RunSummary(folder.root, made, skipped, ordered, read_planned(folder), shared)
 
 
 def read_planned(folder: RunFolder) -> dict[tuple[str, str], float]:
