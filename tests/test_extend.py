@@ -29,6 +29,7 @@ from recam.registry import Registry
 from recam.settings import sections
 from recam.studies.run import run_study
 from recam.studies.study import studies
+from recam.training.transforms import transforms
 from tiny_recipe import TINY
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +38,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 FILES = {text.partition("\n")[0].removeprefix("# "): text for language, text in BLOCKS if language == "python"}
 POINTS = tomllib.loads(next(text for language, text in BLOCKS if language == "toml"))["project"]["entry-points"]
 REGISTRIES: tuple[Registry, ...] = (
-    trainings, makers, refiner_steps, segment_losses, catalogs, segmenters, backbones, formats, studies
+    trainings, makers, refiner_steps, segment_losses, catalogs, segmenters, backbones, transforms, formats, studies
 )  # fmt: skip
 
 SETTINGS = {name: value for name, value in TINY.items() if not name.startswith("data.")} | {
@@ -53,6 +54,7 @@ SETTINGS = {name: value for name, value in TINY.items() if not name.startswith("
     "segment.loss": "focal",
     "focal.gamma": 1.5,
     "backbone.name": "small",
+    "train.transforms": ["blur"],
 }
 
 

@@ -68,6 +68,8 @@ OTHER = {
     "masks.round": ("pamr",),
     "crf.terms": {"iterations": 3},
     "segment.output_stride": 8,
+    "segment.transforms": ("gamma",),
+    "train.transforms": ("gamma",),
     "pamr.dilations": (1, 2),
     "irn.confident": (0.12, 0.4),
     "bes.confident": (0.12, 0.4),

@@ -46,7 +46,7 @@ def model_amounts(given: Any, images: int, predicted: int, held_out: int) -> lis
         network, grey = _untrained(bench, settings), (GREY,) * bench.channels
         augment = Augment(
             settings.crop, grey, grey, scale=settings.scale, max_side=given.max_side, frame=settings.frame,
-            jitter=settings.jitter,
+            jitter=settings.jitter, transforms=settings.transforms,
         )  # fmt: skip
         dataset = MaskedImages(bench.samples, bench.mask, augment, given.seed, given.loss.extras(bench.n_classes))
         objective = given.loss.objective(network, LossContext(grey, grey, bench.background))

@@ -18,6 +18,7 @@ from torchvision.transforms.functional import adjust_brightness, adjust_contrast
 
 from recam.labels import IGNORE
 from recam.preprocess import PerBand, normalise_pixels, resize_image, scaled_size
+from recam.training.transforms import apply_transforms
 from recam.types import Grey, Image, Mask
 
 __all__ = ["Augment", "PerBand", "normalise_image", "resize_image", "scaled_size"]
@@ -65,6 +66,7 @@ class Augment:
         frame: (longer, shorter) side in pixels; an image is first made as large as fits into that, whatever `max_side`;
             with `scale`.
         jitter: strength of the colour jitter in [0, 1], see `jitter_colours`.
+        transforms: names of transforms of pixels, after the jitter, see `recam.training.transforms`.
     """
 
     crop: int
@@ -76,6 +78,7 @@ class Augment:
     flip: float = 0.5
     frame: tuple[int, int] | None = None
     jitter: float = 0.0
+    transforms: tuple[str, ...] = ()
 
     @property
     def largest_side(self) -> int | None:
@@ -106,6 +109,7 @@ class Augment:
         cropped = np.ascontiguousarray(resized[inside])
         if self.jitter:
             cropped = jitter_colours(cropped, self.jitter, rng)
+        cropped = apply_transforms(self.transforms, cropped, rng)
         canvas = torch.zeros(len(self.mean), self.crop, self.crop)
         canvas[:, outside[0], outside[1]] = normalise_image(cropped, self.mean, self.std)
         if mask is None:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Settings, Share, section
+from recam.training.transforms import check_transforms
 
 
 @section("train")
@@ -27,6 +28,8 @@ class TrainSettings(Settings):
     """Range (pixels) that the longer side of a training image is resized to, drawn evenly."""
     crop: Annotated[int, Field(ge=32)] = 512
     """Side (pixels) of the random square crop."""
+    transforms: tuple[str, ...] = ()
+    """What changes pixels of training images besides, in order: ``gamma``, ``grayscale``, ``noise``, or of your own."""
     held_out: Share = 0.0
     """Part of each class that trainings with steps do not learn from: mAP on its labels is judged after each epoch, and
     weights that have fallen below what a training started from are given up."""
@@ -35,6 +38,9 @@ class TrainSettings(Settings):
     cache."""
     cache_gb: Positive = 8.0
     """Disk space that the cache may take; a larger one is refused before it is made."""
+
+    def __post_init__(self) -> None:
+        check_transforms(self.transforms)
 
     def conflicts(self, recipe: object) -> list[str]:
         return ordered("train.long_side", self.long_side)

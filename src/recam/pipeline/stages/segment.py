@@ -213,6 +213,7 @@ def train_segmenter(given: SegmentGiven, work: Work) -> dict[str, Any]:
         max_side=given.max_side,
         frame=settings.frame,
         jitter=settings.jitter,
+        transforms=settings.transforms,
     )
     dataset = MaskedImages(samples, read, augment, given.seed, given.loss.extras(len(classes)))
     weighted = weigh_classes(work, samples, read, settings.class_balance)

@@ -17,6 +17,7 @@ from recam.recipe.recipe import Recipe
 from recam.settings import Count, CountOrNone, Momentum, NonNegative, Positive, Share, section
 from recam.training.optim import make_adamw, make_sgd, split_parameters
 from recam.training.settings import ordered
+from recam.training.transforms import check_transforms
 
 CLASSIFIER = "classifier"
 """Value of segment.weights that names the run's own classifier."""
@@ -73,6 +74,8 @@ class SegmentSettings(SegmenterSettings):
     jitter: Share = 0.0
     """Colour jitter: in every second image each, brightness, contrast and saturation change by a factor of 1 ± this at
     most, and the hue by a fifth of this of its circle."""
+    transforms: tuple[str, ...] = ()
+    """What changes pixels of training images besides, as `train.transforms`."""
     class_balance: Share = 0.0
     """Weight of a class in the loss: its share of the pixels to the power of minus this. 0: all pixels alike; 1: all
     classes alike."""
@@ -85,6 +88,9 @@ class SegmentSettings(SegmenterSettings):
     beside them."""
     patience: CountOrNone = 0
     """Stop after so many validations without a better one; 0: never."""
+
+    def __post_init__(self) -> None:
+        check_transforms(self.transforms)
 
     def conflicts(self, recipe: Recipe) -> list[str]:
         wrong = ordered("segment.scale", self.scale)

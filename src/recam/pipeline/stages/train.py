@@ -58,10 +58,11 @@ class ViewsGiven:
     crop: int
     long_side: tuple[int, int]
     views: int
+    transforms: tuple[str, ...] = ()
 
     def augment(self, backbone: Backbone) -> Augment:
         """The augmentation of images for this backbone."""
-        return Augment(self.crop, backbone.mean, backbone.std, long_side=self.long_side)
+        return Augment(self.crop, backbone.mean, backbone.std, long_side=self.long_side, transforms=self.transforms)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def plan_training(
     """The training's stage, and before it what it needs: cached features, and the training that it starts from."""
     own, backbone = recipe.section(TrainSettings), recipe.section(BackboneSettings)
     cached = 0 if training.reads_images else own.cache_features
-    views = ViewsGiven(recipe.seed, own.crop, own.long_side, cached)
+    views = ViewsGiven(recipe.seed, own.crop, own.long_side, cached, own.transforms)
     stages, needs = [], []
     if cached and training.train is None:
         given = FeaturesGiven(views, backbone, weights)
