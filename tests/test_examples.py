@@ -1,6 +1,8 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -15,3 +17,12 @@ def test_plain_tensors(capsys):
     for _, maps in weightings:
         assert maps.startswith("maps (3, 16, 24), mean ")
         assert 0 < float(maps.split()[-1]) < 1
+
+
+def test_lightning_module():
+    pytest.importorskip("lightning", reason="an extra is not installed: recam[tools]")
+    made = runpy.run_path(str(EXAMPLES / "lightning_module.py"))["main"](3)
+    assert len(made) == 8
+    for maps in made:
+        assert maps.shape[1:] == (16, 24)
+        assert not len(maps) or (maps.min() >= 0 and maps.amax((1, 2)).allclose(maps.new_ones(len(maps)), atol=1e-3))
