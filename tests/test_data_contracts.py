@@ -92,16 +92,20 @@ def make_folder(root):
     return f"folder:{root}", ("cat", "big dog"), root / "images" / "a.png"
 
 
-MAKERS = {"voc": make_voc, "coco": make_coco, "coco file": make_coco_file, "folder": make_folder, "scenes": None}
+MAKERS = {
+    "voc": make_voc, "coco": make_coco, "coco file": make_coco_file, "folder": make_folder, "scenes": None,
+    "surfaces": None,
+}  # fmt: skip
 # Drawn, not read: no file can change.
-OPTIONS = {"scenes": {"size": 64, "train": 12, "val": 4, "seed": 6}}
+DRAWN = {"scenes": ("cow", "person"), "surfaces": ("hole", "stain")}
+OPTIONS = {name: {"size": 64, "train": 12, "val": 4, "seed": 6} for name in DRAWN}
 
 
 @pytest.fixture(params=list(MAKERS))
 def data_set(request, tmp_path):
     """(location, options, names of classes that occur, file of the first training image or None)."""
     make = MAKERS[request.param]
-    place = ("scenes:", ("cow", "person"), None) if make is None else make(tmp_path / "data")
+    place = (f"{request.param}:", DRAWN[request.param], None) if make is None else make(tmp_path / "data")
     return place[0], OPTIONS.get(request.param, {}), *place[1:]
 
 

@@ -68,16 +68,20 @@ def run(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder, new or of an earlier run.")] = Path(
-        "runs/demo"
-    ),
+    kind: Annotated[
+        str, typer.Argument(help="scenes: animals and vehicles; surfaces: metal and tiles with defects.")
+    ] = "scenes",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Run folder, new or of an earlier run; default: runs/demo[-surfaces]."),
+    ] = None,
     setting: Setting = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try all of it on the built-in scenes, without data of your own: under an hour on two cores."""
+    """Try all of it on built-in pictures, without data of your own: under an hour on two cores."""
     import recam
 
-    show(recam.run_demo(output, setting or []), as_json)
+    show(recam.run_demo(output, setting or [], cast(Any, kind)), as_json)
 
 
 @app.command()

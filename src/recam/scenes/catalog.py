@@ -1,16 +1,17 @@
-"""The built-in data set ``scenes:``: pages of a picture book with exact masks, drawn when they are read, nothing
-stored.
+"""The built-in data sets, drawn when they are read, with exact masks, nothing stored: ``scenes:``, pages of a picture
+book, and ``surfaces:``, grey photos of manufactured surfaces with defects (`recam.scenes.surfaces`).
 
-Ten classes carry the two flaws that class activation maps suffer from. Cow, horse, sheep, elephant and bear share one
-body plan and differ in small parts, so a classifier needs to see no more than the parts; boats float on water, trains
-run on rails, cars on roads, so a classifier may take the context for the object.
+Ten classes of scenes carry the two flaws that class activation maps suffer from. Cow, horse, sheep, elephant and bear
+share one body plan and differ in small parts, so a classifier needs to see no more than the parts; boats float on
+water, trains run on rails, cars on roads, so a classifier may take the context for the object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +22,45 @@ from recam.errors import DataError, Problem, near_matches
 from recam.labels import ClassSet
 from recam.scenes.painter import VERSION, draw_scene
 from recam.scenes.plan import CLASSES, SPLITS, plan_scene
+from recam.scenes.surfaces import DEFECTS, draw_surface, plan_surface
+from recam.scenes.surfaces import VERSION as SURFACES_VERSION
 from recam.types import Image, Mask, Sample
 
 MIN_SIZE = 48
 
 
+@dataclass(frozen=True)
+class Artist:
+    """Who draws a data set.
+
+    Attributes:
+        version: raised when the same numbers give another picture.
+        classes: in the order of their mask values.
+        labels: (seed, split, index) → classes in the picture, 0…K−1, without drawing.
+        draw: (seed, split, index, size) → picture (size, size, 3) uint8 RGB and mask (size, size) uint8.
+    """
+
+    version: int
+    classes: tuple[str, ...]
+    labels: Callable[[int, str, int], Sequence[int]]
+    draw: Callable[[int, str, int, int], tuple[Image, Mask]]
+
+
+ARTISTS = {
+    "scenes": Artist(VERSION, CLASSES, lambda *which: plan_scene(*which).labels, lambda *which: draw_scene(*which)),
+    "surfaces": Artist(SURFACES_VERSION, DEFECTS, lambda *which: plan_surface(*which).labels, draw_surface),
+}
+
+
 @lru_cache(maxsize=2)
-def _drawn(seed: int, split: str, index: int, size: int) -> tuple[Image, Mask]:
-    """The last scenes drawn, so that reading image and mask of a sample costs one drawing."""
-    return draw_scene(seed, split, index, size)
+def _drawn(kind: str, seed: int, split: str, index: int, size: int) -> tuple[Image, Mask]:
+    """The last pictures drawn, so that reading image and mask of a sample costs one drawing."""
+    return ARTISTS[kind].draw(seed, split, index, size)
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _Drawn:
+    kind: str
     seed: int
     split: str
     index: int
@@ -41,44 +68,47 @@ class _Scene:
 
     @property
     def where(self) -> str:
-        return f"scenes:{self.split}-{self.index:06d}"
+        return f"{self.kind}:{self.split}-{self.index:06d}"
 
     def fingerprint(self, digest: Digest) -> str:
         """Nothing is on disk: what it is drawn from."""
-        return f"scenes v{VERSION} seed {self.seed} {self.split} {self.index} {self.size}px"
+        version = ARTISTS[self.kind].version
+        return f"{self.kind} v{version} seed {self.seed} {self.split} {self.index} {self.size}px"
+
+    def _draw(self) -> tuple[Image, Mask]:
+        return _drawn(self.kind, self.seed, self.split, self.index, self.size)
 
 
 @dataclass(frozen=True)
-class SceneImage(_Scene):
-    """The picture of a scene."""
+class DrawnImage(_Drawn):
+    """A picture."""
 
     def read(self) -> NDArray[np.uint8]:
         """Draw: (size, size, 3) uint8 RGB."""
-        return _drawn(self.seed, self.split, self.index, self.size)[0].copy()
+        return self._draw()[0].copy()
 
 
 @dataclass(frozen=True)
-class SceneMask(_Scene):
-    """The mask of a scene. `table` maps the ten classes' mask values to those of the selected classes."""
+class DrawnMask(_Drawn):
+    """Its mask. `table` maps mask values of all classes to those of the selected ones."""
 
     table: tuple[int, ...]
 
     def read(self) -> NDArray[np.uint8]:
         """Draw: (size, size) uint8 mask."""
-        return np.array(self.table, np.uint8)[_drawn(self.seed, self.split, self.index, self.size)[1]]
+        return np.array(self.table, np.uint8)[self._draw()[1]]
 
     def fingerprint(self, digest: Digest) -> str:
         """Changes with the drawing's version and with the selected classes."""
-        return f"{super().fingerprint(digest)} {self.table[: len(CLASSES) + 1]}"
+        return f"{super().fingerprint(digest)} {self.table[: len(ARTISTS[self.kind].classes) + 1]}"
 
 
-@catalogs.register("scenes")
-class ScenesCatalog(Catalog):
-    """Drawn scenes in two splits, ``train`` and ``val``.
+class DrawnCatalog(Catalog):
+    """Drawn pictures in two splits, ``train`` and ``val``.
 
     Args:
         location: must be empty, there is nothing on disk.
-        classes: keep just these of the ten classes.
+        classes: keep just these of the classes.
         seed: another seed is another data set, 0 or more.
         size: side of the pictures in pixels, 48 or more.
         train: number of training pictures.
@@ -87,6 +117,8 @@ class ScenesCatalog(Catalog):
     Raises:
         DataError: a location, an unknown class, or a number out of range.
     """
+
+    kind: ClassVar[str]
 
     def __init__(
         self,
@@ -100,8 +132,8 @@ class ScenesCatalog(Catalog):
     ) -> None:
         if location:
             raise DataError(
-                f"the built-in scenes are drawn, not read from {location!r}. Write scenes: with nothing behind the"
-                " colon."
+                f"the built-in {self.kind} are drawn, not read from {location!r}. Write {self.kind}: with nothing"
+                " behind the colon."
             )
         wrong = [
             f"{name} = {value}, but at least {low}"
@@ -109,9 +141,9 @@ class ScenesCatalog(Catalog):
             if value < low
         ]
         if wrong:
-            raise DataError(f"scenes: need other numbers: {'; '.join(wrong)}.")
-        every = ClassSet(CLASSES)
-        self.classes, table = every.select(CLASSES if classes is None else classes)
+            raise DataError(f"{self.kind}: need other numbers: {'; '.join(wrong)}.")
+        every = ClassSet(ARTISTS[self.kind].classes)
+        self.classes, table = every.select(every.names if classes is None else classes)
         self.roles = Roles(train="train", score="train", val="val" if val else None)
         self.seed, self.size = seed, size
         self._counts = {"train": train, "val": val}
@@ -127,17 +159,32 @@ class ScenesCatalog(Catalog):
     def samples(self, split: str) -> Sequence[Sample]:
         """The samples of a split, planned but not drawn. Raises `DataError` for an unknown split."""
         if split not in SPLITS:
-            raise DataError(f"scenes: have no split {split!r}.{near_matches(split, SPLITS)}")
+            raise DataError(f"{self.kind}: have no split {split!r}.{near_matches(split, SPLITS)}")
         if split not in self._samples:
             self._samples[split] = tuple(self._sample(split, index) for index in range(self._counts[split]))
         return self._samples[split]
 
     def _sample(self, split: str, index: int) -> Sample:
-        labels = plan_scene(self.seed, split, index).labels
-        key = (self.seed, split, index, self.size)
+        labels = ARTISTS[self.kind].labels(self.seed, split, index)
+        key = (self.kind, self.seed, split, index, self.size)
         kept = tuple(self._kept[label] for label in labels if label in self._kept)
-        return Sample(f"{split}-{index:06d}", kept, SceneImage(*key), SceneMask(*key, self._table))
+        return Sample(f"{split}-{index:06d}", kept, DrawnImage(*key), DrawnMask(*key, self._table))
 
     def problems(self, splits: Iterable[str] | None = None) -> list[Problem]:
         """None: what is drawn cannot be missing or damaged."""
         return []
+
+
+@catalogs.register("scenes")
+class ScenesCatalog(DrawnCatalog):
+    """Animals, vehicles and people in landscapes: photos as most people take them; see `DrawnCatalog`."""
+
+    kind = "scenes"
+
+
+@catalogs.register("surfaces")
+class SurfacesCatalog(DrawnCatalog):
+    """Manufactured surfaces with defects, a third of them without any: photos as inspection takes them; see
+    `DrawnCatalog`."""
+
+    kind = "surfaces"
