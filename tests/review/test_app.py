@@ -41,7 +41,7 @@ def test_the_page_and_its_reference(reader):
         assert reader.get(name).status_code == 200
     told = reader.get("openapi.json").json()
     endpoints = [endpoint for methods in told["paths"].values() for endpoint in methods.values()]
-    assert len(endpoints) == 14
+    assert len(endpoints) == 16
     assert all(endpoint["summary"] and len(endpoint["description"]) > 20 for endpoint in endpoints)
 
 
@@ -130,7 +130,28 @@ def test_decisions_are_reported_to_other_tabs_and_undone(client, decide, session
     assert {number: state["verdict"] for number, state in later["states"].items()} == {"0": "rejected", "1": "rejected"}
     undone = client.post("api/undo", json={"tab": "two"}).json()
     assert {number: state["verdict"] for number, state in undone["states"].items()} == {"0": "accepted", "1": "open"}
+    assert undone["decision"] == "reject of 2 images"
     assert client.post("api/undo", json={"tab": "two"}).status_code == 409
+    redone = client.post("api/redo", json={"tab": "two"}).json()
+    assert {state["verdict"] for state in redone["states"].values()} == {"rejected"}
+    assert client.post("api/redo", json={"tab": "two"}).status_code == 409
+    assert client.post("api/undo", json={"tab": "one"}).json()["decision"] == "accept of train-000000"
+
+
+def test_decisions_of_several_layers_are_one(client, session):
+    held_out = next(number for number, item in enumerate(session.run.items) if item.split == "val")
+    one = {"tab": "one", "images": [0], "verdict": "accepted", "layer": "masks"}
+    other = {**one, "images": [held_out], "layer": "predictions/pseudo"}
+    answer = client.post("api/decisions/together", json={"decisions": [one, other]}).json()
+    layers = {number: state["source"]["layer"] for number, state in answer["states"].items()}
+    assert layers == {"0": "masks", str(held_out): "predictions/pseudo"}
+    undone = client.post("api/undo", json={"tab": "one"}).json()
+    assert (len(undone["states"]), undone["decision"]) == (2, "accept of 2 images")
+    two_tabs = client.post("api/decisions/together", json={"decisions": [one, {**one, "tab": "two"}]})
+    assert (two_tabs.status_code, two_tabs.json()["detail"]) == (422, "Decisions that are one are of one tab.")
+    # All or none: the second one cannot be.
+    none = client.post("api/decisions/together", json={"decisions": [one, {**other, "layer": "masks"}]})
+    assert (none.status_code, session.decisions.state(session.run.items[0].id).verdict) == (422, "open")
 
 
 def test_a_threshold_is_judged_with_the_mask(decide):

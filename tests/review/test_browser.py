@@ -192,6 +192,97 @@ def test_an_evening_in_short(browser, run, tmp_path):
     assert recam.check(f"folder:{tmp_path / 'clean'}").ok
 
 
+def show(page, number):
+    """Opens an image and waits for its overlay."""
+    page.locator(f'.cell[data-number="{number}"]').click()
+    page.wait_for_function("() => document.getElementById('overlay').width === 64")
+
+
+def zoom_of(page):
+    return page.evaluate("() => new DOMMatrix(document.getElementById('sheet').style.transform).a")
+
+
+def test_tools_and_zoom(browser, run):
+    """Regions by hand-computed pixels; zoom keeps the place under the cursor; a polygon is drawn zoomed in, undone,
+    done again and saved."""
+    with serving_here(session_of(run)) as address, page_of(browser, address) as page:
+        regions = page.evaluate(
+            """async () => {
+              const { difference, fillConnected, fillDisc, fillPolygon } = await import('./regions.js');
+              const of = (size, act, start = []) => {
+                const mask = new Uint8Array(size[0] * size[1]);
+                mask.set(start);
+                act(mask, size);
+                return [...mask].join('');
+              };
+              const drawn = [0, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 0];
+              const changed = difference(Uint8Array.from([1, 2, 3, 4]), Uint8Array.from([1, 9, 3, 8]));
+              return {
+                polygon: of([4, 4], (mask, size) => fillPolygon(mask, size, [[1, 1], [3, 1], [3, 3], [1, 3]], 7)),
+                triangle: of([3, 3], (mask, size) => fillPolygon(mask, size, [[0, 0], [3, 0], [0, 3]], 7)),
+                outside: of([2, 3], (mask, size) => fillPolygon(mask, size, [[-5, -5], [9, -5], [9, 1], [-5, 1]], 7)),
+                disc: of([3, 3], (mask, size) => fillDisc(mask, size, [1.5, 1.5], 1, 7)),
+                tiny: of([2, 2], (mask, size) => fillDisc(mask, size, [1.9, 0.1], 0.05, 7)),
+                connected: of([3, 4], (mask, size) => fillConnected(mask, size, [2.5, 0.5], 7), drawn),
+                changed: [changed.from, [...changed.bytes]],
+                same: difference(new Uint8Array(3), new Uint8Array(3)),
+              };
+            }"""
+        )
+        assert regions == {
+            "polygon": "0000" + "0770" + "0770" + "0000",
+            "triangle": "770" + "700" + "000",
+            "outside": "777000",
+            "disc": "070777070",
+            "tiny": "0700",
+            "connected": "0177" + "0171" + "0110",
+            "changed": [1, [2, 3, 4]],
+            "same": None,
+        }
+        wait_for_pixels(page)
+        show(page, 0)
+        box = page.locator("#sheet").bounding_box()
+        x, y = round(box["x"] + box["width"] * 0.25), round(box["y"] + box["height"] * 0.75)
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, -1000)
+        page.wait_for_function("() => document.getElementById('zoom-value').textContent === '4.0×'")
+        larger = page.locator("#sheet").bounding_box()
+        assert larger["width"] == pytest.approx(4 * box["width"])
+        assert (x - larger["x"]) / 4 == pytest.approx(x - box["x"], abs=0.5)
+        assert (y - larger["y"]) / 4 == pytest.approx(y - box["y"], abs=0.5)
+        page.mouse.down()
+        page.mouse.move(x + 30, y, steps=3)
+        page.mouse.up()
+        assert page.locator("#sheet").bounding_box()["x"] == pytest.approx(larger["x"] + 30)
+        page.keyboard.press("p")
+        page.select_option("#paint-class", "255")
+        box = page.locator("#sheet").bounding_box()
+        for right, down in ((0.25, 0.625), (0.5, 0.625), (0.5, 0.75), (0.25, 0.75)):
+            page.mouse.click(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
+        page.keyboard.press("Enter")
+        page.keyboard.press("z")
+        page.wait_for_function("() => document.getElementById('save').disabled")
+        page.keyboard.press("y")
+        page.wait_for_function("() => !document.getElementById('save').disabled")
+        page.keyboard.press("0")
+        assert zoom_of(page) == 1
+        name = page.inner_text("#name")
+        page.keyboard.press("s")
+        page.wait_for_function("() => document.getElementById('verdict').textContent.includes('corrected by hand')")
+        page.keyboard.press("u")
+        page.wait_for_function(
+            f"() => document.getElementById('toast').textContent === 'Undid: corrected mask of {name}'"
+        )
+        page.keyboard.press("Shift+U")
+        page.wait_for_function(
+            f"() => document.getElementById('toast').textContent === 'Redid: corrected mask of {name}'"
+        )
+    state = Decisions(run / "review").state(name)
+    mask = read_mask(run / "review" / "corrected" / state.mask)
+    assert (mask[41:47, 17:31] == 255).all()
+    assert not (mask[:39] == 255).any()
+
+
 @pytest.fixture(scope="module")
 def large_run(tmp_path_factory, tiny_run):
     """Ten thousand images by hard links: maps and masks of three, no photos."""

@@ -30,14 +30,71 @@ def test_undo_goes_by_tab_and_gives_back_what_was_before(tmp_path):
     log.add("one", ["a", "b"], verdict="accepted")
     log.add("one", ["a"], verdict="rejected")
     log.add("two", ["b"], verdict="rejected")
-    assert log.undo("one").n == 2
+    assert [line.n for line in log.undo("one")] == [2]
     assert log.state("a").verdict == "accepted"
-    assert log.undo("one").n == 1
+    assert [line.n for line in log.undo("one")] == [1]
     assert log.state("a") == State()
     assert log.state("b").verdict == "rejected"  # the other tab's line still counts
     with pytest.raises(UndoError, match="nothing to undo"):
         log.undo("one")
     assert Decisions(tmp_path).decided() == log.decided()
+
+
+def test_redo_takes_back_undo_until_something_new_is_decided(tmp_path):
+    log = Decisions(tmp_path)
+    log.add("one", ["a"], verdict="accepted")
+    log.add("one", ["b"], verdict="accepted")
+    log.undo("one")
+    log.undo("one")
+    assert [line.n for line in log.redo("one")] == [1]
+    assert set(log.changes(4)) == {"a"}
+    assert [line.n for line in log.redo("one")] == [2]
+    assert (log.state("a").verdict, log.state("b").verdict) == ("accepted", "accepted")
+    assert [line.n for line in log.undo("one")] == [2]  # as if nothing had been undone
+    assert Decisions(tmp_path).decided() == log.decided()
+    with pytest.raises(UndoError, match="nothing to redo"):
+        log.redo("two")
+    log.add("one", ["c"], verdict="rejected")
+    with pytest.raises(UndoError, match="nothing to redo"):
+        log.redo("one")
+
+
+def test_decisions_that_are_one_are_undone_and_redone_as_one(tmp_path):
+    log = Decisions(tmp_path)
+    log.add("one", ["a"], verdict="rejected")
+    log.add_together("one", [(["a", "b"], {"verdict": "accepted"}), (["c"], {"verdict": "rejected"})])
+    assert [line.n for line in log.undo("one")] == [2, 3]
+    assert {name: state.verdict for name, state in log.decided().items()} == {"a": "rejected", "b": "open", "c": "open"}
+    log.redo("one")
+    again = Decisions(tmp_path)
+    assert again.damaged == 0
+    assert {name: state.verdict for name, state in again.decided().items()} == {
+        "a": "accepted",
+        "b": "accepted",
+        "c": "rejected",
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"n": 2, "time": 1, "tab": "one", "ids": ["a"], "set": {"verdict": "rejected"}, "first": 9},
+        {"n": 2, "time": 1, "tab": "one", "redo": 2},
+        {"n": 2, "time": 1, "tab": "one", "redo": -5},
+        {"n": 2, "time": 1, "tab": "one", "undo": 77},
+    ],
+)
+def test_lines_that_name_no_line_count_for_nothing(tmp_path, line):
+    log = Decisions(tmp_path)
+    log.add("one", ["a"], verdict="accepted")
+    with log.path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    again = Decisions(tmp_path)
+    assert again.state("a").verdict == "accepted"
+    with pytest.raises(UndoError, match="nothing to redo"):
+        again.redo("one")
+    assert [each.n for each in again.undo("one")] == [1]
+    assert again.state("a") == State()
 
 
 def test_changes_name_what_was_decided_and_undone_since(tmp_path):

@@ -55,7 +55,7 @@ FIELDS = [
     "ids",
 ]
 GETS = ["run", "images", "thumbnails", "layers", "photos/{}", "counts", "changes", "", "../app.py"]
-POSTS = ["decisions", "masks/{}", "undo", "recipe", "export", "try"]
+POSTS = ["decisions", "decisions/together", "masks/{}", "undo", "redo", "recipe", "export", "try"]
 RAW = [
     b"",
     b"[]",

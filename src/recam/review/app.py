@@ -7,20 +7,20 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from recam.errors import DataError, RecamError, StoreError
+from recam.review.bodies import Changed, Decision, Export, Reverted, Thresholds, Together, Undo, describe_decision
 from recam.review.chosen import write_recipe
-from recam.review.decisions import UndoError, Verdict
+from recam.review.decisions import Event, UndoError
 from recam.review.export import export_decisions
 from recam.review.gate import Gate
 from recam.review.judged import jpeg, save_corrected
@@ -55,62 +55,6 @@ Tab = Annotated[
         min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Any name of the browser tab; undo works by tab."
     ),
 ]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Thresholds(_Body):
-    """A layer of maps and the thresholds that make masks of it."""
-
-    layer: str = Field(description="Name of the layer, e.g. maps/recam/mul.")
-    threshold: float = Field(ge=0, le=1, description="Of all classes that are not named below.")
-    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field({}, description="By class name.")
-
-
-class Decision(_Body):
-    """A decision on one image or on many at once."""
-
-    tab: str = Field(
-        min_length=1, max_length=64, pattern=r"^[\w-]+$", description="Name of the browser tab; undo works by tab."
-    )
-    images: list[int] = Field(min_length=1, max_length=200_000, description="Numbers of the images.")
-    verdict: Verdict | None = Field(None, description="Accept or reject the mask, or take that back (open).")
-    layer: str | None = Field(
-        None, description="The layer that was shown; needed to accept. `corrected`: the image's own corrected mask."
-    )
-    threshold: float | None = Field(None, ge=0, le=1, description="Of a layer of maps; default: the layer's own.")
-    class_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        {}, description="Of a layer of maps, by class name."
-    )
-    labels: list[str] | None = Field(None, description="All image labels as they should be, by name.")
-
-
-class Undo(_Body):
-    """Undo the last decision of a tab."""
-
-    tab: str = Field(min_length=1, max_length=64, pattern=r"^[\w-]+$")
-
-
-class Export(_Body):
-    """Where and how to export."""
-
-    name: str = Field(
-        "export", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$", description="New folder below RUN/review/exports."
-    )
-    photos: Literal["copy", "link"] = "copy"
-    everything: bool = Field(
-        False, description="Also images that are rejected or not reviewed, with labels, without mask."
-    )
-
-
-class Changed(BaseModel):
-    """What has changed since a line of the log."""
-
-    latest: int = Field(description="Number of the last line; send it as `since` next time.")
-    states: dict[int, dict[str, Any]] = Field(description="By image number: verdict, source, labels, mask, tab, stale.")
-    jobs: list[dict[str, Any]] = Field(description="Work beside the page: name, done, total, state, message.")
 
 
 @api.get("/run", summary="The run as a whole")
@@ -198,20 +142,13 @@ def changes(
 @api.post("/decisions", summary="Decide")
 def decide(session: Here, decision: Decision) -> Changed:
     """Accept, reject, take that back, or correct labels. On disk before the response."""
-    items = [session.item(number) for number in decision.images]
-    fields: dict[str, Any] = {}
-    if decision.labels is not None:
-        names = sorted(set(decision.labels), key=lambda name: _class_index(session, name))
-        fields["labels"] = names
-    before = session.decisions.latest
-    if decision.verdict == "accepted":
-        return _accept(session, items, decision, fields)
-    if decision.verdict is not None:
-        fields["verdict"] = decision.verdict
-    if not fields:
-        raise HTTPException(422, "A decision holds a verdict, labels, or both.")
-    session.decisions.add(decision.tab, [item.id for item in items], **fields)
-    return _since(session, before)
+    return _decide(session, [decision])
+
+
+@api.post("/decisions/together", summary="Decide several things at once")
+def decide_together(session: Here, together: Together) -> Changed:
+    """Decisions that are kept all or none, and undone together: as where images are accepted of different layers."""
+    return _decide(session, together.decisions)
 
 
 @api.post("/masks/{number}", summary="Keep a corrected mask")
@@ -237,11 +174,17 @@ async def correct(request: Request, session: Here, number: int, tab: Tab) -> Cha
 
 
 @api.post("/undo", summary="Undo the tab's last decision")
-def undo(session: Here, request: Undo) -> Changed:
+def undo(session: Here, request: Undo) -> Reverted:
     """409 where there is nothing to undo."""
     before = session.decisions.latest
-    session.decisions.undo(request.tab)
-    return _since(session, before)
+    return _reverted(session, before, session.decisions.undo(request.tab))
+
+
+@api.post("/redo", summary="Redo what the tab undid last")
+def redo(session: Here, request: Undo) -> Reverted:
+    """The decision counts again. 409 where there is nothing to redo, as after a new decision."""
+    before = session.decisions.latest
+    return _reverted(session, before, session.decisions.redo(request.tab))
 
 
 @api.post("/recipe", summary="Put thresholds into a recipe")
@@ -317,8 +260,32 @@ _ABOUT = f"""Endpoints of the page that `recam review RUN` opens. Every path beg
 was printed. Images are addressed by number, never by path; nothing is written outside RUN/{REVIEW}."""
 
 
-def _accept(session: Session, items: list[Item], decision: Decision, fields: dict[str, Any]) -> Changed:
+def _decide(session: Session, decisions: Sequence[Decision]) -> Changed:
     before = session.decisions.latest
+    if any(decision.tab != decisions[0].tab for decision in decisions):
+        raise HTTPException(422, "Decisions that are one are of one tab.")
+    parts = [_fields(session, decision) for decision in decisions]
+    session.decisions.add_together(decisions[0].tab, parts)
+    return _since(session, before)
+
+
+def _fields(session: Session, decision: Decision) -> tuple[list[str], dict[str, Any]]:
+    """Ids, and what is set of them."""
+    items = [session.item(number) for number in decision.images]
+    fields: dict[str, Any] = {}
+    if decision.verdict is not None:
+        fields["verdict"] = decision.verdict
+    if decision.verdict == "accepted":
+        fields["source"] = _judged(session, items, decision)
+    if decision.labels is not None:
+        fields["labels"] = sorted(set(decision.labels), key=lambda name: _class_index(session, name))
+    if not fields:
+        raise HTTPException(422, "A decision holds a verdict, labels, or both.")
+    return [item.id for item in items], fields
+
+
+def _judged(session: Session, items: list[Item], decision: Decision) -> dict[str, Any]:
+    """The mask that is accepted."""
     if decision.layer is None:
         raise HTTPException(422, "To accept, name the layer that was shown.")
     if decision.layer == CORRECTED:
@@ -326,23 +293,24 @@ def _accept(session: Session, items: list[Item], decision: Decision, fields: dic
         name = session.decisions.state(item.id).mask
         if others or name is None:
             raise HTTPException(422, "A corrected mask is accepted for one image that has one.")
-        source = {"layer": CORRECTED, "key": name}
-    else:
-        layer = session.layer(decision.layer)
-        missing = next((item for item in items if not session.run.has(item, layer)), None)
-        if missing:
-            raise DataError(
-                f"{missing.id} has no {layer.title} to accept. Choose another layer, or leave the image out."
-            )
-        for name in decision.class_thresholds:
-            _class_index(session, name)
-        source = session.source(layer, decision.threshold, decision.class_thresholds).model_dump(exclude_defaults=True)
-    session.decisions.add(decision.tab, [item.id for item in items], verdict="accepted", source=source, **fields)
-    return _since(session, before)
+        return {"layer": CORRECTED, "key": name}
+    layer = session.layer(decision.layer)
+    missing = next((item for item in items if not session.run.has(item, layer)), None)
+    if missing:
+        raise DataError(f"{missing.id} has no {layer.title} to accept. Choose another layer, or leave the image out.")
+    for name in decision.class_thresholds:
+        _class_index(session, name)
+    source = session.source(layer, decision.threshold, decision.class_thresholds)
+    return source.model_dump(exclude_defaults=True)
 
 
 def _since(session: Session, before: int) -> Changed:
     return Changed(latest=session.decisions.latest, states=_states(session, before), jobs=[])
+
+
+def _reverted(session: Session, before: int, lines: Sequence[Event]) -> Reverted:
+    changed = _since(session, before)
+    return Reverted(**changed.model_dump(), decision=describe_decision(lines))
 
 
 def _states(session: Session, since: int) -> dict[int, dict[str, Any]]:

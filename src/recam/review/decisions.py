@@ -77,8 +77,13 @@ class State(BaseModel):
 
 
 class Event(BaseModel):
-    """One line of the log: what was set of which images, or which line was undone. Fields that are not named stay as
-    they were."""
+    """One line of the log: what was set of which images, or which line was undone or counts again. Fields that are not
+    named stay as they were.
+
+    Attributes:
+        first: number of the first line of a decision that takes several, as where images are accepted of different
+            layers at once; they are undone together.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,6 +93,18 @@ class Event(BaseModel):
     ids: tuple[str, ...] = ()
     set: dict[str, Any] = {}
     undo: int | None = None
+    redo: int | None = None
+    first: int | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether it sets something, which can be undone."""
+        return self.undo is None and self.redo is None
+
+    @property
+    def decision(self) -> int:
+        """Number of the decision that it is a line of."""
+        return self.n if self.first is None else self.first
 
 
 class Decisions:
@@ -123,22 +140,48 @@ class Decisions:
     def add(self, tab: str, ids: Sequence[str], **fields: Any) -> int:
         """Decide on images; on disk when this returns. Gives the line's number. Raises `StoreError` where it cannot be
         written."""
-        with self._lock:
-            return self._append(Event(n=self.latest + 1, time=time.time(), tab=tab, ids=tuple(ids), set=fields))
+        return self.add_together(tab, [(ids, fields)])
 
-    def undo(self, tab: str) -> Event:
-        """Undo the tab's last decision that is not undone yet. Raises `UndoError` where there is none."""
+    def add_together(self, tab: str, parts: Sequence[tuple[Sequence[str], dict[str, Any]]]) -> int:
+        """Decide on images, some one way and some another, as one decision with one undo: (ids, fields) of each part.
+        As `add` does."""
         with self._lock:
-            for event in reversed(self.events):
-                if event.tab == tab and event.undo is None and event.n not in self._undone:
-                    self._append(Event(n=self.latest + 1, time=time.time(), tab=tab, undo=event.n))
-                    return event
-        raise UndoError("nothing to undo: this tab has decided nothing that still counts.")
+            first = self.latest + 1 if len(parts) > 1 else None
+            return self._append_all(tab, [{"ids": tuple(ids), "set": set_, "first": first} for ids, set_ in parts])
+
+    def undo(self, tab: str) -> list[Event]:
+        """Undo the tab's last decision that is not undone yet; gives its lines. Raises `UndoError` where there is
+        none."""
+        with self._lock:
+            last = next((event for event in reversed(self.events) if self._counts(event, tab)), None)
+            lines = [event for event in self._lines_of(last.decision) if self._counts(event, tab)] if last else []
+            if not lines:
+                raise UndoError("nothing to undo: this tab has decided nothing that still counts.")
+            self._append_all(tab, [{"undo": event.n} for event in lines])
+            return lines
+
+    def redo(self, tab: str) -> list[Event]:
+        """Let the decision count again that the tab undid last; gives its lines. Raises `UndoError` where there is
+        none, as after a new decision."""
+        with self._lock:
+            undone: dict[int, None] = {}  # decisions of this tab, that undone last at the end
+            for event in self.events:
+                if event.tab == tab and event.decides:
+                    undone.clear()
+                elif event.tab == tab and (named := self._named(event)):
+                    undone.pop(named.decision, None)
+                    undone |= {named.decision: None} if event.undo is not None else {}
+            last = next(reversed(undone), None)
+            lines = [event for event in self._lines_of(last) if event.n in self._undone] if last else []
+            if not lines:
+                raise UndoError("nothing to redo: this tab has undone nothing since it decided last.")
+            self._append_all(tab, [{"redo": event.n} for event in lines])
+            return lines
 
     def changes(self, since: int) -> dict[str, State]:
         """States of the images that lines after number `since` changed."""
-        undone = {event.undo for event in self.events[since:] if event.undo is not None}
-        changed = [event for event in self.events if event.n > since or event.n in undone]
+        named = {number for event in self.events[since:] for number in (event.undo, event.redo) if number is not None}
+        changed = [event for event in self.events if event.n > since or event.n in named]
         return {sample_id: self.state(sample_id) for event in changed for sample_id in event.ids}
 
     def decided(self) -> dict[str, State]:
@@ -162,13 +205,32 @@ class Decisions:
                     raise ValueError("a line holds one object")
                 event = Event.model_validate(found | {"n": len(self.events) + 1})
                 State.model_validate(event.set)
+                if not 0 < event.decision <= event.n:
+                    raise ValueError("a decision begins with a line before this one, or with this one")
                 self._apply(event)
             except (ValueError, TypeError, RecursionError):  # a ValidationError is a ValueError
                 self.damaged += 1
                 self._apply(Event(n=len(self.events) + 1, time=0, tab=""))
 
-    def _append(self, event: Event) -> int:
-        line = json.dumps(event.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
+    def _named(self, event: Event) -> Event | None:
+        """The earlier line that this one undoes or lets count again; None where there is none."""
+        n = event.redo if event.undo is None else event.undo
+        return self.events[n - 1] if n is not None and 0 < n < event.n else None
+
+    def _lines_of(self, decision: int) -> list[Event]:
+        return [event for event in self.events[decision - 1 :] if event.decides and event.decision == decision]
+
+    def _counts(self, event: Event, tab: str) -> bool:
+        return event.tab == tab and event.decides and event.n not in self._undone
+
+    def _append_all(self, tab: str, lines: Sequence[dict[str, Any]]) -> int:
+        n, now = self.latest + 1, time.time()
+        return self._append([Event(n=n + place, time=now, tab=tab, **line) for place, line in enumerate(lines)])
+
+    def _append(self, events: Sequence[Event]) -> int:
+        """Write lines, all or none of them, and give the number of the last."""
+        found = (event.model_dump(mode="json", exclude_defaults=True) for event in events)
+        lines = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in found)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
@@ -177,7 +239,7 @@ class Decisions:
                     self._torn_at = None
                 start = file.seek(0, os.SEEK_END)
                 try:
-                    file.write(f"{line}\n".encode())
+                    file.write(lines.encode())
                     file.flush()
                     os.fsync(file.fileno())
                 except OSError:
@@ -187,17 +249,20 @@ class Decisions:
             raise StoreError(
                 f"{self.path} cannot be written ({error.strerror}). The decision is not kept: free space, decide again."
             ) from error
-        self._apply(event)
-        return event.n
+        for event in events:
+            self._apply(event)
+        return events[-1].n
 
     def _apply(self, event: Event) -> None:
+        named = self._named(event)
         self.events.append(event)
-        touched: Sequence[str] = event.ids
+        touched: Sequence[str] = event.ids if event.decides else named.ids if named else ()
         if event.undo is not None:
             self._undone.add(event.undo)
-            touched = self.events[event.undo - 1].ids if 0 < event.undo < event.n else ()
+        elif event.redo is not None:
+            self._undone.discard(event.redo)
         for sample_id in touched:
-            if event.undo is None:
+            if event.decides:
                 self._by_id.setdefault(sample_id, []).append(event)
             self._states[sample_id] = self._fold(sample_id)
 

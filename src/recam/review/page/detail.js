@@ -4,15 +4,32 @@ import { Brush } from "./brush.js";
 import { columnsNow, focus, relayout } from "./grid.js";
 import { colourTable, cssColour, fullMask, fullWinners, paintHeat, paintOutlined } from "./paint.js";
 import { decide, decided, focused, labelsOf, layerFor, layerOf, measures, on, relabel, saveMask, state, show, emit, thresholdsOf } from "./state.js";
+import { Zoom } from "./zoom.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), sheet = $("sheet"), photo = $("photo"), overlay = $("overlay");
 const TITLES = { accepted: "Accepted", rejected: "Rejected", open: "Not reviewed yet" };
 const tiles = new Map(); // layer → canvas of the strip
-let number = -1, layers = new Map(), size = null, mask = null, loads = 0;
+let number = -1, layers = new Map(), size = null, mask = null, loads = 0, pixel = 1; // pixel: of the image, on the screen at zoom 1
 
 export const isOpen = () => !$("detail").hidden;
-export const brush = new Brush(sheet, overlay, $("brush-ring"), () => paint(), () => { $("dirty").hidden = !brush.dirty; });
+export const brush = new Brush(stage, sheet, { ring: $("brush-ring"), outline: $("outline"), changed: () => paint(), dirtied: showHistory });
+export const zoom = new Zoom(stage, sheet, { painting: () => Boolean(brush.mask), interrupted: () => brush.interrupt(), changed: showZoom });
+
+function showHistory() {
+  $("dirty").hidden = !brush.dirty && !brush.undone.length;
+  $("stroke-undo").disabled = !brush.done.length;
+  $("stroke-redo").disabled = !brush.undone.length;
+  $("save").disabled = !brush.dirty;
+}
+
+// The slider goes by octaves.
+function showZoom() {
+  $("zoom").value = (100 * Math.log2(zoom.k)) / Math.log2(zoom.most);
+  $("zoom-value").textContent = `${zoom.k < 10 ? zoom.k.toFixed(1) : Math.round(zoom.k)}×`;
+  sheet.classList.toggle("crisp", pixel * zoom.k > 3);
+  if (brush.drawing) brush.trace();
+}
 
 export async function open() {
   if (focused() === undefined) return;
@@ -74,7 +91,6 @@ export async function judge(verdict) {
 export async function save() {
   if (!brush.dirty) return;
   await saveMask(number, brush.mask);
-  brush.dirty = false;
   brush.stop();
   emit("toast", "Mask saved and accepted");
   if (state.run.masks) show(state.run.masks);
@@ -83,6 +99,7 @@ export async function save() {
 
 async function load() {
   const here = ++loads;
+  if (number !== focused()) zoom.reset();
   number = focused();
   brush.stop();
   layers = new Map();
@@ -116,11 +133,8 @@ const wanted = () => layerFor(number);
 
 function fit() {
   const [height, width] = size[0] ? size : [300, 400];
-  const zoom = $("zoom").value / 100, box = stage.getBoundingClientRect();
-  const scale = Math.min((box.width - 8) / width, (box.height - 8) / height) * zoom;
-  sheet.style.width = `${width * scale}px`;
-  sheet.style.height = `${height * scale}px`;
-  sheet.classList.toggle("crisp", scale > 3);
+  pixel = Math.max(1e-3, Math.min((stage.clientWidth - 8) / width, (stage.clientHeight - 8) / height));
+  zoom.fit(width * pixel, height * pixel, pixel);
 }
 
 // What the overlay shows: the strokes, else the layer at its thresholds.
@@ -146,7 +160,7 @@ function paint() {
 }
 
 export function paintWith(tool) {
-  if (brush.tool === tool && brush.mask && !brush.dirty) return brush.stop();
+  if (brush.tool === tool && brush.mask && !brush.dirty && !brush.drawing) return brush.stop();
   if (!brush.mask) {
     const start = current() ?? (size[0] ? new Uint8Array(size[0] * size[1]) : null);
     if (!start) return emit("toast", "The size of this image is not known, so it cannot be painted.");
@@ -238,7 +252,7 @@ photo.addEventListener("load", () => {
   if (!size[0]) { size = [photo.naturalHeight, photo.naturalWidth]; fit(); strip(); }
   for (const name of tiles.keys()) drawTile(name);
 });
-$("zoom").addEventListener("input", fit);
+$("zoom").addEventListener("input", () => zoom.by(zoom.most ** ($("zoom").value / 100) / zoom.k));
 new ResizeObserver(() => isOpen() && size && fit()).observe(stage);
 on("threshold highlight", () => { if (isOpen()) { paint(); } });
 on("highlight", () => { if (isOpen()) for (const name of tiles.keys()) drawTile(name); });

@@ -1,12 +1,12 @@
 // Puts the page together: bars, keys, and polling for changes of other tabs.
 import { post } from "./api.js";
 import { need, update as updateThreshold } from "./curve.js";
-import { brush, close, go, isOpen, judge, move, nextUnreviewed, open, paintWith, save } from "./detail.js";
+import { brush, close, go, isOpen, judge, move, nextUnreviewed, open, paintWith, save, zoom } from "./detail.js";
 import { intoRecipe, openExport } from "./dialogs.js";
 import { apply, fillChoices } from "./filters.js";
 import { relayout } from "./grid.js";
 import { cssColour } from "./paint.js";
-import { catchUp, decide, decided, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, emit, undo } from "./state.js";
+import { catchUp, decide, decided, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, emit, revert } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const guarded = (work) => async (...values) => { try { await work(...values); } catch (error) { toast(error.message); } };
@@ -47,7 +47,7 @@ function fillClasses() {
     return chip;
   }));
   $("scope").replaceChildren(new Option("all classes", ""), ...state.run.classes.map((name, index) => new Option(name, index)));
-  $("paint-class").replaceChildren(...state.run.classes.map((name, index) => new Option(name, index + 1)), new Option("ignore (255)", 255));
+  $("paint-class").replaceChildren(...state.run.classes.map((name, index) => new Option(name, index + 1)), ...(state.run.background ? [new Option("background (0)", 0)] : []), new Option("ignore (255)", 255));
   brush.nothing = state.run.background ? 0 : 255;
 }
 
@@ -82,25 +82,30 @@ function modelButton() {
 const overlayOn = (value) => { state.overlay = value; document.body.classList.toggle("no-overlay", !value); };
 const step = (by) => { const layer = mapsLayer(); if (layer && state.run.background) { $("threshold").value = +$("threshold").value + by; setThreshold($("threshold").value / 100); } };
 const resize = (by) => { $("size").value = +$("size").value * by + Math.sign(by - 1); brush.radius = $("size").value / 2; };
-const zoom = (by) => { $("zoom").value = +$("zoom").value * by; $("zoom").dispatchEvent(new Event("input")); };
 
 function nextLayer() {
   const names = [...$("layers").children].map((button) => button.dataset.layer);
   show(names[(names.indexOf(state.layer) + 1) % names.length]);
 }
 
-const undoDecision = guarded(async () => { await undo(); toast("Undone"); });
+const undoDecision = guarded(async () => toast(`Undid: ${await revert("undo")}`));
+const redoDecision = guarded(async () => toast(`Redid: ${await revert("redo")}`));
+// With Ctrl, and by their own keys: strokes while there are any, else decisions.
+const undoAny = () => (brush.drawing || brush.done.length ? brush.undo() : undoDecision());
+const redoAny = () => (brush.undone.length ? brush.redo() : redoDecision());
 
 function chooseClass(index) {
   if (index >= state.run.classes.length) return;
-  if (brush.mask) { brush.value = index + 1; $("paint-class").value = index + 1; paintWith("brush"); } else highlight(index);
+  if (brush.mask) { brush.value = index + 1; $("paint-class").value = index + 1; if (brush.tool === "eraser") paintWith("brush"); } else highlight(index);
 }
 
 const KEYS = {
-  a: guarded(() => judge("accepted")), r: guarded(() => judge("rejected")), u: undoDecision, n: nextUnreviewed, o: () => overlayOn(!state.overlay), l: nextLayer,
-  Enter: () => !isOpen() && open(), Escape: () => isOpen() && close(), ",": () => step(-1), ".": () => step(1),
-  b: () => isOpen() && paintWith("brush"), e: () => isOpen() && paintWith("eraser"), "[": () => resize(0.8), "]": () => resize(1.25),
-  z: () => brush.undo(), s: guarded(() => save()), "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "?": () => $("help").showModal(),
+  a: guarded(() => judge("accepted")), r: guarded(() => judge("rejected")), u: undoDecision, U: redoDecision, n: nextUnreviewed, o: () => overlayOn(!state.overlay), l: nextLayer,
+  Enter: () => (brush.drawing ? brush.close() : !isOpen() && open()), Backspace: () => brush.drawing && brush.undo(), Escape: () => (brush.drawing ? brush.drop() : isOpen() && close()), ",": () => step(-1), ".": () => step(1),
+  b: () => isOpen() && paintWith("brush"), e: () => isOpen() && paintWith("eraser"), f: () => isOpen() && paintWith("fill"),
+  p: () => isOpen() && paintWith("polygon"), "[": () => resize(0.8), "]": () => resize(1.25),
+  z: () => brush.undo(), y: () => brush.redo(), s: guarded(() => save()),
+  "+": () => zoom.by(1.25), "=": () => zoom.by(1.25), "-": () => zoom.by(0.8), 0: () => zoom.reset(), "?": () => $("help").showModal(),
 };
 
 addEventListener("keydown", (event) => {
@@ -108,17 +113,25 @@ addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]") || event.altKey || event.metaKey) return;
   const typing = target.matches("select, input:not([type=range])");
   if (typing) { if (key === "Escape") target.blur(); return; }
-  if (event.ctrlKey) { if (key === "z") { event.preventDefault(); if (brush.dirty) brush.undo(); else undoDecision(); } return; }
+  if (event.ctrlKey) {
+    const act = { z: event.shiftKey ? redoAny : undoAny, y: redoAny }[key.toLowerCase()];
+    if (act) { event.preventDefault(); act(); }
+    return;
+  }
+  if (key === " " && isOpen() && zoom.over) { event.preventDefault(); return zoom.hold(true); }
   if (key.startsWith("Arrow")) { if (target.type === "range") return; event.preventDefault(); move(key); return; }
-  if (key === "Enter" && target.matches("button")) return;
+  if (key === "Enter" && target.matches("button") && !brush.drawing) return;
   if (/^[1-9]$/.test(key)) return chooseClass(key - 1);
-  const act = KEYS[key.length === 1 ? key.toLowerCase() : key];
+  const act = KEYS[key] ?? KEYS[key.length === 1 ? key.toLowerCase() : key];
   if (act) { event.preventDefault(); act(); }
 });
 
+addEventListener("keyup", (event) => { if (event.key === " ") zoom.hold(false); });
+
 const click = (id, act) => $(id).addEventListener("click", act);
-click("accept", KEYS.a); click("reject", KEYS.r); click("undo", undoDecision); click("next", () => go(1)); click("previous", () => go(-1)); click("close", close);
-click("brush", () => paintWith("brush")); click("eraser", () => paintWith("eraser")); click("save", KEYS.s); click("stroke-undo", KEYS.z); click("discard", () => brush.stop());
+click("accept", KEYS.a); click("reject", KEYS.r); click("undo", undoDecision); click("redo", redoDecision); click("next", () => go(1)); click("previous", () => go(-1)); click("close", close);
+click("brush", () => paintWith("brush")); click("eraser", () => paintWith("eraser")); click("fill", () => paintWith("fill")); click("polygon", () => paintWith("polygon"));
+ click("save", KEYS.s); click("stroke-undo", KEYS.z); click("stroke-redo", KEYS.y); click("discard", () => brush.stop());
 click("try-open", () => $("try").showModal()); click("export-open", openExport); click("help-open", () => $("help").showModal());
 click("recipe", guarded(intoRecipe));
 click("model", guarded(async () => { await post("model", {}); await catchUp(); }));

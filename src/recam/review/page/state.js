@@ -113,7 +113,13 @@ export async function relabel(number, indices) {
 }
 
 export const saveMask = async (number, mask) => merge(await postBytes(`masks/${number}?tab=${tab}`, mask));
-export const undo = async () => merge(await post("undo", { tab }));
+
+// Undo or redo of this tab; gives what it was, e.g. "accept of IMAGE".
+export async function revert(how) {
+  const reverted = await post(how, { tab });
+  merge(reverted);
+  return reverted.decision;
+}
 
 export function setThreshold(value) {
   const layer = mapsLayer();
