@@ -41,7 +41,7 @@ def test_the_page_and_its_reference(reader):
         assert reader.get(name).status_code == 200
     told = reader.get("openapi.json").json()
     endpoints = [endpoint for methods in told["paths"].values() for endpoint in methods.values()]
-    assert len(endpoints) == 16
+    assert len(endpoints) == 17
     assert all(endpoint["summary"] and len(endpoint["description"]) > 20 for endpoint in endpoints)
 
 
@@ -89,9 +89,18 @@ def test_layers_are_what_the_run_stores(client, session):
     assert list(read_packed(client.get("api/layers?layer=corrected&images=2").content)) == []
 
 
+def test_regions_are_those_of_the_photo(reader):
+    for grain in (0, 3):
+        height, width, *numbers = np.frombuffer(reader.get(f"api/regions/2?grain={grain}").content, "<u4").tolist()
+        assert (height, width, len(numbers)) == (64, 64, 64 * 64)
+        assert sorted(set(numbers)) == list(range(max(numbers) + 1))
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
+        ("api/regions/16", 404),
+        ("api/regions/0?grain=4", 422),
         ("api/layers?layer=../../etc&images=0", 404),
         ("api/layers?layer=masks&images=99", 404),
         ("api/layers?layer=masks&images=../0", 422),

@@ -283,6 +283,43 @@ def test_tools_and_zoom(browser, run):
     assert not (mask[:39] == 255).any()
 
 
+def test_many_are_judged_at_once_and_the_address_holds_what_is_shown(browser, run):
+    """And the wand takes a region of the photo."""
+    with serving_here(session_of(run)) as address:
+        with page_of(browser, address) as page:
+            wait_for_pixels(page)
+            page.locator('.cell[data-number="1"]').click(modifiers=["Control"])
+            page.locator('.cell[data-number="4"]').click(modifiers=["Shift"])
+            page.locator('.cell[data-number="2"]').click(modifiers=["Control"])
+            assert page.inner_text("#selection span") == "3 selected"
+            page.keyboard.press("r")
+            page.wait_for_function("() => document.querySelector('#progress span').textContent.startsWith('3 of')")
+            page.keyboard.press("u")
+            page.wait_for_function("() => document.getElementById('toast').textContent === 'Undid: reject of 3 images'")
+            page.select_option("#sort", "iou")
+            page.select_option("#filter-split", "train")
+            page.click("#layers button:has-text('truth')")
+            page.locator(".cell").nth(1).click()
+            page.wait_for_function("() => location.hash.includes('image=')")
+            shared, name = page.url, page.inner_text("#name")
+            assert "sort=iou" in shared
+        with page_of(browser, shared) as page:
+            page.wait_for_function(f"() => document.getElementById('name').textContent === '{name}'")
+            shown = "[...document.querySelectorAll('#layers [aria-checked=true]')].map((each) => each.textContent)"
+            assert page.evaluate(f"() => {shown}") == ["truth"]
+            assert [page.input_value(each) for each in ("#sort", "#filter-split")] == ["iou", "train"]
+            page.wait_for_function("() => document.getElementById('overlay').width === 64")
+            with page.expect_response(lambda answer: "/regions/" in answer.url):
+                page.keyboard.press("w")
+            page.select_option("#paint-class", "255")
+            page.locator("#sheet").click(position={"x": 5, "y": 5})
+            page.wait_for_function("() => !document.getElementById('save').disabled")
+            page.keyboard.press("s")
+            page.wait_for_function("() => document.getElementById('verdict').textContent.includes('corrected by hand')")
+    state = Decisions(run / "review").state(name)
+    assert read_mask(run / "review" / "corrected" / state.mask)[0, 0] == 255
+
+
 @pytest.fixture(scope="module")
 def large_run(tmp_path_factory, tiny_run):
     """Ten thousand images by hard links: maps and masks of three, no photos."""

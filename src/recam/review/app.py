@@ -27,6 +27,7 @@ from recam.review.judged import jpeg, save_corrected
 from recam.review.layers import CORRECTED, REVIEW, Item
 from recam.review.packing import write_packed
 from recam.review.photo import picture_data
+from recam.review.proposals import SCALES, propose_regions
 from recam.review.session import MissingError, Session, mask_from_bytes
 from recam.review.trial import BusyError
 
@@ -110,6 +111,18 @@ def photo(session: Here, number: int) -> Response:
         media_type="image/jpeg",
         headers={"cache-control": "private"},
     )
+
+
+@api.get("/regions/{number}", summary="Regions of like colour in a photo", response_class=Response)
+def regions(
+    session: Here,
+    number: int,
+    grain: Annotated[int, Query(ge=0, lt=len(SCALES), description="0: small regions, 3: large ones.")] = 1,
+) -> Response:
+    """Little-endian u32 height, width, then the number of its region for each pixel, row by row; of the photo reduced
+    to 640 pixels. The wand of the page takes one of them at a click."""
+    found = propose_regions(session.photo(session.item(number)), SCALES[grain])
+    return _binary(np.array(found.shape, "<u4").tobytes() + found.astype("<u4").tobytes())
 
 
 @api.get("/counts", summary="Pixel counts against the truth", response_class=Response)

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from recam.ahead import map_ahead
 from recam.errors import RecamError
+from recam.evaluation.metrics import ConfusionMatrix
 from recam.files import write_bytes
-from recam.labels import BACKGROUND, IGNORE
+from recam.labels import BACKGROUND, IGNORE, ClassSet
 from recam.methods.thresholds import apply_threshold
 from recam.progress import Progress
 from recam.review.layers import Item, Layer, ReviewedRun
 from recam.runfolder.store import make_key
 from recam.types import Maps, Mask
 
-VERSION = 3
+VERSION = 4
 NEAR = 0.1
 """A pixel nearer than this to its threshold lowers the confidence."""
 
@@ -38,6 +39,7 @@ class Row:
             `ReviewedRun.compared_maps`.
         model_disagreement: the same of pseudo mask and segmentation model.
         area: share of pixels that the mask gives to a class.
+        iou: mean over the classes in the mask or the truth, where there is a true mask.
         agreement: of the mask and what other images' masks predict for it, where the run has judged it.
         damaged: what could not be read; usually empty.
     """
@@ -48,6 +50,7 @@ class Row:
     maps_disagreement: float | None = None
     model_disagreement: float | None = None
     area: float | None = None
+    iou: float | None = None
     agreement: float | None = None
     damaged: str = ""
 
@@ -143,10 +146,20 @@ class Index:
                 maps_disagreement=_between(masks, run.compared_maps),
                 model_disagreement=_between(masks, (run.masks, run.model)),
                 area=None if shown is None else float(_is_class(shown).mean()),
+                iou=None if shown is None else self._iou(item, shown),
                 agreement=run.agreements.get(item.id),
             )
         except (RecamError, OSError) as error:
             return Row(damaged=str(error))
+
+    def _iou(self, item: Item, shown: Mask) -> float | None:
+        truth = item.sample.mask.read() if item.sample and item.sample.mask else None
+        if truth is None or truth.shape != shown.shape:
+            return None
+        matrix = ConfusionMatrix(ClassSet(self._run.classes, self._run.background))
+        matrix.update(shown, truth)
+        miou = matrix.scores().miou
+        return None if np.isnan(miou) else float(miou)
 
     def _stamp(self, item: Item) -> str:
         paths = [path for layer in self._used if (path := layer.path(item.id))]

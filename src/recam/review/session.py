@@ -130,6 +130,7 @@ class Session:
             "maps_disagreement",
             "model_disagreement",
             "area",
+            "iou",
             "agreement",
             "damaged",
         )

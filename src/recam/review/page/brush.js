@@ -1,19 +1,20 @@
 // The tools that paint class values into a mask of the image's size; what they did can be undone and done again.
-import { difference, fillConnected, fillLine, fillPolygon } from "./regions.js";
+import { difference, fillConnected, fillLine, fillPolygon, fillRegion, regionAt } from "./regions.js";
 
-export const TOOLS = ["brush", "eraser", "fill", "polygon"];
+export const TOOLS = ["brush", "eraser", "fill", "polygon", "wand"];
 const KEPT_BYTES = 64 << 20, NEAR = 10; // pixels of the screen at which a click closes a polygon
 
 export class Brush {
-  // changed(): there is something to paint; dirtied(): what can be saved, undone and done again has changed.
-  constructor(stage, sheet, { ring, outline, changed, dirtied }) {
-    Object.assign(this, { stage, sheet, ring, outline, changed, dirtied });
+  // proposed(): regions of the image, see regions.js, null before they are there; preview(regions, number): what a
+  // click of the wand would take. changed(): there is something to paint; dirtied(): what can be saved, undone and done again has changed.
+  constructor(stage, sheet, { ring, outline, proposed, preview, changed, dirtied }) {
+    Object.assign(this, { stage, sheet, ring, outline, proposed, preview, changed, dirtied });
     Object.assign(this, { mask: null, tool: "brush", value: 1, nothing: 0, radius: 9 }); // nothing: what the eraser leaves; radius: pixels of the screen
     this.forget();
     sheet.addEventListener("pointerdown", (event) => this.down(event));
     sheet.addEventListener("pointermove", (event) => this.move(event));
     for (const end of ["pointerup", "pointercancel"]) sheet.addEventListener(end, () => this.end());
-    stage.addEventListener("pointerleave", () => { ring.hidden = true; });
+    stage.addEventListener("pointerleave", () => { ring.hidden = true; this.preview(null, -1); });
   }
 
   get dirty() { return this.done.length > 0 || this.lost; }
@@ -31,6 +32,7 @@ export class Brush {
   choose(tool) {
     this.tool = tool;
     this.drop();
+    this.preview(null, -1);
     this.stage.dataset.tool = this.mask ? tool : "";
     for (const name of TOOLS) document.getElementById(name).setAttribute("aria-pressed", Boolean(this.mask) && name === tool);
     this.changed();
@@ -63,7 +65,20 @@ export class Brush {
     }
     this.sheet.setPointerCapture(event.pointerId);
     this.last = here;
-    this.stroke(here, scale);
+    if (this.tool === "wand") this.take(here);
+    else this.stroke(here, scale);
+  }
+
+  // The region under the pointer, as a whole.
+  take(here) {
+    const regions = this.proposed();
+    if (!regions) return;
+    const number = regionAt(regions, this.size, here);
+    this.preview(regions, number);
+    if (!this.last || number < 0 || number === this.taken) return;
+    this.taken = number;
+    fillRegion(this.mask, this.size, regions, number, this.value);
+    this.changed();
   }
 
   move(event) {
@@ -73,7 +88,8 @@ export class Brush {
     const side = `${2 * this.radius}px`;
     Object.assign(this.ring.style, { left: `${event.clientX - box.left}px`, top: `${event.clientY - box.top}px`, width: side, height: side });
     if (this.drawing) this.trace(here);
-    if (this.last) this.stroke(here, scale);
+    if (this.tool === "wand") this.take(here);
+    else if (this.last) this.stroke(here, scale);
   }
 
   stroke(here, scale) {
@@ -85,7 +101,7 @@ export class Brush {
   // What was painted since `before` can be undone from here on.
   end() {
     const entry = this.mask && this.before && difference(this.before, this.mask);
-    Object.assign(this, { last: null, before: null });
+    Object.assign(this, { last: null, before: null, taken: null });
     if (!entry) return;
     this.done.push(entry);
     this.undone = [];

@@ -1,7 +1,7 @@
 // One image: the stage with its overlay, all layers side by side, labels, and the way to the brush.
 import { fetchBytes, unpack } from "./api.js";
 import { Brush } from "./brush.js";
-import { columnsNow, focus, relayout } from "./grid.js";
+import { columnsNow, focus, relayout, select } from "./grid.js";
 import { colourTable, cssColour, fullMask, fullWinners, paintHeat, paintOutlined } from "./paint.js";
 import { decide, decided, focused, labelsOf, layerFor, layerOf, measures, on, relabel, saveMask, state, show, emit, thresholdsOf } from "./state.js";
 import { Zoom } from "./zoom.js";
@@ -13,7 +13,7 @@ const tiles = new Map(); // layer → canvas of the strip
 let number = -1, layers = new Map(), size = null, mask = null, loads = 0, pixel = 1; // pixel: of the image, on the screen at zoom 1
 
 export const isOpen = () => !$("detail").hidden;
-export const brush = new Brush(stage, sheet, { ring: $("brush-ring"), outline: $("outline"), changed: () => paint(), dirtied: showHistory });
+export const brush = new Brush(stage, sheet, { ring: $("brush-ring"), outline: $("outline"), proposed, preview, changed: () => paint(), dirtied: showHistory });
 export const zoom = new Zoom(stage, sheet, { painting: () => Boolean(brush.mask), interrupted: () => brush.interrupt(), changed: showZoom });
 
 function showHistory() {
@@ -31,11 +31,43 @@ function showZoom() {
   if (brush.drawing) brush.trace();
 }
 
+// Regions for the wand: one request an image and grain; the size slider chooses the grain.
+let regions = new Map(), previewed = "";
+const grain = () => Math.min(3, Math.floor($("size").value / 18));
+
+function proposed() {
+  const key = grain();
+  if (!regions.has(key)) {
+    const mine = regions;
+    mine.set(key, null);
+    fetchBytes(`regions/${number}?grain=${key}`).then((content) => {
+      const [height, width] = new Uint32Array(content, 0, 2);
+      mine.set(key, { height, width, numbers: new Uint32Array(content, 8) });
+    }).catch((error) => emit("toast", error.message));
+  }
+  return regions.get(key);
+}
+
+function preview(found, region) {
+  const what = region < 0 ? "" : `${grain()} ${region}`;
+  if (what === previewed) return;
+  previewed = what;
+  const canvas = $("proposal");
+  canvas.hidden = region < 0;
+  if (region < 0) return;
+  canvas.width = found.width;
+  canvas.height = found.height;
+  const context = canvas.getContext("2d"), pixels = context.createImageData(found.width, found.height), out = new Uint32Array(pixels.data.buffer);
+  for (let at = 0; at < out.length; at++) if (found.numbers[at] === region) out[at] = 0xb0ffffff;
+  context.putImageData(pixels, 0, 0);
+}
+
 export async function open() {
   if (focused() === undefined) return;
   $("detail").hidden = false;
   $("grid").style.visibility = "hidden";
   document.body.classList.add("open-detail");
+  emit("opened");
   await load();
 }
 
@@ -45,6 +77,7 @@ export function close() {
   $("detail").hidden = true;
   $("grid").style.visibility = "";
   document.body.classList.remove("open-detail");
+  emit("opened");
   relayout();
   focus(state.place);
   $("grid").focus();
@@ -79,6 +112,12 @@ export const move = (key) => {
 };
 
 export async function judge(verdict) {
+  if (state.selected.size && !isOpen()) {
+    const numbers = [...state.selected];
+    await decide(numbers, verdict);
+    emit("toast", `${numbers.length} ${verdict}`);
+    return select([]);
+  }
   if (focused() === undefined) return;
   if (brush.dirty && verdict === "accepted") return save();
   if (!leave()) return;
@@ -99,7 +138,7 @@ export async function save() {
 
 async function load() {
   const here = ++loads;
-  if (number !== focused()) zoom.reset();
+  if (number !== focused()) { zoom.reset(); regions = new Map(); }
   number = focused();
   brush.stop();
   layers = new Map();
@@ -160,6 +199,7 @@ function paint() {
 }
 
 export function paintWith(tool) {
+  if (tool === "wand" && !state.run.photos) return emit("toast", "The wand needs the photo, which is not available.");
   if (brush.tool === tool && brush.mask && !brush.dirty && !brush.drawing) return brush.stop();
   if (!brush.mask) {
     const start = current() ?? (size[0] ? new Uint8Array(size[0] * size[1]) : null);
@@ -169,6 +209,7 @@ export function paintWith(tool) {
     brush.begin(Uint8Array.from(start), size);
   }
   brush.choose(tool);
+  if (tool === "wand") proposed();
 }
 
 function strip() {

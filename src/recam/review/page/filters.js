@@ -4,7 +4,7 @@ import { decided, labelsOf, measures, on, state, emit } from "./state.js";
 const $ = (id) => document.getElementById(id);
 const sorts = () => [
   ["", "as in the data set"], ["agreement", "worst first, as the other masks tell"], ["confidence", "least confident first"], ["-confidence", "most confident first"],
-  ...["maps_disagreement", "model_disagreement"].map((name) => [`-${name}`, `${measures()[name]} most`]), ["-area", "largest area first"], ["area", "smallest area first"], ["-count", "most labels first"],
+  ...["maps_disagreement", "model_disagreement"].map((name) => [`-${name}`, `${measures()[name]} most`]), ["iou", "worst IoU first"], ["-iou", "best IoU first"], ["-agreement", "best first, as the other masks tell"], ["-area", "largest area first"], ["area", "smallest area first"], ["-count", "most labels first"],
   ["class", "by class"], ["verdict", "not reviewed first"], ["-verdict", "reviewed first"],
 ];
 const VERDICTS = [["", "any"], ["open", "no"], ["accepted", "accepted"], ["rejected", "rejected"], ["edited", "corrected mask"], ["relabelled", "labels changed"], ["stale", "of an earlier run"]];
@@ -54,6 +54,7 @@ export function apply(keep = false) {
     });
   }
   state.order = order;
+  for (const number of state.selected) if (!fits(number)) state.selected.delete(number); // what is judged is in sight
   state.place = Math.max(0, before === undefined ? 0 : order.indexOf(before));
   $("shown").textContent = order.length === state.images.id.length ? "" : `${order.length} of ${state.images.id.length} shown`;
   $("accept-all").disabled = !order.length;
@@ -63,4 +64,22 @@ export function apply(keep = false) {
 for (const id of ["sort", "filter-class", "filter-count", "filter-verdict", "filter-split", "measure"])
   $(id).addEventListener("change", () => apply());
 for (const id of ["from", "to", "search"]) $(id).addEventListener("input", () => apply());
+// Filters and sort as they stand in the address, and back; empty ones are left out.
+const FIELDS = { sort: "sort", labels: "filter-count", reviewed: "filter-verdict", images: "filter-split", measure: "measure", from: "from", to: "to", name: "search" };
+export function filtersNow() {
+  const wanted = $("filter-class").value, found = { class: wanted === "" || wanted === "none" ? wanted : `=${state.run.classes[wanted]}` };
+  for (const [name, id] of Object.entries(FIELDS)) found[name] = $(id).value;
+  if (found.from === "" && found.to === "") found.measure = ""; // it filters nothing
+  return found;
+}
+export function setFilters(found) {
+  for (const [name, id] of Object.entries(FIELDS)) {
+    $(id).value = found[name] ?? "";
+    if ($(id).selectedIndex < 0) $(id).selectedIndex = 0; // nothing that this run has
+  }
+  const wanted = found.class ?? "", index = state.run.classes.indexOf(wanted.slice(1));
+  $("filter-class").value = wanted.startsWith("=") ? (index < 0 ? "" : index) : wanted === "none" ? "none" : "";
+  apply();
+}
+
 on("images", () => { fillChoices(); apply(true); });

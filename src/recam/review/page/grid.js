@@ -45,8 +45,34 @@ function makeCell() {
   element.innerHTML = '<div class="picture"><canvas class="photo"></canvas><canvas class="overlay"></canvas></div><span class="badge"></span><div class="caption"><span class="id"></span></div>';
   const [photo, overlay] = element.querySelectorAll("canvas");
   const cell = { element, photo, overlay, badge: element.querySelector(".badge"), caption: element.querySelector(".caption"), number: -1 };
-  element.addEventListener("click", () => { focus(cell.place); emit("open"); });
+  element.addEventListener("click", (event) => choose(cell, event));
+  element.addEventListener("contextmenu", (event) => { if (event.pointerType === "touch") { event.preventDefault(); toggle(cell.number); } }); // a long press
   return cell;
+}
+
+// Shift takes all from the last one on, Ctrl one more, and so does a tap once one is taken by a long press.
+let anchor = 0;
+function choose(cell, event) {
+  const { place, number } = cell;
+  if (event.shiftKey) {
+    const [from, to] = anchor < place ? [anchor, place] : [place, anchor];
+    select([...state.selected, ...state.order.slice(from, to + 1)]);
+    return focus(place);
+  }
+  anchor = place;
+  focus(place);
+  if (event.ctrlKey || event.metaKey || (state.selected.size && event.pointerType === "touch")) toggle(number);
+  else emit("open");
+}
+
+function toggle(number) {
+  select(state.selected.has(number) ? [...state.selected].filter((each) => each !== number) : [...state.selected, number]);
+}
+
+export function select(numbers) {
+  state.selected = new Set(numbers);
+  for (const cell of cells.values()) mark(cell);
+  emit("selected");
 }
 
 function fill(cell, place) {
@@ -111,8 +137,8 @@ function paintCell(cell) {
 
 function mark(cell) {
   const { verdict, mask, stale } = decided(cell.number);
-  cell.element.className = `cell ${verdict}${cell.place === state.place ? " focus" : ""}`;
-  cell.element.setAttribute("aria-selected", cell.place === state.place);
+  cell.element.className = `cell ${verdict}${cell.place === state.place ? " focus" : ""}${state.selected.has(cell.number) ? " selected" : ""}`;
+  cell.element.setAttribute("aria-selected", state.selected.size ? state.selected.has(cell.number) : cell.place === state.place);
   cell.badge.textContent = `${MARKS[verdict] ?? ""}${mask ? " ✎" : ""}${stale ? " earlier" : ""}`;
 }
 
@@ -200,6 +226,7 @@ root.addEventListener("scroll", () => requestAnimationFrame(render), { passive: 
 new ResizeObserver(() => state.images && relayout()).observe(root);
 on("threshold highlight", soon);
 on("layer", () => { repaint(); render(); });
+on("order", () => { anchor = state.place; });
 on("order images", relayout);
 on("relabelled", (number) => {
   for (const [name, cache] of layers) if (name !== state.run.truth) cache.forget(number);

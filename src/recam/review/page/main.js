@@ -1,10 +1,11 @@
 // Puts the page together: bars, keys, and polling for changes of other tabs.
 import { post } from "./api.js";
+import { read as readAddress } from "./address.js";
 import { need, update as updateThreshold } from "./curve.js";
 import { brush, close, go, isOpen, judge, move, nextUnreviewed, open, paintWith, save, zoom } from "./detail.js";
 import { intoRecipe, openExport } from "./dialogs.js";
 import { apply, fillChoices } from "./filters.js";
-import { relayout } from "./grid.js";
+import { relayout, select } from "./grid.js";
 import { cssColour } from "./paint.js";
 import { catchUp, decide, decided, load, mapsLayer, on, reloadImages, setThreshold, show, shown, startOf, state, emit, revert } from "./state.js";
 
@@ -101,9 +102,9 @@ function chooseClass(index) {
 
 const KEYS = {
   a: guarded(() => judge("accepted")), r: guarded(() => judge("rejected")), u: undoDecision, U: redoDecision, n: nextUnreviewed, o: () => overlayOn(!state.overlay), l: nextLayer,
-  Enter: () => (brush.drawing ? brush.close() : !isOpen() && open()), Backspace: () => brush.drawing && brush.undo(), Escape: () => (brush.drawing ? brush.drop() : isOpen() && close()), ",": () => step(-1), ".": () => step(1),
+  Enter: () => (brush.drawing ? brush.close() : !isOpen() && open()), Backspace: () => brush.drawing && brush.undo(), Escape: () => (brush.drawing ? brush.drop() : isOpen() ? close() : select([])), ",": () => step(-1), ".": () => step(1),
   b: () => isOpen() && paintWith("brush"), e: () => isOpen() && paintWith("eraser"), f: () => isOpen() && paintWith("fill"),
-  p: () => isOpen() && paintWith("polygon"), "[": () => resize(0.8), "]": () => resize(1.25),
+  p: () => isOpen() && paintWith("polygon"), w: () => isOpen() && paintWith("wand"), "[": () => resize(0.8), "]": () => resize(1.25),
   z: () => brush.undo(), y: () => brush.redo(), s: guarded(() => save()),
   "+": () => zoom.by(1.25), "=": () => zoom.by(1.25), "-": () => zoom.by(0.8), 0: () => zoom.reset(), "?": () => $("help").showModal(),
 };
@@ -114,7 +115,7 @@ addEventListener("keydown", (event) => {
   const typing = target.matches("select, input:not([type=range])");
   if (typing) { if (key === "Escape") target.blur(); return; }
   if (event.ctrlKey) {
-    const act = { z: event.shiftKey ? redoAny : undoAny, y: redoAny }[key.toLowerCase()];
+    const act = { z: event.shiftKey ? redoAny : undoAny, y: redoAny, a: isOpen() ? null : () => select(state.order) }[key.toLowerCase()];
     if (act) { event.preventDefault(); act(); }
     return;
   }
@@ -130,7 +131,7 @@ addEventListener("keyup", (event) => { if (event.key === " ") zoom.hold(false); 
 
 const click = (id, act) => $(id).addEventListener("click", act);
 click("accept", KEYS.a); click("reject", KEYS.r); click("undo", undoDecision); click("redo", redoDecision); click("next", () => go(1)); click("previous", () => go(-1)); click("close", close);
-click("brush", () => paintWith("brush")); click("eraser", () => paintWith("eraser")); click("fill", () => paintWith("fill")); click("polygon", () => paintWith("polygon"));
+click("brush", () => paintWith("brush")); click("eraser", () => paintWith("eraser")); click("fill", () => paintWith("fill")); click("polygon", () => paintWith("polygon")); click("wand", () => paintWith("wand"));
  click("save", KEYS.s); click("stroke-undo", KEYS.z); click("stroke-redo", KEYS.y); click("discard", () => brush.stop());
 click("try-open", () => $("try").showModal()); click("export-open", openExport); click("help-open", () => $("help").showModal());
 click("recipe", guarded(intoRecipe));
@@ -154,6 +155,8 @@ $("scope").addEventListener("change", (event) => {
 $("size").addEventListener("input", (event) => { brush.radius = event.target.value / 2; });
 $("paint-class").addEventListener("change", (event) => { brush.value = +event.target.value; });
 on("open", open);
+click("accept-selected", KEYS.a); click("reject-selected", KEYS.r); click("select-none", () => select([]));
+on("selected order", () => { $("selection").hidden = !state.selected.size; $("selection").firstChild.textContent = `${state.selected.size} selected`; });
 on("layer", () => [...$("layers").children].forEach((button) => button.setAttribute("aria-checked", button.dataset.layer === state.layer)));
 on("decided", progress);
 on("jobs images", modelButton);
@@ -168,9 +171,10 @@ async function begin() {
   document.title = `${state.run.run} · recam review`;
   $("run").textContent = state.run.run;
   fillLayers(); fillClasses(); fillChoices(); apply(); progress(); modelButton(); updateThreshold();
+  readAddress();
   if (state.run.no_photos) toast(`The photos are not available: ${state.run.no_photos}`);
   else if (state.run.damaged_lines) toast(`${state.run.damaged_lines} damaged lines of the log of decisions were left out.`);
-  $("grid").focus();
+  if (!isOpen()) $("grid").focus();
   document.body.dataset.ready = "yes";
   const poll = async () => {
     const running = state.jobs.some((job) => job.state === "running");

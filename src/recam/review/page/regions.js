@@ -52,6 +52,21 @@ export function fillPolygon(mask, [height, width], points, value) {
   }
 }
 
+// The region that the pixel at (x, y) lies in: {height, width, numbers} of a smaller picture of the same image.
+export function regionAt(regions, [height, width], [x, y]) {
+  const row = Math.floor((y * regions.height) / height), column = Math.floor((x * regions.width) / width);
+  const inside = row >= 0 && column >= 0 && row < regions.height && column < regions.width;
+  return inside ? regions.numbers[row * regions.width + column] : -1;
+}
+
+export function fillRegion(mask, [height, width], regions, number, value) {
+  const columns = Int32Array.from({ length: width }, (_, x) => Math.floor(((x + 0.5) * regions.width) / width));
+  for (let y = 0, at = 0; y < height; y++) {
+    const start = Math.floor(((y + 0.5) * regions.height) / height) * regions.width;
+    for (let x = 0; x < width; x++, at++) if (regions.numbers[start + columns[x]] === number) mask[at] = value;
+  }
+}
+
 // Bytes of `before` from the first to the last that differs in `now`; null where none does.
 export function difference(before, now) {
   let from = 0, to = now.length;

@@ -5,6 +5,7 @@ export const state = {
   run: null, images: null, states: new Map(), latest: 0, jobs: [],
   layer: "", highlight: null, scope: null, overlay: true,
   thresholds: {}, // by layer of maps: {all, own: {class index: value}}
+  selected: new Set(), // numbers of images that are judged together
   order: [], place: 0, // numbers of the images that are shown, and which of them has the focus
 };
 
@@ -31,7 +32,7 @@ export function thresholdsOf(layer) {
 
 // Titles of what images are sorted and filtered by.
 export const measures = () => ({
-  confidence: "confidence", maps_disagreement: `${state.run.compared_maps.join(" / ")} differ`, model_disagreement: "mask / model differ", area: "area", agreement: "agrees with the other masks",
+  confidence: "confidence", maps_disagreement: `${state.run.compared_maps.join(" / ")} differ`, model_disagreement: "mask / model differ", area: "area", iou: "IoU", agreement: "agrees with the other masks",
 });
 
 // The thresholds that the run's own masks were made with.
@@ -99,13 +100,14 @@ export function layerFor(number) {
 export async function decide(numbers, verdict) {
   if (verdict !== "accepted") return merge(await post("decisions", { tab, images: numbers, verdict }));
   if (!state.layer || state.layer === state.run.truth) throw new Error("Choose the layer to accept first: a mask, or maps at a threshold.");
-  const groups = new Map();
+  const groups = new Map(); // one decision, and one undo, of as many layers as there are
   for (const number of numbers) {
     const layer = layerFor(number), group = layer === state.run.corrected ? `${layer} ${number}` : layer;
     if (!groups.has(group)) groups.set(group, { layer, images: [] });
     groups.get(group).images.push(number);
   }
-  for (const { layer, images } of groups.values()) merge(await post("decisions", { tab, images, verdict, ...judgement(layer) }));
+  const decisions = [...groups.values()].map(({ layer, images }) => ({ tab, images, verdict, ...judgement(layer) }));
+  merge(decisions.length === 1 ? await post("decisions", decisions[0]) : await post("decisions/together", { decisions }));
 }
 
 export async function relabel(number, indices) {
