@@ -147,7 +147,8 @@ def test_a_round_may_agree_and_show_a_tenth_less(monkeypatch, agreement, shown, 
     work = SimpleNamespace(
         inputs=inputs,
         data=SimpleNamespace(seeded=[]),
-        share=lambda samples, finished: [],
+        folder=SimpleNamespace(name="masks"),
+        each=lambda samples, task: None,
         accelerator=SimpleNamespace(wait_for_everyone=lambda: None, is_main_process=False),
     )
     assert masks.take_best(masks.ChosenGiven(("old", "new"), masks.KEPT), work)["maps"] == kept

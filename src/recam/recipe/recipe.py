@@ -161,7 +161,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
 def _explain_unknown(names: Sequence[str], given: Any) -> Iterator[str]:
     """A line for a setting that there is not, or for each setting of a section that there is not and that is spelled
     like none, such as one of an older version."""
-    sections_near = difflib.get_close_matches(names[0], sections, n=1)
+    sections_near = difflib.get_close_matches(names[0], sections, n=1, cutoff=0.7)  # classify is no oaa_classifier
     if len(names) == 1 and isinstance(given, Mapping) and given and not sections_near:
         yield from (f"{names[0]}.{name}: there is no such setting.{_near([names[0], str(name)])}" for name in given)
     else:
