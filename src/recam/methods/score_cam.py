@@ -150,11 +150,11 @@ def score_cam(
     settings: ScoreCamSettings | None = None,
     batch: int = 16,
 ) -> Tensor:
-    """Score-CAM's maps of one image, (n, *size) in [0, 1].
+    """Score-CAM's maps of one image, (n, *size) in [0, 1]. Arguments are those of `weigh_channels`, which says what is
+    refused, and the size.
 
     Args:
         size: of the maps; None: (H, W) of the image.
-        Others as of `weigh_channels`, which says what is refused.
     """
     weights = weigh_channels(logits_of, image, features, class_indices, settings, batch)  # (n, D)
     return weighted_map(features, weights, size or (image.shape[1], image.shape[2]))
