@@ -12,8 +12,9 @@ A refiner of one's own is a class with a registry line::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import torch
@@ -32,6 +33,16 @@ from recam.runfolder.manifest import RECORD
 from recam.runfolder.store import RunFolder, StageFolder, read_record, read_run
 from recam.settings import Settings
 from recam.types import Sample
+
+
+@lru_cache(maxsize=32)
+def try_network(make: Callable[..., object], *given: Hashable) -> None:
+    """Make a network and drop it, to see whether it can be made: once per process, as plans ask again and again.
+
+    Raises:
+        RecamError: what `make` raises, each time.
+    """
+    make(*given)
 
 
 @dataclass(frozen=True)

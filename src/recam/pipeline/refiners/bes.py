@@ -29,7 +29,7 @@ from recam.models.irnet import IrNet
 from recam.models.saved import load_irnet, make_irnet, save_irnet
 from recam.pipeline.fit_amounts import Fitted, fit_amounts
 from recam.pipeline.map_set import MapFolder, ThresholdSource
-from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps, try_network
 from recam.pipeline.refiners.irn import MIDDLE, find_edges
 from recam.pipeline.refiners.irn_labels import LabelMaker, confident_around
 from recam.pipeline.stages.masks import MaskSettings, PseudoMasks
@@ -184,7 +184,7 @@ class BesStep(RefinerStep):
             except RecamError as error:
                 found.append(f"{error} For BES's labels that is bes.labels_by = 'pamr'.")
         try:
-            make_irnet(replace(backbone, weights="none"), False)
+            try_network(make_irnet, replace(backbone, weights="none"), False)
         except RecamError as error:
             found.append(str(error))
         return found

@@ -12,7 +12,7 @@ from recam.errors import RecamError
 from recam.models.backbones import Backbone, BackboneSettings
 from recam.models.hub import can_download
 from recam.models.pretrained import find_weights
-from recam.pipeline.refiner import Place
+from recam.pipeline.refiner import Place, try_network
 from recam.settings import Settings
 from recam.training.augment import normalise_image, resize_image, scaled_size
 from recam.types import Image
@@ -55,7 +55,7 @@ def network_problems(own: FrozenSettings, section: str, place: Place) -> list[st
     if not own.name:
         return []
     try:
-        replace(own.network(place.recipe.section(BackboneSettings)), weights="none").make()
+        try_network(BackboneSettings.make, replace(own.network(place.recipe.section(BackboneSettings)), weights="none"))
         tagged = find_weights(own.name, own.weights)
         if tagged and not can_download(tagged.name):
             return [

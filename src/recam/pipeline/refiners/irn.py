@@ -28,7 +28,7 @@ from recam.models.folding import fold_batchnorm
 from recam.models.irnet import IrNet
 from recam.models.saved import load_classifier, load_irnet, make_irnet, save_irnet
 from recam.pipeline.fit_amounts import Fitted, fit_amounts
-from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps, try_network
 from recam.pipeline.refiners.irn_labels import PUBLISHED, LabelsGiven, label_amounts, make_labels
 from recam.pipeline.stages.masks import MaskSettings, PseudoMasks
 from recam.pipeline.stages.train import fit_stage
@@ -181,7 +181,7 @@ class IrnStep(RefinerStep):
             what = f"irn.crop = {own.crop} holds no pairs within irn.radius = {own.radius:g}"
             found.append(f"{what}: take a crop of at least {4 * (2 * r + 1)} pixels.")
         try:
-            make_irnet(replace(backbone, weights="none"), own.displacement)
+            try_network(make_irnet, replace(backbone, weights="none"), own.displacement)
         except RecamError as error:
             found.append(str(error))
         return found

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from recam.data.reading import COLOURS
 from recam.data.roles import RunData
 from recam.engine.amount import Amount
 from recam.engine.bench import Bench
@@ -27,7 +28,7 @@ from recam.models.backbones import BackboneSettings
 from recam.models.folding import fold_batchnorm
 from recam.models.saved import load_affinitynet, load_classifier, save_affinitynet
 from recam.pipeline.fit_amounts import Fitted, fit_amounts
-from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps
+from recam.pipeline.refiner import Place, RefineContext, RefinerStep, refiner_steps, try_network
 from recam.pipeline.refiners.psa_labels import LabelsGiven, label_amounts, make_labels
 from recam.pipeline.stages.masks import PseudoMasks
 from recam.pipeline.stages.train import fit_stage
@@ -157,7 +158,8 @@ class PsaStep(RefinerStep):
             what = f"psa.crop = {own.crop} holds no pairs within psa.radius = {own.radius:g}"
             found.append(f"{what}: take a crop of at least {STRIDE * (2 * r + 1)} pixels.")
         try:
-            AffinityNet(replace(backbone, weights="none", freeze_until=own.freeze_until).make())
+            own_backbone = replace(backbone, weights="none", freeze_until=own.freeze_until)
+            try_network(_make_network, own_backbone, COLOURS)
         except RecamError as error:
             found.append(str(error))
         return found
