@@ -7,6 +7,7 @@ models/test_backbones.py, that over losses of the segmentation model in test_los
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from recam.pipeline.map_set import MapFolder, MapSet
 from recam.pipeline.refiner import Place, RefineContext, refiner_steps
 from recam.pipeline.training import make_training, trainings
 from recam.recipe.recipe import load_recipe
+from recam.runfolder.manifest import RECORD
 from recam.runfolder.maps import save_seed
 from recam.runfolder.store import WEIGHTS, StageFolder
 from recam.settings import Settings, as_json, sections
@@ -259,7 +261,8 @@ def prepare(stage, folders, root, data, recipe):
     needed = {name: folders[name] for name in stage.needs}
     compute = recipe.section(ComputeSettings)
     work = Work(data, folder, needed, make_accelerator(compute), compute)
-    json.dumps(stage.make(stage.given, work), allow_nan=False)
+    results = json.loads(json.dumps(stage.make(stage.given, work), allow_nan=False))
+    (folder.path / RECORD).write_text(json.dumps({"results": results}), encoding="utf-8")
     json.dumps(as_json(stage.given, for_key=True), allow_nan=False)
     assert stage.label.get("title")
 
@@ -285,13 +288,27 @@ def seed_folders(root, data, before):
     return folders
 
 
+def write_free_masks(folder, samples, size):
+    """The left half of each image, as a mask without a class."""
+    height, width = size
+    half = height * width // 2
+    entry = {"segmentation": {"size": [height, width], "counts": [0, half, height * width - half]}}
+    for sample in samples:
+        (folder / f"{sample.id}.json").write_text(json.dumps([entry]), encoding="utf-8")
+
+
 @pytest.fixture(scope="module", params=sorted(refiner_steps))
-def step(request, recipe):
+def step(request, recipe, tmp_path_factory):
     """A refiner at its place behind CAM's maps, and the place."""
+    data = RunData(open_catalog("scenes:", **SMALL["data.options"]), recipe.section(DataSettings), quiet=True)
+    if request.param == "sam_votes":
+        source = tmp_path_factory.mktemp("masks")
+        write_free_masks(source, data.seeded, (64, 64))
+        recipe = load_recipe(recipe, {"sam_votes.source": str(source)})
     if request.param == "crf":
         pytest.importorskip("pydensecrf", reason="the dense CRF needs pydensecrf2: pip install 'recam[crf]'")
     before = MapSet(MapFolder("maps/cam", "w"), "cam", "cam", "CAM", 0.3)
-    place = Place(recipe, before, None, None)
+    place = Place(recipe, before, None, None, data=data)
     return refiner_steps[request.param].plan(request.param, place), place
 
 
@@ -313,6 +330,8 @@ def refine(step, recipe, tmp_path_factory):
     sample = data.train[0]
     write_grey(root / f"{sample.id}.png", np.linspace(0, 1, 40 * 56, dtype=np.float32).reshape(40, 56))
     saliency = SaliencyFolder(root) if made.uses_saliency else None
+    if made.name == "sam_votes":  # what it has looked through is of the scenes' size
+        write_free_masks(Path(place.recipe.sam_votes.source), [sample], (40, 56))
     return made.make_for_each(RefineContext(folders, torch.device("cpu"), 0.3, saliency)), sample
 
 

@@ -93,7 +93,8 @@ NOTHING = object()
 OF_FOLDERS = {f"data.{name}" for name in ("labels_from", "label_separator", "unlisted", "group", "first_value")}
 OF_FILES = {f"data.{name}" for name in ("bands", "page", "value_range")}
 STARTS = {f"{section}.starts_from" for section in sections if "starts_from" in fields_of(section)}
-SKIPPED = {"data.location", "maps.source", "saliency.source", "conta.masks", *STARTS, *OF_FOLDERS, *OF_FILES}
+SOURCES = {"maps.source", "saliency.source", "sam_votes.source"}
+SKIPPED = {"data.location", "conta.masks", *SOURCES, *STARTS, *OF_FOLDERS, *OF_FILES}
 """Folders and trainings of tests of their own."""
 
 

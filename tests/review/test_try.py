@@ -75,7 +75,7 @@ def test_pamr_refines_where_the_chain_has_not_finished(chained, tmp_path):
     shutil.rmtree(root / ".stages" / "refined")
     tried = Trial(ReviewedRun(root))(np.zeros((48, 64, 3), np.uint8))
     assert "refined (PAMR)" in tried.pictures
-    assert "PAMR refines instead of IRN, which has not finished or uses saliency maps." in tried.notes
+    assert "PAMR refines instead of IRN, which has not finished or needs more than a photo." in tried.notes
 
 
 def test_a_run_without_a_chain_has_none_to_load(tiny_run):

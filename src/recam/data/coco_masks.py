@@ -122,7 +122,7 @@ class CocoMask:
             height * width, BACKGROUND, np.uint8
         )  # column by column, as run lengths are
         for value, lengths in self._in_order(painted):
-            _paint(columns, lengths, value)
+            paint_runs(columns, lengths, value)
         return np.ascontiguousarray(columns.reshape(width, height).T)  # (H, W)
 
     def fingerprint(self, digest: Digest) -> str:
@@ -293,9 +293,9 @@ def run_lengths(counts: bytes) -> NDArray[np.int64] | None:
     return numbers if numbers.min() >= 0 and numbers.max() <= _MOST_PIXELS else None
 
 
-def _paint(columns: NDArray[np.uint8], lengths: NDArray[np.int64], value: int) -> None:
-    """Set what is inside; from the first to the last column of the region alone, so that many small regions take little
-    time."""
+def paint_runs(columns: NDArray[np.uint8], lengths: NDArray[np.int64], value: int) -> None:
+    """Set what is inside of run lengths, in place, (H·W,) column by column; from the first to the last column of the
+    region alone, so that many small regions take little time."""
     first = int(lengths[0]) if len(lengths) else 0
     inside = lengths[1:]
     drawn = np.repeat(np.arange(len(inside)) % 2 == 0, inside)

@@ -144,7 +144,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
         *prepared, stage = made
         stages += prepared
         if training.name in recipe.candidates:
-            first = _first_step(recipe, Place(recipe, sets[0], max_side, weights))
+            first = _first_step(recipe, Place(recipe, sets[0], max_side, weights, data=data))
             trial, folder = trial_maps(stage, sets, images_judged(first))
             judge = (
                 plan_threshold(recipe, sets[0], masks.oracle, weights, first, folder)
@@ -167,7 +167,8 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     maps = seeds
     chain = [maps]
     for name in whole_chain(recipe):
-        place = Place(recipe, maps, max_side, weights, data.content(recipe.section(SegmentSettings).weights))
+        content = data.content(recipe.section(SegmentSettings).weights)
+        place = Place(recipe, maps, max_side, weights, content, data)
         step = refiner_steps[name].plan(name, place)
         problems += [f"{name}: {problem}" for problem in step.problems(place)]
         steps.append(step)

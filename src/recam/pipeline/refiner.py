@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from recam.data.roles import DataSettings
+from recam.data.roles import DataSettings, RunData
 from recam.data.saliency import AllSalient, SaliencyFolder
 from recam.engine.bench import Bench
 from recam.engine.stage import Stage
@@ -55,6 +55,7 @@ class Place:
         max_side: longer side (pixels) to which networks read images reduced; None: never.
         weights: hash of the backbone's weights where they are a file.
         segmenter: the same of the segmentation model's.
+        data: the data set of the run, for steps that read files of its images; None: it is for other images.
     """
 
     recipe: Recipe
@@ -62,6 +63,7 @@ class Place:
     max_side: int | None
     weights: str | None
     segmenter: str | None = None
+    data: RunData | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class RefinerStep:
         needs_background: it works where pixels may belong to no class alone.
         uses_saliency: it needs the saliency map of each image; the run then needs a source of them, and results state
             so.
+        reads_files: it reads a file of each image beside it, which images that a run has never read do not have.
         instead: the refiner that takes its place where a package is missing; empty: none does.
         keeps_ignored: False: it decides anew on pixels that were left out before; those without data it leaves out too.
         version: raised when the code changes what comes out.
@@ -110,6 +113,7 @@ class RefinerStep:
     uses_threshold: ClassVar[bool] = False
     in_processes: ClassVar[bool] = False
     uses_saliency: ClassVar[bool] = False
+    reads_files: ClassVar[bool] = False
     needs_background: ClassVar[bool] = False
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Settings]] = Settings
@@ -174,7 +178,7 @@ def whole_chain(recipe: Recipe) -> tuple[str, ...]:
 
 def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
     """The refiners that a run's pseudo masks come through, with their trained networks, for images that it has never
-    read; None where there are none, one has not finished, or one uses saliency maps.
+    read; None where there are none, one has not finished, or one uses saliency maps or files of each image.
 
     Raises:
         StoreError: ``run.json`` or a stage is damaged.
@@ -196,7 +200,7 @@ def load_chain(folder: RunFolder, device: torch.device) -> Chain | None:
         step = refiner_steps[name].plan(name, place)
         before, maps = maps, maps.refined(name, step.title, step.threshold(place))
         stage = done.get(maps.folder.stage)
-        if stage is None or step.uses_saliency:
+        if stage is None or step.uses_saliency or step.reads_files:
             return None
         results = read_record(stage.path / RECORD, REFINED_MAPS)["results"]
         threshold = float(results.get("threshold_before", before.threshold)) if before.background else None

@@ -150,7 +150,7 @@ class Trial:
             own = [EVEN] * len(present) if run.background else None
             if run.recipe.refine:
                 chain = " + ".join(refiner_steps[name].title for name in run.recipe.refine)
-                notes.append(f"{title} refines instead of {chain}, which has not finished or uses saliency maps.")
+                notes.append(f"{title} refines instead of {chain}, which has not finished or needs more than a photo.")
         pictures[f"refined ({title})"] = overlay_mask(image, apply_threshold(read_full(refined), present, own))
         by_model: list[float | None] = [None] * len(probabilities)
         if run.model:

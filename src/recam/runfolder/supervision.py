@@ -9,13 +9,15 @@ from typing import Any
 LABELS, SALIENCY, TRUTH, EXTERNAL = "image labels", "saliency", "true masks", "external class maps"
 DUTS = "masks of DUTS (U²-Netp)"
 """What the saliency network that comes in a wheel was learned from."""
+FREE_MASKS = "masks without classes (SAM)"
+"""Made elsewhere, by a network that learned from masks that people have drawn."""
 MARK = " *"
 """Follows the name of what saliency was used for."""
 
 
 def in_order(words: Iterable[str]) -> tuple[str, ...]:
     """Each kind of supervision once, image labels first, whatever stages brought it in which order; others last."""
-    known = (LABELS, EXTERNAL, SALIENCY, DUTS, TRUTH)
+    known = (LABELS, EXTERNAL, SALIENCY, DUTS, FREE_MASKS, TRUTH)
     found = dict.fromkeys(words)
     return (*(word for word in known if word in found), *(word for word in found if word not in known))
 

@@ -100,7 +100,7 @@ def images_judged(step: RefinerStep | None) -> int:
 
 def is_judged(step: RefinerStep | None) -> bool:
     """Whether what comes out of this refiner is judged, and not what goes in."""
-    return step is not None and step.uses_threshold and not step.uses_saliency
+    return step is not None and step.uses_threshold and not step.uses_saliency and not step.reads_files
 
 
 def find(given: ThresholdGiven, work: Work) -> dict[str, Any]:
