@@ -1,5 +1,6 @@
 """The documentation as a site: it builds without a warning, loads nothing from elsewhere, shows every public name."""
 
+import ast
 import re
 import runpy
 import subprocess
@@ -57,3 +58,24 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     assert (tmp_path / "repository/examples/plain_tensors.py").read_text() == (
         ROOT / "examples/plain_tensors.py"
     ).read_text()
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_ours():
+    """Each part between ellipses stands in a text of the source, all parts of a message in the same file."""
+    sources = [_texts(path) for path in (ROOT / "src/recam").rglob("*.py")]
+    rows = re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 20
+    for message in rows:
+        parts = [part.strip(" .()") for part in message.split("…")]
+        assert any(all(part in text for part in parts) for text in sources), f"no source says {message!r}"
+
+
+def _texts(path: Path) -> str:
+    """All texts that a file writes, a line each, with … where it fills in a value."""
+    texts = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+    return "\n".join(texts)
