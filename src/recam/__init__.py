@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from recam.pipeline.run import run
     from recam.recipe.recipe import load_recipe
     from recam.report.page import write_report
-    from recam.review.server import export_review, serve_review
+    from recam.review.server import export_review, retrain, serve_review
     from recam.runfolder.runs import clean_runs, list_runs
     from recam.runfolder.status import read_status
     from recam.studies.run import list_studies, run_study
@@ -56,6 +56,7 @@ __all__ = [
     "plan",
     "predict",
     "read_status",
+    "retrain",
     "run",
     "run_benchmark",
     "run_demo",
@@ -84,6 +85,7 @@ _HOMES = {
     "open_catalog": "recam.data.catalog",
     "plan": "recam.pipeline.planning",
     "predict": "recam.inference.files",
+    "retrain": "recam.review.server",
     "run": "recam.pipeline.run",
     "run_benchmark": "recam.pipeline.benchmark",
     "run_demo": "recam.pipeline.demo",

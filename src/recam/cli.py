@@ -278,12 +278,20 @@ def review(
         bool,
         typer.Option("--all", help="With --export: also undecided and rejected images, without masks."),
     ] = False,
+    retrain: Annotated[
+        bool,
+        typer.Option(
+            "--retrain", help="Train the run's segmentation model on masks that people changed, else on pseudo masks."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Review masks on a page in the browser: accept, reject or edit them, and export a clean data set."""
     import recam
 
-    if export:
+    if retrain:
+        show(recam.retrain(run, data), as_json)
+    elif export:
         show(recam.export_review(run, export, "link" if link else "copy", everything, data), as_json)
     else:
         recam.serve_review(run, port, data)

@@ -41,7 +41,7 @@ def test_the_page_and_its_reference(reader):
         assert reader.get(name).status_code == 200
     told = reader.get("openapi.json").json()
     endpoints = [endpoint for methods in told["paths"].values() for endpoint in methods.values()]
-    assert len(endpoints) == 17
+    assert len(endpoints) == 18
     assert all(endpoint["summary"] and len(endpoint["description"]) > 20 for endpoint in endpoints)
 
 

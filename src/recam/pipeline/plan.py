@@ -19,6 +19,7 @@ from recam.pipeline.map_set import MapSet
 from recam.pipeline.refiner import Place, RefinerStep, refiner_steps, whole_chain
 from recam.pipeline.segment_loss import segment_losses
 from recam.pipeline.stages.external_maps import check_external, plan_external
+from recam.pipeline.stages.external_masks import corrected_masks
 from recam.pipeline.stages.held_out import plan_held_out
 from recam.pipeline.stages.largest import plan_largest
 from recam.pipeline.stages.maps import MapSettings, plan_maps, trial_maps
@@ -40,7 +41,7 @@ from recam.pipeline.stages.unlabelled import plan_unlabelled
 from recam.pipeline.training import Training, make_training, trainings
 from recam.recipe.recipe import Recipe
 from recam.registry import Registry
-from recam.runfolder.kinds import MASK_SCORES
+from recam.runfolder.kinds import MASK_SCORES, MASKS
 from recam.training.settings import TrainSettings
 
 GROUPS = ("train", "maps", "refine", "masks", "segment", "pictures")
@@ -198,7 +199,11 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     if model and data.unlabelled:
         stages.append(plan_unlabelled(model.name, inference_settings(recipe), recipe.section(SegmentSettings)))
         unlabelled = stages[-1].name
-    stages += plan_segmentation(recipe, data, classifier, maps, model, unlabelled)
+    taught = MASKS
+    if masks.corrected:
+        stages.append(corrected_masks(masks.corrected))
+        taught, model = stages[-1].name, None  # one that learned from the masks before has not seen the corrections
+    stages += plan_segmentation(recipe, data, classifier, maps, model, unlabelled, taught)
     stages = [_with_check(stage, recipe) for stage in stages]
     stages.append(plan_pictures(shown, inference_settings(recipe), stages))
     return Plan(unique(stages), maps, seeds, classifier, thresholds)
@@ -269,6 +274,11 @@ def _loss_problems(recipe: Recipe, background: bool) -> list[str]:
         problems.append(f"{what} weighs its pixels itself: set segment.class_balance to 0.")
     if loss.needs_background and not background:
         problems.append(f"{what} parts classes from a background, and data.background = 'none': take another one.")
+    if masks.corrected and (loss.from_maps or own.labels == "truth"):
+        other = f"segment.labels = {own.labels!r}" if own.labels == "truth" else what
+        problems.append(
+            f"masks.corrected are learned from beside pseudo masks, and {other} learns from neither: drop one."
+        )
     if loss.from_maps and masks.rounds == "auto":
         problems.append(
             f"{what} learns from the last maps, and masks.rounds = 'auto' may keep the masks before: set it to 0 or 1."

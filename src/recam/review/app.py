@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from recam.errors import DataError, RecamError, StoreError
 from recam.review.bodies import Changed, Decision, Export, Reverted, Thresholds, Together, Undo, describe_decision
 from recam.review.chosen import write_recipe
+from recam.review.corrections import write_corrections
 from recam.review.decisions import Event, UndoError
 from recam.review.export import export_decisions
 from recam.review.gate import Gate
@@ -208,6 +209,13 @@ def recipe(session: Here, thresholds: Thresholds) -> dict[str, Any]:
         session.run, session.layer(thresholds.layer), thresholds.threshold, thresholds.class_thresholds
     )
     return {"path": str(chosen.path), "command": chosen.command, "settings": chosen.settings}
+
+
+@api.post("/corrections", summary="Let the model learn from what people changed")
+def corrections(session: Here) -> dict[str, Any]:
+    """Writes masks that people made or changed to RUN/review/corrections, and a recipe by which the segmentation model
+    learns from them, and from pseudo masks elsewhere; gives the command."""
+    return write_corrections(session.run, session.decisions).as_dict()
 
 
 @api.post("/model", summary="Predict all images")

@@ -23,7 +23,7 @@ class Chosen:
 
     Attributes:
         path: the file.
-        command: makes the masks again by it, and what follows from them.
+        command: follows it in the same run folder: what does not depend on what was changed is not made again.
         settings: what differs from the run's own settings.
     """
 
@@ -49,12 +49,17 @@ def write_recipe(run: ReviewedRun, layer: Layer, threshold: float, class_thresho
     if tree["refine"]:  # refined maps have thresholds of their own; `masks.threshold` is that of the maps before
         own = {name: round(class_thresholds.get(name, threshold), 4) for name in run.classes}
     tree["masks"] |= {"threshold": round(threshold, 4), "oracle": False, "class_thresholds": own}
+    return save_recipe(run, tree, "recipe.toml", f"thresholds chosen on the review page, from {layer.title}")
+
+
+def save_recipe(run: ReviewedRun, tree: Mapping[str, Any], name: str, about: str) -> Chosen:
+    """Write changed settings of the run to a file of that name in RUN/review."""
     recipe = load_recipe(tree)
     before, after = flatten(run.recipe.as_dict()), flatten(recipe.as_dict())
     names = dict.fromkeys((*after, *before))
-    path = run.review / "recipe.toml"
+    path = run.review / name
     command = shlex.join(["recam", "run", "--recipe", str(path), "-o", str(run.root)])
-    tree = {**recipe.as_dict(), "about": f"thresholds chosen on the review page, from {layer.title}"}
+    tree = {**recipe.as_dict(), "about": about}
     write_bytes(path, f"# Written by the review page. Use it by: {command}\n\n{write_toml(tree)}".encode())
     return Chosen(path, command, {name: after.get(name) for name in names if before.get(name) != after.get(name)})
 

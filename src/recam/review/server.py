@@ -10,12 +10,15 @@ import uvicorn
 
 from recam.errors import StoreError
 from recam.files import require_folder
+from recam.pipeline.run import run as recam_run
 from recam.progress import Progress, console
 from recam.review.app import make_app
+from recam.review.corrections import write_corrections
 from recam.review.decisions import Decisions, only_reviewer
 from recam.review.export import ExportReport, Photos, export_decisions
 from recam.review.layers import REVIEW, ReviewedRun
 from recam.review.session import Session
+from recam.runfolder.summary import RunSummary
 
 HOST = "127.0.0.1"
 
@@ -78,6 +81,26 @@ def export_review(
             everything,
             lambda done, total: progress.advance(done - progress.done),
         )
+
+
+def retrain(run: str | Path, data: str | None = None) -> RunSummary:
+    """Train the segmentation model of a run on masks that people made or changed on the review page, and on pseudo
+    masks elsewhere; see `recam.review.corrections.write_corrections`. Nothing else is made again.
+
+    Args:
+        run: a run folder.
+        data: KIND:PATH of the data set where it has moved since the run.
+
+    Raises:
+        RecamError: as `write_corrections` and `recam.run` do.
+    """
+    reviewed = ReviewedRun(run, data)
+    with Progress("corrections", len(reviewed.items)) as progress:
+        written = write_corrections(
+            reviewed, Decisions(reviewed.review), lambda done, total: progress.advance(done - progress.done)
+        )
+    console.print(str(written), markup=False)
+    return recam_run(data, written.recipe.path, reviewed.root)
 
 
 class _Server(uvicorn.Server):

@@ -15,7 +15,7 @@ from recam.runfolder.kinds import MAP_SCORES, QUALITY, THRESHOLD
 from recam.runfolder.records import read_records
 from recam.runfolder.score_rows import CLASS_COLUMNS, COLUMNS, class_rows, score_rows
 from recam.runfolder.store import PLAN, REPORT, RunFolder, read_json
-from recam.runfolder.supervision import MARK, describe_supervision, used_saliency
+from recam.runfolder.supervision import CORRECTED, MARK, describe_supervision, used_saliency
 
 FEW = 10
 """Images of which nothing is said: chance is too likely to win."""
@@ -171,6 +171,8 @@ class RunSummary:
             if f"predictions/{kind}" in self.records:
                 score, held_out = self._miou(f"predictions/{kind}"), self._results(f"predictions/{kind}")["images"]
                 note = self._saliency_note(f"segment/{kind}")
+                if kind == "pseudo" and CORRECTED in (self._supervision(f"segment/{kind}") or ""):
+                    model += f", {self._results('corrected').get('corrected')} of them corrected by people"
                 lines.append(f"{model}: {_percent(score)} mIoU on {held_out} held-out images{note}")
         wide = max((20, *(len(name) + 2 for name in self.records)))
         lines += ["", f"{'stage':<{wide}}{'minutes':>8} {'images/s':>9} {'peak MiB':>9}"]

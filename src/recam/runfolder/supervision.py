@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LABELS, SALIENCY, TRUTH, EXTERNAL = "image labels", "saliency", "true masks", "external class maps"
+CORRECTED = "corrected masks"
+"""Masks of some training images that people made or changed, such as on the review page."""
 DUTS = "masks of DUTS (U²-Netp)"
 """What the saliency network that comes in a wheel was learned from."""
 FREE_MASKS = "masks without classes (SAM)"
@@ -17,7 +19,7 @@ MARK = " *"
 
 def in_order(words: Iterable[str]) -> tuple[str, ...]:
     """Each kind of supervision once, image labels first, whatever stages brought it in which order; others last."""
-    known = (LABELS, EXTERNAL, SALIENCY, DUTS, FREE_MASKS, TRUTH)
+    known = (LABELS, EXTERNAL, SALIENCY, DUTS, FREE_MASKS, CORRECTED, TRUTH)
     found = dict.fromkeys(words)
     return (*(word for word in known if word in found), *(word for word in found if word not in known))
 

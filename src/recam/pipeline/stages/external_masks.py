@@ -4,7 +4,7 @@ from."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,14 @@ from recam.errors import Problem, RecipeError, data_error
 from recam.files import named_file
 from recam.labels import IGNORE, mask_value
 from recam.pipeline.stages.score import mask_path
+from recam.runfolder.kinds import MASKS
+from recam.runfolder.store import write_json
+from recam.runfolder.supervision import CORRECTED
 from recam.types import Mask, Sample
 
+CORRECTED_STAGE = "corrected"
+CORRECTED_IDS = "people.json"
+"""File of that stage: ids of the images whose mask people made or changed."""
 SUPERVISION = "external masks"
 """What results state: nothing is known of how they were made."""
 
@@ -57,20 +63,52 @@ def external_masks(source: str, setting: str, name: str, group: str) -> Stage:
     )
 
 
-def take(folder: Path) -> Any:
-    """A stage's function that copies the masks into the run, all problems of them at once."""
+def corrected_masks(source: str) -> Stage:
+    """The stage with the masks that people made or changed, and the pseudo masks of all other training images.
+
+    Raises:
+        RecipeError: as `external_masks` does.
+    """
+    stage = external_masks(source, "masks.corrected", CORRECTED_STAGE, "masks")
+    label = {"title": "pseudo masks, corrected by people"}
+    make = take(Path(source), MASKS)
+    return replace(stage, make=make, needs=(MASKS,), supervision=(CORRECTED,), label=label)
+
+
+def take(folder: Path, rest: str = "") -> Any:
+    """A stage's function that copies the masks into the run, all problems of them at once.
+
+    Args:
+        rest: the stage whose masks are taken of images that the folder has none of; empty: that is a problem.
+    """
+
+    def is_named(sample: Sample) -> bool:
+        return not rest or named_file(folder, f"{sample.id}.png").is_file()
 
     def make(given: TakenGiven, work: Work) -> dict[str, Any]:
         values = mask_value(len(work.data.catalog.classes))
         problems = []
         for sample in work.share(work.data.train, lambda sample: mask_path(work.folder, sample.id).is_file()):
+            if not is_named(sample):
+                write_mask(mask_path(work.folder, sample.id), read_mask(mask_path(work.inputs[rest], sample.id)))
+                continue
             found = list(_problems(folder, sample, values))
             problems += found
             if not found:
                 write_mask(mask_path(work.folder, sample.id), _read(folder, sample))
         if problems:
             raise data_error(problems)
-        return {"images": len(work.data.train), "source": str(folder)}
+        results = {"images": len(work.data.train), "source": str(folder)}
+        if not rest:
+            return results
+        named = [sample.id for sample in work.data.train if is_named(sample)]
+        if not named:
+            raise RecipeError(
+                f"masks.corrected = {str(folder)!r} names no training image. Was it made for another run?"
+            )
+        if work.accelerator.is_main_process:
+            write_json(work.folder.path / CORRECTED_IDS, {"images": named})
+        return {**results, "corrected": len(named)}
 
     return make
 

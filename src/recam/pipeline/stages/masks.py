@@ -65,6 +65,11 @@ class MaskSettings(Settings):
     """Refiners of a round, e.g. ``["self_training", "crf"]``: a segmentation model learns from the masks, and its
     own masks of the same images, restricted to their labels and refined, take their place."""
 
+    corrected: str = ""
+    """Folder of masks that people made or changed, ``ID.png`` of some training images, as ``recam review RUN
+    --retrain`` writes it: the segmentation model learns from these, and from pseudo masks of all other images; empty:
+    from pseudo masks alone."""
+
     def conflicts(self, recipe: Recipe) -> list[str]:
         if self.rounds and not self.round:
             return ['masks.rounds repeats masks.round, which is empty: set it, e.g. to ["self_training"]']

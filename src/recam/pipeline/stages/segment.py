@@ -34,7 +34,7 @@ from recam.pipeline.stages.train import CHECKPOINT, fit_stage
 from recam.preprocess import PerBand
 from recam.progress import log_line
 from recam.recipe.recipe import Recipe
-from recam.runfolder.kinds import PREDICTIONS, SEGMENTER
+from recam.runfolder.kinds import MASKS, PREDICTIONS, SEGMENTER
 from recam.runfolder.store import WEIGHTS, link_or_copy
 from recam.runfolder.supervision import TRUTH
 from recam.training.augment import Augment
@@ -82,11 +82,18 @@ class SegmentGiven:
 
 
 def plan_segmentation(
-    recipe: Recipe, data: RunData, classifier: str, maps: MapSet, earlier: Stage | None = None, unlabelled: str = ""
+    recipe: Recipe,
+    data: RunData,
+    classifier: str,
+    maps: MapSet,
+    earlier: Stage | None = None,
+    unlabelled: str = "",
+    masks: str = MASKS,
 ) -> list[Stage]:
     """The models of the recipe, and the scores of each on held-out images.
 
     Args:
+        masks: the stage whose masks are learned from.
         classifier: the stage that trained the classifier of the class maps; empty: none.
         maps: those that the pseudo masks are made of.
         earlier: trains a model on earlier masks, which is taken where these were kept and the settings are the same.
@@ -103,7 +110,7 @@ def plan_segmentation(
     for kind in kinds if own.enabled else ():
         truth = kind == "truth"
         name = f"segment/{kind}"
-        on = "true masks" if truth else "pseudo masks"
+        on = "true masks" if truth else "pseudo masks" if masks == MASKS else "pseudo and corrected masks"
         label = {
             "title": f"segmentation model, trained on {on}",
             "kind": SEGMENTER,
@@ -112,7 +119,9 @@ def plan_segmentation(
             "pretrained": recipe.section(BackboneSettings).weights if start else own.weights,
         }
         content = data.content(own.weights)
-        *prepared, stage = model_stages(recipe, content, name, "masks", maps, classifier, "segment", label)
+        *prepared, stage = model_stages(
+            recipe, content, name, MASKS if truth else masks, maps, classifier, "segment", label
+        )
         if truth:
             if stage.given.loss.from_maps:
                 stage, prepared = replace(stage, needs=stage.needs[len(prepared) :]), []

@@ -16,11 +16,21 @@ function message(title, ...body) {
 export async function intoRecipe() {
   const { layer, threshold, class_thresholds } = judgement(mapsLayer().name);
   const written = await post("recipe", { layer, threshold, class_thresholds });
-  const copy = make("button", "Copy the command", "primary");
-  copy.addEventListener("click", () => navigator.clipboard.writeText(written.command).then(() => emit("toast", "Copied")));
   const settings = Object.entries(written.settings).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join("\n");
   message("The recipe is written", make("p", `${written.path} holds all settings of the run with these changed:`), make("pre", settings || "(no setting differs)"),
-    make("p", "This makes the masks again by them, and what follows from the masks:"), make("pre", written.command), copy);
+    make("p", "This makes the masks again by them, and what follows from the masks:"), ...commandBox(written.command));
+}
+
+const commandBox = (command) => {
+  const copy = make("button", "Copy the command", "primary");
+  copy.addEventListener("click", () => navigator.clipboard.writeText(command).then(() => emit("toast", "Copied")));
+  return [make("pre", command), copy];
+};
+
+export async function intoModel() {
+  const { masks, images, command } = await post("corrections", {});
+  message("The corrections are ready to learn from", make("p", `The masks of ${masks} of ${images} training images were made or changed by people. ` +
+    "The segmentation model learns from these, and from the pseudo masks of the others; nothing else is made again, and the results say “corrected masks”:"), ...commandBox(command));
 }
 
 async function exportNow() {

@@ -3,7 +3,7 @@ import { post } from "./api.js";
 import { read as readAddress } from "./address.js";
 import { need, update as updateThreshold } from "./curve.js";
 import { brush, close, go, isOpen, judge, move, nextUnreviewed, open, paintWith, save, zoom } from "./detail.js";
-import { intoRecipe, openExport } from "./dialogs.js";
+import { intoModel, intoRecipe, openExport } from "./dialogs.js";
 import { apply, fillChoices } from "./filters.js";
 import { relayout, select } from "./grid.js";
 import { cssColour } from "./paint.js";
@@ -134,7 +134,7 @@ click("accept", KEYS.a); click("reject", KEYS.r); click("undo", undoDecision); c
 click("brush", () => paintWith("brush")); click("eraser", () => paintWith("eraser")); click("fill", () => paintWith("fill")); click("polygon", () => paintWith("polygon")); click("wand", () => paintWith("wand"));
  click("save", KEYS.s); click("stroke-undo", KEYS.z); click("stroke-redo", KEYS.y); click("discard", () => brush.stop());
 click("try-open", () => $("try").showModal()); click("export-open", openExport); click("help-open", () => $("help").showModal());
-click("recipe", guarded(intoRecipe));
+click("recipe", guarded(intoRecipe)); click("learn", guarded(intoModel));
 click("model", guarded(async () => { await post("model", {}); await catchUp(); }));
 click("filter-toggle", () => { const on = document.body.classList.toggle("open-filters"); $("filter-toggle").setAttribute("aria-expanded", on); relayout(); });
 click("reset", () => { const layer = mapsLayer(); if (layer) { state.thresholds[layer.name] = startOf(layer); emit("threshold"); } });
