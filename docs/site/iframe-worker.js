@@ -12,11 +12,11 @@ if (location.protocol === "file:") {
         if (this.onmessage) this.onmessage(answer);
       });
       frame.addEventListener("load", () => {
-        this.postMessage = data => frame.contentWindow.postMessage(data, "*");
+        this.postMessage = data => frame.contentWindow.receive(data, "*");
         waiting.forEach(this.postMessage);
       });
       this.postMessage = data => waiting.push(data);
-      frame.srcdoc = `<script>const outside = parent; window.postMessage = data => outside.postMessage(data, "*");</script>
+      frame.srcdoc = `<script>const outside = parent; window.receive = window.postMessage.bind(window); window.postMessage = data => outside.postMessage(data, "*");</script>
         <script src="${new URL(address, document.baseURI).href}"></script>`;
       (document.body || document.documentElement).append(frame);
     }
