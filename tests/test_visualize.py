@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from recam.labels import voc_palette
+from recam.labels import class_colours, voc_palette
 from recam.visualize import legend, overlay_heat, overlay_mask, paint_mask, panel
 
-CLASS_ONE = (128, 0, 0)
+CLASS_ONE = (0xF5, 0x9F, 0x3B)
 CREAM = (224, 224, 192)
 
 
@@ -49,8 +49,30 @@ def test_neighbouring_classes_keep_their_colours_at_the_border():
     mask = np.ones((10, 20), np.uint8)
     mask[:, 10:] = 2
     overlaid = overlay_mask(plain(10, 20), mask)
-    assert overlaid[5, 9].tolist() == [128, 0, 0]
-    assert overlaid[5, 10].tolist() == [0, 128, 0]
+    assert overlaid[5, 9].tolist() == [0xF5, 0x9F, 0x3B]
+    assert overlaid[5, 10].tolist() == [0x3F, 0xC1, 0xC9]
+
+
+def lab(colours):
+    """(n, 3) sRGB → (n, 3) CIELAB under D65."""
+    linear = colours / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    xyz = linear @ np.array(to_xyz).T / (0.95047, 1, 1.08883)
+    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], 1)
+
+
+def test_colours_of_twenty_classes_are_bright_and_told_apart():
+    white, red = lab(np.array([[255, 255, 255], [255, 0, 0]]))
+    np.testing.assert_allclose(white, [100, 0, 0], atol=0.05)
+    np.testing.assert_allclose(red, [53.24, 80.09, 67.2], atol=0.05)  # as published
+    colours = lab(class_colours()[1:21].astype(float))
+    distances = np.linalg.norm(colours[:, None] - colours, axis=-1) + 1000 * np.eye(20)
+    assert distances.min() > 20
+    assert colours[:, 0].min() > 45
+    assert class_colours()[[0, 255]].tolist() == [[0, 0, 0], list(CREAM)]
+    assert len(np.unique(class_colours(), axis=0)) > 240  # also of the classes after them
 
 
 def test_ignore_is_hatched():

@@ -14,7 +14,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
-from recam.labels import BACKGROUND, IGNORE, row_blocks, voc_palette
+from recam.labels import BACKGROUND, IGNORE, class_colours, row_blocks, voc_palette
 from recam.preprocess import rgb_of
 from recam.types import Image, Maps, Mask
 
@@ -42,11 +42,11 @@ def paint_mask(mask: Mask, colours: NDArray[np.uint8] | None = None) -> Image:
 
 
 def overlay_mask(image: Image, mask: Mask, opacity: float = 0.55) -> Image:
-    """The classes of a mask laid over its photo in the VOC palette.
+    """The classes of a mask laid over its photo in `class_colours`.
 
     Inside a region the photo is grey, so that its own colour does not shift the class's. Each region has a contour in
-    the full colour of its class, and where it meets background a white halo around that: half of the palette is too
-    dark to be seen on a dark photo without. Ignore is hatched in light cream; no class has a pattern, so it is not
+    the full colour of its class, and where it meets background a white halo around that, so that it is seen on any
+    photo. Ignore is hatched in light cream; no class has a pattern, so it is not
     taken for one. Background is the photo.
 
     Args:
@@ -75,7 +75,7 @@ def _overlay(image: Image, mask: Mask, opacity: float, line: int, top: int) -> I
     """`overlay_mask` of the rows from `top` on, with contours `line` pixels wide."""
     background, ignored = mask == BACKGROUND, mask == IGNORE  # (H, W)
     base = np.where((background | ignored)[..., None], image, _grey(image))  # (H, W, 3)
-    paint = paint_mask(mask)  # (H, W, 3)
+    paint = paint_mask(mask, class_colours())  # (H, W, 3)
     alpha = np.where(background, np.float32(0), np.float32(opacity))  # (H, W)
     alpha[ignored] = np.where(_stripes(mask.shape, 8 * line, top), 0.7, 0.3)[ignored]
     border = _near_other(mask, line)
@@ -89,8 +89,8 @@ def overlay_heat(image: Image, maps: Maps) -> Image:
     """Class maps as heat over the greyed photo: the greatest value of all classes at each pixel, blue (low) over green
     to red (high).
 
-    The colour shows the level, never the class: one hue per class, its strength the value, hides levels and drowns the
-    dark half of the VOC palette. Pass one plane (``maps[i : i + 1]``) to see one class. From 0.4 downward the heat
+    The colour shows the level, never the class: one hue per class, its strength the value, hides levels and drowns
+    dark colours. Pass one plane (``maps[i : i + 1]``) to see one class. From 0.4 downward the heat
     fades, so that the photo shows where the maps are low.
 
     Args:

@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 import PIL.Image
 
-from recam.labels import voc_palette
+from recam.labels import class_colours
 from recam.types import Image, Mask
 from recam.visualize import overlay_mask, paint_mask
 
@@ -25,12 +25,12 @@ def as_html(mask: Mask, image: Image | None, found: Mapping[int, tuple[str, floa
         found: name, share of the pixels and probability, both in [0, 1], by mask value.
         caption: what the picture shows, for those who do not see it.
     """
-    shrunk = PIL.Image.fromarray(paint_mask(mask) if image is None else overlay_mask(image, mask))
+    shrunk = PIL.Image.fromarray(paint_mask(mask, class_colours()) if image is None else overlay_mask(image, mask))
     shrunk.thumbnail((WIDEST, WIDEST))
     packed = io.BytesIO()
     shrunk.save(packed, "PNG")
     source = f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"
-    colours = voc_palette()
+    colours = class_colours()
     rows = "".join(
         _row(name, share, probability, colours[value]) for value, (name, share, probability) in found.items()
     )

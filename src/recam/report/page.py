@@ -16,7 +16,7 @@ import PIL.Image
 
 from recam.errors import StoreError
 from recam.files import require_folder, write_bytes
-from recam.labels import mask_value, voc_palette
+from recam.labels import class_colours, mask_value
 from recam.progress import track
 from recam.recipe.toml import write_toml
 from recam.report.charts import costs, losses, score_ladder, threshold_curves
@@ -171,7 +171,7 @@ def render(runs: Sequence[ReportedRun], first: Headline, figures: Sequence[Figur
 def _legend(runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
     """(class, CSS colour) as in the pictures; empty where the runs have different classes."""
     known = {run.classes for run in runs if run.classes}
-    colours = voc_palette()
+    colours = class_colours()
     names = known.pop().names if len(known) == 1 else ()
     return [(name, "rgb({}, {}, {})".format(*colours[mask_value(index)].tolist())) for index, name in enumerate(names)]
 

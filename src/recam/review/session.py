@@ -10,6 +10,7 @@ import numpy as np
 
 from recam.data.images import read_mask, write_mask
 from recam.errors import DataError, RecamError, StoreError
+from recam.labels import class_colours
 from recam.review.counts import TruthCounts
 from recam.review.decisions import Decisions, MaskSource, State
 from recam.review.index import Index
@@ -167,6 +168,7 @@ class Session:
         return {
             "run": str(Path(run.root).resolve().name),
             "classes": list(run.classes),
+            "colours": class_colours()[1 : len(run.classes) + 1].tolist(),
             "background": run.background,
             "layers": layers,
             "shown": shown.name if shown else "",

@@ -57,7 +57,7 @@ def plan_pictures(sets: Sequence[MapSet], inference: InferenceSettings, others: 
     label = {"title": "pictures", "kind": KIND}
     roles: tuple[Role, ...] = ("seeded", "score", "val", "train")
     model = next((stage.given.settings for stage in others if stage.name == "segment/pseudo"), None)
-    stage = Stage("pictures", "pictures", make_pictures, given, needs, roles, 4, label=label)
+    stage = Stage("pictures", "pictures", make_pictures, given, needs, roles, 5, label=label)
     return replace(stage, amounts=picture_amounts(model))
 
 

@@ -3,22 +3,9 @@ import { MASK_PLANE } from "./api.js";
 
 export const IGNORE = 255;
 
-// Bright enough for dark photos, each far from those before it. The mask files keep the VOC palette, half of which is too dark for this.
-const COLOURS = [
-  0xf59f3b, 0x3fc1c9, 0xe056b4, 0xb8d94a, 0x4f7df3, 0xf0626c, 0x37b96a, 0xa56be0, 0xf2cf3a, 0x8fd3f4,
-  0xc98352, 0xf7a8c4, 0x7fae6f, 0x9aa5ff, 0xd94f30, 0x5fe0b0, 0xc4b7a6, 0x7f7fb8, 0xe8e89a, 0xb04a7a,
-];
-
-export function classColour(index) {
-  if (index < COLOURS.length) return [COLOURS[index] >> 16, (COLOURS[index] >> 8) & 255, COLOURS[index] & 255];
-  const hue = (index * 137.508) % 360, light = index % 2 ? 0.68 : 0.56; // the golden angle separates neighbours
-  const channel = (shift) => {
-    const k = (shift + hue / 30) % 12;
-    return Math.round(255 * (light - 0.8 * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
-  };
-  return [channel(0), channel(8), channel(4)];
-}
-
+let colours = []; // RGB of each class: those of all pictures, from the server. Mask files keep the VOC palette
+export const setColours = (those) => { colours = those; };
+export const classColour = (index) => colours[index];
 export const cssColour = (index) => `rgb(${classColour(index).join(" ")})`;
 
 const pixel = (r, g, b, a) => ((a << 24) | (b << 16) | (g << 8) | r) >>> 0;

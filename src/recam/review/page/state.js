@@ -1,5 +1,6 @@
 // All that the page knows: the run, its images, decisions, and what is shown. Parts of the page listen to changes by name.
 import { fetchJson, post, postBytes, tab } from "./api.js";
+import { setColours } from "./paint.js";
 
 export const state = {
   run: null, images: null, states: new Map(), latest: 0, jobs: [],
@@ -43,6 +44,7 @@ export function startOf(layer) {
 
 export async function load() {
   [state.run, state.images] = await Promise.all([fetchJson("run"), fetchJson("images")]);
+  setColours(state.run.colours);
   for (const layer of state.run.layers) if (layer.kind === "maps") state.thresholds[layer.name] = startOf(layer);
   state.layer = state.run.shown;
   await catchUp(true);
