@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from clip_inputs import write_clip
 from recam.data.catalog import open_catalog
 from recam.data.images import write_grey
 from recam.data.roles import DataSettings, RunData
@@ -237,7 +238,9 @@ def maker(request, recipe, tmp_path_factory):
     """A map maker and what makes its maps, its preparations made with a fresh network of the recipe's training."""
     if request.param == "ts_cam":  # it reads attention
         recipe = load_recipe(recipe, {"backbone.name": "test_vit"})
-    made, training = make_maker(recipe, request.param), make_training(recipe, recipe.training)
+    if request.param == "clip_es":
+        recipe = load_recipe(recipe, {"clip_es.source": str(write_clip(tmp_path_factory.mktemp("clip"))[0])})
+    made, training = make_maker(recipe, request.param, ["a", "b", "c"]), make_training(recipe, recipe.training)
     assert made.problems(recipe) == []
     root = tmp_path_factory.mktemp("maker")
     data = RunData(open_catalog("scenes:", **SMALL["data.options"]), recipe.section(DataSettings), quiet=True)

@@ -79,6 +79,8 @@ OTHER = {
     "compute.log": ("tensorboard",),
     "self_training.class_balance": 0.3,
     "feature_affinity.name": "test_resnet",
+    "clip_es.words": {"cow": "cattle"},
+    "clip_es.background": ("sky",),
     "psa.crop": 256,
     "psa.freeze_until": 2,
     "edam_training.attention_heads": 4,
@@ -93,7 +95,7 @@ NOTHING = object()
 OF_FOLDERS = {f"data.{name}" for name in ("labels_from", "label_separator", "unlisted", "group", "first_value")}
 OF_FILES = {f"data.{name}" for name in ("bands", "page", "value_range")}
 STARTS = {f"{section}.starts_from" for section in sections if "starts_from" in fields_of(section)}
-SOURCES = {"maps.source", "saliency.source", "sam_votes.source"}
+SOURCES = {"clip_es.source", "maps.source", "saliency.source", "sam_votes.source"}
 MADE_MASKS = {"conta.masks", "masks.corrected"}
 SKIPPED = {"data.location", *MADE_MASKS, *SOURCES, *STARTS, *OF_FOLDERS, *OF_FILES}
 """Folders and trainings of tests of their own."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -106,6 +106,11 @@ class MapMaker:
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Settings]] = Settings
 
+    @classmethod
+    def plan(cls, name: str, recipe: Recipe, classes: Sequence[str]) -> Self:
+        """The maker of a run, of a data set with these classes."""
+        return cls(name, recipe.section(cls.Settings))
+
     def views(self, views: Views) -> Views:
         """How it reads images, where it departs from section maps."""
         return views
@@ -145,7 +150,10 @@ class MapMaker:
 makers: Registry[type[MapMaker]] = Registry("map maker", "recam.makers", ("recam.pipeline.makers",))
 
 
-def make_maker(recipe: Recipe, name: str) -> MapMaker:
-    """A maker with the recipe's settings. Raises `RecipeError` for an unknown name."""
-    kind = makers[name]
-    return kind(name, recipe.section(kind.Settings))
+def make_maker(recipe: Recipe, name: str, classes: Sequence[str]) -> MapMaker:
+    """A maker with the recipe's settings. Raises `RecipeError` for an unknown name.
+
+    Args:
+        classes: names of the data set's classes.
+    """
+    return makers[name].plan(name, recipe, classes)

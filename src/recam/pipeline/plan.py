@@ -99,7 +99,8 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     if trainings and len(data.catalog.classes) == 1 and (why := in_every_image(data.train, data.catalog.classes.names)):
         problems.append(why)
     if recipe.maker:
-        problems += [f"maker {recipe.maker}: {each}" for each in make_maker(recipe, recipe.maker).problems(recipe)]
+        made_by = make_maker(recipe, recipe.maker, data.catalog.classes.names)
+        problems += [f"maker {recipe.maker}: {each}" for each in made_by.problems(recipe)]
     problems += _background_problems(recipe, data, trainings, masks)
     problems += [
         f"masks.class_thresholds: there is no class {name!r}.{near_matches(name, data.catalog.classes.names)}"
@@ -140,7 +141,7 @@ def make_plan(recipe: Recipe, data: RunData) -> Plan:
     for training in trainings:
         stages += [_with_rehearsal(each, data, training) for each in plan_training(recipe, training, weights, learned)]
         final = training.name == recipe.training
-        maker = make_maker(recipe, recipe.maker) if recipe.maker and final else None
+        maker = make_maker(recipe, recipe.maker, data.catalog.classes.names) if recipe.maker and final else None
         made, sets = plan_maps(recipe, training, maker, max_side, masks.fixed, bool(data.score), refined)
         *prepared, stage = made
         stages += prepared

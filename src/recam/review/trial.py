@@ -181,7 +181,8 @@ class Trial:
         """What makes the class maps of these trainings."""
         recipe, threshold, made = self._run.recipe, self._run.recipe.section(MaskSettings).fixed, []
         for training, stage in self._trained:
-            maker = make_maker(recipe, recipe.maker) if recipe.maker and training.name == recipe.training else None
+            makes = recipe.maker and training.name == recipe.training
+            maker = make_maker(recipe, recipe.maker, self._run.classes) if makes else None
             (*prepared, planned), (maps, *_) = plan_maps(recipe, training, maker, self._max_side, threshold, True)
             given = replace(planned.given, weightings=(maps.folder.inner,))
             inputs = {each.name: self._run.folder.stage(each.name) for each in prepared}
